@@ -1,0 +1,58 @@
+"""Adapters: one file a family. `FAMILIES` is where a new one is enrolled."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from vtc.registry import nearest
+
+from .base import Adapter, Media
+from .llava import Llava
+from .qwen_vl import Qwen25VL
+
+FAMILIES: tuple[type[Adapter], ...] = (Llava, Qwen25VL)
+
+FOREIGN = {
+    "LlavaLlamaForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. 'llava-hf/llava-1.5-7b-hf'",
+    "LlavaMistralForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. "
+    "'llava-hf/llava-v1.6-mistral-7b-hf'",
+    "LlavaQwenForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. "
+    "'llava-hf/llava-onevision-qwen2-7b-ov-hf'",
+    "InternVLChatModel": "a remote-code InternVL checkpoint; load a converted one, e.g. 'OpenGVLab/InternVL3-8B-hf'",
+}
+"""Architectures that look like ours and are not, with the kind that works."""
+
+
+def check_architecture(names: list[str]) -> None:
+    """Refuses checkpoints whose weights a stock class would misread.
+
+    Raises:
+        ValueError: one of `names` is known to be no stock transformers architecture.
+    """
+    for name in names:
+        if name in FOREIGN:
+            raise ValueError(f"model architecture {name!r} is {FOREIGN[name]}")
+
+
+def find(model: nn.Module) -> Adapter:
+    """The adapter for `model`.
+
+    Raises:
+        TypeError: `model` is no module.
+        ValueError: no adapter knows the class; the message says what would work.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={model!r} is a {type(model).__name__}; expected a transformers vision-language model")
+    lineage = [cls.__name__ for cls in type(model).__mro__]
+    check_architecture([*lineage, *(getattr(getattr(model, "config", None), "architectures", None) or [])])
+    for family in FAMILIES:
+        if any(name in family.classes for name in lineage):
+            return family(model)
+    known = [name for family in FAMILIES for name in family.classes]
+    raise ValueError(
+        f"model class {lineage[0]!r} has no adapter{nearest(lineage[0], known)} (known: {', '.join(known)}; pass the "
+        "class with the language-model head)"
+    )
+
+
+__all__ = ["FAMILIES", "FOREIGN", "Adapter", "Media", "check_architecture", "find"]

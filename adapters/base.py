@@ -1,0 +1,125 @@
+"""What `vtc` must know of a model family, and what all families share."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from vtc.cost import DecoderCost
+from vtc.tokens import Layout, VisualTokens
+
+from .cues import Tap
+
+
+@dataclass(frozen=True)
+class Media:
+    """One item (image or video) of a request, before its encoder runs.
+
+    Attributes:
+        modality: `image` or `video`.
+        layout: the tokens that the stock model would pass on.
+        inputs: this item's part of the model's inputs, by argument name.
+    """
+
+    modality: str
+    layout: Layout
+    inputs: Mapping[str, Tensor]
+
+    @property
+    def key(self) -> int:
+        """A number made from the item's pixels; equal pixels give equal numbers, whatever their dtype and batch."""
+        digest = hashlib.blake2b(digest_size=6)
+        for name in sorted(self.inputs):
+            digest.update(self.inputs[name].detach().float().cpu().contiguous().numpy().tobytes())
+        return int.from_bytes(digest.digest(), "big")
+
+
+class Adapter(ABC):
+    """All that `vtc` knows about one model family. It acts on one model and keeps no state between calls."""
+
+    classes: ClassVar[tuple[str, ...]]
+    """Names of the transformers classes it serves."""
+    media_arguments: ClassVar[tuple[str, ...]]
+    """Arguments of the model that describe media and are consumed by `encode`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    @property
+    @abstractmethod
+    def placeholders(self) -> dict[str, int]:
+        """The placeholder id of each modality in the prompt."""
+
+    @abstractmethod
+    def media(self, inputs: Mapping[str, Any]) -> list[Media]:
+        """The items of a request, images before videos, each in prompt order.
+
+        Args:
+            inputs: the model's keyword arguments.
+
+        Raises:
+            ValueError: media that this family cannot take.
+        """
+
+    @abstractmethod
+    def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
+        """Encodes the items with the model's own `get_*_features`, once, and the asked cues beside them."""
+
+    @abstractmethod
+    def resized(self, media: Media, height: int, width: int) -> Media:
+        """The item with its pixels scaled so that it encodes to `height x width` tokens a frame."""
+
+    @abstractmethod
+    def pixels(self, media: Media) -> Tensor:
+        """The item's first frame as the encoder sees it, `[3, H, W]` normalised values."""
+
+    @abstractmethod
+    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+        """The modules to listen to, so that `cues` can be computed.
+
+        Raises:
+            ValueError: this model cannot give a cue.
+        """
+
+    def listen(self, cues: Sequence[str]) -> list[RemovableHandle]:
+        """Installs the taps for `cues`; they do nothing outside of `encode`."""
+        return [module.register_forward_pre_hook(tap, with_kwargs=True) for module, tap in self.taps(cues)]
+
+    def positions(self, ids: Tensor, mask: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+        """Position ids of the unreduced prompt, `[B, L]` or `[axes, B, L]`, as the stock `generate` makes them.
+
+        Args:
+            ids, mask: `[B, L]` prompt ids and attention mask.
+            inputs: the model's other arguments.
+        """
+        known = {name: inputs[name] for name in inputs if name not in ("input_ids", "past_key_values")}
+        positions: Tensor = self.model._prepare_position_ids_for_generation(ids, {**known, "attention_mask": mask})
+        return positions.expand(*positions.shape[:-2], *ids.shape)
+
+    def text_positions(self, start: Tensor, mask: Tensor) -> Tensor:
+        """Positions of text that follows the media, in the shape that `positions` has.
+
+        Args:
+            start: `[B]` the position of the first token.
+            mask: `[B, T]` 1 for real tokens.
+        """
+        return (start[:, None] + mask.long().cumsum(-1) - 1).clamp_min(0)
+
+    def outputs(self, features: Mapping[str, list[Tensor]]) -> dict[str, BaseModelOutputWithPooling]:
+        """The features of each modality as the model's `mm_encoder_outputs` takes them."""
+        return {
+            modality: BaseModelOutputWithPooling(last_hidden_state=None, pooler_output=rows)
+            for modality, rows in features.items()
+        }
+
+    def cost(self) -> DecoderCost:
+        """What the language model's prefill costs."""
+        return DecoderCost.of(self.model.get_decoder(), torch.empty(0, dtype=self.model.dtype).element_size())

@@ -1,0 +1,87 @@
+"""Cues: signals of the vision encoder, recomputed for one layer from what that layer was given.
+
+No attention map of the whole tower is asked for, and none is held whole: a CLS row is one matrix product, the
+attention received is summed over blocks of queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+NAMES = ("attention", "cls_attention", "received_attention", "keys", "encoder_features")
+"""What a stage can ask for. `attention` is `cls_attention`, or `received_attention` where there is no CLS."""
+
+_heard: ContextVar[dict[str, tuple[tuple[Any, ...], dict[str, Any]]] | None] = ContextVar("vtc_heard", default=None)
+
+
+class Tap:
+    """A forward pre-hook that notes a module's arguments while `hearing`, and otherwise does nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Notes the arguments under the tap's name, for the `hearing` of this thread or task only."""
+        heard = _heard.get()
+        if heard is not None:
+            heard[self.name] = (args, kwargs)
+
+
+@contextmanager
+def hearing() -> Iterator[dict[str, tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """Collects what the taps hear inside the block."""
+    heard: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+    token = _heard.set(heard)
+    try:
+        yield heard
+    finally:
+        _heard.reset(token)
+
+
+def first_argument(call: tuple[tuple[Any, ...], dict[str, Any]]) -> Tensor:
+    """The tensor that a noted call was about, detached."""
+    args, kwargs = call
+    tensor: Tensor = args[0] if args else next(iter(kwargs.values()))
+    return tensor.detach()
+
+
+def cls_row(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+    """Attention of the first token to all others, mean over heads, softmax over all keys with its own among them.
+
+    Args:
+        queries, keys: `[B, heads, 1 + N, dim]`.
+
+    Returns:
+        `[B, N]` fp32.
+    """
+    scores = queries[:, :, :1].float() @ keys.float().transpose(-1, -2) * scale
+    return scores.softmax(dim=-1).mean(dim=1)[:, 0, 1:]
+
+
+def column_means(queries: Tensor, keys: Tensor, scale: float, *, block: int = 1024) -> Tensor:
+    """Attention that each token receives: mean over queries and heads, in blocks of queries.
+
+    Args:
+        queries, keys: `[B, heads, N, dim]`.
+
+    Returns:
+        `[B, N]` fp32; each row sums to 1.
+    """
+    total = queries.shape[2]
+    keys = keys.float().transpose(-1, -2)
+    received = torch.zeros(queries.shape[0], keys.shape[-1], device=queries.device)
+    for start in range(0, total, block):
+        scores = queries[:, :, start : start + block].float() @ keys * scale
+        received += scores.softmax(dim=-1).mean(dim=1).sum(dim=1)
+    return received / total
+
+
+def split_heads(rows: Tensor, heads: int) -> Tensor:
+    """`[B, N, heads * dim]` as `[B, heads, N, dim]`."""
+    return rows.unflatten(-1, (heads, -1)).transpose(1, 2)

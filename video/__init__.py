@@ -1,0 +1,1 @@
+"""Video: readers, segmenters, keyframes and clip budgets. Pictures only in this version; nothing stands here yet."""

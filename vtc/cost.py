@@ -1,0 +1,44 @@
+"""What a language model's prefill costs, by arithmetic from its shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class DecoderCost:
+    """Costs of one prompt, as functions of its length.
+
+    Attributes:
+        linear_flops: FLOPs of all linear maps of the decoder layers, per token.
+        attention_flops: FLOPs of the two attention products of all layers, per pair of tokens.
+        kv_bytes: bytes of keys and values that all layers cache, per token.
+    """
+
+    linear_flops: int
+    attention_flops: int
+    kv_bytes: int
+
+    @classmethod
+    def of(cls, decoder: nn.Module, element_size: int) -> DecoderCost:
+        """The costs of `decoder`, a text model with `layers` and a `config`.
+
+        A mixture of experts is counted with all of its experts. Cached elements take `element_size` bytes.
+        """
+        config = decoder.config
+        heads = int(config.num_attention_heads)
+        kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
+        head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+        layers = int(config.num_hidden_layers)
+        linear = [m for m in decoder.layers.modules() if hasattr(m, "in_features") and hasattr(m, "out_features")]
+        return cls(
+            linear_flops=sum(2 * int(m.in_features) * int(m.out_features) for m in linear),
+            attention_flops=4 * layers * heads * head_dim,
+            kv_bytes=2 * layers * kv_heads * head_dim * element_size,
+        )
+
+    def prefill_flops(self, tokens: int) -> int:
+        """FLOPs of the decoder layers over a prompt of `tokens`, each pair of positions counted, masked or not."""
+        return self.linear_flops * tokens + self.attention_flops * tokens * tokens

@@ -1,0 +1,162 @@
+"""Shortening a prompt: ids, masks, positions and labels, together, by one set of kept columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where the placeholders of one item stand.
+
+    Attributes:
+        row: its row of the batch.
+        columns: `[N]` int64, ascending.
+    """
+
+    row: int
+    columns: Tensor
+
+
+def locate(ids: Tensor, placeholders: Mapping[str, int], sizes: Sequence[tuple[str, int]]) -> list[Span]:
+    """Finds the placeholders of each item.
+
+    Args:
+        ids: `[B, L]` prompt ids.
+        placeholders: placeholder id by modality.
+        sizes: modality and number of tokens of each item, in prompt order within its modality.
+
+    Returns:
+        One span per item, in the order of `sizes`.
+
+    Raises:
+        ValueError: the prompt holds more or fewer placeholders than the items have tokens, or an item would lie
+            across two rows.
+    """
+    spans: dict[int, Span] = {}
+    for modality, token in placeholders.items():
+        items = [i for i, (kind, _) in enumerate(sizes) if kind == modality]
+        found = [torch.nonzero(row == token).flatten() for row in ids.cpu()]
+        row, start = 0, 0
+        for i in items:
+            while row < len(found) and start == len(found[row]):
+                row, start = row + 1, 0
+            size = sizes[i][1]
+            if row == len(found) or start + size > len(found[row]):
+                raise ValueError(_mismatch(modality, token, found, [sizes[j][1] for j in items]))
+            spans[i] = Span(row, found[row][start : start + size])
+            start += size
+        if sum(map(len, found)) != sum(sizes[i][1] for i in items):
+            raise ValueError(_mismatch(modality, token, found, [sizes[j][1] for j in items]))
+    return [spans[i] for i in range(len(sizes))]
+
+
+def _mismatch(modality: str, token: int, found: Sequence[Tensor], sizes: Sequence[int]) -> str:
+    return (
+        f"input_ids hold {[len(columns) for columns in found]} placeholders (id {token}) by row, but the {modality}s "
+        f"have {list(sizes)} tokens; pass ids and pixels of one processor call, whole rows only (a processor that writes "
+        "one placeholder per item needs `patch_size` and `vision_feature_select_strategy` set)"
+    )
+
+
+@dataclass(frozen=True)
+class Splice:
+    """The map from a full prompt of L columns to a shortened one of S.
+
+    Attributes:
+        columns: `[B, S]` int64, the full column behind each short one; 0 where the row is padded.
+        mask: `[B, S]` bool, real tokens.
+        nearest: `[B, L]` int64, the short column of the last kept token at or before each full one.
+    """
+
+    columns: Tensor
+    mask: Tensor
+    nearest: Tensor
+
+    @classmethod
+    def keeping(cls, keep: Tensor, *, left: bool) -> Splice:
+        """Keeps the columns where `keep` `[B, L]` is true, and pads the rows again, `left` or right."""
+        kept = keep.sum(dim=1, keepdim=True)
+        width = int(kept.max())
+        shift = width - kept if left else torch.zeros_like(kept)
+        order = torch.sort((~keep).to(torch.uint8), dim=1, stable=True).indices
+        place = torch.arange(width, device=keep.device)[None] - shift
+        mask = (place >= 0) & (place < kept)
+        columns = order.gather(1, place.clamp(0, keep.shape[1] - 1)) * mask
+        nearest = (keep.long().cumsum(dim=1) - 1).clamp_min(0) + shift
+        return cls(columns, mask, nearest)
+
+    @property
+    def full_length(self) -> int:
+        """L, the columns of the full prompt."""
+        return self.nearest.shape[1]
+
+    @property
+    def short_length(self) -> int:
+        """S, the columns of the short prompt."""
+        return self.columns.shape[1]
+
+    def expand(self, rows: int) -> Splice:
+        """The map for a batch in which each row stands `rows / B` times in a row, as beams do."""
+        times = rows // len(self.columns)
+        if times * len(self.columns) != rows:
+            raise ValueError(f"a batch of {rows} rows is no multiple of the {len(self.columns)} that were reduced")
+        if times == 1:
+            return self
+        return Splice(*(x.repeat_interleave(times, dim=0) for x in (self.columns, self.mask, self.nearest)))
+
+    def take(self, values: Tensor, fill: int) -> Tensor:
+        """Shortens `values` `[..., B, L + T]` to `[..., B, S + T]`; padding becomes `fill`, the T last stay."""
+        columns, mask = self.columns.to(values.device), self.mask.to(values.device)
+        head, tail = values[..., : self.full_length], values[..., self.full_length :]
+        short = head.gather(-1, columns.expand(*head.shape[:-1], -1)).masked_fill(~mask, fill)
+        return torch.cat([short, tail], dim=-1)
+
+    def attention_mask(self, full: Tensor | None, length: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        """The short mask `[B, S + T]` for a sequence of `length` = L + T full columns.
+
+        Args:
+            full: the mask of the full sequence, whose T last columns are taken over; None for all ones.
+            length: the full sequence's length.
+        """
+        tail = length - self.full_length
+        rest = self.mask.new_ones(len(self.mask), tail) if full is None else full[:, self.full_length :].bool()
+        return torch.cat([self.mask.to(rest.device), rest], dim=1).to(dtype)
+
+
+def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) -> Tensor:
+    """Renumbers positions so that each item's kept tokens leave no gaps, and later tokens move up.
+
+    On each axis, an item's kept coordinates take the first places of the ladder of coordinates that the item had;
+    with nothing dropped nothing changes. On M-RoPE the temporal axis does not move what follows an item, as in the
+    stock rule (text goes on after the larger of height and width).
+
+    Args:
+        positions: `[axes, B, L]` of the full prompt: 1 axis, or (t, h, w).
+        spans: the items.
+        kept: for each item, the places (in its span) of the tokens that stay.
+
+    Returns:
+        `[axes, B, L]`; entries of dropped tokens are left as they were.
+    """
+    out = positions.clone()
+    order = sorted(range(len(spans)), key=lambda i: (spans[i].row, int(spans[i].columns[0])))
+    for i in order:
+        span = spans[i]
+        columns = span.columns.to(positions.device)
+        stay = columns[kept[i].to(positions.device)]
+        old_top, new_top = -1, -1
+        for axis in range(len(positions)):
+            full = out[axis, span.row, columns]
+            ladder = full.unique()
+            rungs, places = out[axis, span.row, stay].unique(return_inverse=True)
+            out[axis, span.row, stay] = ladder[places]
+            if axis > 0 or len(positions) == 1:
+                old_top, new_top = max(old_top, int(ladder[-1])), max(new_top, int(ladder[len(rungs) - 1]))
+        after = torch.arange(out.shape[-1], device=out.device) > columns[-1]
+        out[:, span.row] -= (old_top - new_top) * after
+    return out

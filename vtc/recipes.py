@@ -1,0 +1,271 @@
+"""Recipes: named, saved compositions of stages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from .budget import Budget, Keep, check_keep
+from .registry import Registry, nearest
+from .stages import STAGES, Allocator, Even, InputStage, Mean, Merger, Resize, Selector, Stage
+from .stages.select import SELECTORS
+from .tokens import Layout, Reduction, VisualTokens
+
+SCHEMA = 1
+POSITIONS = ("original", "compact")
+S = TypeVar("S", bound=Stage)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done with each item's visual tokens.
+
+    Attributes:
+        stages: at most one of each kind: input, allocate, select, merge; at least an input stage or a selector.
+        keep: a share (0, 1] of each item's candidate tokens, or at most that many per item (int).
+        positions: `original`: kept tokens keep their coordinates; `compact`: coordinates are renumbered.
+        seed: for seeded stages.
+        name: how reports call it.
+    """
+
+    stages: tuple[Stage, ...]
+    keep: Keep = 0.25
+    positions: str = "original"
+    seed: int = 0
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(self.stages))
+        object.__setattr__(self, "keep", check_keep(self.keep))
+        if self.positions not in POSITIONS:
+            raise ValueError(f"positions={self.positions!r}; expected one of {', '.join(POSITIONS)}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise TypeError(f"seed={self.seed!r} is a {type(self.seed).__name__}; expected an int")
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        for stage in self.stages:
+            if not isinstance(stage, Stage):
+                raise TypeError(f"stages holds {stage!r}; expected stages such as KCenter() or Mean()")
+        kinds = [stage.kind for stage in self.stages]
+        doubled = {kind for kind in kinds if kinds.count(kind) > 1}
+        if doubled:
+            raise ValueError(f"stages holds more than one {sorted(doubled)[0]!r} stage: {self.labels}; keep one")
+        if self.input is None and self.selector is None:
+            raise ValueError(f"stages={self.labels} drops nothing; add a selector or an input stage")
+        if self.selector is None and any(s.kind in ("merge", "allocate") for s in self.stages):
+            raise ValueError(f"stages={self.labels} merges or allocates without a selector; add one")
+        if self.input is not None and self.selector is not None and self.input.own_share is None:
+            raise ValueError(
+                f"stages={self.labels}: beside a selector the input stage needs its own share, e.g. Resize(share=0.5)"
+            )
+
+    def _stage(self, kind: type[S]) -> S | None:
+        return next((stage for stage in self.stages if isinstance(stage, kind)), None)
+
+    @property
+    def labels(self) -> list[str]:
+        """The registry names of the stages."""
+        return [stage.label for stage in self.stages]
+
+    @property
+    def input(self) -> InputStage | None:
+        """The input stage, if there is one."""
+        return self._stage(InputStage)  # type: ignore[type-abstract]
+
+    @property
+    def selector(self) -> Selector | None:
+        """The selector, if there is one."""
+        return self._stage(Selector)  # type: ignore[type-abstract]
+
+    @property
+    def allocator(self) -> Allocator:
+        """The allocator; `even` where none is named."""
+        return self._stage(Allocator) or Even()  # type: ignore[type-abstract]
+
+    @property
+    def merger(self) -> Merger | None:
+        """The merger, if there is one."""
+        return self._stage(Merger)  # type: ignore[type-abstract]
+
+    @property
+    def cues(self) -> tuple[str, ...]:
+        """All cues that the stages need."""
+        return tuple(sorted({cue for stage in self.stages for cue in stage.cues}))
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether any stage's total depends on content."""
+        return any(stage.adaptive for stage in self.stages)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether any stage draws numbers."""
+        return any(stage.seeded for stage in self.stages)
+
+    def encoded_grids(self, layout: Layout) -> tuple[tuple[int, int, int], ...]:
+        """The (t, h, w) token grid each unit is encoded at: smaller than the layout's where an input stage resizes.
+
+        Raises:
+            ValueError: an input stage meets structural tokens, whose number it could not keep.
+        """
+        if self.input is None:
+            return layout.grids
+        if layout.structural.any():
+            raise ValueError(f"stages={self.labels}: an input stage cannot resize an item with structural tokens")
+        budget = Budget(self.input.own_share if self.input.own_share is not None else self.keep)
+        grids = []
+        for grid, candidates in zip(layout.grids, layout.candidates, strict=True):
+            height, width = self.input.target(grid, budget.count(candidates))
+            grids.append((grid[0], height, width))
+        return tuple(grids)
+
+    def count(self, layout: Layout) -> int:
+        """Exact number of candidate tokens that go on. Pure arithmetic, known before the encoder runs."""
+        encoded = sum(t * h * w for t, h, w in self.encoded_grids(layout)) if self.input else sum(layout.candidates)
+        if self.selector is None:
+            return encoded
+        return min(encoded, Budget(self.keep).count(sum(layout.candidates)))
+
+    def reduce(self, tokens: VisualTokens, total: int) -> Reduction:
+        """Allocates, selects and merges: keeps exactly `total` candidates of the encoded tokens, and all structural.
+
+        Raises:
+            ValueError: a selector broke its contract.
+        """
+        if self.selector is None or total == sum(tokens.layout.candidates):
+            return Reduction.identity(len(tokens)).to(tokens.features.device)
+        anchor = self._select(tokens, total)
+        if self.merger is None:
+            return Reduction.pruning(anchor, len(tokens))
+        return self.merger.merge(tokens, anchor)
+
+    def _select(self, tokens: VisualTokens, total: int) -> Tensor:
+        assert self.selector is not None
+        device = tokens.features.device
+        layout = tokens.layout
+        picked = [torch.nonzero(layout.structural).flatten().to(device)]
+        for unit, k in enumerate(self.allocator.allocate(tokens, total)):
+            if k == 0:
+                continue
+            pool = torch.nonzero(~layout.structural & (layout.unit == unit)).flatten().to(device)
+            seed = (self.seed * 0x9E3779B97F4A7C15 + tokens.key * 0x100000001B3 + unit) % 2**63
+            chosen = pool if k == len(pool) else self.selector.select(tokens, pool, k, seed=seed)
+            picked.append(chosen)
+        anchor = torch.cat(picked).sort().values
+        expected = total + int(layout.structural.sum())
+        if len(anchor) != expected or bool((anchor[1:] <= anchor[:-1]).any()):
+            raise ValueError(
+                f"selector {self.selector.name!r} kept {len(anchor)} tokens ({len(anchor.unique())} different) where "
+                f"{expected} were due; a selector must return exactly k unique indices of its pool"
+            )
+        return anchor
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON can hold it."""
+        stages = [{"stage": stage.label, **stage.parameters()} for stage in self.stages]
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "stages": stages,
+            "keep": self.keep,
+            "positions": self.positions,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Recipe:
+        """The recipe that `to_dict` wrote.
+
+        Raises:
+            ValueError: another schema, an unknown entry, stage or parameter.
+        """
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            found = data.get("schema") if isinstance(data, dict) else data
+            raise ValueError(f"recipe has schema {found!r}; this version reads schema {SCHEMA}")
+        rest = {key: value for key, value in data.items() if key not in ("schema", "stages")}
+        unknown = set(rest) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"recipe has unknown entries {sorted(unknown)}; expected {[f.name for f in fields(cls)]}")
+        return cls(stages=tuple(_stage_from(entry) for entry in data.get("stages", [])), **rest)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the recipe to `path` as JSON."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """Reads a recipe that `save` wrote.
+
+        Raises:
+            ValueError: the file is no recipe of this schema.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is no recipe file: {error}") from error
+        return cls.from_dict(data)
+
+
+def _stage_from(entry: dict[str, Any]) -> Stage:
+    parameters = dict(entry)
+    stage = STAGES.get(str(parameters.pop("stage", None)))
+    known = [field.name for field in fields(stage)]  # type: ignore[arg-type]
+    for name in parameters:
+        if name not in known:
+            raise ValueError(f"stage {entry['stage']!r} has no parameter {name!r}{nearest(name, known)}; it has {known}")
+    return stage(**parameters)
+
+
+RECIPES: Registry[Callable[[], tuple[Stage, ...]]] = Registry("recipe")
+DEFAULT = "kcenter"
+
+
+def _enrol_selectors() -> None:
+    for selector in SELECTORS:
+        RECIPES.add(selector.name, lambda s=selector: (s(),))  # type: ignore[misc]
+        RECIPES.add(f"{selector.name}-mean", lambda s=selector: (s(), Mean()))  # type: ignore[misc]
+    RECIPES.add("resize", lambda: (Resize(),))
+
+
+_enrol_selectors()
+
+
+def recipe(
+    spec: str | Path | Recipe = DEFAULT,
+    *,
+    keep: Keep | None = None,
+    positions: str | None = None,
+    seed: int | None = None,
+) -> Recipe:
+    """The recipe that `spec` names, with what the caller overrides.
+
+    Args:
+        spec: a name from `vtc recipes`, the path of a recipe file (`.json`), or a recipe.
+        keep, positions, seed: in place of the recipe's own, where not None.
+
+    Raises:
+        TypeError: `spec` or `keep` is of another type.
+        ValueError: no recipe of that name (the nearest is suggested), or a value out of range.
+    """
+    if isinstance(spec, Recipe):
+        found = spec
+    elif isinstance(spec, (str, Path)):
+        is_file = isinstance(spec, Path) or spec.endswith(".json")
+        found = Recipe.load(spec) if is_file else Recipe(RECIPES.get(spec)(), name=spec)
+    else:
+        raise TypeError(f"recipe={spec!r} is a {type(spec).__name__}; expected a name, a path or a Recipe")
+    given = {"keep": keep, "positions": positions, "seed": seed}
+    return replace(found, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+def named_recipes() -> Iterator[Recipe]:
+    """Every named recipe, in the order of enrolment."""
+    for name in RECIPES:
+        yield Recipe(RECIPES.get(name)(), name=name)

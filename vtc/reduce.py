@@ -1,0 +1,79 @@
+"""From the items of a request to their kept features: count, resize, encode, select, merge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vtc.adapters import Adapter, Media
+
+from .recipes import Recipe
+from .report import Clock
+from .tokens import Layout, Reduction, VisualTokens
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """One item after its reduction.
+
+    Attributes:
+        media: the item as it was.
+        features: `[K, D]` what the language model gets.
+        reduction: in terms of the item's N tokens at full size.
+    """
+
+    media: Media
+    features: Tensor
+    reduction: Reduction
+
+
+def is_identity(recipe: Recipe, media: Media) -> bool:
+    """Whether `recipe` leaves the item untouched. Known before the encoder runs."""
+    same_grid = recipe.encoded_grids(media.layout) == media.layout.grids
+    return not recipe.adaptive and same_grid and recipe.count(media.layout) == sum(media.layout.candidates)
+
+
+def reduce_media(adapter: Adapter, recipe: Recipe, media: Sequence[Media], clock: Clock) -> list[Reduced]:
+    """Encodes the items and reduces each on its own, so that neither batch nor order matters."""
+    with clock.measure("encode"):
+        small = [_resized(adapter, recipe, item) for item in media]
+        encoded = adapter.encode(small, recipe.cues)
+    with clock.measure("select"), torch.no_grad():
+        reductions = [_reduce(recipe, item, tokens) for item, tokens in zip(small, encoded, strict=True)]
+    with clock.measure("merge"):
+        features = [r.apply(tokens.features) for r, tokens in zip(reductions, encoded, strict=True)]
+    return [
+        Reduced(item, rows, _at_full_size(item.layout, tokens.layout, reduction))
+        for item, tokens, rows, reduction in zip(media, encoded, features, reductions, strict=True)
+    ]
+
+
+def _resized(adapter: Adapter, recipe: Recipe, media: Media) -> Media:
+    grids = recipe.encoded_grids(media.layout)
+    if grids == media.layout.grids:
+        return media
+    (_, height, width) = grids[0]
+    return adapter.resized(media, height, width)
+
+
+def _reduce(recipe: Recipe, media: Media, tokens: VisualTokens) -> Reduction:
+    if recipe.seeded:
+        tokens = VisualTokens(tokens.features, tokens.layout, tokens.cues, media.key)
+    total = min(recipe.count(media.layout), sum(tokens.layout.candidates))
+    return recipe.reduce(tokens, total)
+
+
+def _at_full_size(full: Layout, small: Layout, reduction: Reduction) -> Reduction:
+    """`reduction` of a resized item in terms of its full grid: each small cell is anchored at the cell in its middle."""
+    if full.grids == small.grids:
+        return reduction
+    (_, height, width), (_, h, w) = full.grids[0], small.grids[0]
+    t, y, x = small.cell.T
+    middle = (t * height + (2 * y + 1) * height // (2 * h)) * width + (2 * x + 1) * width // (2 * w)
+    ft, fy, fx = full.cell.T
+    home = (ft * h + (2 * fy + 1) * h // (2 * height)) * w + (2 * fx + 1) * w // (2 * width)
+    moved = reduction.to("cpu")
+    return Reduction(middle[moved.anchor], moved.assign[home], torch.ones(len(full)))

@@ -1,0 +1,291 @@
+"""One call on a wrapped model: which columns of its prompt go on, with which features, at which positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vtc.adapters import Adapter, Media
+
+from .prompt import Span, Splice, compact, locate
+from .recipes import Recipe
+from .reduce import Reduced, is_identity, reduce_media
+from .report import Clock, ItemReport, Report
+from .tokens import Reduction
+
+ID_SHAPED = ("token_type_ids", "mm_token_type_ids")
+"""Arguments with one integer per prompt token, beside ids, mask, positions and labels."""
+
+
+@dataclass(frozen=True)
+class CachedPrompt:
+    """What a cache that holds reduced media must know, so that a later turn can go on from it.
+
+    Attributes:
+        splice: how the prompt in the cache was shortened.
+        mask: `[B, L]` bool, real tokens of the unreduced prompt.
+        delta: `[B]` what to add to the number of real tokens before a later token to get its position.
+    """
+
+    splice: Splice
+    mask: Tensor
+    delta: Tensor
+
+    @staticmethod
+    def of(cache: Any) -> CachedPrompt | None:
+        """The note that `attach` left on `cache`, unless the cache was emptied since."""
+        note: CachedPrompt | None = getattr(cache, "vtc", None)
+        if note is None or int(cache.get_seq_length()) < note.splice.short_length:
+            return None
+        return note
+
+    def attach(self, cache: Any) -> None:
+        """Notes on `cache` what it holds. Copies and pickles of the cache carry the note along."""
+        cache.vtc = self
+
+    def grown(self, cache: Any) -> Splice:
+        """The map of all that `cache` holds by now: the prompt and what was generated after it."""
+        return _join(self.splice, None, tail=int(cache.get_seq_length()) - self.splice.short_length)
+
+    def full_mask(self, length: int) -> Tensor:
+        """The unreduced mask of a sequence of `length` columns, `[B, length]` int64."""
+        tail = self.mask.new_ones(len(self.mask), length - self.mask.shape[1])
+        return torch.cat([self.mask, tail], dim=1).long()
+
+
+def _join(prefix: Splice | None, suffix: Splice | None, *, tail: int = 0) -> Splice:
+    """`prefix`, then `tail` columns kept as they are, then `suffix`."""
+    if prefix is None:
+        assert suffix is not None
+        return suffix
+    rows, device = len(prefix.columns), prefix.columns.device
+    run = torch.arange(tail, device=device).expand(rows, -1)
+    full, short = prefix.full_length, prefix.short_length
+    parts = [(prefix.columns, prefix.mask, prefix.nearest), (run + full, torch.ones_like(run).bool(), run + short)]
+    if suffix is not None:
+        full, short = full + tail, short + tail
+        parts.append(((suffix.columns + full) * suffix.mask, suffix.mask, suffix.nearest + short))
+    return Splice(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt whose media are reduced.
+
+    Attributes:
+        adapter: of the model.
+        prefix: the map of what the cache holds already, or None.
+        suffix: the map of the new columns.
+        mask: `[B, L]` bool, real tokens of all full columns.
+        positions: position ids of all full columns, `[B, L]` or `[axes, B, L]`; those in the cache are left 0.
+        delta: see `CachedPrompt`.
+        features: by modality, by row, the features of each item.
+    """
+
+    adapter: Adapter
+    prefix: Splice | None
+    suffix: Splice
+    mask: Tensor
+    positions: Tensor
+    delta: Tensor
+    features: Mapping[str, Sequence[Sequence[Tensor]]]
+
+    @cached_property
+    def splice(self) -> Splice:
+        """The map of all columns, cached and new."""
+        return _join(self.prefix, self.suffix)
+
+    @cached_property
+    def padded(self) -> bool:
+        """Whether any row of the short prompt holds padding."""
+        return not bool(self.splice.mask.all())
+
+    def cached(self, rows: int) -> CachedPrompt:
+        """The note for a cache of `rows` rows, several per row of the prompt where there are beams."""
+        times = rows // len(self.delta)
+        mask, delta = (x.repeat_interleave(times, dim=0) for x in (self.mask, self.delta))
+        return CachedPrompt(self.splice.expand(rows), mask, delta)
+
+    def media_outputs(self, rows: int) -> dict[str, Any]:
+        """What the model takes as `mm_encoder_outputs`, each row's items repeated for its beams."""
+        times = rows // len(self.delta)
+        listed = {
+            modality: [item for row in by_row for item in list(row) * times] for modality, by_row in self.features.items()
+        }
+        return self.adapter.outputs({modality: items for modality, items in listed.items() if items})
+
+
+class Spliced(dict[str, Any]):
+    """`mm_encoder_outputs` of an already shortened prompt; its type tells the forward hooks to leave it alone.
+
+    Attributes:
+        request: set by the forward hook, for the hook that runs after the model; None inside `generate`.
+        logits_to_keep: what the caller asked for.
+    """
+
+    request: Request | None = None
+    logits_to_keep: int | Tensor = 0
+
+
+class RequestBuilder:
+    """Builds requests for one adapter and recipe. Holds nothing of a call."""
+
+    def __init__(self, adapter: Adapter, recipe: Recipe) -> None:
+        self.adapter = adapter
+        self.recipe = recipe
+
+    def build(
+        self, inputs: Mapping[str, Any], media: Sequence[Media], prefix: Splice | None, base: CachedPrompt | None
+    ) -> tuple[Request | None, Report]:
+        """The request for `inputs`, or None where nothing changes, and the report on it.
+
+        Args:
+            inputs: the model's keyword arguments; `input_ids` are those of all columns or of the new ones only.
+            media: the items of the new columns.
+            prefix: the map of what the cache holds.
+            base: the note on that cache.
+
+        Raises:
+            ValueError: ids, mask and media do not fit together.
+        """
+        ids, mask = self._prompt(inputs, prefix)
+        done = prefix.full_length if prefix is not None else 0
+        new_ids, new_mask = ids[:, -(mask.shape[1] - done) :], mask[:, done:]
+        sizes = [(item.modality, len(item.layout)) for item in media]
+        spans = locate(new_ids, self.adapter.placeholders, sizes)
+        if prefix is None and all(is_identity(self.recipe, item) for item in media):
+            return None, self._report(media, spans, [Reduction.identity(len(m.layout)) for m in media], mask, mask, {})
+        clock = Clock(ids.device)
+        reduced = reduce_media(self.adapter, self.recipe, media, clock) if media else []
+        with clock.measure("splice"):
+            request = self._splice(inputs, new_ids, mask, spans, reduced, prefix, base)
+        short = request.splice.attention_mask(None, request.splice.full_length)
+        items = [item.reduction for item in reduced]
+        return request, self._report(media, spans, items, mask, short, clock.seconds)
+
+    def _prompt(self, inputs: Mapping[str, Any], prefix: Splice | None) -> tuple[Tensor, Tensor]:
+        """Ids as given, and the mask of all columns, cached ones among them."""
+        ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
+        if ids is None or ids.ndim != 2:
+            raise ValueError(
+                f"input_ids={None if ids is None else tuple(ids.shape)}: media are placed by their placeholders; pass "
+                "input_ids [batch, length] (not inputs_embeds) together with the media"
+            )
+        done = prefix.full_length if prefix is not None else 0
+        if mask is None:
+            mask = torch.ones_like(ids)
+            if ids.shape[1] <= done:
+                raise ValueError(
+                    f"input_ids hold {ids.shape[1]} tokens, the cache {done}; pass the ids of the whole conversation, "
+                    "or the new ones with the attention_mask of the whole conversation"
+                )
+        if mask.ndim != 2 or len(mask) != len(ids) or mask.shape[1] not in (ids.shape[1], ids.shape[1] + done):
+            raise ValueError(
+                f"attention_mask has shape {tuple(mask.shape)}; expected 2-D, for input_ids {tuple(ids.shape)}"
+                + (f" after {done} cached tokens" if done else "")
+            )
+        return ids, mask
+
+    def _splice(
+        self,
+        inputs: Mapping[str, Any],
+        new_ids: Tensor,
+        mask: Tensor,
+        spans: Sequence[Span],
+        reduced: Sequence[Reduced],
+        prefix: Splice | None,
+        base: CachedPrompt | None,
+    ) -> Request:
+        rows, length = new_ids.shape
+        new_mask = mask[:, mask.shape[1] - length :].bool()
+        keep = new_mask.clone()
+        for span, item in zip(spans, reduced, strict=True):
+            gone = torch.ones(len(span.columns), dtype=torch.bool)
+            gone[item.reduction.anchor.cpu()] = False
+            keep[span.row, span.columns[gone].to(keep.device)] = False
+        left = not bool((~new_mask[:, -1]).any())
+        suffix = Splice.keeping(keep, left=left)
+        start = self._start(mask[:, : mask.shape[1] - length], base)
+        positions = self._positions(inputs, new_ids, new_mask, start, bool(spans))
+        if self.recipe.positions == "compact":
+            kept = [item.reduction.anchor.cpu() for item in reduced]
+            positions = _compact_text_last(positions, spans, kept)
+        real = mask.long().sum(dim=1)
+        ends = (new_mask * torch.arange(1, length + 1, device=mask.device)).amax(dim=1) - 1
+        last = positions.gather(-1, ends[:, None].expand(*positions.shape[:-1], 1))[..., 0]
+        delta = (last if last.ndim == 1 else last[-3:].amax(dim=0)) + 1 - real
+        done = positions.new_zeros(*positions.shape[:-1], mask.shape[1] - length)
+        return Request(
+            self.adapter,
+            prefix.expand(rows) if prefix is not None else None,
+            suffix,
+            mask.bool(),
+            torch.cat([done, positions], dim=-1),
+            delta,
+            self._by_row(spans, reduced, rows),
+        )
+
+    def _start(self, before: Tensor, base: CachedPrompt | None) -> Tensor:
+        """`[B]` the position of the first new token: real tokens before it, moved as the cached media demand."""
+        real = before.long().sum(dim=1)
+        return real if base is None else real + base.delta.to(real.device)
+
+    def _positions(
+        self, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor, start: Tensor, has_media: bool
+    ) -> Tensor:
+        """Positions of the new columns, `[..., B, T]`: the caller's, or as the stock model would count them."""
+        given = inputs.get("position_ids")
+        if given is not None:
+            given = given[..., -ids.shape[1] :]
+            return given.expand(*given.shape[:-2], *ids.shape)
+        if not has_media:
+            return self.adapter.text_positions(start, mask)
+        known = {name: v[:, -ids.shape[1] :] if name in ID_SHAPED and v is not None else v for name, v in inputs.items()}
+        positions = self.adapter.positions(ids, mask.to(ids.dtype), known)
+        return positions + start[:, None]
+
+    def _by_row(
+        self, spans: Sequence[Span], reduced: Sequence[Reduced], rows: int
+    ) -> dict[str, list[list[Tensor]]]:
+        listed: dict[str, list[list[Tensor]]] = {}
+        for span, item in zip(spans, reduced, strict=True):
+            listed.setdefault(item.media.modality, [[] for _ in range(rows)])[span.row].append(item.features)
+        return listed
+
+    def _report(
+        self,
+        media: Sequence[Media],
+        spans: Sequence[Span],
+        reductions: Sequence[Reduction],
+        before: Tensor,
+        after: Tensor,
+        seconds: dict[str, float],
+    ) -> Report:
+        cost = self.adapter.cost()
+        full, short = before.long().sum(dim=1).tolist(), after.long().sum(dim=1).tolist()
+        items = [
+            ItemReport.of(item.modality, span.row, item.layout, reduction)
+            for item, span, reduction in zip(media, spans, reductions, strict=True)
+        ]
+        return Report(
+            recipe=self.recipe.name,
+            items=tuple(items),
+            prompt_before=tuple(full),
+            prompt_after=tuple(short),
+            kv_bytes_saved=cost.kv_bytes * (sum(full) - sum(short)),
+            prefill_flops_before=sum(map(cost.prefill_flops, full)),
+            prefill_flops_after=sum(map(cost.prefill_flops, short)),
+            seconds=seconds,
+        )
+
+
+def _compact_text_last(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) -> Tensor:
+    """`compact` for `[B, L]`, `[3, B, L]`, or `[4, B, L]` whose first row counts text (and is remade later)."""
+    if positions.ndim == 2:
+        return compact(positions[None], spans, kept)[0]
+    return torch.cat([positions[:-3], compact(positions[-3:], spans, kept)])

@@ -1,0 +1,39 @@
+"""Dropped tokens join the kept token that they resemble most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...tokens import Reduction, VisualTokens
+from ..base import Merger
+from ..scores import nearest_rows, unit_rows
+
+
+@dataclass(frozen=True)
+class Mean(Merger):
+    """Each dropped candidate is averaged into its nearest kept candidate of the same unit, by cosine similarity.
+
+    A mean weighted by size (ToMe, arXiv 2210.09461, section 3), so that outputs keep the norm of tokens. Where a
+    unit keeps nothing, its tokens are dropped: nothing is folded into another tile or frame.
+    """
+
+    name = "mean"
+    paper = "ToMe, 2210.09461"
+    signal = "similarity of the features"
+
+    def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
+        """See `Merger.merge`. Structural tokens stay as they are."""
+        device = tokens.features.device
+        reduction = Reduction.pruning(anchor, len(tokens))
+        unit, structural = tokens.layout.unit.to(device), tokens.layout.structural.to(device)
+        rows = unit_rows(tokens.features)
+        candidate_anchor = ~structural[anchor]
+        for u in range(len(tokens.layout.grids)):
+            places = torch.nonzero(candidate_anchor & (unit[anchor] == u)).flatten()
+            loose = torch.nonzero((reduction.assign < 0) & ~structural & (unit == u)).flatten()
+            if len(places) and len(loose):
+                reduction.assign[loose] = places[nearest_rows(rows[loose], rows[anchor[places]])]
+        return reduction

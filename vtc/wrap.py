@@ -1,0 +1,89 @@
+"""The one line: wrap a model, and undo it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
+
+from vtc.adapters import find
+
+from .budget import Keep
+from .handle import Handle
+from .recipes import DEFAULT, Recipe
+from .recipes import recipe as named
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _stock(model: nn.Module) -> nn.Module:
+    """The transformers model inside a PEFT model; any other model as it is."""
+    inner = getattr(model, "get_base_model", None)
+    found = inner() if callable(inner) else model
+    return found if isinstance(found, nn.Module) else model
+
+
+def reduce_tokens(
+    model: M,
+    recipe: str | Path | Recipe = DEFAULT,
+    *,
+    keep: Keep | None = None,
+    positions: str | None = None,
+    seed: int | None = None,
+) -> M:
+    """Makes `model` answer from fewer visual tokens, in place, until `restore(model)`.
+
+    Wrapping again replaces the recipe. Only this instance changes: no class, no module global, no environment.
+
+    Args:
+        model: a stock transformers vision-language model, bare or inside a PEFT model.
+        recipe: a name from `vtc recipes`, the path of a recipe file (`.json`), or a `Recipe`.
+        keep: a float in (0, 1], the share of each item's candidate tokens that reach the language model, or an int,
+            at most that many per item; default: the recipe's own.
+        positions: `original` (kept tokens keep their coordinates) or `compact` (renumbered); default: the recipe's own.
+        seed: for seeded stages; default: the recipe's own.
+
+    Returns:
+        The same model, with `model.vtc` for its recipe and the report on the last call.
+
+    Raises:
+        TypeError: an argument of another type.
+        ValueError: unknown recipe or model class, or a value out of range. The model is left as it was.
+    """
+    chosen = named(recipe, keep=keep, positions=positions, seed=seed)
+    inner = _stock(model)
+    handle = Handle(inner, find(inner), chosen)
+    handle.check()
+    restore(inner)
+    handle.attach()
+    return model
+
+
+def restore(model: M) -> M:
+    """Takes everything off that `reduce_tokens` put on `model`; a model that is not wrapped stays as it is."""
+    handle = _stock(model).__dict__.get("vtc")
+    if isinstance(handle, Handle):
+        handle.detach()
+    return model
+
+
+@contextmanager
+def reduced(
+    model: M,
+    recipe: str | Path | Recipe = DEFAULT,
+    *,
+    keep: Keep | None = None,
+    positions: str | None = None,
+    seed: int | None = None,
+) -> Iterator[M]:
+    """`reduce_tokens` for a block; after it the model is as it was before, wrapped or not."""
+    before = _stock(model).__dict__.get("vtc")
+    try:
+        yield reduce_tokens(model, recipe, keep=keep, positions=positions, seed=seed)
+    finally:
+        restore(model)
+        if isinstance(before, Handle):
+            before.attach()
