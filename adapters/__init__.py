@@ -13,7 +13,8 @@ from .qwen_vl import Qwen25VL
 FAMILIES: tuple[type[Adapter], ...] = (Llava, Qwen25VL)
 
 FOREIGN = {
-    "LlavaLlamaForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. 'llava-hf/llava-1.5-7b-hf'",
+    "LlavaLlamaForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. "
+    "'llava-hf/llava-1.5-7b-hf'",
     "LlavaMistralForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. "
     "'llava-hf/llava-v1.6-mistral-7b-hf'",
     "LlavaQwenForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. "

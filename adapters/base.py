@@ -51,7 +51,7 @@ class Adapter(ABC):
     """Arguments of the model that describe media and are consumed by `encode`."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self.model: Any = model
 
     @property
     @abstractmethod
@@ -115,10 +115,9 @@ class Adapter(ABC):
 
     def outputs(self, features: Mapping[str, list[Tensor]]) -> dict[str, BaseModelOutputWithPooling]:
         """The features of each modality as the model's `mm_encoder_outputs` takes them."""
-        return {
-            modality: BaseModelOutputWithPooling(last_hidden_state=None, pooler_output=rows)
-            for modality, rows in features.items()
-        }
+        # The field is declared a tensor, but models give and take a list with one tensor per item.
+        lists: Mapping[str, Any] = features
+        return {modality: BaseModelOutputWithPooling(pooler_output=rows) for modality, rows in lists.items()}
 
     def cost(self) -> DecoderCost:
         """What the language model's prefill costs."""

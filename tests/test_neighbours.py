@@ -26,6 +26,7 @@ def lora(model):
 
 
 @each_family
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's use of it, not ours
 def test_peft_before_and_after(family):
     inputs = family.inputs(ROWS)
     after = lora(reduce_tokens(family.build(), "kcenter", keep=0.25)).eval()

@@ -1,4 +1,4 @@
-"""Second turns: a cache that holds reduced media is gone on from as if the whole conversation had been given at once."""
+"""Second turns: going on from a cache of reduced media equals giving the whole conversation at once."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import nn
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class DecoderCost:
     kv_bytes: int
 
     @classmethod
-    def of(cls, decoder: nn.Module, element_size: int) -> DecoderCost:
+    def of(cls, decoder: Any, element_size: int) -> DecoderCost:
         """The costs of `decoder`, a text model with `layers` and a `config`.
 
         A mixture of experts is counted with all of its experts. Cached elements take `element_size` bytes.

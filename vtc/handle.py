@@ -33,7 +33,7 @@ class Handle:
     """
 
     def __init__(self, model: nn.Module, adapter: Adapter, recipe: Recipe) -> None:
-        self.model = model
+        self.model: Any = model
         self.recipe = recipe
         self._adapter = adapter
         self._builder = RequestBuilder(adapter, recipe)
@@ -110,7 +110,9 @@ class Handle:
         """The request that `inputs` make, noted in the report; None where the stock model does the right thing."""
         encoded = {k: v for k, v in (inputs.get("mm_encoder_outputs") or {}).items() if v is not None}
         if encoded:
-            raise ValueError(f"mm_encoder_outputs={list(encoded)}: a wrapped model encodes media itself; pass the pixels")
+            raise ValueError(
+                f"mm_encoder_outputs={list(encoded)}: a wrapped model encodes media itself; pass the pixels"
+            )
         cache = inputs.get("past_key_values")
         base = CachedPrompt.of(cache)
         media = self._adapter.media(inputs)
@@ -137,13 +139,27 @@ class Handle:
         """
         if inputs is not None:
             kwargs["input_ids"] = inputs
-        request = self._request(kwargs)
+        inferred = self._inferred_mask(kwargs, generation_config)
+        request = self._request(kwargs if inferred is None else {**kwargs, "attention_mask": inferred})
         if request is not None:
             self._check_generation(kwargs, generation_config)
             kwargs = {k: v for k, v in kwargs.items() if k not in self._adapter.media_arguments}
             kwargs["position_ids"] = request.positions
             kwargs["mm_encoder_outputs"] = {"vtc": request}
+            if inferred is not None:
+                kwargs["attention_mask"] = inferred
         return self._call_stock("generate", None, generation_config, *args, **kwargs)
+
+    def _inferred_mask(self, kwargs: Mapping[str, Any], config: Any) -> Tensor | None:
+        """The mask that stock `generate` infers from padding where the caller gave none; None where there is none."""
+        ids = kwargs.get("input_ids")
+        config = config if config is not None else self.model.generation_config
+        pad = kwargs.get("pad_token_id", config.pad_token_id)
+        eos = kwargs.get("eos_token_id", config.eos_token_id)
+        ends = eos if isinstance(eos, (list, tuple)) else [eos]
+        if kwargs.get("attention_mask") is not None or not isinstance(ids, Tensor) or pad is None or pad in ends:
+            return None
+        return (ids != pad).long() if bool((ids == pad).any()) else None
 
     def _check_generation(self, kwargs: Mapping[str, Any], config: Any) -> None:
         mask = kwargs.get("attention_mask")
@@ -200,9 +216,7 @@ class Handle:
         missing = request.splice.full_length - request.suffix.full_length
         return ids.shape[1] + (0 if ids.shape[1] >= request.splice.full_length else missing)
 
-    def _short_prompt(
-        self, request: Request, ids: Tensor, given: dict[str, Any]
-    ) -> tuple[Tensor, dict[str, Any]]:
+    def _short_prompt(self, request: Request, ids: Tensor, given: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Ids and the other arguments of a step that reads the whole prompt, shortened."""
         rows = len(ids)
         splice, suffix = request.splice.expand(rows), request.suffix.expand(rows)
@@ -269,12 +283,11 @@ class Handle:
 
     def _after_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         spliced = kwargs.get("mm_encoder_outputs")
-        request = spliced.request if isinstance(spliced, Spliced) else None
-        if request is None:
+        if not isinstance(spliced, Spliced) or spliced.request is None:
             return None
-        logits = output[0] if isinstance(output, tuple) and kwargs.get("labels") is None else None
-        if isinstance(output, tuple):
-            place = 0 if logits is not None else 1
+        request = spliced.request
+        if isinstance(output, tuple):  # (logits, ...), or (loss, logits, ...)
+            place = 0 if kwargs.get("labels") is None else 1
             return (*output[:place], _full_logits(request, spliced, output[place]), *output[place + 1 :])
         output.logits = _full_logits(request, spliced, output.logits)
         if getattr(output, "past_key_values", None) is not None:

@@ -58,8 +58,8 @@ def locate(ids: Tensor, placeholders: Mapping[str, int], sizes: Sequence[tuple[s
 def _mismatch(modality: str, token: int, found: Sequence[Tensor], sizes: Sequence[int]) -> str:
     return (
         f"input_ids hold {[len(columns) for columns in found]} placeholders (id {token}) by row, but the {modality}s "
-        f"have {list(sizes)} tokens; pass ids and pixels of one processor call, whole rows only (a processor that writes "
-        "one placeholder per item needs `patch_size` and `vision_feature_select_strategy` set)"
+        f"have {list(sizes)} tokens; pass ids and pixels of one processor call, whole rows only (a processor that "
+        "writes one placeholder per item needs `patch_size` and `vision_feature_select_strategy` set)"
     )
 
 

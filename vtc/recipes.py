@@ -219,7 +219,9 @@ def _stage_from(entry: dict[str, Any]) -> Stage:
     known = [field.name for field in fields(stage)]  # type: ignore[arg-type]
     for name in parameters:
         if name not in known:
-            raise ValueError(f"stage {entry['stage']!r} has no parameter {name!r}{nearest(name, known)}; it has {known}")
+            raise ValueError(
+                f"stage {entry['stage']!r} has no parameter {name!r}{nearest(name, known)}; it has {known}"
+            )
     return stage(**parameters)
 
 
@@ -256,9 +258,10 @@ def recipe(
     """
     if isinstance(spec, Recipe):
         found = spec
-    elif isinstance(spec, (str, Path)):
-        is_file = isinstance(spec, Path) or spec.endswith(".json")
-        found = Recipe.load(spec) if is_file else Recipe(RECIPES.get(spec)(), name=spec)
+    elif isinstance(spec, Path) or (isinstance(spec, str) and spec.endswith(".json")):
+        found = Recipe.load(spec)
+    elif isinstance(spec, str):
+        found = Recipe(RECIPES.get(spec)(), name=spec)
     else:
         raise TypeError(f"recipe={spec!r} is a {type(spec).__name__}; expected a name, a path or a Recipe")
     given = {"keep": keep, "positions": positions, "seed": seed}

@@ -42,7 +42,7 @@ def reduce_media(adapter: Adapter, recipe: Recipe, media: Sequence[Media], clock
         small = [_resized(adapter, recipe, item) for item in media]
         encoded = adapter.encode(small, recipe.cues)
     with clock.measure("select"), torch.no_grad():
-        reductions = [_reduce(recipe, item, tokens) for item, tokens in zip(small, encoded, strict=True)]
+        reductions = [_reduce(recipe, item, tokens) for item, tokens in zip(media, encoded, strict=True)]
     with clock.measure("merge"):
         features = [r.apply(tokens.features) for r, tokens in zip(reductions, encoded, strict=True)]
     return [
@@ -67,7 +67,7 @@ def _reduce(recipe: Recipe, media: Media, tokens: VisualTokens) -> Reduction:
 
 
 def _at_full_size(full: Layout, small: Layout, reduction: Reduction) -> Reduction:
-    """`reduction` of a resized item in terms of its full grid: each small cell is anchored at the cell in its middle."""
+    """`reduction` of a resized item in terms of its full grid: a small cell is anchored at the cell in its middle."""
     if full.grids == small.grids:
         return reduction
     (_, height, width), (_, h, w) = full.grids[0], small.grids[0]

@@ -44,9 +44,8 @@ class Registry(Generic[T]):
             ValueError: there is none; the message suggests the nearest name.
         """
         if name not in self._entries:
-            raise ValueError(
-                f"unknown {self.kind} {name!r}{nearest(name, self._entries)} (known: {', '.join(sorted(self._entries))})"
-            )
+            known = ", ".join(sorted(self._entries))
+            raise ValueError(f"unknown {self.kind} {name!r}{nearest(name, self._entries)} (known: {known})")
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:

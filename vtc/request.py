@@ -115,7 +115,8 @@ class Request:
         """What the model takes as `mm_encoder_outputs`, each row's items repeated for its beams."""
         times = rows // len(self.delta)
         listed = {
-            modality: [item for row in by_row for item in list(row) * times] for modality, by_row in self.features.items()
+            modality: [item for items in rows_of for item in list(items) * times]
+            for modality, rows_of in self.features.items()
         }
         return self.adapter.outputs({modality: items for modality, items in listed.items() if items})
 
@@ -155,7 +156,7 @@ class RequestBuilder:
         """
         ids, mask = self._prompt(inputs, prefix)
         done = prefix.full_length if prefix is not None else 0
-        new_ids, new_mask = ids[:, -(mask.shape[1] - done) :], mask[:, done:]
+        new_ids = ids[:, -(mask.shape[1] - done) :]
         sizes = [(item.modality, len(item.layout)) for item in media]
         spans = locate(new_ids, self.adapter.placeholders, sizes)
         if prefix is None and all(is_identity(self.recipe, item) for item in media):
@@ -245,13 +246,14 @@ class RequestBuilder:
             return given.expand(*given.shape[:-2], *ids.shape)
         if not has_media:
             return self.adapter.text_positions(start, mask)
-        known = {name: v[:, -ids.shape[1] :] if name in ID_SHAPED and v is not None else v for name, v in inputs.items()}
+        known = dict(inputs)
+        for name in ID_SHAPED:
+            if known.get(name) is not None:
+                known[name] = known[name][:, -ids.shape[1] :]
         positions = self.adapter.positions(ids, mask.to(ids.dtype), known)
         return positions + start[:, None]
 
-    def _by_row(
-        self, spans: Sequence[Span], reduced: Sequence[Reduced], rows: int
-    ) -> dict[str, list[list[Tensor]]]:
+    def _by_row(self, spans: Sequence[Span], reduced: Sequence[Reduced], rows: int) -> dict[str, list[list[Tensor]]]:
         listed: dict[str, list[list[Tensor]]] = {}
         for span, item in zip(spans, reduced, strict=True):
             listed.setdefault(item.media.modality, [[] for _ in range(rows)])[span.row].append(item.features)

@@ -1,0 +1,1 @@
+"""Input stages: what is encoded."""

@@ -1,0 +1,1 @@
+"""Mergers: what becomes of the tokens that do not stay."""

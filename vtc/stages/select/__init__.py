@@ -7,3 +7,5 @@ from .random import Random
 from .stride import Stride
 
 SELECTORS: tuple[type[Selector], ...] = (KCenter, Cls, Random, Stride)
+
+__all__ = ["SELECTORS", "Cls", "KCenter", "Random", "Stride"]
