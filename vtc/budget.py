@@ -28,7 +28,7 @@ def check_keep(keep: object) -> Keep:
         return int(keep)
     share = float(keep)
     if not 0.0 < share <= 1.0:
-        hint = f" (for at most {share:.0f} tokens per item pass the int {share:.0f})" if share > 1 else ""
+        hint = f" (for at most {share:.0f} tokens per item pass the int {share:.0f})" if 1 < share < math.inf else ""
         raise ValueError(f"keep={share} is outside (0, 1]; expected a share of the candidate tokens{hint}")
     return share
 
@@ -109,16 +109,16 @@ def _pour(
     left: int, weights: Sequence[float], caps: Sequence[int], counts: Sequence[int], units: Sequence[int]
 ) -> list[int]:
     """One round of largest remainder over `units`, cut at their caps; hands out at least one token."""
-    top = max(weights[i] for i in units)
-    scaled = {i: weights[i] / top if top > 0 else 1.0 for i in units}
-    mass = sum(scaled.values())
-    quota = {i: left * scaled[i] / mass for i in units}
-    whole = {i: math.floor(quota[i]) for i in units}
+    # In whole numbers: the rounding of floats would decide between equal remainders.
+    ratios = {i: float(weights[i]).as_integer_ratio() for i in units if weights[i] > 0} or dict.fromkeys(units, (1, 1))
+    scale = max(below for _, below in ratios.values())
+    parts = {i: above * (scale // below) for i, (above, below) in ratios.items()}
+    mass = sum(parts.values())
+    whole = {i: left * part // mass for i, part in parts.items()}
     spare = left - sum(whole.values())
-    by_remainder = sorted((i for i in units if scaled[i] > 0), key=lambda i: (whole[i] - quota[i], i))
-    for i in by_remainder[:spare]:
+    for i in sorted(parts, key=lambda i: (-(left * parts[i] % mass), i))[:spare]:
         whole[i] += 1
     out = list(counts)
-    for i in units:
+    for i in parts:
         out[i] = min(caps[i], counts[i] + whole[i])
     return out

@@ -151,6 +151,7 @@ class Recipe:
         device = tokens.features.device
         layout = tokens.layout
         picked = [torch.nonzero(layout.structural).flatten().to(device)]
+        stray = torch.zeros((), dtype=torch.bool, device=device)
         for unit, k in enumerate(self.allocator.allocate(tokens, total)):
             if k == 0:
                 continue
@@ -158,9 +159,10 @@ class Recipe:
             seed = (self.seed * 0x9E3779B97F4A7C15 + tokens.key * 0x100000001B3 + unit) % 2**63
             chosen = pool if k == len(pool) else self.selector.select(tokens, pool, k, seed=seed)
             picked.append(chosen)
+            stray |= ~torch.isin(chosen, pool).all()
         anchor = torch.cat(picked).sort().values
         expected = total + int(layout.structural.sum())
-        if len(anchor) != expected or bool((anchor[1:] <= anchor[:-1]).any()):
+        if len(anchor) != expected or bool((anchor[1:] <= anchor[:-1]).any() | stray):
             raise ValueError(
                 f"selector {self.selector.name!r} kept {len(anchor)} tokens ({len(anchor.unique())} different) where "
                 f"{expected} were due; a selector must return exactly k unique indices of its pool"
@@ -193,7 +195,7 @@ class Recipe:
         unknown = set(rest) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"recipe has unknown entries {sorted(unknown)}; expected {[f.name for f in fields(cls)]}")
-        return cls(stages=tuple(_stage_from(entry) for entry in data.get("stages", [])), **rest)
+        return cls(stages=tuple(map(_stage_from, data.get("stages", ()))), **rest)
 
     def save(self, path: str | Path) -> None:
         """Writes the recipe to `path` as JSON."""
@@ -213,7 +215,11 @@ class Recipe:
         return cls.from_dict(data)
 
 
-def _stage_from(entry: dict[str, Any]) -> Stage:
+def _stage_from(entry: Any) -> Stage:
+    if not isinstance(entry, dict):
+        raise ValueError(
+            f'recipe has {entry!r} among its stages; expected an object such as {{"stage": "select/kcenter"}}'
+        )
     parameters = dict(entry)
     stage = STAGES.get(str(parameters.pop("stage", None)))
     known = [field.name for field in fields(stage)]  # type: ignore[arg-type]

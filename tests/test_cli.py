@@ -1,0 +1,299 @@
+import json
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import vtc
+from vtc import ask, demo, tiny
+from vtc.cli import app
+from vtc.loading import load
+from vtc.media import load_picture
+from vtc.recipes import named_recipes, recipe
+from vtc.tiny.samples import samples
+
+SAMPLE = samples()[0]
+PHOTOGRAPHS = Path(vtc.__file__).parent / "samples"
+ROOT = Path(__file__).parent.parent
+
+
+def vtc_command(*args: object):
+    """The result of `vtc *args`, its output as one line of words."""
+    result = CliRunner().invoke(app, [str(a) for a in args], env={"COLUMNS": "200"})
+    result.text = " ".join(result.stdout.split())
+    result.error = " ".join(result.stderr.split())
+    return result
+
+
+def row(result, name: str) -> list[str]:
+    """The cells of the row of the table that begins with `name`."""
+    line = next(line for line in result.stdout.splitlines() if re.match(rf"│ {name}\s", line))
+    return [cell.strip() for cell in line.strip("│").split("│")][1:]
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load("tiny-llava", device="cpu")
+
+
+# Help and errors
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys; from vtc.cli import app; app(['--help'], standalone_mode=False); "
+    code += "sys.exit(str([m for m in ('torch', 'transformers', 'PIL', 'numpy') if m in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+    assert "recipes" in done.stdout
+
+
+def test_version_and_help():
+    assert vtc_command("--version").text == f"vtc {vtc.__version__}"
+    for name in ("ask", "show", "recipes", "demo"):
+        assert vtc_command(name, "-h").exit_code == 0
+    assert "A whole number of 2 or more" in vtc_command("ask", "--help").text.replace("│ ", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--keep", "0"], "keep=0.0 is outside (0, 1]"),
+        (["--keep", "-0.5"], "keep=-0.5 is outside (0, 1]"),
+        (["--keep", "1.5"], "keep=1.5 is outside (0, 1]"),
+        (["--keep", "nan"], "keep=nan is outside (0, 1]"),
+        (["--keep", "inf"], "keep=inf is outside (0, 1]"),
+        (["--recipe", "kcentre"], "unknown recipe 'kcentre'; did you mean 'kcenter'?"),
+        (["--recipe", "nowhere.json"], "nowhere.json"),
+        (["--positions", "new"], "positions='new'; expected one of original, compact"),
+        (["--model", "tiny-lava"], "did you mean 'tiny-llava'?"),
+        (["--model", "me/model"], "the Hugging Face hub could not be reached"),
+        (["--device", "gpu"], "device='gpu' is unknown"),
+        (["--dtype", "half"], "dtype='half'; expected one of"),
+    ],
+)
+def test_bad_options_are_one_plain_line(options, message):
+    result = vtc_command("ask", SAMPLE.path, "where is it?", *options)
+    assert result.exit_code == 1
+    assert message in result.error
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "args", ["ask", "ask x.png q --keep many", "ask x.png q --nope", "ask x.png a b", "no-command"]
+)
+def test_wrong_usage_exits_with_2(args):
+    assert vtc_command(*args.split()).exit_code == 2
+
+
+def test_an_empty_question_is_refused():
+    result = vtc_command("ask", SAMPLE.path, "  ")
+    assert (result.exit_code, "question=' ' is empty" in result.error) == (1, True)
+
+
+def test_debug_shows_the_traceback_wherever_it_stands():
+    for args in (["--debug", "ask", "nowhere.png", "q"], ["ask", "nowhere.png", "q", "--debug"]):
+        result = CliRunner().invoke(app, args)
+        assert isinstance(result.exception, FileNotFoundError)
+    result = CliRunner().invoke(app, ["ask", "nowhere.png", "--", "--debug"])
+    assert result.exit_code == 1
+    assert not isinstance(result.exception, FileNotFoundError)
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "text", "strip", "video", "cut short"])
+@pytest.mark.parametrize("command", ["ask", "show"])
+def test_bad_pictures_are_one_plain_line(tmp_path, kind, command):
+    path = tmp_path / {"video": "x.mp4", "missing": "none.png"}.get(kind, "x.png")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "strip":
+        Image.new("RGB", (20_000, 10)).save(path)
+    elif kind == "cut short":
+        path.write_bytes(SAMPLE.path.read_bytes()[:3000])
+    elif kind != "missing":
+        path.write_bytes(b"words, words, words")
+    result = vtc_command(command, path, *(["what?"] if command == "ask" else ["--out", tmp_path / "out.png"]))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert path.name in result.error
+    assert not (tmp_path / "out.png").exists()
+
+
+# ask
+
+
+def test_ask_prints_both_answers_and_what_they_cost():
+    result = vtc_command("ask", SAMPLE.path, SAMPLE.question, "--keep", "0.25", "--max-new-tokens", "4")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert row(result, "visual tokens") == ["144", "36"]
+    full, short = map(int, row(result, "prompt tokens"))
+    assert full - short == 108
+    assert all(float(cell.removesuffix(" ms")) > 0 for cell in row(result, "time to first token"))
+    assert "of KV cache" in result.text
+    assert "prefill FLOPs" in result.text
+    assert "median of 5 runs each" in result.text
+
+
+KEEPS = [("1", 144), ("1.0", 144), ("64", 64), ("2", 2), ("9999", 144), ("0.5", 72)]
+
+
+@pytest.mark.parametrize(("keep", "tokens"), KEEPS)
+def test_keep_is_a_share_up_to_1_and_a_count_from_2(keep, tokens):
+    result = vtc_command("ask", SAMPLE.path, "where is the square?", "--keep", keep, "--max-new-tokens", "1")
+    assert row(result, "visual tokens") == ["144", str(tokens)]
+
+
+def test_a_recipe_file_keeps_its_own_settings(tmp_path):
+    recipe("stride", keep=10).save(tmp_path / "mine.json")
+    options = ["--recipe", tmp_path / "mine.json", "--max-new-tokens", "1"]
+    assert row(vtc_command("ask", SAMPLE.path, "where?", *options), "visual tokens") == ["144", "10"]
+    assert row(vtc_command("ask", SAMPLE.path, "where?", *options, "--keep", "7"), "visual tokens") == ["144", "7"]
+
+
+def test_words_that_the_model_does_not_know_are_named():
+    result = vtc_command("ask", SAMPLE.path, "where is the [red] zebra, zebra?", "--max-new-tokens", "1")
+    assert result.exit_code == 0
+    assert result.error.startswith("note: tiny-llava has no '[', ']', 'zebra' among its words")
+
+
+def test_what_was_left_out_of_a_picture_is_told(tmp_path):
+    frames = [Image.new("RGB", (300, 100), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
+    result = vtc_command("ask", tmp_path / "x.gif", "what color?", "--max-new-tokens", "1")
+    assert "note: " in result.stderr
+    assert "holds 2 frames; only the first one is read" in result.error
+    assert "squeezes the 300 x 100 picture 3.0-fold" in result.error
+
+
+def test_answers_are_those_of_the_stock_model(loaded):
+    model, processor = loaded
+    picture = load_picture(SAMPLE.path)
+    pair = ask.compare(model, processor, picture, SAMPLE.question, recipe("kcenter", keep=1.0), rounds=0)
+    text = f"USER: <image>\n{SAMPLE.question} ASSISTANT:"
+    inputs = processor(images=picture, text=text, return_tensors="pt")
+    out = model.generate(**inputs, max_new_tokens=64, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    assert pair.full == pair.short == processor.decode(out, skip_special_tokens=True).strip()
+    assert pair.report.before == pair.report.after == 144
+    assert pair.seconds_full is None
+    assert not hasattr(model, "vtc")
+
+
+def test_questions_are_answered_right_with_all_tokens_and_with_a_quarter(loaded):
+    model, processor = loaded
+    rows = [
+        ask.compare(model, processor, load_picture(s.path), s.question, recipe("kcenter", keep=0.25), rounds=0)
+        for s in samples()
+    ]
+    full = sum(pair.full == s.answer for pair, s in zip(rows, samples(), strict=True))
+    both = sum(pair.full == pair.short == s.answer for pair, s in zip(rows, samples(), strict=True))
+    assert full >= 0.7 * len(rows)
+    assert both >= 0.4 * len(rows)
+
+
+def test_the_first_token_is_the_second_thing_that_generate_hands_over():
+    streamer = ask.FirstToken()
+    streamer.put("prompt")
+    assert streamer.at == 0
+    streamer.put("first")
+    first = streamer.at
+    streamer.put("second")
+    streamer.end()
+    assert streamer.at == first > 0
+
+
+def test_timing_stops_when_it_has_taken_long(loaded, monkeypatch):
+    model, processor = loaded
+    monkeypatch.setattr(ask, "PATIENCE", 0.0)
+    pair = ask.compare(model, processor, load_picture(SAMPLE.path), "where?", recipe(), max_new_tokens=1)
+    assert pair.rounds == 1
+    assert pair.seconds_full is not None
+
+
+# show, recipes, demo
+
+
+def test_show_draws_what_was_kept(tmp_path):
+    out = {}
+    for name in ("kcenter", "stride", "kcenter-mean"):
+        result = vtc_command("show", PHOTOGRAPHS / "cat.jpg", "--out", tmp_path / f"{name}.png", "--recipe", name)
+        assert result.exit_code == 0
+        assert "36 of 144 visual tokens" in result.text
+        out[name] = np.asarray(Image.open(tmp_path / f"{name}.png"))
+    assert not np.array_equal(out["kcenter"], out["stride"])
+    assert not np.array_equal(out["kcenter"], out["kcenter-mean"])
+
+
+@pytest.mark.parametrize(("out", "message"), [("x.doc", "no picture format has the ending"), ("no/x.png", "make it")])
+def test_show_checks_its_output_first(tmp_path, out, message):
+    result = vtc_command("show", SAMPLE.path, "--out", tmp_path / out)
+    assert (result.exit_code, message in result.error) == (1, True)
+
+
+def test_recipes_lists_all():
+    result = vtc_command("recipes")
+    for named in named_recipes():
+        cells = row(result, named.name)
+        assert cells[2] == ("adaptive" if named.adaptive else "exact")
+        assert cells[3] == ", ".join(named.labels)
+    assert "2503.02175" in row(result, "kcenter")[0]
+
+
+def test_demo_leaves_its_table_and_pictures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = vtc_command("demo")
+    assert (result.exit_code, result.stderr) == (0, "")
+    made = {path.name for path in (tmp_path / "vtc-demo").iterdir()}
+    assert made == {"table.md", "cat.png", "coffee.png", *(s.file for s in samples())}
+    table = (tmp_path / "vtc-demo" / "table.md").read_text(encoding="utf-8").splitlines()
+    assert len(table) == 2 + len(samples()) + 2
+    assert all(line.count("|") == 7 for line in table[:-2])
+    assert "144 → 36" in table[2]
+    for column, found in zip((4, 5), re.findall(r"(\d+) of 11", table[-1]), strict=True):
+        cells = [line.split("|")[column].strip() for line in table[2:-2]]
+        assert int(found) == sum(cell == f"{s.answer} ✓" for cell, s in zip(cells, samples(), strict=True)) > 0
+    assert table[-1] in result.text
+
+
+def test_marks_of_the_demo():
+    right = demo.Row("a.png", "how many?", "2", "2", "3", 144, 36)
+    assert right.cells() == ("a.png", "how many?", "2", "2 ✓", "3 ✗", "144 → 36")
+    outcome = demo.Outcome(recipe(), (right,), (), 1.0)
+    assert outcome.summary == "tiny-llava, kcenter: 1 of 1 right with all tokens, 0 of 1 with keep 0.25"
+    assert demo.markdown(outcome).splitlines()[2] == "| a.png | how many? | 2 | 2 ✓ | 3 ✗ | 144 → 36 |"
+
+
+def test_demo_prints_where_the_terminal_has_no_such_letters(tmp_path, monkeypatch):
+    wrong = demo.Row("a.png", "how many?", "2", "2", "3", 144, 36)
+    monkeypatch.setattr(demo, "run", lambda out: demo.Outcome(recipe(), (wrong,), (), 1.0))
+    result = CliRunner(charset="ascii").invoke(app, ["demo", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    assert "144 -> 36" in result.stdout
+    assert "2 +" in result.stdout
+    assert result.stdout.isascii()
+
+
+def test_demo_refuses_a_file_as_its_directory(tmp_path):
+    (tmp_path / "x").touch()
+    result = vtc_command("demo", "--out", tmp_path / "x")
+    assert (result.exit_code, "x" in result.error) == (1, True)
+
+
+def test_the_script_in_demos_runs(capsys):
+    runpy.run_path(str(ROOT / "demos" / "wrap_a_model.py"))
+    assert "36 of 144 visual tokens" in capsys.readouterr().out
+
+
+def test_the_photographs_are_small_and_have_a_licence():
+    readme = (PHOTOGRAPHS / "README.md").read_text()
+    for path in PHOTOGRAPHS.glob("*.jpg"):
+        assert path.stat().st_size < 60_000
+        assert max(Image.open(path).size) <= 512
+        assert f"`{path.name}`" in readme
+    assert json.loads((tiny.path("tiny-llava") / "config.json").read_text())["model_type"] == "llava"

@@ -1,0 +1,151 @@
+"""One question about one picture, answered with all visual tokens and with fewer."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from PIL import Image
+
+from .recipes import Recipe
+from .report import Report
+from .wrap import reduced
+
+ROUNDS, PATIENCE = 5, 20.0
+"""Timed runs of either kind, and the seconds after which no further round is begun."""
+
+
+@dataclass
+class FirstToken:
+    """A streamer that notes when the first token came: `generate` hands over the prompt first, then each token."""
+
+    puts: int = 0
+    at: float = field(default=0.0)
+
+    def put(self, value: Any) -> None:
+        """Called by `generate`, with values that are on the host already, so that the device is done with them."""
+        self.puts += 1
+        if self.puts == 2:
+            self.at = time.perf_counter()
+
+    def end(self) -> None:
+        """Called by `generate` when it is done."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two answers to one question.
+
+    Attributes:
+        full, short: the answers with all visual tokens, and with those that the recipe keeps.
+        report: on the reduced prompt; its seconds are those of the last run.
+        seconds_full, seconds_short: medians of the time to the first token, from the call of `generate` on, so with
+            the encoder and the selection; None where nothing was timed.
+        rounds: timed runs of either kind, taken in turns after both answers as a warm-up.
+    """
+
+    full: str
+    short: str
+    report: Report
+    seconds_full: float | None = None
+    seconds_short: float | None = None
+    rounds: int = 0
+
+
+def prompt(model: Any, processor: Any, picture: Image.Image, question: str) -> Mapping[str, Any]:
+    """The model's inputs for `question` about `picture`, by the processor's own chat template.
+
+    Raises:
+        ValueError: an empty question, a processor without a chat template, or a picture that it refuses.
+    """
+    if not question.strip():
+        raise ValueError(f"question={question!r} is empty; ask something about the picture")
+    content = [{"type": "image", "image": picture}, {"type": "text", "text": question}]
+    inputs: Any = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    moved: Mapping[str, Any] = inputs.to(model.device, dtype=model.dtype)
+    return moved
+
+
+def unknown_words(processor: Any, question: str) -> list[str]:
+    """The words of `question` that the tokenizer reads as its unknown token, in order and once each."""
+    tokenizer = processor.tokenizer
+    if tokenizer.unk_token_id is None:
+        return []
+    words = dict.fromkeys(re.findall(r"\w+|[^\w\s]", question))
+    return [w for w in words if tokenizer.unk_token_id in tokenizer(w, add_special_tokens=False)["input_ids"]]
+
+
+def answer(model: Any, processor: Any, inputs: Mapping[str, Any], max_new_tokens: int = 64) -> str:
+    """The model's greedy answer."""
+    out = model.generate(**inputs, max_new_tokens=max_new_tokens, **_greedy(model))
+    text: str = processor.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return text.strip()
+
+
+def _greedy(model: Any) -> dict[str, Any]:
+    """Greedy decoding, with the sampling settings of the checkpoint unset so that nothing warns of them."""
+    unset = {name: None for name in ("temperature", "top_p", "top_k") if getattr(model.generation_config, name, None)}
+    return {"do_sample": False, "num_beams": 1, **unset}
+
+
+def first_token_seconds(model: Any, inputs: Mapping[str, Any]) -> float:
+    """Seconds from the call of `generate` to the first token."""
+    streamer = FirstToken()
+    start = time.perf_counter()
+    model.generate(**inputs, max_new_tokens=1, streamer=streamer, **_greedy(model))
+    return streamer.at - start
+
+
+def compare(
+    model: Any,
+    processor: Any,
+    picture: Image.Image,
+    question: str,
+    recipe: Recipe,
+    *,
+    max_new_tokens: int = 64,
+    rounds: int = ROUNDS,
+) -> Comparison:
+    """Answers with all tokens and by `recipe`, and times both.
+
+    Args:
+        model: a stock model that is not wrapped; it is left so.
+        rounds: timed runs of either kind; fewer are made once they have taken 20 seconds, 0 times nothing.
+
+    Raises:
+        ValueError: see `prompt`, or a model that cannot give what the recipe needs.
+    """
+    inputs = prompt(model, processor, picture, question)
+    full = answer(model, processor, inputs, max_new_tokens)
+    with reduced(model, recipe):
+        short = answer(model, processor, inputs, max_new_tokens)
+        report: Report = model.vtc.report
+    times: list[tuple[float, float]] = []
+    begun = time.perf_counter()
+    while len(times) < rounds and (not times or time.perf_counter() - begun < PATIENCE):
+        plain = first_token_seconds(model, inputs)
+        with reduced(model, recipe):
+            times.append((plain, first_token_seconds(model, inputs)))
+            report = model.vtc.report
+    if not times:
+        return Comparison(full, short, report)
+    before, after = (median(kind) for kind in zip(*times, strict=True))
+    return Comparison(full, short, report, before, after, len(times))
+
+
+def report_on(model: Any, inputs: Mapping[str, Any], recipe: Recipe) -> Report:
+    """The report on `inputs` by `recipe`, without an answer."""
+    with reduced(model, recipe):
+        model.generate(**inputs, max_new_tokens=1, **_greedy(model))
+        report: Report = model.vtc.report
+    return report

@@ -1,0 +1,125 @@
+"""Pictures from files: upright, in RGB, and with a plain word on those that cannot be read."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM", "ICO", "TGA", "QOI")
+"""What is read. Formats that Pillow hands to other programs (EPS) stay out."""
+
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"}
+SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
+MAX_ASPECT = 200
+"""Longer strips are refused: Qwen's processor does so itself, and a centre crop would show less than 0.5 % of them."""
+
+
+class PictureWarning(UserWarning):
+    """Something about a picture that changes what the model sees of it."""
+
+
+def load_picture(path: str | Path) -> Image.Image:
+    """The picture in `path`, in RGB and upright (its EXIF orientation applied).
+
+    Transparent parts become white, 16-bit values are scaled to 8 bits, and of an animated picture the first frame is
+    taken, with a `PictureWarning`.
+
+    Raises:
+        OSError: no such file, or a directory.
+        ValueError: a broken or empty file, a video, no picture at all, one of too many pixels, or a strip more than
+            200 times as long as wide.
+    """
+    path = Path(path)
+    _check_file(path)
+    picture = to_rgb(_decode(path), str(path))
+    _check_shape(path, picture)
+    return picture
+
+
+def to_rgb(picture: Image.Image, name: str = "picture") -> Image.Image:
+    """`picture` in RGB: transparency composited on white, 16-bit values scaled to 8 bits.
+
+    Raises:
+        ValueError: a kind of pixel without a defined range (32-bit integers, floats) or without a way to RGB.
+    """
+    if picture.mode in SIXTEEN_BIT or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
+        return _from_16_bit(np.asarray(picture), name)
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"{name}: pixels of mode {picture.mode!r} have no fixed range; save the picture with 8 bits")
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        white.alpha_composite(picture.convert("RGBA"))
+        picture = white
+    try:
+        return picture.convert("RGB")
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; save the picture as RGB") from error
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; pass the path of a picture on this machine")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory; pass the path of one picture in it")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes); fetch or export the picture again")
+    if _is_video(path):
+        raise ValueError(
+            f"{path} is a video, and this version reads pictures; take a frame of it, "
+            f"e.g. `ffmpeg -i {path.name} -frames:v 1 frame.png`"
+        )
+
+
+def _is_video(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(12)
+    box = head[4:8] == b"ftyp" and head[8:11] not in (b"avi", b"mif", b"msf", b"hei", b"hev")
+    magic = box or head[:4] == b"\x1a\x45\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+    return magic or path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _decode(path: Path) -> Image.Image:
+    """The first frame, upright, in the file's own mode."""
+    Image.init()
+    try:
+        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
+            frames = int(getattr(opened, "n_frames", 1))
+            # A phone's MPO holds the same photograph again for other uses: nothing is left out there.
+            if frames > 1 and opened.format != "MPO":
+                note = f"{path} holds {frames} frames; only the first one is read"
+                warnings.warn(note, PictureWarning, stacklevel=3)
+            opened.load()
+            upright = ImageOps.exif_transpose(opened)
+            upright.format = opened.format
+            return upright
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is no picture that can be read; save it as PNG, JPEG or WebP") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: {error} Scale the picture down first.") from error
+    except PictureWarning:
+        raise
+    except Exception as error:  # decoders raise anything at all on broken data
+        raise ValueError(f"{path} is broken or cut short ({error}); fetch or export the picture again") from error
+
+
+def _from_16_bit(values: np.ndarray, name: str) -> Image.Image:
+    top = int(values.max())
+    if 0 < top < 4096:
+        note = f"{name} has 16-bit pixels of at most {top}: it is scaled by the full 65535 and will look dark"
+        warnings.warn(note, PictureWarning, stacklevel=3)
+    scaled = np.clip(values.astype(np.float32) / 257 + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(scaled).convert("RGB")
+
+
+def _check_shape(path: Path, picture: Image.Image) -> None:
+    width, height = picture.size
+    times = max(width, height) / min(width, height)
+    if times > MAX_ASPECT:
+        shape = "wide as high" if width > height else "high as wide"
+        raise ValueError(
+            f"{path} is {width} x {height} pixels, {times:.0f} times as {shape} (at most {MAX_ASPECT} is read): "
+            "an encoder sees next to nothing of such a strip; crop it to the part that matters, or cut it into pieces"
+        )
