@@ -170,7 +170,7 @@ def test_a_given_empty_cache_is_filled(family, wrapped):
 
 
 @each_family
-@pytest.mark.parametrize("side", ["left"])
+@pytest.mark.parametrize("side", ["left", "right"])
 def test_labels_give_the_loss_of_the_full_logits(family, wrapped, side):
     inputs = family.inputs(ROWS, side)
     ids, mask = inputs["input_ids"], inputs["attention_mask"]

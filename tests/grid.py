@@ -1,0 +1,157 @@
+"""The shared grid: what is enrolled in every check of `test_grid_*.py`, and small tools that those checks share.
+
+A new selector, or any other recipe that is known by name, is in it without a line here. A recipe beyond the named ones
+(parameters that matter, stages composed) is one line in `COMPOSED`. A family is one line in `families.FAMILIES`, and
+one in `eyes.EYES`, which says how its encoder works.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.families import FAMILIES, Family, llava, llava_inputs
+from vtc import Recipe, named_recipes, reduce_tokens
+from vtc.recipes import POSITIONS
+from vtc.stages import KCenter, Mean, Random, Resize, Stride
+
+COMPOSED = (
+    Recipe((Resize(share=0.6), KCenter()), name="resize+kcenter"),
+    Recipe((Resize(share=0.6), Random(), Mean()), name="resize+random-mean"),
+    Recipe((Stride(),), keep=5, name="stride-5"),
+)
+RECIPES = (*(replace(recipe, keep=0.3) for recipe in named_recipes()), *(replace(r, seed=7) for r in COMPOSED))
+
+VARIANTS = (
+    Family("llava-siglip", partial(llava, tower="siglip"), llava_inputs, has_cls=False),
+    Family("llava-full", partial(llava, strategy="full"), partial(llava_inputs, tokens=37), has_cls=True),
+)
+"""Further kinds of a family's models, for the checks that can tell them apart."""
+
+# A prompt is a row of parts: an int is that many text tokens, a tuple a picture: (seed, height, width in patches).
+UNEVEN = [[3, (1, 12, 4), 4, (2, 4, 8), 5], [2, (3, 8, 6), 6], [9]]
+"""Several pictures with text between, one picture, none; rows of unlike length."""
+SEVERAL = [[3, (1, 12, 4), 4, (2, 4, 8), 2, (4, 6, 6), 5]]
+ADJACENT = [[3, (1, 12, 4), (2, 4, 8), 5], [(3, 8, 6), 2, (7, 2, 2), 3]]
+"""Pictures with no text between them, one that opens the prompt, and one of a single token where sizes are free."""
+PROMPTS = {"uneven": UNEVEN, "adjacent": ADJACENT}
+
+
+def takes(family: Family, recipe: Recipe) -> bool:
+    """Whether the recipe can run on the family at all: a picture with structural tokens is not resized."""
+    return not (recipe.input is not None and family.name == "llava-full")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of the grid."""
+
+    family: Family
+    recipe: Recipe
+
+    def __str__(self) -> str:
+        return f"{self.family.name}-{self.recipe.name}-{self.recipe.positions}"
+
+    def model(self, attention: str = "sdpa") -> nn.Module:
+        """The family's bench model, wrapped: the next case wraps the same one again. See `fresh` for one of its own."""
+        return reduce_tokens(bench(self.family, attention), self.recipe)
+
+
+def cases(families: Sequence[Family] = FAMILIES, positions: Sequence[str] = POSITIONS) -> list[Case]:
+    """All cells over `families`, every recipe, and `positions`."""
+    return [
+        Case(family, replace(recipe, positions=mode))
+        for family in families
+        for recipe in RECIPES
+        for mode in positions
+        if takes(family, recipe)
+    ]
+
+
+def over(found: Sequence[Case]) -> pytest.MarkDecorator:
+    """Runs a test for each case."""
+    return pytest.mark.parametrize("case", found, ids=str)
+
+
+every_method = over(cases(positions=POSITIONS[:1]))
+"""Every recipe x every family."""
+every_case = over(cases())
+"""Every recipe x every family x both kinds of positions."""
+every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+
+
+@cache
+def stock(family: Family, attention: str = "sdpa") -> nn.Module:
+    """The stock model of a family. Shared between tests: never to be wrapped."""
+    return family.build(attention)
+
+
+def fresh(family: Family, attention: str = "sdpa") -> nn.Module:
+    """A model with the same weights, free to be wrapped."""
+    return copy.deepcopy(stock(family, attention))
+
+
+@cache
+def bench(family: Family, attention: str = "sdpa") -> nn.Module:
+    """The model that cases wrap, one after the other: copying one for each would take longer than the checks."""
+    return fresh(family, attention)
+
+
+def generate(model: nn.Module, inputs: dict[str, Tensor], tokens: int = 4, **options: Any) -> Any:
+    """Greedy unless told otherwise, with the logits of each step and no early end."""
+    options = {"do_sample": False, "eos_token_id": None, "max_new_tokens": tokens, **options}
+    return model.generate(**inputs, output_logits=True, return_dict_in_generate=True, **options)
+
+
+def steps(out: Any) -> Tensor:
+    """`[B, T, V]` the logits of each decoding step of `generate`."""
+    return torch.stack(out.logits, dim=1)
+
+
+def kept(model: nn.Module) -> list[list[int]]:
+    """The places that the last call kept of each item."""
+    return [item.reduction.anchor.tolist() for item in model.vtc.report.items]
+
+
+def kept_by_row(model: nn.Module, rows: int) -> list[list[list[int]]]:
+    """The same, by row of the batch."""
+    found: list[list[list[int]]] = [[] for _ in range(rows)]
+    for item in model.vtc.report.items:
+        found[item.row].append(item.reduction.anchor.tolist())
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the language model was given of one row, without padding: `[S, D]` embeddings, `[axes, S]` positions."""
+
+    embeds: Tensor
+    positions: Tensor
+
+
+@contextmanager
+def watching(model: nn.Module) -> Iterator[list[list[Row]]]:
+    """Notes what the language model is given: one entry per call, of one `Row` per row."""
+    calls: list[list[Row]] = []
+
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        embeds, positions, mask = (kwargs[name] for name in ("inputs_embeds", "position_ids", "attention_mask"))
+        size, length = embeds.shape[:2]
+        real = torch.ones(size, length).bool() if mask is None else mask[:, -length:].bool()
+        places = positions.expand(*positions.shape[:-2], size, length)
+        places = places[None] if places.ndim == 2 else places[-3:]
+        calls.append([Row(embeds[r][real[r]].detach().clone(), places[:, r][:, real[r]]) for r in range(size)])
+
+    handle = model.get_decoder().register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield calls
+    finally:
+        handle.remove()

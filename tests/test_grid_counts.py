@@ -1,0 +1,57 @@
+"""Kept counts are exact and known beforehand; what is kept is sorted and unique."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.checks import check_chosen, check_counts, check_same
+from tests.grid import PROMPTS, VARIANTS, Case, cases, generate, over, steps, stock, watching
+
+exact = over([c for c in cases() + cases(VARIANTS, ["original"]) if not c.recipe.adaptive])
+
+
+def words(inputs, model) -> list[int]:
+    text = inputs["input_ids"] != model.config.image_token_id
+    return (text & inputs["attention_mask"].bool()).sum(dim=1).tolist()
+
+
+@exact
+@pytest.mark.parametrize("rows", PROMPTS.values(), ids=PROMPTS)
+def test_declared_reported_and_given_counts_are_one(case: Case, rows):
+    inputs = case.family.inputs(rows)
+    model = case.model()
+    declared = model.vtc.count(**inputs)
+    with watching(model) as calls, torch.no_grad():
+        model(**inputs)
+    check_counts(declared, model.vtc.report, calls[0], words(inputs, model))
+    for item in model.vtc.report.items:
+        check_chosen(item.reduction.anchor, len(item.layout))
+
+
+@over(cases(positions=["original"]))
+def test_a_text_only_prompt_counts_nothing_and_is_the_stock_model(case: Case):
+    inputs = case.family.inputs([[4], [9]])
+    model = case.model()
+    assert model.vtc.count(**inputs) == []
+    got, want = generate(model, inputs), generate(stock(case.family), inputs)
+    check_same(steps(got), steps(want), "logits")
+    assert model.vtc.report.items == ()
+    assert model.vtc.report.before == model.vtc.report.after == 0
+
+
+@over([c for c in cases(positions=["original"]) if not c.recipe.adaptive])
+@pytest.mark.parametrize("keep", [0.01, 0.5, 0.99, 1, 11])
+def test_generate_is_given_what_was_declared(case: Case, keep):
+    inputs = case.family.inputs(PROMPTS["adjacent"])
+    model = replace(case, recipe=replace(case.recipe, keep=keep)).model()
+    declared = model.vtc.count(**inputs)
+    with watching(model) as calls:
+        generate(model, inputs, tokens=2)
+    check_counts(declared, model.vtc.report, calls[0], words(inputs, model))
+    if isinstance(keep, int):
+        assert all(count <= keep for count in declared)
+    assert all(count >= 1 for count in declared)
+    assert [len(row.embeds) for row in calls[1]] == [1] * len(calls[1])

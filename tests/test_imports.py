@@ -1,0 +1,124 @@
+"""Who may import whom: the house of DESIGN.md, read from the syntax trees, and what a bare import loads."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vtc
+from vtc import adapters
+
+CORE = Path(vtc.__file__).parent
+FOLDERS = {"vtc": CORE, "vtc.adapters": Path(adapters.__file__).parent}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package, by its import name."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join([package, *(p for p in parts if p != "__init__")])] = path
+    return found
+
+
+def imports(name: str, path: Path) -> set[str]:
+    """Everything that a module imports, anywhere in it, by absolute names; `from x import y` counts as x and x.y."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def under(names: set[str], *packages: str) -> set[str]:
+    return {name for name in names for package in packages if name == package or name.startswith(f"{package}.")}
+
+
+def of(*packages: str) -> dict[str, Path]:
+    return {name: path for name, path in modules().items() if under({name}, *packages)}
+
+
+def test_the_tree_is_found():
+    names = set(modules())
+    assert {"vtc", "vtc.budget", "vtc.stages.select.cls", "vtc.adapters.llava", "vtc.adapters"} <= names
+    assert "vtc.tokens" in imports("vtc.stages.merge.mean", modules()["vtc.stages.merge.mean"])
+    assert "vtc.stages.base.Merger" in imports("vtc.stages.merge.mean", modules()["vtc.stages.merge.mean"])
+
+
+@pytest.mark.parametrize("name", of("vtc.stages"))
+def test_a_stage_imports_no_adapter_and_no_model(name):
+    found = imports(name, modules()[name])
+    assert not under(found, "vtc.adapters", "adapters", "transformers", "vtc.wrap", "vtc.handle", "vtc.request")
+
+
+@pytest.mark.parametrize("name", of("vtc.adapters"))
+def test_an_adapter_imports_no_stage_and_no_recipe(name):
+    found = imports(name, modules()[name])
+    assert not under(found, "vtc.stages", "vtc.recipes", "vtc.wrap", "vtc.handle", "vtc.request", "vtc.reduce")
+
+
+@pytest.mark.parametrize("name", ["vtc.budget", "vtc.tokens", "vtc.registry", "vtc.cost", "vtc.prompt", "vtc.report"])
+def test_the_core_knows_no_family_and_no_stage(name):
+    found = imports(name, modules()[name])
+    assert not under(found, "vtc.adapters", "vtc.stages", "vtc.recipes", "vtc.wrap", "transformers")
+
+
+@pytest.mark.parametrize("name", [n for n in modules() if not under({n}, "vtc.adapters", "vtc.tiny")])
+def test_no_module_imports_plotting_servers_or_the_demo_at_its_head(name):
+    head = ast.parse(modules()[name].read_text(encoding="utf-8")).body
+    names = {alias.name.split(".")[0] for node in head if isinstance(node, ast.Import) for alias in node.names}
+    names |= {(node.module or "").split(".")[0] for node in head if isinstance(node, ast.ImportFrom) and not node.level}
+    assert not names & {"gradio", "ray", "matplotlib"}
+
+
+@pytest.mark.parametrize("name", modules())
+def test_no_module_patches_a_class_or_a_module(name):
+    """No assignment to an attribute of something imported, and no `setattr`."""
+    tree = ast.parse(modules()[name].read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    imported = {
+        (alias.asname or alias.name).split(".")[0]
+        for node in nodes
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    targets = [
+        target
+        for node in nodes
+        if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign))
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    for target in targets:
+        root = target
+        while isinstance(root, (ast.Attribute, ast.Subscript)):
+            root = root.value
+        if isinstance(target, (ast.Attribute, ast.Subscript)) and isinstance(root, ast.Name):
+            assert root.id not in imported, f"line {target.lineno} changes {root.id}"
+    calls = [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    assert "setattr" not in calls
+
+
+@pytest.mark.parametrize("statement", ["import vtc", "import vtc.video", "import vtc; vtc.__version__; dir(vtc)"])
+def test_a_bare_import_loads_neither_torch_nor_transformers(statement):
+    code = (
+        f"{statement}\nimport sys\nprint(sorted({{'torch', 'transformers', 'torchvision', 'cv2'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    for name in vtc.__all__:
+        assert getattr(vtc, name) is not None
+    with pytest.raises(AttributeError, match="module 'vtc' has no attribute 'missing'"):
+        _ = vtc.missing

@@ -1,0 +1,29 @@
+"""Embedded models: tiny vision-language models that really answer, packaged with the library.
+
+They are stock transformers classes with weights trained from scratch by `python -m vtc.tiny.train`, for tests,
+demos and offline trials. What is measured on them is said of them only.
+"""
+
+import difflib
+from pathlib import Path
+
+NAMES = ("tiny-llava",)
+
+_ROOT = Path(__file__).parent
+
+
+def path(name: str) -> Path:
+    """The directory of the embedded model `name`, as `from_pretrained` takes it.
+
+    Raises ValueError for an unknown name, FileNotFoundError if the weights are not in the installation.
+    """
+    if name not in NAMES:
+        near = difflib.get_close_matches(str(name), NAMES, n=1, cutoff=0.0)[0]
+        raise ValueError(f"name={name!r} is no embedded model; did you mean {near!r}? Known: {', '.join(NAMES)}")
+    directory = _ROOT / "weights" / name
+    if not (directory / "model.safetensors").is_file():
+        raise FileNotFoundError(
+            f"the weights of {name!r} are missing from {directory}; reinstall vtc, "
+            f"or train them with `python -m vtc.tiny.train {name}`"
+        )
+    return directory
