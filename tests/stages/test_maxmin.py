@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import vtc.stages.select.maxmin as module
+from vtc.stages.scores import unit_rows
 from vtc.stages.select.maxmin import maxmin
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference_image.npz"
@@ -170,7 +171,7 @@ def test_above_the_exact_size_finds_the_lone_token() -> None:
 
 def starts(x: Tensor, k: int) -> tuple[Tensor, int, Tensor]:
     """Arguments of `_plain`: what `maxmin` gives it on a device."""
-    rows = module._unit_rows(x)
+    rows = unit_rows(x)
     return rows, k, module._first_plain(rows, k)
 
 
@@ -194,7 +195,7 @@ class NoWordFromTheHost(TorchDispatchMode):
 @pytest.mark.parametrize("exact", [4096, 64])
 def test_the_device_path_never_waits_for_the_host(exact: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EXACT", exact)
-    rows = module._unit_rows(draw("clustered", 300, 8))
+    rows = unit_rows(draw("clustered", 300, 8))
     with NoWordFromTheHost():
         module._plain(rows, 20, module._first_plain(rows, 20))
     with pytest.raises(AssertionError), NoWordFromTheHost():
@@ -202,7 +203,7 @@ def test_the_device_path_never_waits_for_the_host(exact: int, monkeypatch: pytes
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_follows_the_rule_on_a_gpu() -> None:
     for kind in KINDS:
         x = draw(kind, 700, 64)

@@ -7,12 +7,34 @@ from torch import Tensor
 
 
 def unit_rows(features: Tensor) -> Tensor:
-    """`features` `[N, D]` as fp32 rows of length one; zero rows and rows that hold NaN or infinity become zero."""
-    rows = features.detach().float()
-    rows = torch.where(torch.isfinite(rows).all(dim=1, keepdim=True), rows, rows.new_zeros(()))
-    # Scaling by the largest entry first keeps the squares of very large or very small rows in range.
-    rows = rows / rows.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    """`features` `[N, D]` as contiguous rows of length one, or of zeros where a row has none (zeros, NaN, infinity)."""
+    features = features.detach()
+    dtype = _working_dtype(features.device)
+    rows = features.float().to(dtype)
+    norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    unit = torch.div(rows, norm, out=None if rows is features else rows)
+    # Squares leave the range of fp32 long before the entries do: the few such rows are first scaled by their
+    # largest entry. A row without direction comes out of the two divisions as NaN, and so as zeros.
+    odd = ~((norm > 1e-15) & (norm < 1e15)).squeeze(1)
+    if odd.any():
+        raw = features[odd].float().to(dtype)
+        scaled = raw / raw.abs().amax(dim=1, keepdim=True)
+        unit[odd] = torch.nan_to_num(scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True), nan=0.0)
+    return unit.contiguous()
+
+
+def _working_dtype(device: torch.device) -> torch.dtype:
+    """fp32; or fp64 where the process lets fp32 matrix products run in TF32 or bf16.
+
+    That setting (`torch.set_float32_matmul_precision`) is the user's: it is read and left alone.
+    """
+    backend = {"cpu": torch.backends.mkldnn, "cuda": torch.backends.cuda}.get(device.type)
+    if backend is None:
+        return torch.float32
+    # Before torch 2.9 there is one setting for all backends.
+    setting = getattr(getattr(backend, "matmul", None), "fp32_precision", None)
+    setting = setting or torch.get_float32_matmul_precision()
+    return torch.float32 if setting in ("none", "ieee", "highest") else torch.float64
 
 
 def top_k(scores: Tensor, k: int) -> Tensor:

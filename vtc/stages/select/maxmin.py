@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..scores import unit_rows
+
 BLOCK = 256
 """Tokens brought up to date together, at least; more of many, so that there are few rounds."""
 EXACT = 4096
@@ -57,7 +59,7 @@ def maxmin(features: Tensor, k: int) -> Tensor:
     if k == count:
         return torch.arange(count, device=device)
     with torch.autocast(device.type, enabled=False):
-        rows = _unit_rows(features)
+        rows = unit_rows(features)
         if device.type == "cpu":
             return _lazy(rows, k, _first_lazy(rows, k)).sort().values
         return _plain(rows, k, _first_plain(rows, k)).sort().values
@@ -73,36 +75,6 @@ def _check(features: Tensor, k: int) -> None:
         raise TypeError(f"k must be an int, got {k!r} ({type(k).__name__})")
     if not 1 <= k <= len(features):
         raise ValueError(f"k must be at least 1 and at most the number of tokens, {len(features)}, got {k}")
-
-
-def _unit_rows(features: Tensor) -> Tensor:
-    """`features` as contiguous rows `[N, D]` of length one, or of zeros where a row has no direction."""
-    dtype = _working_dtype(features.device)
-    rows = features.float().to(dtype)
-    norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    unit = torch.div(rows, norm, out=None if rows is features else rows)
-    # Squares leave the range of fp32 long before the entries do: the few such rows are first scaled by their
-    # largest entry. A row without direction comes out of the two divisions as NaN, and so as zeros.
-    odd = ~((norm > 1e-15) & (norm < 1e15)).squeeze(1)
-    if odd.any():
-        raw = features[odd].float().to(dtype)
-        scaled = raw / raw.abs().amax(dim=1, keepdim=True)
-        unit[odd] = torch.nan_to_num(scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True), nan=0.0)
-    return unit.contiguous()
-
-
-def _working_dtype(device: torch.device) -> torch.dtype:
-    """fp32; or fp64 where the process lets fp32 matrix products run in TF32 or bf16.
-
-    That setting (`torch.set_float32_matmul_precision`) is the user's: it is read and left alone.
-    """
-    backend = {"cpu": torch.backends.mkldnn, "cuda": torch.backends.cuda}.get(device.type)
-    if backend is None:
-        return torch.float32
-    # Before torch 2.9 there is one setting for all backends.
-    setting = getattr(getattr(backend, "matmul", None), "fp32_precision", None)
-    setting = setting or torch.get_float32_matmul_precision()
-    return torch.float32 if setting in ("none", "ieee", "highest") else torch.float64
 
 
 def _lazy(rows: Tensor, k: int, first: int) -> Tensor:
