@@ -115,7 +115,7 @@ def build_model() -> LlavaForConditionalGeneration:
     config = LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=vocabulary()["<image>"],
+        image_token_index=vocabulary()["<image>"],
         image_seq_length=GRID * GRID,
         projector_hidden_act="gelu",
         vision_feature_select_strategy="default",
@@ -133,7 +133,7 @@ def save(weights: dict[str, torch.Tensor], directory: Path) -> None:
     """Write `directory` as `from_pretrained` takes it: `weights` as float16, loaded and run as float32."""
     model = build_model()
     model.load_state_dict(weights)
-    model.to(torch.float16).save_pretrained(directory)
+    model.half().save_pretrained(directory)
     config = json.loads((directory / "config.json").read_text())
     for part in (config, config["text_config"], config["vision_config"]):
         part["dtype"] = "float32"

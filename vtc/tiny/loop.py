@@ -35,7 +35,7 @@ def use_attention(model: nn.Module, attention: Callable[..., tuple[Tensor, None]
     ALL_ATTENTION_FUNCTIONS.register(name, attention)
     for module in model.modules():
         if hasattr(module, "config"):
-            module.config._attn_implementation = name
+            setattr(module.config, "_attn_implementation", name)  # noqa: B010 - a union to mypy
 
 
 class Learner:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,13 +106,14 @@ def _start(options: argparse.Namespace) -> Run:
     options.out.mkdir(parents=True, exist_ok=True)
     bank = load_bank(options.out, 0, options.scenes, options.workers)
     watch = load_bank(options.out, WATCH_SEED, options.watch, options.workers)
-    master, worker = build_model(), build_model().to(torch.bfloat16)
+    master, worker = build_model(), build_model().bfloat16()
     shape_attention(master)
     use_attention(worker.model.vision_tower, plain_attention)
     use_attention(worker.model.language_model, block_attention)
     master.to(options.device)
     worker.to(options.device)
-    heads = Heads(master.config.text_config.hidden_size, worker.config.vision_config.hidden_size, bank.pairs.shape[1])
+    width, vision_width = master.lm_head.in_features, worker.model.vision_tower.post_layernorm.normalized_shape[0]
+    heads = Heads(width, vision_width, bank.pairs.shape[1])
     heads.to(options.device)
     run = Run(
         master,
@@ -130,12 +132,12 @@ def _start(options: argparse.Namespace) -> Run:
     return run
 
 
-def _checkpoint(run: Run, state: dict) -> None:
+def _checkpoint(run: Run, state: dict[str, Any]) -> None:
     whole = {"model": run.master.state_dict(), "heads": run.heads.state_dict(), **state}
     save_atomically(run.out / "checkpoint.pt", lambda path: torch.save(whole, path))
 
 
-def _resumed(run: Run) -> dict:
+def _resumed(run: Run) -> dict[str, Any]:
     state = torch.load(run.out / "checkpoint.pt", map_location="cpu", weights_only=True)
     run.master.load_state_dict(state["model"])
     run.heads.load_state_dict(state["heads"])
@@ -143,18 +145,20 @@ def _resumed(run: Run) -> dict:
     return state
 
 
-def _budget(run: Run, phase: str, state: dict) -> Budget:
+def _budget(run: Run, phase: str, state: dict[str, Any]) -> Budget:
     """`--steps` if given, else `--minutes` if given, else the steps that the packaged weights were trained for."""
     steps = run.steps if run.steps is not None or run.minutes is not None else STEPS[phase]
     seconds = (run.minutes or 0.0) * 60 * SHARES[phase]
     return Budget(steps, seconds, state.get("steps", 0), state.get("seconds", 0.0))
 
 
-def _watcher(run: Run, phase: str, budget: Budget, learner: Learner) -> Callable[[Tensor, Callable[[], dict]], None]:
+def _watcher(
+    run: Run, phase: str, budget: Budget, learner: Learner
+) -> Callable[[Tensor, Callable[[], dict[str, Any]]], None]:
     """A function that logs and checkpoints now and then; call it once a step with the loss."""
     last, recent = [time.monotonic()], []
 
-    def watch(loss: Tensor, accuracy: Callable[[], dict]) -> None:
+    def watch(loss: Tensor, accuracy: Callable[[], dict[str, Any]]) -> None:
         budget.done_steps += 1
         recent.append(float(loss))
         if time.monotonic() - last[0] < 60 and budget.progress < 1:
@@ -177,7 +181,7 @@ def _draws(run: Run, phase: str, budget: Budget) -> tuple[np.random.Generator, t
     return data, torch.Generator().manual_seed(run.seed + budget.done_steps)
 
 
-def _teach_eye(run: Run, phase: str, state: dict) -> None:
+def _teach_eye(run: Run, phase: str, state: dict[str, Any]) -> None:
     budget = _budget(run, phase, state)
     eye = run.pairs("model.vision_tower", "model.multi_modal_projector")
     learner = Learner(eye + run.heads_pairs(), RATES[phase])
@@ -213,7 +217,7 @@ def _curriculum(progress: float) -> int:
     return 1 if progress < 0.04 else 2 if progress < 0.12 else 3 if progress < 0.2 else 5
 
 
-def _teach_mind(run: Run, phase: str, state: dict) -> None:
+def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
     """Phase two with the eye frozen; phase three with the eye learning on, from the answers and from its own truth."""
     frozen = phase == "mind"
     budget = _budget(run, phase, state)
@@ -235,7 +239,7 @@ def _teach_mind(run: Run, phase: str, state: dict) -> None:
         teach.backward()
         learner.step(cosine(budget.progress))
 
-        def accuracy() -> dict:
+        def accuracy() -> dict[str, Any]:
             seen = _look(run)
             return {s: mind_accuracy(run.worker, run.watch, seen, s == "spread") for s in ("compact", "spread")}
 
