@@ -55,6 +55,7 @@ def test_second_turn_equals_one_fresh_prompt(family, positions, rows):
 @each_family
 def test_second_turn_without_a_mask_and_with_token_types(family):
     model, inputs, first = first_turn(family, ROWS[1:])
+    model.generation_config.pad_token_id = None  # stock `generate` would take an answer's token 0 for padding
     ids, mask, grown = longer(family, inputs, first.sequences)
     fresh = whole(inputs, ids, mask, grown)
     expected = answer(model, fresh)
@@ -72,6 +73,17 @@ def test_second_turn_with_only_the_new_tokens(family):
     new = ids[:, -5:]  # the last generated token, which no cache holds yet, and the four words of the new question
     out = answer(model, {"input_ids": new, "attention_mask": mask, "past_key_values": first.past_key_values})
     assert out[:, new.shape[1] :].tolist() == expected[:, ids.shape[1] :].tolist()
+
+
+@each_family
+def test_an_answer_longer_than_the_conversation_before_it(family):
+    model, inputs, first = first_turn(family, [[1, (1,), 1]])
+    ids, mask, grown = longer(family, inputs, first.sequences)
+    many = ids.shape[1] + 10
+    expected = answer(model, whole(inputs, ids, mask, grown), max_new_tokens=many)
+    given = {"input_ids": ids[:, -5:], "attention_mask": mask, "past_key_values": first.past_key_values}
+    out = answer(model, given, max_new_tokens=many)
+    assert out[:, 5:].tolist() == expected[:, ids.shape[1] :].tolist()
 
 
 @each_family

@@ -23,6 +23,8 @@ OVERRIDDEN = ("generate", "prepare_inputs_for_generation")
 
 _reports: ContextVar[tuple[tuple[weakref.ref[Handle], Report], ...]] = ContextVar("vtc_reports", default=())
 
+_in_generate: ContextVar[bool] = ContextVar("vtc_in_generate", default=False)
+
 
 class Handle:
     """`model.vtc`: the recipe at work on a model, and the report on the last call.
@@ -123,8 +125,8 @@ class Handle:
             return None
         if base is None and cache is not None and int(cache.get_seq_length()) > 0:
             raise ValueError(
-                f"past_key_values holds {int(cache.get_seq_length())} tokens that this wrapped model did not put there; "
-                "start the conversation on the wrapped model"
+                f"past_key_values holds {int(cache.get_seq_length())} tokens that this wrapped model did not put "
+                "there; start the conversation on the wrapped model"
             )
         prefix = base.grown(cache) if base is not None else None
         request, report = self._builder.build(inputs, media, prefix, base)
@@ -146,9 +148,13 @@ class Handle:
             kwargs = {k: v for k, v in kwargs.items() if k not in self._adapter.media_arguments}
             kwargs["position_ids"] = request.positions
             kwargs["mm_encoder_outputs"] = {"vtc": request}
-            if inferred is not None:
-                kwargs["attention_mask"] = inferred
-        return self._call_stock("generate", None, generation_config, *args, **kwargs)
+            # Always an explicit mask: stock `generate` would infer one from padding where there is none.
+            kwargs["attention_mask"] = request.mask.to(torch.int64)
+        token = _in_generate.set(True)
+        try:
+            return self._call_stock("generate", None, generation_config, *args, **kwargs)
+        finally:
+            _in_generate.reset(token)
 
     def _inferred_mask(self, kwargs: Mapping[str, Any], config: Any) -> Tensor | None:
         """The mask that stock `generate` infers from padding where the caller gave none; None where there is none."""
@@ -196,8 +202,7 @@ class Handle:
             if past_key_values is not None:
                 request.cached(len(input_ids)).attach(past_key_values)
         elif request is not None:
-            splice = request.splice.expand(len(input_ids))
-            length = self._full_length(request, input_ids)
+            splice, length = request.splice.expand(len(input_ids)), input_ids.shape[1] + request.offset
             given["attention_mask"] = _short_mask(request, splice, attention_mask, length)
         if inputs_embeds is not None:
             given["inputs_embeds"] = inputs_embeds
@@ -210,27 +215,20 @@ class Handle:
             **given,
         )
 
-    @staticmethod
-    def _full_length(request: Request, ids: Tensor) -> int:
-        """Columns of the whole conversation: `ids` hold all of it, or only what the cache does not."""
-        missing = request.splice.full_length - request.suffix.full_length
-        return ids.shape[1] + (0 if ids.shape[1] >= request.splice.full_length else missing)
-
     def _short_prompt(self, request: Request, ids: Tensor, given: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Ids and the other arguments of a step that reads the whole prompt, shortened."""
         rows = len(ids)
-        splice, suffix = request.splice.expand(rows), request.suffix.expand(rows)
-        length = self._full_length(request, ids)
+        splice = request.splice.expand(rows)
+        own = request.suffix.expand(rows) if request.offset else splice
         given = dict(given)
-        given["attention_mask"] = _short_mask(request, splice, given["attention_mask"], length)
+        mask = _short_mask(request, splice, given["attention_mask"], ids.shape[1] + request.offset)
+        given["attention_mask"] = mask
         if given.get("position_ids") is not None:
-            given["position_ids"] = with_text_row(splice.take(given["position_ids"], 0), given["attention_mask"])
+            given["position_ids"] = with_text_row(splice.take(given["position_ids"], 0), mask)
         for name in ID_SHAPED:
             if given.get(name) is not None:
-                whole = given[name].shape[1] >= splice.full_length
-                given[name] = (splice if whole else suffix).take(given[name], 0)
+                given[name] = (own if given[name].shape[1] == ids.shape[1] else splice).take(given[name], 0)
         given["mm_encoder_outputs"] = Spliced(request.media_outputs(rows))
-        own = splice if length == ids.shape[1] else suffix
         return own.take(ids, self._filler()), given
 
     def _filler(self) -> int:
@@ -247,9 +245,12 @@ class Handle:
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
         note = getattr(kwargs.get("past_key_values"), "vtc", None)
-        media = any(kwargs.get(name) is not None for name in self._adapter.media_arguments)
-        if not media:
+        if all(kwargs.get(name) is None for name in (*self._adapter.media_arguments, "mm_encoder_outputs")):
+            if note is None and kwargs.get("past_key_values") is None and not torch.compiler.is_compiling():
+                self._note(Report(self.recipe.name, ()))
             return None if note is None else ((), _continue(self._adapter, note, kwargs))
+        if _in_generate.get():  # stock `generate` on a request that nothing is taken from
+            return None
         note = CachedPrompt.of(kwargs.get("past_key_values"))
         if note is not None and kwargs.get("attention_mask") is None:
             length = note.grown(kwargs["past_key_values"]).full_length + kwargs["input_ids"].shape[1]

@@ -84,6 +84,7 @@ class Request:
         mask: `[B, L]` bool, real tokens of all full columns.
         positions: position ids of all full columns, `[B, L]` or `[axes, B, L]`; those in the cache are left 0.
         delta: see `CachedPrompt`.
+        offset: full columns that the caller's ids leave out, since the cache holds them: 0, or all cached ones.
         features: by modality, by row, the features of each item.
     """
 
@@ -93,6 +94,7 @@ class Request:
     mask: Tensor
     positions: Tensor
     delta: Tensor
+    offset: int
     features: Mapping[str, Sequence[Sequence[Tensor]]]
 
     @cached_property
@@ -159,13 +161,14 @@ class RequestBuilder:
         new_ids = ids[:, -(mask.shape[1] - done) :]
         sizes = [(item.modality, len(item.layout)) for item in media]
         spans = locate(new_ids, self.adapter.placeholders, sizes)
+        _check_visible(spans, mask[:, done:])
         if prefix is None and all(is_identity(self.recipe, item) for item in media):
             return None, self._report(media, spans, [Reduction.identity(len(m.layout)) for m in media], mask, mask, {})
         clock = Clock(ids.device)
         reduced = reduce_media(self.adapter, self.recipe, media, clock) if media else []
         with clock.measure("splice"):
             request = self._splice(inputs, new_ids, mask, spans, reduced, prefix, base)
-        short = request.splice.attention_mask(None, request.splice.full_length)
+        short = request.splice.mask
         items = [item.reduction for item in reduced]
         return request, self._report(media, spans, items, mask, short, clock.seconds)
 
@@ -228,6 +231,7 @@ class RequestBuilder:
             mask.bool(),
             torch.cat([done, positions], dim=-1),
             delta,
+            mask.shape[1] - inputs["input_ids"].shape[1],
             self._by_row(spans, reduced, rows),
         )
 
@@ -284,6 +288,17 @@ class RequestBuilder:
             prefill_flops_after=sum(map(cost.prefill_flops, short)),
             seconds=seconds,
         )
+
+
+def _check_visible(spans: Sequence[Span], mask: Tensor) -> None:
+    """Refuses a mask that hides placeholders: the model would be given features without a place."""
+    for i, span in enumerate(spans):
+        hidden = int((mask[span.row, span.columns.to(mask.device)] == 0).sum())
+        if hidden:
+            raise ValueError(
+                f"attention_mask hides {hidden} of {len(span.columns)} placeholders of item {i} (row {span.row}); "
+                "leave an item out of the prompt instead of masking it"
+            )
 
 
 def _compact_text_last(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) -> Tensor:
