@@ -60,8 +60,9 @@ def cls_row(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
     Returns:
         `[B, N]` fp32.
     """
-    scores = queries[:, :, :1].float() @ keys.float().transpose(-1, -2) * scale
-    return scores.softmax(dim=-1).mean(dim=1)[:, 0, 1:]
+    with torch.autocast(queries.device.type, enabled=False):
+        scores = queries[:, :, :1].float() @ keys.float().transpose(-1, -2) * scale
+        return scores.softmax(dim=-1).mean(dim=1)[:, 0, 1:]
 
 
 def column_means(queries: Tensor, keys: Tensor, scale: float, *, block: int = 1024) -> Tensor:
@@ -76,9 +77,10 @@ def column_means(queries: Tensor, keys: Tensor, scale: float, *, block: int = 10
     total = queries.shape[2]
     keys = keys.float().transpose(-1, -2)
     received = torch.zeros(queries.shape[0], keys.shape[-1], device=queries.device)
-    for start in range(0, total, block):
-        scores = queries[:, :, start : start + block].float() @ keys * scale
-        received += scores.softmax(dim=-1).mean(dim=1).sum(dim=1)
+    with torch.autocast(queries.device.type, enabled=False):
+        for start in range(0, total, block):
+            scores = queries[:, :, start : start + block].float() @ keys * scale
+            received += scores.softmax(dim=-1).mean(dim=1).sum(dim=1)
     return received / total
 
 

@@ -38,6 +38,12 @@ class Llava(Adapter):
                 "siglip_vision_model"
             )
 
+        if kind == "siglip_vision_model" and self.model.config.vision_feature_select_strategy != "full":
+            raise ValueError(
+                f"vision_feature_select_strategy={self.model.config.vision_feature_select_strategy!r} drops the first "
+                "patch of a SigLIP tower, which has no class token; set it to 'full'"
+            )
+
     @property
     def placeholders(self) -> dict[str, int]:
         """See `Adapter.placeholders`."""

@@ -177,7 +177,7 @@ def test_a_mask_of_another_shape(family):
     inputs = family.inputs(UNEVEN)
     rows, length = inputs["input_ids"].shape
     for shape in [(rows, 1, length, length), (rows, length - 1), (rows - 1, length)]:
-        with pytest.raises(ValueError, match=r"attention_mask has shape .*expected 2-D"):
+        with pytest.raises(ValueError, match=r"attention_mask (is|has) .*expected"):
             reduce_tokens(fresh(family), RECIPE)(**{**inputs, "attention_mask": torch.ones(shape)})
 
 

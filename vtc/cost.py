@@ -31,7 +31,9 @@ class DecoderCost:
         kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
         head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
         layers = int(config.num_hidden_layers)
-        linear = [m for m in decoder.layers.modules() if hasattr(m, "in_features") and hasattr(m, "out_features")]
+        shaped = [m for m in decoder.layers.modules() if hasattr(m, "in_features") and hasattr(m, "out_features")]
+        # A wrapper such as LoRA's repeats the shape of what it wraps: only the innermost maps count.
+        linear = [m for m in shaped if not any(hasattr(part, "in_features") for part in list(m.modules())[1:])]
         return cls(
             linear_flops=sum(2 * int(m.in_features) * int(m.out_features) for m in linear),
             attention_flops=4 * layers * heads * head_dim,

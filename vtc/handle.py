@@ -14,16 +14,16 @@ from torch.utils.hooks import RemovableHandle
 
 from vtc.adapters import Adapter
 
-from .prompt import Splice
+from .cached import CachedPrompt
+from .forward import continued, full_logits, inner_logits, shortened
 from .recipes import Recipe
 from .report import Report
-from .request import ID_SHAPED, CachedPrompt, Request, RequestBuilder, Spliced
+from .request import Request, RequestBuilder, Spliced
 
 OVERRIDDEN = ("generate", "prepare_inputs_for_generation")
 
 _reports: ContextVar[tuple[tuple[weakref.ref[Handle], Report], ...]] = ContextVar("vtc_reports", default=())
-
-_in_generate: ContextVar[bool] = ContextVar("vtc_in_generate", default=False)
+_generating: ContextVar[tuple[Handle, ...]] = ContextVar("vtc_generating", default=())
 
 
 class Handle:
@@ -36,12 +36,16 @@ class Handle:
 
     def __init__(self, model: nn.Module, adapter: Adapter, recipe: Recipe) -> None:
         self.model: Any = model
-        self.recipe = recipe
         self._adapter = adapter
         self._builder = RequestBuilder(adapter, recipe)
         self._hooks: list[RemovableHandle] = []
         self._stock: dict[str, Any] = {}
         self._flash = False
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe at work. To change it, call `reduce_tokens` again."""
+        return self._builder.recipe
 
     @property
     def report(self) -> Report:
@@ -85,15 +89,17 @@ class Handle:
         self.model.vtc = self
 
     def detach(self) -> None:
-        """Removes every hook; the model is what it was."""
+        """Removes every hook; the model is what it was. What others put over the overridden methods stays."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-        if self.model.__dict__.get("vtc") is self:
+        own = self.model.__dict__
+        if own.get("vtc") is self:
             for name in OVERRIDDEN:
-                del self.model.__dict__[name]
-            self.model.__dict__.update(self._stock)
-            del self.model.__dict__["vtc"]
+                if getattr(own.get(name), "__self__", None) is self:
+                    del own[name]
+                    own.update({name: self._stock[name]} if name in self._stock else {})
+            del own["vtc"]
 
     def _uses_flash(self) -> bool:
         implementation = getattr(self.model.get_decoder().config, "_attn_implementation", None)
@@ -105,80 +111,91 @@ class Handle:
         return getattr(type(self.model), name)(self.model, *args, **kwargs)
 
     def _note(self, report: Report) -> None:
+        if any(handle is self for handle in _generating.get()):
+            return  # a call inside of a call, such as one that guides it: the outer one is reported
         others = [pair for pair in _reports.get() if pair[0]() not in (None, self)]
         _reports.set((*others, (weakref.ref(self), report)))
 
     def _request(self, inputs: Mapping[str, Any]) -> Request | None:
-        """The request that `inputs` make, noted in the report; None where the stock model does the right thing."""
+        """The request that `inputs` make, noted in the report; None where nothing is dropped."""
         encoded = {k: v for k, v in (inputs.get("mm_encoder_outputs") or {}).items() if v is not None}
         if encoded:
             raise ValueError(
-                f"mm_encoder_outputs={list(encoded)}: a wrapped model encodes media itself; pass the pixels"
+                f"mm_encoder_outputs={list(encoded)}: a wrapped model encodes media itself; pass the pixels instead"
             )
-        cache = inputs.get("past_key_values")
-        base = CachedPrompt.of(cache)
-        media = self._adapter.media(inputs)
         if self._flash != self._uses_flash():
             raise ValueError("the attention implementation was changed after wrapping; call reduce_tokens again")
+        cache, ids = inputs.get("past_key_values"), inputs.get("input_ids")
+        base = CachedPrompt.of(cache)
+        media = self._adapter.media(inputs)
         if not media and base is None:
+            self._check_text(ids, cache)
             self._note(Report(self.recipe.name, ()))
             return None
         if base is None and cache is not None and int(cache.get_seq_length()) > 0:
             raise ValueError(
-                f"past_key_values holds {int(cache.get_seq_length())} tokens that this wrapped model did not put "
-                "there; start the conversation on the wrapped model"
+                f"past_key_values holds {int(cache.get_seq_length())} tokens of turns in which this recipe dropped "
+                "nothing, or of another model, and what they stand for is not known; give the whole conversation "
+                "without the cache"
             )
-        prefix = base.grown(cache) if base is not None else None
-        request, report = self._builder.build(inputs, media, prefix, base)
+        if base is not None and isinstance(ids, Tensor):
+            base = base.expand(len(ids), ids.device)
+        request, report = self._builder.build(inputs, media, base.grown(cache) if base else None, base)
         self._note(report)
         return request
 
+    def _check_text(self, ids: Any, cache: Any) -> None:
+        """Refuses placeholders that no media came with."""
+        if not isinstance(ids, Tensor) or (cache is not None and int(cache.get_seq_length()) > 0):
+            return
+        for modality, token in self._adapter.placeholders.items():
+            count = int((ids == token).sum())
+            if count:
+                raise ValueError(
+                    f"input_ids hold {count} placeholders of id {token}, but no {modality} was passed; pass all that "
+                    "the processor returned"
+                )
+
+    @torch.no_grad()
     def generate(self, inputs: Tensor | None = None, generation_config: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The model's own `generate`, from fewer visual tokens. Arguments and answer are the stock method's.
+
+        `hidden_states` and `attentions`, where asked for, have the length of the shortened prompt.
 
         Raises:
             ValueError: right padding, chunked prefill, or media that do not fit the prompt.
         """
+        if self.model.__dict__.get("vtc") is not self:  # kept by somebody across `restore`
+            return self.model.generate(inputs, generation_config, *args, **kwargs)
+        if inputs is not None and kwargs.get("input_ids") is not None:
+            raise ValueError("inputs and input_ids were both given; pass one")
         if inputs is not None:
             kwargs["input_ids"] = inputs
-        inferred = self._inferred_mask(kwargs, generation_config)
+        config = self.model._prepare_generation_config(generation_config, **kwargs)[0]
+        inferred = self._inferred_mask(kwargs, config)
         request = self._request(kwargs if inferred is None else {**kwargs, "attention_mask": inferred})
         if request is not None:
-            self._check_generation(kwargs, generation_config)
+            _check_generation(request, config)
             kwargs = {k: v for k, v in kwargs.items() if k not in self._adapter.media_arguments}
             kwargs["position_ids"] = request.positions
             kwargs["mm_encoder_outputs"] = {"vtc": request}
             # Always an explicit mask: stock `generate` would infer one from padding where there is none.
-            kwargs["attention_mask"] = request.mask.to(torch.int64)
-        token = _in_generate.set(True)
+            kwargs["attention_mask"] = request.mask.long()
+        token = _generating.set((*_generating.get(), self))
         try:
             return self._call_stock("generate", None, generation_config, *args, **kwargs)
         finally:
-            _in_generate.reset(token)
+            _generating.reset(token)
 
-    def _inferred_mask(self, kwargs: Mapping[str, Any], config: Any) -> Tensor | None:
+    @staticmethod
+    def _inferred_mask(kwargs: Mapping[str, Any], config: Any) -> Tensor | None:
         """The mask that stock `generate` infers from padding where the caller gave none; None where there is none."""
-        ids = kwargs.get("input_ids")
-        config = config if config is not None else self.model.generation_config
-        pad = kwargs.get("pad_token_id", config.pad_token_id)
-        eos = kwargs.get("eos_token_id", config.eos_token_id)
-        ends = eos if isinstance(eos, (list, tuple)) else [eos]
-        if kwargs.get("attention_mask") is not None or not isinstance(ids, Tensor) or pad is None or pad in ends:
+        ids, note = kwargs.get("input_ids"), getattr(kwargs.get("past_key_values"), "vtc", None)
+        pad, ends = (_ids(value) for value in (config.pad_token_id, config.eos_token_id))
+        if kwargs.get("attention_mask") is not None or not isinstance(ids, Tensor) or not pad or set(pad) & set(ends):
             return None
-        return (ids != pad).long() if bool((ids == pad).any()) else None
-
-    def _check_generation(self, kwargs: Mapping[str, Any], config: Any) -> None:
-        mask = kwargs.get("attention_mask")
-        if mask is not None and bool((mask[:, -1] == 0).any()):
-            rows = torch.nonzero(mask[:, -1] == 0).flatten().tolist()
-            raise ValueError(
-                f"attention_mask: rows {rows} end in padding, and tokens would be generated after it; set "
-                "processor.tokenizer.padding_side = 'left'"
-            )
-        config = config if config is not None else self.model.generation_config
-        chunk = kwargs.get("prefill_chunk_size", getattr(config, "prefill_chunk_size", None))
-        if chunk is not None:
-            raise ValueError(f"prefill_chunk_size={chunk}: a shortened prompt is not cut into chunks; leave it None")
+        only_new = note is not None and ids.shape[1] <= note.mask.shape[1]
+        return None if only_new or not bool((ids == pad[0]).any()) else (ids != pad[0]).long()
 
     def prepare_inputs_for_generation(
         self,
@@ -193,158 +210,110 @@ class Handle:
         """The stock method, given the shortened prompt. `generate` calls it before each step of the model."""
         outputs = kwargs.get("mm_encoder_outputs")
         request = outputs.get("vtc") if isinstance(outputs, dict) else None
-        given = {"attention_mask": attention_mask, **kwargs}
-        if request is not None and (is_first_iteration or past_key_values is None):
-            input_ids, given = self._short_prompt(request, input_ids, given)
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, **kwargs}
+        if request is None and outputs:  # a request that nothing is taken from: the forward hooks leave it alone
+            given["mm_encoder_outputs"] = Spliced(outputs)
+        elif request is not None and (is_first_iteration or past_key_values is None):
+            given = shortened(request, given, self._adapter, self._filler())
             held = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
             if next_sequence_length is not None and held:
-                next_sequence_length = input_ids.shape[1] - held
-            if past_key_values is not None:
-                request.cached(len(input_ids)).attach(past_key_values)
-        elif request is not None:
-            splice, length = request.splice.expand(len(input_ids)), input_ids.shape[1] + request.offset
-            given["attention_mask"] = _short_mask(request, splice, attention_mask, length)
+                next_sequence_length = given["input_ids"].shape[1] - held
+        elif request is not None and (attention_mask is not None or request.padded):
+            rows = len(input_ids)
+            full = attention_mask if attention_mask is not None else self._grown_mask(request, input_ids)
+            given["attention_mask"] = request.splice.expand(rows).take(full, 0)
+        # Without a cache an explicit mask must stay: else gaps in the positions read as packed sequences.
+        if request is not None and attention_mask is None and not request.padded and past_key_values is not None:
+            given["attention_mask"] = None
         if inputs_embeds is not None:
             given["inputs_embeds"] = inputs_embeds
         return self._call_stock(
             "prepare_inputs_for_generation",
-            input_ids,
+            given.pop("input_ids"),
             next_sequence_length=next_sequence_length,
             past_key_values=past_key_values,
             is_first_iteration=is_first_iteration,
             **given,
         )
 
-    def _short_prompt(self, request: Request, ids: Tensor, given: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """Ids and the other arguments of a step that reads the whole prompt, shortened."""
-        rows = len(ids)
-        splice = request.splice.expand(rows)
-        own = request.suffix.expand(rows) if request.offset else splice
-        given = dict(given)
-        mask = _short_mask(request, splice, given["attention_mask"], ids.shape[1] + request.offset)
-        given["attention_mask"] = mask
-        if given.get("position_ids") is not None:
-            given["position_ids"] = with_text_row(splice.take(given["position_ids"], 0), mask)
-        for name in ID_SHAPED:
-            if given.get(name) is not None:
-                given[name] = (own if given[name].shape[1] == ids.shape[1] else splice).take(given[name], 0)
-        given["mm_encoder_outputs"] = Spliced(request.media_outputs(rows))
-        return own.take(ids, self._filler()), given
+    @staticmethod
+    def _grown_mask(request: Request, ids: Tensor) -> Tensor:
+        """The full mask of a conversation whose prompt holds no padding, while its answers grow."""
+        return request.note(len(ids)).full_mask(ids.shape[1] + request.offset)
 
     def _filler(self) -> int:
         """An id for padded slots: never a placeholder."""
         pad = getattr(self.model.config.get_text_config(), "pad_token_id", None)
         taken = set(self._adapter.placeholders.values())
-        return next(i for i in (pad, 0, 1, 2, 3) if isinstance(i, int) and i not in taken)
+        return next(i for i in (pad, 0, 1, 2, 3) if isinstance(i, int) and i >= 0 and i not in taken)
 
     def _before_forward(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        if isinstance(kwargs.get("mm_encoder_outputs"), Spliced):
+        outputs = kwargs.get("mm_encoder_outputs")
+        if isinstance(outputs, Spliced):
             return None
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
-        note = getattr(kwargs.get("past_key_values"), "vtc", None)
-        if all(kwargs.get(name) is None for name in (*self._adapter.media_arguments, "mm_encoder_outputs")):
-            if note is None and kwargs.get("past_key_values") is None and not torch.compiler.is_compiling():
-                self._note(Report(self.recipe.name, ()))
-            return None if note is None else ((), _continue(self._adapter, note, kwargs))
-        if _in_generate.get():  # stock `generate` on a request that nothing is taken from
-            return None
-        note = CachedPrompt.of(kwargs.get("past_key_values"))
-        if note is not None and kwargs.get("attention_mask") is None:
-            length = note.grown(kwargs["past_key_values"]).full_length + kwargs["input_ids"].shape[1]
-            kwargs = {**kwargs, "attention_mask": note.full_mask(length)}
+        cache = kwargs.get("past_key_values")
+        if all(kwargs.get(name) is None for name in self._adapter.media_arguments) and not outputs:
+            note = getattr(cache, "vtc", None)
+            if note is None and cache is None and outputs is None and not torch.compiler.is_compiling():
+                self._request(kwargs)
+            return None if note is None else ((), continued(self._adapter, note, kwargs))
+        note = CachedPrompt.of(cache)
+        if note is not None and kwargs.get("attention_mask") is None and isinstance(kwargs.get("input_ids"), Tensor):
+            length = note.mask.shape[1] + note.tail(cache) + kwargs["input_ids"].shape[1]
+            full = note.expand(len(kwargs["input_ids"]), kwargs["input_ids"].device).full_mask(length)
+            kwargs = {**kwargs, "attention_mask": full}
         request = self._request(kwargs)
         return None if request is None else ((), self._shortened(request, kwargs))
 
     def _shortened(self, request: Request, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a plain `forward`, shortened."""
-        splice, suffix = request.splice, request.suffix
-        short = {k: v for k, v in kwargs.items() if k not in self._adapter.media_arguments}
-        short["input_ids"] = suffix.take(kwargs["input_ids"], self._filler())
-        mask = kwargs.get("attention_mask")
-        # An explicit mask, even of ones: without one and without a cache, gaps in the positions would be read as
-        # several packed sequences.
-        dtype = torch.int64 if mask is None else mask.dtype
-        short["attention_mask"] = splice.attention_mask(mask, splice.full_length, dtype)
-        own = short["attention_mask"][:, -suffix.short_length :]
-        done = splice.full_length - suffix.full_length
-        short["position_ids"] = with_text_row(suffix.take(request.positions[..., done:], 0), own)
-        if kwargs.get("labels") is not None:
-            short["labels"] = suffix.take(kwargs["labels"], -100)
-        for name in ID_SHAPED:
-            if kwargs.get(name) is not None:
-                short[name] = suffix.take(kwargs[name][:, -suffix.full_length :], 0)
-        outputs = Spliced(request.media_outputs(len(short["input_ids"])))
-        outputs.request, outputs.logits_to_keep = request, kwargs.get("logits_to_keep", 0)
-        short["mm_encoder_outputs"] = outputs
-        short["logits_to_keep"] = _inner_logits(suffix, outputs.logits_to_keep)
+        given = {k: v for k, v in kwargs.items() if k not in self._adapter.media_arguments}
+        short = shortened(request, {**given, "position_ids": request.positions}, self._adapter, self._filler())
+        wanted = kwargs.get("logits_to_keep", 0)
+        short["mm_encoder_outputs"].logits_to_keep = wanted
+        short["logits_to_keep"] = inner_logits(request.suffix, wanted)
         return short
 
     def _after_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         spliced = kwargs.get("mm_encoder_outputs")
         if not isinstance(spliced, Spliced) or spliced.request is None:
             return None
-        request = spliced.request
+        request, wanted = spliced.request, spliced.logits_to_keep
+        cache = kwargs.get("past_key_values")
+        parts = output if isinstance(output, tuple) else tuple(output.values())
+        cache = next((part for part in parts if hasattr(part, "get_seq_length")), cache)
+        if cache is not None:  # only now that the model has filled it
+            request.note(len(kwargs["input_ids"])).attach(cache)
+        if wanted is None:
+            return None
         if isinstance(output, tuple):  # (logits, ...), or (loss, logits, ...)
             place = 0 if kwargs.get("labels") is None else 1
-            return (*output[:place], _full_logits(request, spliced, output[place]), *output[place + 1 :])
-        output.logits = _full_logits(request, spliced, output.logits)
-        if getattr(output, "past_key_values", None) is not None:
-            request.cached(len(request.delta)).attach(output.past_key_values)
+            return (*output[:place], full_logits(request, wanted, output[place]), *output[place + 1 :])
+        output.logits = full_logits(request, wanted, output.logits)
         return output
 
 
-def with_text_row(positions: Tensor, mask: Tensor | None) -> Tensor:
-    """Makes the first row of `[4, B, S]` positions count the short prompt's tokens, so that it shows no gaps."""
-    if positions.ndim != 3 or len(positions) != 4:
-        return positions
-    text = positions.new_ones(positions.shape[1:]) if mask is None else mask[:, -positions.shape[-1] :].to(positions)
-    return torch.cat([(text.cumsum(-1) - 1).clamp_min(0)[None], positions[1:]])
+def _check_generation(request: Request, config: Any) -> None:
+    """Refuses what would generate wrong answers."""
+    padded = torch.nonzero(~request.mask[:, -1]).flatten().tolist()
+    if padded:
+        raise ValueError(
+            f"attention_mask: rows {padded} end in padding, and tokens would be generated after it; set "
+            "processor.tokenizer.padding_side = 'left'"
+        )
+    if config.prefill_chunk_size is not None:
+        raise ValueError(
+            f"prefill_chunk_size={config.prefill_chunk_size}: a shortened prompt is not cut into chunks; leave it None"
+        )
 
 
-def _inner_logits(suffix: Splice, wanted: int | Tensor) -> int:
-    """How many last logits of the short prompt hold all that the caller wants of the full one; 0 for all."""
-    if isinstance(wanted, Tensor) or wanted == 0:
-        return 0
-    return int(suffix.short_length - suffix.nearest[:, -wanted:].min())
-
-
-def _full_logits(request: Request, spliced: Spliced, logits: Tensor) -> Tensor:
-    """Logits at the length that the caller's prompt has: a dropped token repeats those of the kept one before it."""
-    nearest = request.suffix.nearest.to(logits.device)
-    wanted = spliced.logits_to_keep
-    nearest = nearest[:, wanted] if isinstance(wanted, Tensor) else nearest[:, -wanted:] if wanted else nearest
-    place = nearest - (request.suffix.short_length - logits.shape[1])
-    return logits[torch.arange(len(logits), device=logits.device)[:, None], place]
-
-
-def _continue(adapter: Adapter, note: CachedPrompt, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a `forward` that goes on from a cache of reduced media: mask and positions as the cache has them.
-
-    Inside `generate` both are in place already: positions are given, and the mask has the cache's own length.
-    """
-    mask, ids, positions = (kwargs.get(name) for name in ("attention_mask", "input_ids", "position_ids"))
-    if ids is None or (mask is None and positions is not None) or (isinstance(mask, Tensor) and mask.ndim != 2):
-        return kwargs
-    splice = note.grown(kwargs["past_key_values"])
-    length = splice.full_length + ids.shape[1]
-    if mask is None:
-        mask = note.full_mask(length)
-    if not isinstance(mask, Tensor) or mask.shape[1] != length:
-        return kwargs
-    if positions is None:
-        start = mask[:, : splice.full_length].long().sum(dim=1) + note.delta.to(mask.device)
-        positions = adapter.text_positions(start, mask[:, splice.full_length :])
-    return {**kwargs, "attention_mask": splice.attention_mask(mask, length, mask.dtype), "position_ids": positions}
-
-
-def _short_mask(request: Request, splice: Splice, mask: Tensor | None, length: int) -> Tensor | None:
-    """The short mask, or None where stock `generate` dropped an all-ones mask and the short one is so too."""
-    if mask is None and not request.padded:
-        return None
-    return splice.attention_mask(mask, length, torch.int64 if mask is None else mask.dtype)
+def _ids(value: Any) -> list[int]:
+    """Token ids given as None, a number, a list or a tensor."""
+    return [] if value is None else torch.as_tensor(value).flatten().tolist()
 
 
 def _without_positions(

@@ -116,16 +116,9 @@ class Splice:
         short = head.gather(-1, columns.expand(*head.shape[:-1], -1)).masked_fill(~mask, fill)
         return torch.cat([short, tail], dim=-1)
 
-    def attention_mask(self, full: Tensor | None, length: int, dtype: torch.dtype = torch.int64) -> Tensor:
-        """The short mask `[B, S + T]` for a sequence of `length` = L + T full columns.
-
-        Args:
-            full: the mask of the full sequence, whose T last columns are taken over; None for all ones.
-            length: the full sequence's length.
-        """
-        tail = length - self.full_length
-        rest = self.mask.new_ones(len(self.mask), tail) if full is None else full[:, self.full_length :].bool()
-        return torch.cat([self.mask.to(rest.device), rest], dim=1).to(dtype)
+    def to(self, device: torch.device) -> Splice:
+        """The same map on `device`."""
+        return Splice(self.columns.to(device), self.mask.to(device), self.nearest.to(device))
 
 
 def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) -> Tensor:
@@ -141,7 +134,7 @@ def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) ->
         kept: for each item, the places (in its span) of the tokens that stay.
 
     Returns:
-        `[axes, B, L]`; entries of dropped tokens are left as they were.
+        `[axes, B, L]`; dropped tokens stand at their item's new top.
     """
     out = positions.clone()
     order = sorted(range(len(spans)), key=lambda i: (spans[i].row, int(spans[i].columns[0])))
@@ -154,6 +147,8 @@ def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) ->
             full = out[axis, span.row, columns]
             ladder = full.unique()
             rungs, places = out[axis, span.row, stay].unique(return_inverse=True)
+            # A dropped token takes the new top: text goes on from the prompt's last entry, kept or not.
+            out[axis, span.row, columns] = ladder[len(rungs) - 1]
             out[axis, span.row, stay] = ladder[places]
             if axis > 0 or len(positions) == 1:
                 old_top, new_top = max(old_top, int(ladder[-1])), max(new_top, int(ladder[len(rungs) - 1]))

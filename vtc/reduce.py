@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,7 +41,9 @@ def reduce_media(adapter: Adapter, recipe: Recipe, media: Sequence[Media], clock
     with clock.measure("encode"):
         small = [_resized(adapter, recipe, item) for item in media]
         encoded = adapter.encode(small, recipe.cues)
-    with clock.measure("select"), torch.no_grad():
+    # Scores are fp32 even where the caller runs under autocast.
+    exact = torch.autocast(encoded[0].features.device.type, enabled=False)
+    with clock.measure("select"), torch.no_grad(), exact:
         reductions = [_reduce(recipe, item, tokens) for item, tokens in zip(media, encoded, strict=True)]
     with clock.measure("merge"):
         features = [r.apply(tokens.features) for r, tokens in zip(reductions, encoded, strict=True)]
@@ -61,7 +63,7 @@ def _resized(adapter: Adapter, recipe: Recipe, media: Media) -> Media:
 
 def _reduce(recipe: Recipe, media: Media, tokens: VisualTokens) -> Reduction:
     if recipe.seeded:
-        tokens = VisualTokens(tokens.features, tokens.layout, tokens.cues, media.key)
+        tokens = replace(tokens, key=media.key)
     total = min(recipe.count(media.layout), sum(tokens.layout.candidates))
     return recipe.reduce(tokens, total)
 

@@ -12,65 +12,12 @@ from torch import Tensor
 
 from vtc.adapters import Adapter, Media
 
+from .cached import CachedPrompt, join
 from .prompt import Span, Splice, compact, locate
 from .recipes import Recipe
 from .reduce import Reduced, is_identity, reduce_media
 from .report import Clock, ItemReport, Report
 from .tokens import Reduction
-
-ID_SHAPED = ("token_type_ids", "mm_token_type_ids")
-"""Arguments with one integer per prompt token, beside ids, mask, positions and labels."""
-
-
-@dataclass(frozen=True)
-class CachedPrompt:
-    """What a cache that holds reduced media must know, so that a later turn can go on from it.
-
-    Attributes:
-        splice: how the prompt in the cache was shortened.
-        mask: `[B, L]` bool, real tokens of the unreduced prompt.
-        delta: `[B]` what to add to the number of real tokens before a later token to get its position.
-    """
-
-    splice: Splice
-    mask: Tensor
-    delta: Tensor
-
-    @staticmethod
-    def of(cache: Any) -> CachedPrompt | None:
-        """The note that `attach` left on `cache`, unless the cache was emptied since."""
-        note: CachedPrompt | None = getattr(cache, "vtc", None)
-        if note is None or int(cache.get_seq_length()) < note.splice.short_length:
-            return None
-        return note
-
-    def attach(self, cache: Any) -> None:
-        """Notes on `cache` what it holds. Copies and pickles of the cache carry the note along."""
-        cache.vtc = self
-
-    def grown(self, cache: Any) -> Splice:
-        """The map of all that `cache` holds by now: the prompt and what was generated after it."""
-        return _join(self.splice, None, tail=int(cache.get_seq_length()) - self.splice.short_length)
-
-    def full_mask(self, length: int) -> Tensor:
-        """The unreduced mask of a sequence of `length` columns, `[B, length]` int64."""
-        tail = self.mask.new_ones(len(self.mask), length - self.mask.shape[1])
-        return torch.cat([self.mask, tail], dim=1).long()
-
-
-def _join(prefix: Splice | None, suffix: Splice | None, *, tail: int = 0) -> Splice:
-    """`prefix`, then `tail` columns kept as they are, then `suffix`."""
-    if prefix is None:
-        assert suffix is not None
-        return suffix
-    rows, device = len(prefix.columns), prefix.columns.device
-    run = torch.arange(tail, device=device).expand(rows, -1)
-    full, short = prefix.full_length, prefix.short_length
-    parts = [(prefix.columns, prefix.mask, prefix.nearest), (run + full, torch.ones_like(run).bool(), run + short)]
-    if suffix is not None:
-        full, short = full + tail, short + tail
-        parts.append(((suffix.columns + full) * suffix.mask, suffix.mask, suffix.nearest + short))
-    return Splice(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -78,7 +25,6 @@ class Request:
     """A prompt whose media are reduced.
 
     Attributes:
-        adapter: of the model.
         prefix: the map of what the cache holds already, or None.
         suffix: the map of the new columns.
         mask: `[B, L]` bool, real tokens of all full columns.
@@ -88,7 +34,6 @@ class Request:
         features: by modality, by row, the features of each item.
     """
 
-    adapter: Adapter
     prefix: Splice | None
     suffix: Splice
     mask: Tensor
@@ -100,39 +45,44 @@ class Request:
     @cached_property
     def splice(self) -> Splice:
         """The map of all columns, cached and new."""
-        return _join(self.prefix, self.suffix)
+        return join(self.prefix, self.suffix)
 
     @cached_property
     def padded(self) -> bool:
         """Whether any row of the short prompt holds padding."""
         return not bool(self.splice.mask.all())
 
-    def cached(self, rows: int) -> CachedPrompt:
+    def note(self, rows: int) -> CachedPrompt:
         """The note for a cache of `rows` rows, several per row of the prompt where there are beams."""
-        times = rows // len(self.delta)
-        mask, delta = (x.repeat_interleave(times, dim=0) for x in (self.mask, self.delta))
-        return CachedPrompt(self.splice.expand(rows), mask, delta)
+        note = CachedPrompt(self.splice, self.mask, self.delta, self.padded)
+        return note if rows == len(self.delta) else note.expand(rows, self.mask.device)
 
-    def media_outputs(self, rows: int) -> dict[str, Any]:
-        """What the model takes as `mm_encoder_outputs`, each row's items repeated for its beams."""
+    def features_for(self, rows: int) -> dict[str, list[Tensor]]:
+        """The features of all items by modality, each row's repeated for its beams."""
         times = rows // len(self.delta)
         listed = {
             modality: [item for items in rows_of for item in list(items) * times]
             for modality, rows_of in self.features.items()
         }
-        return self.adapter.outputs({modality: items for modality, items in listed.items() if items})
+        return {modality: items for modality, items in listed.items() if items}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Request:
+        # Nothing here ever changes, and assisted decoding copies what it is given.
+        return self
 
 
 class Spliced(dict[str, Any]):
     """`mm_encoder_outputs` of an already shortened prompt; its type tells the forward hooks to leave it alone.
 
     Attributes:
-        request: set by the forward hook, for the hook that runs after the model; None inside `generate`.
-        logits_to_keep: what the caller asked for.
+        request: what was dropped; None where nothing was.
+        logits_to_keep: what the caller of a plain `forward` asked for; None inside `generate`.
     """
 
-    request: Request | None = None
-    logits_to_keep: int | Tensor = 0
+    def __init__(self, outputs: Mapping[str, Any], request: Request | None = None) -> None:
+        super().__init__(outputs)
+        self.request = request
+        self.logits_to_keep: int | Tensor | None = None
 
 
 class RequestBuilder:
@@ -164,7 +114,7 @@ class RequestBuilder:
         _check_visible(spans, mask[:, done:])
         if prefix is None and all(is_identity(self.recipe, item) for item in media):
             return None, self._report(media, spans, [Reduction.identity(len(m.layout)) for m in media], mask, mask, {})
-        clock = Clock(ids.device)
+        clock = Clock(self.adapter.model.device)
         reduced = reduce_media(self.adapter, self.recipe, media, clock) if media else []
         with clock.measure("splice"):
             request = self._splice(inputs, new_ids, mask, spans, reduced, prefix, base)
@@ -175,23 +125,28 @@ class RequestBuilder:
     def _prompt(self, inputs: Mapping[str, Any], prefix: Splice | None) -> tuple[Tensor, Tensor]:
         """Ids as given, and the mask of all columns, cached ones among them."""
         ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
-        if ids is None or ids.ndim != 2:
+        if not isinstance(ids, Tensor) or ids.ndim != 2:
+            shape = tuple(ids.shape) if isinstance(ids, Tensor) else ids
             raise ValueError(
-                f"input_ids={None if ids is None else tuple(ids.shape)}: media are placed by their placeholders; pass "
-                "input_ids [batch, length] (not inputs_embeds) together with the media"
+                f"input_ids={shape}: media are placed by their placeholders; pass input_ids [batch, length] (not "
+                "inputs_embeds) together with the media"
             )
         done = prefix.full_length if prefix is not None else 0
         if mask is None:
             mask = torch.ones_like(ids)
-            if ids.shape[1] <= done:
-                raise ValueError(
-                    f"input_ids hold {ids.shape[1]} tokens, the cache {done}; pass the ids of the whole conversation, "
-                    "or the new ones with the attention_mask of the whole conversation"
-                )
-        if mask.ndim != 2 or len(mask) != len(ids) or mask.shape[1] not in (ids.shape[1], ids.shape[1] + done):
+        if not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) != len(ids):
+            shape = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+            raise ValueError(f"attention_mask is {shape}; expected a 2-D tensor for input_ids {tuple(ids.shape)}")
+        if done and mask.shape[1] <= done:
             raise ValueError(
-                f"attention_mask has shape {tuple(mask.shape)}; expected 2-D, for input_ids {tuple(ids.shape)}"
+                f"input_ids and attention_mask describe {mask.shape[1]} tokens, the cache holds {done}; pass the ids "
+                "of the whole conversation, or the new ones with the attention_mask of the whole conversation"
+            )
+        if mask.shape[1] not in (ids.shape[1], ids.shape[1] + done):
+            raise ValueError(
+                f"attention_mask has {mask.shape[1]} columns, input_ids {ids.shape[1]}"
                 + (f" after {done} cached tokens" if done else "")
+                + "; expected one per token"
             )
         return ids, mask
 
@@ -220,19 +175,18 @@ class RequestBuilder:
             kept = [item.reduction.anchor.cpu() for item in reduced]
             positions = _compact_text_last(positions, spans, kept)
         real = mask.long().sum(dim=1)
-        ends = (new_mask * torch.arange(1, length + 1, device=mask.device)).amax(dim=1) - 1
+        ends = (new_mask * torch.arange(1, length + 1, device=mask.device)).amax(dim=1).sub(1).clamp_min(0)
         last = positions.gather(-1, ends[:, None].expand(*positions.shape[:-1], 1))[..., 0]
         delta = (last if last.ndim == 1 else last[-3:].amax(dim=0)) + 1 - real
         done = positions.new_zeros(*positions.shape[:-1], mask.shape[1] - length)
         return Request(
-            self.adapter,
-            prefix.expand(rows) if prefix is not None else None,
-            suffix,
-            mask.bool(),
-            torch.cat([done, positions], dim=-1),
-            delta,
-            mask.shape[1] - inputs["input_ids"].shape[1],
-            self._by_row(spans, reduced, rows),
+            prefix=prefix,
+            suffix=suffix,
+            mask=mask.bool(),
+            positions=torch.cat([done, positions], dim=-1),
+            delta=delta,
+            offset=mask.shape[1] - inputs["input_ids"].shape[1],
+            features=self._by_row(spans, reduced, rows),
         )
 
     def _start(self, before: Tensor, base: CachedPrompt | None) -> Tensor:
@@ -246,16 +200,22 @@ class RequestBuilder:
         """Positions of the new columns, `[..., B, T]`: the caller's, or as the stock model would count them."""
         given = inputs.get("position_ids")
         if given is not None:
-            given = given[..., -ids.shape[1] :]
+            given = given[..., -ids.shape[1] :].long()
+            text = given if given.ndim == 2 else given[0] if len(given) == 4 else None
+            if text is not None and inputs.get("attention_mask") is None and bool((text.diff() < 0).any()):
+                raise ValueError(
+                    "position_ids go back within a row and there is no attention_mask: rows packed from several "
+                    "sequences cannot be shortened; pass one sequence a row"
+                )
             return given.expand(*given.shape[:-2], *ids.shape)
         if not has_media:
             return self.adapter.text_positions(start, mask)
         known = dict(inputs)
-        for name in ID_SHAPED:
+        for name in ("token_type_ids", "mm_token_type_ids"):
             if known.get(name) is not None:
                 known[name] = known[name][:, -ids.shape[1] :]
-        positions = self.adapter.positions(ids, mask.to(ids.dtype), known)
-        return positions + start[:, None]
+        positions = self.adapter.positions(ids, mask.long(), known)
+        return positions.long() + start[:, None]
 
     def _by_row(self, spans: Sequence[Span], reduced: Sequence[Reduced], rows: int) -> dict[str, list[list[Tensor]]]:
         listed: dict[str, list[list[Tensor]]] = {}

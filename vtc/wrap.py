@@ -21,6 +21,8 @@ M = TypeVar("M", bound=nn.Module)
 
 def _stock(model: nn.Module) -> nn.Module:
     """The transformers model inside a PEFT model; any other model as it is."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={model!r} is a {type(model).__name__}; expected a transformers vision-language model")
     inner = getattr(model, "get_base_model", None)
     found = inner() if callable(inner) else model
     return found if isinstance(found, nn.Module) else model
@@ -57,8 +59,14 @@ def reduce_tokens(
     inner = _stock(model)
     handle = Handle(inner, find(inner), chosen)
     handle.check()
+    before = inner.__dict__.get("vtc")
     restore(inner)
-    handle.attach()
+    try:
+        handle.attach()
+    except Exception:
+        if isinstance(before, Handle):
+            before.attach()
+        raise
     return model
 
 

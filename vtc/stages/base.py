@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..registry import Registry
-from ..tokens import Layout, Reduction, VisualTokens
+from ..tokens import Reduction, VisualTokens
 
 
 class Stage(ABC):
@@ -106,6 +106,3 @@ def enrol(*stages: type[Stage]) -> None:
     """Makes stages known by name to recipes and recipe files."""
     for stage in stages:
         STAGES.add(f"{stage.kind}/{stage.name}", stage)
-
-
-__all__ = ["STAGES", "Allocator", "InputStage", "Layout", "Merger", "Selector", "Stage", "enrol"]

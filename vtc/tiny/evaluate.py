@@ -1,6 +1,6 @@
-"""How often an embedded model answers exactly right on unseen scenes.
+"""How often an embedded model answers exactly right on unseen scenes, with all of its visual tokens or with fewer.
 
-`python -m vtc.tiny.evaluate tiny-llava --n 200`
+`python -m vtc.tiny.evaluate tiny-llava --n 200 [--recipe kcenter --keep 0.25 --positions compact]`
 """
 
 import argparse
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from vtc import reduce_tokens
 from vtc.tiny import NAMES, path
 from vtc.tiny.questions import SKILLS, Question
 from vtc.tiny.world import HELD_OUT, Scene
@@ -76,10 +77,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--first", type=int, default=HELD_OUT, help="the first scene's seed")
     parser.add_argument("--per-scene", type=int, default=None, help="at most this many questions a scene")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--recipe", help="wrap the model with this recipe; default: all visual tokens")
+    parser.add_argument("--keep", type=float, help="the share of visual tokens to keep; default: the recipe's own")
+    parser.add_argument("--positions", help="original or compact; default: the recipe's own")
     options = parser.parse_args(arguments)
     if options.first < HELD_OUT:
         parser.error(f"--first={options.first} is a training seed; unseen ones start at {HELD_OUT}")
     processor, model = load(options.name)
+    if options.recipe:
+        reduce_tokens(model, options.recipe, keep=options.keep, positions=options.positions)
     seeds = range(options.first, options.first + options.n)
     for skill, (right, n) in exact_match(model.to(options.device), processor, seeds, options.per_scene).items():
         print(f"{skill:10} {right / n:6.1%}  {right} of {n}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 from ..base import InputStage
 
@@ -27,8 +28,14 @@ class Resize(InputStage):
     signal = "none (fewer pixels)"
 
     def __post_init__(self) -> None:
-        if self.share is not None and not 0 < self.share <= 1:
+        if self.share is None:
+            return
+        if isinstance(self.share, bool) or not isinstance(self.share, Real):
+            kind = type(self.share).__name__
+            raise TypeError(f"share={self.share!r} is a {kind}; expected a float in (0, 1], or None")
+        if not 0 < self.share <= 1:
             raise ValueError(f"share={self.share} is outside (0, 1]; expected a share of the tokens, or None")
+        object.__setattr__(self, "share", float(self.share))  # a whole 1 is all tokens, not one
 
     @property
     def own_share(self) -> float | None:
