@@ -57,7 +57,8 @@ def continued(adapter: Adapter, note: CachedPrompt, kwargs: dict[str, Any]) -> d
     Raises:
         ValueError: a mask of another length than the conversation or the cache has.
     """
-    mask, positions, cache = (kwargs.get(name) for name in ("attention_mask", "position_ids", "past_key_values"))
+    mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
+    cache: Any = kwargs["past_key_values"]
     tokens = kwargs.get("input_ids") if kwargs.get("input_ids") is not None else kwargs.get("inputs_embeds")
     prepared = mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2)
     if tokens is None or (positions is not None and (prepared or (mask is None and not note.padded))):
