@@ -8,9 +8,10 @@ from vtc.registry import nearest
 
 from .base import Adapter, Media
 from .llava import Llava
-from .qwen_vl import Qwen25VL
+from .qwen3_vl import Qwen3VL
+from .qwen_vl import Qwen2VL, Qwen25VL
 
-FAMILIES: tuple[type[Adapter], ...] = (Llava, Qwen25VL)
+FAMILIES: tuple[type[Adapter], ...] = (Llava, Qwen2VL, Qwen25VL, Qwen3VL)
 
 FOREIGN = {
     "LlavaLlamaForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. "
@@ -47,7 +48,7 @@ def find(model: nn.Module) -> Adapter:
     lineage = [cls.__name__ for cls in type(model).__mro__]
     check_architecture([*lineage, *(getattr(getattr(model, "config", None), "architectures", None) or [])])
     for family in FAMILIES:
-        if any(name in family.classes for name in lineage):
+        if family.serves(model):
             return family(model)
     known = [name for family in FAMILIES for name in family.classes]
     raise ValueError(

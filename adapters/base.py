@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from vtc.cost import DecoderCost
-from vtc.tokens import Layout, VisualTokens
+from vtc.tokens import Embedded, Layout, VisualTokens
 
 from .cues import Tap
 
@@ -49,6 +49,17 @@ class Adapter(ABC):
     """Names of the transformers classes it serves."""
     media_arguments: ClassVar[tuple[str, ...]]
     """Arguments of the model that describe media and are consumed by `encode`."""
+    thumbnails: ClassVar[bool] = False
+    """Whether pictures come as tiles beside a thumbnail of the whole."""
+    resizable: ClassVar[bool] = False
+    """Whether `resized` works, so that an input stage can be used."""
+    axes: int = 1
+    """Axes of the position ids: 1, or 3 (t, h, w) with M-RoPE."""
+
+    @classmethod
+    def serves(cls, model: Any) -> bool:
+        """Whether this family's adapter fits `model`: by its class or one that it inherits from."""
+        return any(base.__name__ in cls.classes for base in type(model).__mro__)
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
@@ -63,7 +74,7 @@ class Adapter(ABC):
         """The items of a request, images before videos, each in prompt order.
 
         Args:
-            inputs: the model's keyword arguments.
+            inputs: the model's keyword arguments; `input_ids` and `attention_mask` hold no columns that a cache does.
 
         Raises:
             ValueError: media that this family cannot take.
@@ -73,13 +84,9 @@ class Adapter(ABC):
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
         """Encodes the items with the model's own `get_*_features`, once, and the asked cues beside them."""
 
-    @abstractmethod
     def resized(self, media: Media, height: int, width: int) -> Media:
-        """The item with its pixels scaled so that it encodes to `height x width` tokens a frame."""
-
-    @abstractmethod
-    def pixels(self, media: Media) -> Tensor:
-        """The item's first frame as the encoder sees it, `[3, H, W]` normalised values."""
+        """The item with its pixels scaled so that each frame encodes to `height x width` tokens; see `resizable`."""
+        raise NotImplementedError
 
     @abstractmethod
     def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
@@ -111,13 +118,19 @@ class Adapter(ABC):
             start: `[B]` the position of the first token.
             mask: `[B, T]` 1 for real tokens.
         """
-        return (start[:, None] + mask.long().cumsum(-1) - 1).clamp_min(0)
+        positions = (start[:, None] + mask.long().cumsum(-1) - 1).clamp_min(0)
+        # With M-RoPE a first row counts text, and text stands at the same place on all axes.
+        return positions if self.axes == 1 else positions.expand(1 + self.axes, -1, -1)
 
-    def outputs(self, features: Mapping[str, list[Tensor]]) -> dict[str, BaseModelOutputWithPooling]:
-        """The features of each modality as the model's `mm_encoder_outputs` takes them."""
-        # The field is declared a tensor, but models give and take a list with one tensor per item.
-        lists: Mapping[str, Any] = features
-        return {modality: BaseModelOutputWithPooling(pooler_output=rows) for modality, rows in lists.items()}
+    def outputs(self, embedded: Mapping[str, Sequence[Embedded]]) -> dict[str, BaseModelOutputWithPooling]:
+        """What the items of each modality become, as the model's `mm_encoder_outputs` takes it."""
+        return {modality: self.output(modality, items) for modality, items in embedded.items()}
+
+    def output(self, modality: str, items: Sequence[Embedded]) -> BaseModelOutputWithPooling:
+        """One modality's part of `outputs`: a list with one tensor per item, which most models concatenate."""
+        # The field is declared a tensor, but models give and take a list.
+        rows: Any = [item.features for item in items]
+        return BaseModelOutputWithPooling(pooler_output=rows)
 
     def cost(self) -> DecoderCost:
         """What the language model's prefill costs."""

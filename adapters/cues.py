@@ -14,8 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-NAMES = ("attention", "cls_attention", "received_attention", "keys", "encoder_features")
-"""What a stage can ask for. `attention` is `cls_attention`, or `received_attention` where there is no CLS."""
+NAMES = (
+    "attention",
+    "cls_attention",
+    "received_attention",
+    "attention_logits",
+    "early_attention",
+    "keys",
+    "encoder_features",
+)
+"""What a stage can ask for.
+
+`attention` is `cls_attention`, or `received_attention` where there is no CLS; `early_attention` is the same at the
+layer halfway to the one that gives the features. `attention_logits` is the CLS row before its softmax, mean over heads,
+or the logarithm of the attention received; it is defined up to a constant.
+"""
+
+AT_FEATURES = frozenset(NAMES) - {"early_attention", "encoder_features"}
+"""Cues that are computed from what the attention of the feature layer was given."""
 
 _heard: ContextVar[dict[str, tuple[tuple[Any, ...], dict[str, Any]]] | None] = ContextVar("vtc_heard", default=None)
 
@@ -65,6 +81,12 @@ def cls_row(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
         return scores.softmax(dim=-1).mean(dim=1)[:, 0, 1:]
 
 
+def cls_logits(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+    """What `cls_row` is before its softmax, mean over heads: `[B, N]` fp32."""
+    with torch.autocast(queries.device.type, enabled=False):
+        return (queries[:, :, :1].float() @ keys.float().transpose(-1, -2) * scale).mean(dim=1)[:, 0, 1:]
+
+
 def column_means(queries: Tensor, keys: Tensor, scale: float, *, block: int = 1024) -> Tensor:
     """Attention that each token receives: mean over queries and heads, in blocks of queries.
 
@@ -82,6 +104,26 @@ def column_means(queries: Tensor, keys: Tensor, scale: float, *, block: int = 10
             scores = queries[:, :, start : start + block].float() @ keys * scale
             received += scores.softmax(dim=-1).mean(dim=1).sum(dim=1)
     return received / total
+
+
+def attention_values(name: str, queries: Tensor, keys: Tensor, scale: float, *, has_cls: bool) -> Tensor:
+    """The attention cue `name` for all tokens of a layer, the class token among them (with 0 in its own row's place).
+
+    Args:
+        name: one of the attention cues.
+        queries, keys: `[B, heads, N, dim]`, the class token first if there is one.
+        scale: of the products.
+        has_cls: whether there is one.
+
+    Returns:
+        `[B, N]` fp32.
+    """
+    if name == "received_attention" or not has_cls:
+        received = column_means(queries, keys, scale)
+        # The smallest normal number stands for what rounds to nothing: a logarithm must stay finite.
+        return received.clamp_min(torch.finfo(torch.float32).tiny).log() if name == "attention_logits" else received
+    row = (cls_logits if name == "attention_logits" else cls_row)(queries, keys, scale)
+    return torch.cat([row.new_zeros(len(row), 1), row], dim=1)
 
 
 def split_heads(rows: Tensor, heads: int) -> Tensor:

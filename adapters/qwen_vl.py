@@ -1,8 +1,9 @@
-"""Qwen2.5-VL: native resolution, 2 x 2 patches a token, windowed attention, M-RoPE."""
+"""Qwen2-VL and Qwen2.5-VL: native resolution, 2 x 2 patches a token, M-RoPE; pictures and videos."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,20 +17,26 @@ from . import cues as signals
 from .base import Adapter, Media
 from .cues import Tap, first_argument, hearing, split_heads
 
+PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
+GRIDS = {"image": "image_grid_thw", "video": "video_grid_thw"}
 
-class Qwen25VL(Adapter):
-    """Qwen2.5-VL, images. A token is the merger's output for 2 x 2 patches; there is no CLS.
 
-    The attention cue is the attention received in the last full-attention block, averaged over the token's patches.
+class Qwen2VL(Adapter):
+    """Qwen2-VL. A token is the merger's output for 2 x 2 patches; there is no CLS.
+
+    The encoder takes two frames of a video together; each such pair is a unit, called frame. The attention cue is the attention received in the layer before the merger, within a frame, averaged over the
+    token's patches.
     """
 
-    classes = ("Qwen2_5_VLForConditionalGeneration",)
+    classes = ("Qwen2VLForConditionalGeneration",)
     media_arguments = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
+    resizable = True
+    axes = 3
 
     @property
     def placeholders(self) -> dict[str, int]:
         """See `Adapter.placeholders`."""
-        return {"image": int(self.model.config.image_token_id)}
+        return {"image": int(self.model.config.image_token_id), "video": int(self.model.config.video_token_id)}
 
     @property
     def _visual(self) -> Any:
@@ -40,56 +47,72 @@ class Qwen25VL(Adapter):
         return int(self.model.config.vision_config.spatial_merge_size)
 
     def media(self, inputs: Mapping[str, Any]) -> list[Media]:
-        """See `Adapter.media`. `pixel_values` is `[patches, values]`, `image_grid_thw` `[images, 3]` in patches."""
-        if inputs.get("pixel_values_videos") is not None:
-            raise ValueError("pixel_values_videos: videos of this family are not reduced yet; pass images")
-        pixels, grids = inputs.get("pixel_values"), inputs.get("image_grid_thw")
+        """See `Adapter.media`. Pixels are `[patches, values]`, grids `[items, 3]` in patches."""
+        return [item for modality in PIXELS for item in self._items(inputs, modality)]
+
+    def _items(self, inputs: Mapping[str, Any], modality: str) -> list[Media]:
+        pixels, grids = inputs.get(PIXELS[modality]), inputs.get(GRIDS[modality])
         if pixels is None:
             return []
         if grids is None:
-            raise ValueError("image_grid_thw is missing; pass all that the processor returned")
+            raise ValueError(f"{GRIDS[modality]} is missing; pass all that the processor returned")
         counts = grids.prod(-1).tolist()
         if sum(counts) != len(pixels):
             raise ValueError(
-                f"image_grid_thw {grids.tolist()} describes {sum(counts)} patches, but pixel_values holds {len(pixels)}"
+                f"{GRIDS[modality]} {grids.tolist()} describes {sum(counts)} patches, but {PIXELS[modality]} holds "
+                f"{len(pixels)}"
             )
-        merge = self._merge
+        parts = zip(pixels.split(counts), grids, grids.tolist(), strict=True)
         return [
-            Media(
-                "image",
-                Layout.of_grid(h // merge, w // merge, frames=t),
-                {"pixel_values": patches, "image_grid_thw": grid},
-            )
-            for patches, grid, (t, h, w) in zip(pixels.split(counts), grids, grids.tolist(), strict=True)
+            Media(modality, self._layout(modality, *shape), {"pixel_values": patches, "grid_thw": grid})
+            for patches, grid, shape in parts
         ]
 
+    def _layout(self, modality: str, frames: int, height: int, width: int) -> Layout:
+        size = (height // self._merge, width // self._merge)
+        if modality == "image":
+            return Layout.of_grid(*size, frames=frames)
+        return Layout.join([Layout.of_grid(*size, kind="frame")] * frames)
+
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """See `Adapter.encode`. All pictures go through the tower in one pass."""
+        """See `Adapter.encode`. All pictures go through the tower in one pass, and so do all videos."""
+        tokens: dict[int, VisualTokens] = {}
+        for modality in PIXELS:
+            places = [i for i, item in enumerate(media) if item.modality == modality]
+            if places:
+                encoded = self._encode([media[i] for i in places], modality, cues)
+                tokens.update(zip(places, encoded, strict=True))
+        return [tokens[i] for i in range(len(media))]
+
+    def _encode(self, media: Sequence[Media], modality: str, cues: Sequence[str]) -> list[VisualTokens]:
         pixels = torch.cat([item.inputs["pixel_values"] for item in media])
-        grids = torch.stack([item.inputs["image_grid_thw"] for item in media])
+        grids = torch.stack([item.inputs["grid_thw"] for item in media])
         with hearing() as heard:
-            features = self.model.base_model.get_image_features(pixels, grids, return_dict=True).pooler_output
+            output = getattr(self.model.base_model, f"get_{modality}_features")(pixels, grids, return_dict=True)
         counts = [len(item.layout) for item in media]
         values = {cue: self._cue(cue, heard, grids).split(counts) for cue in cues}
+        planes = [torch.cat(list(plane)).split(counts) for plane in getattr(output, "deepstack_features", None) or ()]
         return [
-            VisualTokens(row, item.layout, {cue: value[i] for cue, value in values.items()})
-            for i, (row, item) in enumerate(zip(features, media, strict=True))
+            VisualTokens(
+                row,
+                item.layout,
+                {cue: value[i] for cue, value in values.items()},
+                planes=tuple(plane[i] for plane in planes),
+            )
+            for i, (row, item) in enumerate(zip(output.pooler_output, media, strict=True))
         ]
 
     def _cue(self, name: str, heard: Mapping[str, Any], grids: Tensor) -> Tensor:
         """The cue for all tokens of one pass, `[tokens, ...]`, in the order of the features."""
-        patches = self._patch_cue(name, heard)
-        groups = patches.unflatten(0, (-1, self._merge**2)).float().mean(dim=1)
-        vision = self.model.config.vision_config
-        order, _ = get_vision_window_index(grids.cpu(), self._merge, vision.window_size, vision.patch_size)
-        return groups[torch.argsort(order).to(groups.device)]
+        return self._patch_cue(name, heard).unflatten(0, (-1, self._merge**2)).float().mean(dim=1)
 
     def _patch_cue(self, name: str, heard: Mapping[str, Any]) -> Tensor:
-        """The cue for all patches, in the tower's window order."""
+        """The cue for all patches, in the tower's own order."""
         if name == "encoder_features":
             return first_argument(heard["merger"])
-        args, kwargs = heard["attention"]
-        attention = self._attention()
+        early = name == "early_attention"
+        args, kwargs = heard["early" if early else "attention"]
+        attention = self._attention(early=early)
         with torch.no_grad():
             queries, keys, _ = attention.qkv(first_argument((args, kwargs))).chunk(3, dim=-1)
         if name == "keys":
@@ -100,52 +123,51 @@ class Qwen25VL(Adapter):
         queries, keys = (_rotate(rows.float(), cos.float(), sin.float()) for rows in (queries, keys))
         lengths = kwargs["cu_seqlens"].diff().tolist()
         parts = zip(queries.split(lengths, dim=2), keys.split(lengths, dim=2), strict=True)
-        return torch.cat([signals.column_means(q, k, float(attention.scaling))[0] for q, k in parts])
+        scale = float(attention.scaling)
+        return torch.cat([signals.attention_values(name, q, k, scale, has_cls=False)[0] for q, k in parts])
 
-    def _attention(self) -> Any:
-        return self._visual.blocks[max(self.model.config.vision_config.fullatt_block_indexes)].attn
+    def _attention(self, *, early: bool = False) -> Any:
+        blocks = self._visual.blocks
+        return blocks[(len(blocks) - 1) // 2 if early else -1].attn
 
     def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
         """See `Adapter.taps`."""
         if "cls_attention" in cues:
-            raise ValueError("cue 'cls_attention': Qwen2.5-VL has no CLS token; use 'received_attention'")
+            raise ValueError("cue 'cls_attention': Qwen-VL has no CLS token; use 'received_attention'")
+        unknown = set(cues) - set(signals.NAMES)
+        if unknown:
+            raise ValueError(f"cue {sorted(unknown)[0]!r} is unknown; a vision tower gives {', '.join(signals.NAMES)}")
         found = []
-        if {"attention", "received_attention", "keys"} & set(cues):
+        if signals.AT_FEATURES & set(cues):
             found.append((self._attention(), Tap("attention")))
+        if "early_attention" in cues:
+            found.append((self._attention(early=True), Tap("early")))
         if "encoder_features" in cues:
             found.append((self._visual.merger, Tap("merger")))
         return found
 
-    def text_positions(self, start: Tensor, mask: Tensor) -> Tensor:
-        """See `Adapter.text_positions`: text stands at the same place on all axes."""
-        return super().text_positions(start, mask).expand(4, -1, -1)
-
     def resized(self, media: Media, height: int, width: int) -> Media:
         """See `Adapter.resized`."""
         vision = self.model.config.vision_config
-        frames = media.layout.grids[0][0]
         size = (height * self._merge * vision.patch_size, width * self._merge * vision.patch_size)
-        patches = media.inputs["pixel_values"]
+        patches, grid = media.inputs["pixel_values"], media.inputs["grid_thw"]
         small = interpolate(self._unpatch(media).float(), size=size, mode="bicubic", antialias=True)
-        grid = torch.tensor([frames, height * self._merge, width * self._merge])
-        inputs = {
-            "pixel_values": self._patch(small).to(patches.dtype),
-            "image_grid_thw": grid.to(media.inputs["image_grid_thw"]),
-        }
-        return Media(media.modality, Layout.of_grid(height, width, frames=frames), inputs)
+        shape = [int(grid[0]), height * self._merge, width * self._merge]
+        inputs = {"pixel_values": self._patch(small).to(patches.dtype), "grid_thw": torch.tensor(shape).to(grid)}
+        return replace(media, layout=self._layout(media.modality, *shape), inputs=inputs)
 
     def pixels(self, media: Media) -> Tensor:
-        """See `Adapter.pixels`."""
+        """The item's first frame as the encoder sees it, `[3, H, W]` normalised values."""
         return self._unpatch(media)[0]
 
     def _unpatch(self, media: Media) -> Tensor:
         """Patches back as pictures, `[frames, 3, H, W]`; a frame is repeated where the encoder takes two at once."""
         vision, merge = self.model.config.vision_config, self._merge
-        t, h, w = media.layout.grids[0]
+        t, h, w = media.inputs["grid_thw"].tolist()
         p, depth = vision.patch_size, vision.temporal_patch_size
-        blocks = media.inputs["pixel_values"].reshape(t, h, w, merge, merge, vision.in_channels, depth, p, p)
-        order = blocks.permute(0, 6, 5, 1, 3, 7, 2, 4, 8)
-        return order.reshape(t * depth, vision.in_channels, h * merge * p, w * merge * p)
+        shape = (t, h // merge, w // merge, merge, merge, vision.in_channels, depth, p, p)
+        order = media.inputs["pixel_values"].reshape(shape).permute(0, 6, 5, 1, 3, 7, 2, 4, 8)
+        return order.reshape(t * depth, vision.in_channels, h * p, w * p)
 
     def _patch(self, frames: Tensor) -> Tensor:
         """Pictures `[frames, 3, H, W]` as patches in the processor's order, `[patches, values]`."""
@@ -156,6 +178,25 @@ class Qwen25VL(Adapter):
         blocks = frames.reshape(total // depth, depth, channels, h, merge, p, w, merge, p)
         order = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8)
         return order.reshape(-1, channels * depth * p * p)
+
+
+class Qwen25VL(Qwen2VL):
+    """Qwen2.5-VL: all but some layers look at windows only; the attention cues come from those that look at a frame."""
+
+    classes = ("Qwen2_5_VLForConditionalGeneration",)
+
+    def _cue(self, name: str, heard: Mapping[str, Any], grids: Tensor) -> Tensor:
+        vision = self.model.config.vision_config
+        order, _ = get_vision_window_index(grids.cpu(), self._merge, vision.window_size, vision.patch_size)
+        tokens = super()._cue(name, heard, grids)
+        return tokens[torch.argsort(order).to(tokens.device)]
+
+    def _attention(self, *, early: bool = False) -> Any:
+        # Attention within a window says nothing about the picture as a whole.
+        full = sorted(self.model.config.vision_config.fullatt_block_indexes)
+        last = full[-1]
+        early_one = min(full, key=lambda block: (abs(block - last // 2), block))
+        return self._visual.blocks[early_one if early else last].attn
 
 
 def _rotate(rows: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests import oracle
+from tests.families import visual
 from tests.grid import Row
 from tests.oracle import Plan
 from vtc import Report
@@ -55,26 +56,26 @@ def check_counts(declared: Sequence[int], report: Report, rows: Sequence[Row], t
         assert report.prompt_after[r] == words + visual
 
 
-def kept_columns(inputs: dict[str, Tensor], report: Report, placeholder: int) -> list[list[int]]:
+def kept_columns(inputs: dict[str, Tensor], report: Report, model: nn.Module) -> list[list[int]]:
     """The columns of each row of the caller's prompt that go on, by the report: all text, and the kept visual ones."""
     rows = []
     for r, (ids, mask) in enumerate(zip(inputs["input_ids"], inputs["attention_mask"], strict=True)):
-        visual = torch.nonzero(ids == placeholder).flatten().tolist()
-        columns = torch.nonzero((ids != placeholder) & (mask == 1)).flatten().tolist()
-        for item in (item for item in report.items if item.row == r):
-            own, visual = visual[: len(item.layout)], visual[len(item.layout) :]
-            columns += [own[place] for place in item.reduction.anchor.tolist()]
-        assert not visual, f"row {r} has {len(visual)} placeholders of no item"
+        columns = torch.nonzero(~visual(ids, model) & (mask == 1)).flatten().tolist()
+        for kind, token in oracle.kinds(model).items():
+            places = torch.nonzero(ids == token).flatten().tolist()
+            for item in (item for item in report.items if item.row == r and item.modality == kind):
+                own, places = places[: len(item.layout)], places[len(item.layout) :]
+                columns += [own[place] for place in item.reduction.anchor.tolist()]
+            assert not places, f"row {r} has {len(places)} placeholders of no item"
         rows.append(sorted(columns))
     return rows
 
 
 def check_text(model: nn.Module, inputs: dict[str, Tensor], report: Report, rows: Sequence[Row]) -> None:
     """Every text token of the prompt was given, in order, with its own embedding, bit for bit."""
-    placeholder = model.config.image_token_id
-    for ids, columns, row in zip(inputs["input_ids"], kept_columns(inputs, report, placeholder), rows, strict=True):
+    for ids, columns, row in zip(inputs["input_ids"], kept_columns(inputs, report, model), rows, strict=True):
         assert len(row.embeds) == len(columns)
-        text = ids[columns] != placeholder
+        text = ~visual(ids[columns], model)
         check_same(row.embeds[text], model.get_input_embeddings()(ids[columns][text]), "embeddings of text")
 
 
@@ -91,9 +92,12 @@ def check_original(columns: Sequence[Sequence[int]], full: Sequence[Tensor], row
 
 
 def check_compact(rows: Sequence[Row]) -> None:
-    """Positions count up from 0 and leave no gap: on one axis one by one, on three taken together."""
+    """Positions count up from 0 and leave no gap: on one axis one by one; height and width taken together.
+
+    A film's time may run in steps of more than one.
+    """
     for row in rows:
-        places = row.positions
+        places = row.positions if len(row.positions) == 1 else row.positions[1:]
         assert sorted(set(places.flatten().tolist())) == list(range(int(places.max()) + 1)), f"gaps in {places}"
         if len(places) == 1:
             assert places[0].tolist() == list(range(places.shape[1]))

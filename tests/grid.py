@@ -11,16 +11,17 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.families import FAMILIES, Family, llava, llava_inputs
+from tests.families import FAMILIES, Family
 from vtc import Recipe, named_recipes, reduce_tokens
 from vtc.recipes import POSITIONS
+from vtc.reduce import encoder_cues
 from vtc.stages import KCenter, Mean, Random, Resize, Stride
 
 COMPOSED = (
@@ -29,12 +30,6 @@ COMPOSED = (
     Recipe((Stride(),), keep=5, name="stride-5"),
 )
 RECIPES = (*(replace(recipe, keep=0.3) for recipe in named_recipes()), *(replace(r, seed=7) for r in COMPOSED))
-
-VARIANTS = (
-    Family("llava-siglip", partial(llava, tower="siglip"), llava_inputs, has_cls=False),
-    Family("llava-full", partial(llava, strategy="full"), partial(llava_inputs, tokens=37), has_cls=True),
-)
-"""Further kinds of a family's models, for the checks that can tell them apart."""
 
 # A prompt is a row of parts: an int is that many text tokens, a tuple a picture: (seed, height, width in patches).
 UNEVEN = [[3, (1, 12, 4), 4, (2, 4, 8), 5], [2, (3, 8, 6), 6], [9]]
@@ -46,8 +41,12 @@ PROMPTS = {"uneven": UNEVEN, "adjacent": ADJACENT}
 
 
 def takes(family: Family, recipe: Recipe) -> bool:
-    """Whether the recipe can run on the family at all: a picture with structural tokens is not resized."""
-    return not (recipe.input is not None and family.name == "llava-full")
+    """Whether the recipe can run on the family at all; `test_grid_misuse` shows that the others are refused."""
+    if recipe.input is not None and (not family.resizes or family.name == "llava-full"):
+        return False
+    if any(stage.thumbnail for stage in recipe.stages) and not family.thumbnails:
+        return False
+    return family.cues or not encoder_cues(recipe)
 
 
 @dataclass(frozen=True)

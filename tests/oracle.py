@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tests.eyes import EYES, Eye, Picture
-from tests.families import Family
+from tests.families import Family, placeholders
 from vtc import Budget, Recipe, Reduction, VisualTokens, adapters
 
 
@@ -28,12 +29,14 @@ class Item:
         features: `[K, D]`.
         cells: `[K, 3]` the (t, h, w) cells of the outputs.
         total: tokens of the unreduced picture.
+        planes: each `[K, D]`, what the first layers add.
     """
 
     anchor: list[int]
     features: Tensor
     cells: Tensor
     total: int
+    planes: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Plan:
         following: the position of the first generated token, on all axes.
         columns: where each token stands in the caller's padded prompt.
         items: the row's pictures.
+        planes: for each visual token, what the first layers add to it; None for text.
     """
 
     embeds: Tensor
@@ -53,6 +57,7 @@ class Plan:
     following: int
     columns: list[int]
     items: list[Item]
+    planes: list[list[Tensor] | None]
 
 
 def fold(reduction: Reduction, features: Tensor) -> Tensor:
@@ -70,19 +75,22 @@ def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture)
     full = eye.layout(model, picture)
     small = picture
     if recipe.input is not None:
-        budget = Budget(recipe.input.own_share or recipe.keep).count(sum(full.candidates))
+        budget = Budget(recipe.input.own_share or recipe.keep).count(sum(full.candidates)) // len(full.grids)
         small = eye.smaller(model, picture, *recipe.input.target(full.grids[0], budget))
     layout, features = eye.layout(model, small), eye.features(model, small)
     cues = {name: eye.cues(model, small)[name] for name in recipe.cues}
-    tokens = VisualTokens(features, layout, cues, adapters.Media("image", full, picture).key)
+    pixels = {name: value for name, value in picture.items() if name != "seconds"}
+    tokens = VisualTokens(features, layout, cues, adapters.Media(eye.modality(picture), full, pixels).key)
     total = sum(layout.candidates)
     if recipe.selector is not None:
         total = min(total, Budget(recipe.keep).count(sum(full.candidates)))
     reduction = recipe.reduce(tokens, total)
     anchor = reduction.anchor.tolist()
     if small is not picture:
-        anchor = [_place(full.grids[0], layout.grids[0], place) for place in anchor]
-    return Item(anchor, fold(reduction, features), full.cell[anchor], len(full))
+        large, little = ((len(full.grids) * grid[0], *grid[1:]) for grid in (full.grids[0], layout.grids[0]))
+        anchor = [_place(large, little, place) for place in anchor]
+    planes = [fold(reduction, plane) for plane in eye.planes(model, small)]
+    return Item(anchor, fold(reduction, features), full.cell[anchor], len(full), planes)
 
 
 def _place(full: tuple[int, int, int], small: tuple[int, int, int], token: int) -> int:
@@ -99,61 +107,103 @@ def plans(model: nn.Module, family: Family, inputs: dict[str, Tensor], recipe: R
     """One plan per row of `inputs`. `model` is a stock one; eager, if the recipe needs cues."""
     assert "vtc" not in model.__dict__
     eye = EYES[family.name]
-    pictures = eye.pictures(inputs)
+    waiting = eye.pictures(inputs)
     found = []
     for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
         columns = torch.nonzero(mask).flatten().tolist()
         line = ids[columns].tolist()
-        mine, left = [], line.count(model.config.image_token_id)
-        while left > 0:
-            mine.append(pictures.pop(0))
-            left -= len(eye.layout(model, mine[-1]))
-        assert left == 0
-        items = [reduce_picture(model, eye, recipe, picture) for picture in mine]
+        mine = taken(model, eye, line, waiting)
+        items = {id(picture): reduce_picture(model, eye, recipe, picture) for picture in mine}
         full = eye.positions(model, line, mine)
-        found.append(_plan(model, line, columns, items, full, recipe.positions == "compact"))
-    assert not pictures
+        found.append(_plan(model, eye, line, columns, mine, items, full, recipe.positions == "compact"))
+    assert not waiting
     return found
 
 
+def taken(model: nn.Module, eye: Eye, line: list[int], waiting: list[Picture]) -> list[Picture]:
+    """Takes the pictures of one row from those that wait, by the placeholders of each kind; in prompt order."""
+    mine: list[Picture] = []
+    for kind, token in kinds(model).items():
+        left = line.count(token)
+        while left > 0:
+            mine.append(next(p for p in waiting if eye.modality(p) == kind))
+            waiting[:] = [p for p in waiting if p is not mine[-1]]
+            left -= len(eye.layout(model, mine[-1]))
+        assert left == 0
+    return mine
+
+
+def kinds(model: nn.Module) -> dict[str, int]:
+    """The placeholder of each modality."""
+    return dict(zip(("image", "video"), placeholders(model), strict=False))
+
+
 def _plan(
-    model: nn.Module, line: list[int], columns: list[int], items: list[Item], full: Tensor, compact: bool
+    model: nn.Module,
+    eye: Eye,
+    line: list[int],
+    columns: list[int],
+    pictures: list[Picture],
+    items: dict[int, Item],
+    full: Tensor,
+    compact: bool,
 ) -> Plan:
-    rows, positions, kept = [], [], []
-    following, i, left = 0, 0, list(items)
+    names = {token: kind for kind, token in kinds(model).items()}
+    left = {kind: [items[id(p)] for p in pictures if eye.modality(p) == kind] for kind in names.values()}
+    done = dict.fromkeys(left, 0)
+    rows, positions, kept, planes = [], [], [], []
+    following, i = 0, 0
     while i < len(line):
-        if line[i] != model.config.image_token_id:
+        if line[i] not in names:
             rows.append(model.get_input_embeddings()(torch.tensor(line[i])))
             positions.append(torch.full((len(full),), following) if compact else full[:, i])
             kept.append(columns[i])
+            planes.append(None)
             i, following = i + 1, following + 1
             continue
-        item = left.pop(0)
-        ladder, climbed = ladders(item.cells, axes=len(full))
-        for k, place in enumerate(item.anchor):
+        # A stretch of placeholders is all of an item, or what stands between two texts inside of it.
+        kind = names[line[i]]
+        item, start = left[kind][0], done[kind]
+        size = 0
+        while start + size < item.total and i + size < len(line) and line[i + size] == line[i]:
+            size += 1
+        outputs = [k for k, place in enumerate(item.anchor) if start <= place < start + size]
+        stays = [item.anchor[k] - start for k in outputs]
+        ladder, climbed = ladders(full[:, i : i + size], stays)
+        for n, (k, place) in enumerate(zip(outputs, stays, strict=True)):
             rows.append(item.features[k])
-            positions.append(following + ladder[k] if compact else full[:, i + place])
+            planes.append([plane[k] for plane in item.planes])
+            positions.append(following + ladder[n] if compact else full[:, i + place])
             kept.append(columns[i + place])
-        i, following = i + item.total, following + climbed
-    if not compact:
-        following = int(full.max()) + 1
-    return Plan(torch.stack(rows), torch.stack(positions, dim=1), following, kept, items)
+        i, following, done[kind] = i + size, following + climbed, start + size
+        if done[kind] == item.total:
+            done[kind] = 0
+            left[kind].pop(0)
+    found = torch.stack(positions, dim=1)
+    return Plan(torch.stack(rows), found, int(found[:, -1].max()) + 1, kept, list(items.values()), planes)
 
 
-def ladders(cells: Tensor, axes: int) -> tuple[Tensor, int]:
-    """`compact` within one picture: `[K, axes]` offsets from its first position, and how far the text after it moves.
+def ladders(full: Tensor, stays: list[int]) -> tuple[Tensor, int]:
+    """`compact` within one stretch: `[K, axes]` offsets from its first position, and how far the text after it moves.
 
-    On one axis, outputs are counted. On three, each axis counts the different coordinates that are left on it, and
-    text goes on after the larger of height and width.
+    Each axis keeps the first of the offsets that it had, as many as different ones stay. Text goes on after the only
+    axis, or after the larger of height and width.
+
+    Args:
+        full: `[axes, N]` positions of the unreduced stretch.
+        stays: which of its tokens stay.
     """
-    if axes == 1:
-        return torch.arange(len(cells))[:, None], len(cells)
-    steps = []
-    for axis in range(3):
-        rungs = sorted(set(cells[:, axis].tolist()))
-        steps.append(torch.tensor([rungs.index(c) for c in cells[:, axis].tolist()]))
-    offsets = torch.stack(steps, dim=1)
-    return offsets, int(offsets[:, 1:].max()) + 1
+    moving = range(len(full)) if len(full) == 1 else (1, 2)
+    if not stays:
+        return torch.empty(0, len(full)), 0
+    steps, climbed = [], 0
+    for axis, places in enumerate(full.tolist()):
+        rungs = sorted({places[k] for k in stays})
+        had = [place - min(places) for place in sorted(set(places))]
+        steps.append(torch.tensor([had[rungs.index(places[k])] for k in stays]))
+        if axis in moving:
+            climbed = max(climbed, had[len(rungs) - 1] + 1)
+    return torch.stack(steps, dim=1), climbed
 
 
 @torch.no_grad()
@@ -164,12 +214,25 @@ def logits(model: nn.Module, plan: Plan, tokens: Sequence[int] = ()) -> Tensor:
     steps = (plan.following + torch.arange(len(new))).expand(len(plan.positions), -1)
     positions = torch.cat([plan.positions, steps], dim=1)[:, None]
     out = model.get_decoder()(
+        **_deepstack(plan, embeds),
         inputs_embeds=embeds,
         position_ids=positions[0] if len(positions) == 1 else positions,
         attention_mask=torch.ones(embeds.shape[:2], dtype=torch.int64),
         use_cache=False,
     )
     return model.lm_head(out.last_hidden_state)[0]
+
+
+def _deepstack(plan: Plan, embeds: Tensor) -> dict[str, Any]:
+    """What the first layers add to which tokens, as the stock model hands it to its decoder."""
+    added = [planes for planes in plan.planes if planes]
+    if not added:
+        return {}
+    where = torch.tensor([bool(planes) for planes in plan.planes] + [False] * (embeds.shape[1] - len(plan.planes)))
+    return {
+        "visual_pos_masks": where[None],
+        "deepstack_visual_embeds": [torch.stack(p) for p in zip(*added, strict=True)],
+    }
 
 
 def greedy(model: nn.Module, plan: Plan, steps: int) -> tuple[list[int], Tensor]:

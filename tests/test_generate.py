@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache, StoppingCriteria, TextIteratorStreamer
 from transformers.generation import LogitsProcessor
 
-from tests.families import BOS, FAMILIES, IMAGE, VOCAB, Family
+from tests.families import BOS, FAMILIES, VOCAB, Family, visual
 from vtc import reduce_tokens, restore
 
 ROWS = [[3, (1,), 5], [2, (2,), 2, (3,), 4]]
@@ -174,7 +174,7 @@ def test_a_given_empty_cache_is_filled(family, wrapped):
 def test_labels_give_the_loss_of_the_full_logits(family, wrapped, side):
     inputs = family.inputs(ROWS, side)
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    labels = ids.masked_fill((ids == IMAGE) | (mask == 0) | (ids == BOS), -100)
+    labels = ids.masked_fill(visual(ids, wrapped) | (mask == 0) | (ids == BOS), -100)
     out = wrapped(**inputs, labels=labels)
     assert out.logits.shape == (*ids.shape, VOCAB)
     by_hand = torch.nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
@@ -187,7 +187,7 @@ def test_gradients_reach_encoder_and_decoder(family, recipe):
     model = reduce_tokens(family.build(), recipe, keep=0.25)
     inputs = family.inputs(ROWS)
     ids = inputs["input_ids"]
-    model(**inputs, labels=ids.masked_fill((ids == IMAGE) | (inputs["attention_mask"] == 0), -100)).loss.backward()
+    model(**inputs, labels=ids.masked_fill(visual(ids, model) | (inputs["attention_mask"] == 0), -100)).loss.backward()
     grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert any("visual" in n or "vision_tower" in n for n in grads)
     assert any("language_model.layers" in n for n in grads)

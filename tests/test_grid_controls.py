@@ -27,6 +27,7 @@ from tests.checks import (
     kept_columns,
     neighbourhood,
 )
+from tests.families import visual
 from tests.grid import UNEVEN, bench, every_family, fresh, generate, kept_by_row, steps, stock, watching
 from vtc import Recipe, Reduction, reduce_tokens
 from vtc.stages import Mean, Merger, Selector, Stride
@@ -165,7 +166,7 @@ def test_touched_text_and_moved_tokens_are_found(family):
     for wrong in (replace(rows[0], embeds=nudged), replace(rows[0], embeds=rows[0].embeds.roll(1, 0))):
         with caught:
             check_text(model, inputs, report, [wrong, *rows[1:]])
-    kept = kept_columns(inputs, report, model.config.image_token_id)
+    kept = kept_columns(inputs, report, model)
     width = inputs["input_ids"].shape[1]
     full = [row.positions.new_full((len(row.positions), width), -1) for row in rows]
     for row, columns, values in zip(rows, kept, full, strict=True):
@@ -182,7 +183,7 @@ def test_a_token_too_many_or_too_few_is_found(family):
     model, _, rows = run(family, RIGHT)
     inputs = family.inputs(UNEVEN)
     declared = model.vtc.count(**inputs)
-    real = (inputs["input_ids"] != model.config.image_token_id) & inputs["attention_mask"].bool()
+    real = ~visual(inputs["input_ids"], model) & inputs["attention_mask"].bool()
     text = real.sum(dim=1).tolist()
     check_counts(declared, model.vtc.report, rows, text)
     lost = replace(rows[0], embeds=rows[0].embeds[1:])

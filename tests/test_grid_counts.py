@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from tests.checks import check_chosen, check_counts, check_same
-from tests.grid import PROMPTS, VARIANTS, Case, cases, generate, over, steps, stock, watching
+from tests.families import VARIANTS, visual
+from tests.grid import PROMPTS, Case, cases, generate, over, steps, stock, watching
 
 exact = over([c for c in cases() + cases(VARIANTS, ["original"]) if not c.recipe.adaptive])
 
 
 def words(inputs, model) -> list[int]:
-    text = inputs["input_ids"] != model.config.image_token_id
+    text = ~visual(inputs["input_ids"], model)
     return (text & inputs["attention_mask"].bool()).sum(dim=1).tolist()
 
 

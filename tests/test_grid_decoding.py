@@ -7,6 +7,7 @@ from transformers.generation import LogitsProcessor
 
 from tests import oracle
 from tests.checks import check_close
+from tests.families import placeholders
 from tests.grid import SEVERAL, UNEVEN, Case, every_case, every_family, fresh, generate, steps, stock
 from vtc import Recipe, reduce_tokens
 from vtc.stages import Mean, Stride
@@ -58,7 +59,7 @@ class Forced(LogitsProcessor):
 @every_family
 def test_a_generated_placeholder_is_a_token_like_any_other(family):
     recipe, inputs = Recipe((Stride(), Mean()), keep=0.3), family.inputs(UNEVEN)
-    token = stock(family).config.image_token_id
+    token = placeholders(stock(family))[-1]
     forced = Forced(token, inputs["input_ids"].shape[1])
     out = generate(reduce_tokens(fresh(family), recipe), inputs, logits_processor=[forced])
     assert (out.sequences[:, -4:-2] == token).all()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.checks import check_same
+from tests.families import visual
 from tests.grid import PROMPTS, UNEVEN, Case, cases, generate, over, steps, stock
 
 whole = over([c for c in cases() if c.recipe.input is None or c.recipe.input.own_share is None])
@@ -33,7 +34,7 @@ def test_keeping_all_is_reported_as_nothing_lost(case: Case, rows):
     with torch.no_grad():
         model(**inputs)
     report = model.vtc.report
-    assert report.before == report.after == int((inputs["input_ids"] == model.config.image_token_id).sum())
+    assert report.before == report.after == int(visual(inputs["input_ids"], model).sum())
     assert report.prompt_before == report.prompt_after == tuple(inputs["attention_mask"].sum(dim=1).tolist())
     assert report.kv_bytes_saved == 0
     assert all(item.reduction.anchor.tolist() == list(range(len(item.layout))) for item in report.items)

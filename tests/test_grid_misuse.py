@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import signature
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.checks import check_same, footprint
-from tests.families import FAMILIES, PAD, TEXT
-from tests.grid import SEVERAL, UNEVEN, VARIANTS, every_family, fresh, generate, steps, stock
+from tests.families import FAMILIES, PAD, TEXT, VARIANTS, placeholders, visual
+from tests.grid import SEVERAL, UNEVEN, every_family, fresh, generate, steps, stock
 from vtc import Recipe, reduce_tokens, reduced, restore
 from vtc.stages import Cls, Stride
 
@@ -112,8 +113,8 @@ def test_an_unknown_cue_changes_nothing():
 @every_family
 def test_ids_that_do_not_fit_the_media(family):
     inputs = family.inputs(UNEVEN)
-    placeholder = stock(family).config.image_token_id
-    first = tuple((inputs["input_ids"] == placeholder).nonzero()[0].tolist())
+    first = tuple(visual(inputs["input_ids"], stock(family)).nonzero()[0].tolist())
+    placeholder = int(inputs["input_ids"][first])
     fewer, more = inputs["input_ids"].clone(), inputs["input_ids"].clone()
     fewer[first] = 5
     more[2, -1] = placeholder
@@ -155,8 +156,9 @@ def test_features_in_place_of_pictures(family):
     """They would pass by the recipe: `forward` refuses them as `generate` does."""
     inputs = family.inputs(SEVERAL)
     ids = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-    media = {name: inputs[name] for name in ("pixel_values", "image_grid_thw") if name in inputs}
-    encoded = {"image": stock(family).model.get_image_features(**media)}
+    kind = "video" if "pixel_values_videos" in inputs else "image"
+    encode = getattr(stock(family).model, f"get_{kind}_features")
+    encoded = {kind: encode(**{name: inputs[name] for name in signature(encode).parameters if name in inputs})}
     stock(family)(**ids, mm_encoder_outputs=encoded)
     refused(family, ids, "mm_encoder_outputs=.*pass the pixels", mm_encoder_outputs=encoded)
     with pytest.raises(ValueError, match=r"mm_encoder_outputs=.*pass the pixels"):
@@ -184,7 +186,7 @@ def test_a_mask_of_another_shape(family):
 @every_family
 def test_a_picture_that_is_masked_out(family):
     inputs = family.inputs(UNEVEN)
-    inputs["attention_mask"][inputs["input_ids"] == stock(family).config.image_token_id] = 0
+    inputs["attention_mask"][visual(inputs["input_ids"], stock(family))] = 0
     refused(family, inputs, "attention_mask")
 
 
@@ -250,7 +252,7 @@ def test_resizing_a_picture_with_structural_tokens():
 def test_padding_ids_are_no_placeholders(family):
     """Padded slots of the shortened prompt are filled with an id that stands for no picture."""
     model = fresh(family)
-    model.config.get_text_config().pad_token_id = model.config.image_token_id
+    model.config.get_text_config().pad_token_id = placeholders(model)[-1]
     inputs = family.inputs(UNEVEN)
     want = generate(reduce_tokens(fresh(family), RECIPE), inputs)
     check_same(steps(generate(reduce_tokens(model, replace(RECIPE)), inputs, pad_token_id=PAD)), steps(want), "logits")

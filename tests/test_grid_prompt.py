@@ -32,11 +32,7 @@ def unreduced(case: Case, inputs) -> list[torch.Tensor]:
     pictures, rows = eye.pictures(inputs), []
     for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
         line = ids[mask.bool()].tolist()
-        mine, left = [], line.count(model.config.image_token_id)
-        while left:
-            mine.append(pictures.pop(0))
-            left -= len(eye.layout(model, mine[-1]))
-        rows.append(eye.positions(model, line, mine))
+        rows.append(eye.positions(model, line, oracle.taken(model, eye, line, pictures)))
     return rows
 
 
@@ -61,7 +57,7 @@ def test_generate_is_given_the_text_untouched_at_its_places(case: Case):
     check_prompt(case, inputs, model, calls[0])
     for t, call in enumerate(calls[1:]):
         for first, row in zip(calls[0], call, strict=True):
-            assert row.positions.flatten().tolist() == [int(first.positions.max()) + 1 + t] * len(row.positions)
+            assert row.positions.flatten().tolist() == [int(first.positions[:, -1].max()) + 1 + t] * len(row.positions)
 
 
 def check_prompt(case: Case, inputs, model, rows) -> None:
@@ -71,7 +67,7 @@ def check_prompt(case: Case, inputs, model, rows) -> None:
         check_compact(rows)
         return
     starts = [int(mask.nonzero()[0]) for mask in inputs["attention_mask"]]
-    columns = kept_columns(inputs, report, model.config.image_token_id)
+    columns = kept_columns(inputs, report, model)
     unpadded = [[c - start for c in row] for row, start in zip(columns, starts, strict=True)]
     check_original(unpadded, unreduced(case, inputs), rows)
 
@@ -85,7 +81,7 @@ def test_positions_that_the_caller_gives_are_taken(case: Case):
     model = case.model()
     with watching(model) as calls:
         model(**inputs, position_ids=given if len(given) > 1 else given[0])
-    (columns,) = kept_columns(inputs, model.vtc.report, model.config.image_token_id)
+    (columns,) = kept_columns(inputs, model.vtc.report, model)
     check_same(calls[0][0].positions, given[:, 0, columns], "positions")
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.checks import check_same, footprint, neighbourhood
+from tests.families import visual
 from tests.grid import SEVERAL, UNEVEN, Case, every_family, every_method, fresh, generate, kept, steps, stock
 from vtc import reduce_tokens, restore
 
@@ -81,7 +82,7 @@ def test_a_failing_call_leaves_the_model_as_it_was(case: Case):
     model, inputs = reduce_tokens(fresh(case.family), case.recipe), case.family.inputs(SEVERAL)
     want, before = generate(model, inputs), footprint(model)
     broken = {**inputs, "input_ids": inputs["input_ids"].clone()}
-    broken["input_ids"][0, int((inputs["input_ids"][0] == model.config.image_token_id).nonzero()[0])] = 5
+    broken["input_ids"][0, int(visual(inputs["input_ids"][0], model).nonzero()[0])] = 5
     with pytest.raises(ValueError, match="placeholders"):
         generate(model, broken)
     with pytest.raises(ValueError, match="placeholders"):

@@ -45,7 +45,7 @@ def shortened(request: Request, given: Mapping[str, Any], adapter: Adapter, fill
     for name, fill in ID_SHAPED.items():
         if given.get(name) is not None:
             short[name] = (own if given[name].shape[1] == ids.shape[1] else whole).take(given[name], fill)
-    short["mm_encoder_outputs"] = Spliced(adapter.outputs(request.features_for(rows)), request)
+    short["mm_encoder_outputs"] = Spliced(adapter.outputs(request.embedded_for(rows)), request)
     return short
 
 

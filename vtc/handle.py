@@ -17,6 +17,7 @@ from vtc.adapters import Adapter
 from .cached import CachedPrompt
 from .forward import continued, full_logits, inner_logits, shortened
 from .recipes import Recipe
+from .reduce import encoder_cues
 from .report import Report
 from .request import Request, RequestBuilder, Spliced
 
@@ -67,13 +68,24 @@ class Handle:
         return [self.recipe.count(item.layout) + sum(item.layout.structurals) for item in media]
 
     def check(self) -> None:
-        """Raises ValueError where the model cannot give a cue that the recipe needs. Changes nothing."""
-        self._adapter.taps(self.recipe.cues)
+        """Raises ValueError where the model cannot give what the recipe needs. Changes nothing."""
+        self._adapter.taps(encoder_cues(self.recipe))
+        name = type(self.model).__name__
+        for stage in self.recipe.stages:
+            if stage.thumbnail and not self._adapter.thumbnails:
+                raise ValueError(
+                    f"stage {stage.label!r} is guided by a thumbnail, and {name} has none; use 'even' as the allocator"
+                )
+        if self.recipe.input is not None and not self._adapter.resizable:
+            raise ValueError(
+                f"stage {self.recipe.input.label!r} cannot change the size at which {name} encodes: pass smaller "
+                "pictures to its processor, or use a selector such as 'stride'"
+            )
 
     def attach(self) -> None:
         """Installs the hooks. Nothing stays behind if that fails."""
         try:
-            self._hooks += self._adapter.listen(self.recipe.cues)
+            self._hooks += self._adapter.listen(encoder_cues(self.recipe))
             self._hooks.append(self.model.register_forward_pre_hook(self._before_forward, with_kwargs=True))
             self._hooks.append(self.model.register_forward_hook(self._after_forward, with_kwargs=True))
             self._flash = self._uses_flash()
@@ -127,7 +139,10 @@ class Handle:
             raise ValueError("the attention implementation was changed after wrapping; call reduce_tokens again")
         cache, ids = inputs.get("past_key_values"), inputs.get("input_ids")
         base = CachedPrompt.of(cache)
-        media = self._adapter.media(inputs)
+        if base is not None and isinstance(ids, Tensor):
+            base = base.expand(len(ids), ids.device)
+        prefix = base.grown(cache) if base is not None else None
+        media = self._builder.media(inputs, prefix)
         if not media and base is None:
             self._check_text(ids, cache)
             self._note(Report(self.recipe.name, ()))
@@ -138,9 +153,7 @@ class Handle:
                 "nothing, or of another model, and what they stand for is not known; give the whole conversation "
                 "without the cache"
             )
-        if base is not None and isinstance(ids, Tensor):
-            base = base.expand(len(ids), ids.device)
-        request, report = self._builder.build(inputs, media, base.grown(cache) if base else None, base)
+        request, report = self._builder.build(inputs, media, prefix, base)
         self._note(report)
         return request
 

@@ -124,9 +124,10 @@ class Splice:
 def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) -> Tensor:
     """Renumbers positions so that each item's kept tokens leave no gaps, and later tokens move up.
 
-    On each axis, an item's kept coordinates take the first places of the ladder of coordinates that the item had;
-    with nothing dropped nothing changes. On M-RoPE the temporal axis does not move what follows an item, as in the
-    stock rule (text goes on after the larger of height and width).
+    An item is renumbered stretch by stretch where text parts it (timestamps between frames, row breaks). On each
+    axis, the kept coordinates of a stretch take the first places of the ladder of coordinates that it had; with
+    nothing dropped nothing changes. On M-RoPE the temporal axis does not move what follows, as in the stock rule
+    (text goes on after the larger of height and width).
 
     Args:
         positions: `[axes, B, L]` of the full prompt: 1 axis, or (t, h, w).
@@ -134,24 +135,31 @@ def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) ->
         kept: for each item, the places (in its span) of the tokens that stay.
 
     Returns:
-        `[axes, B, L]`; dropped tokens stand at their item's new top.
+        `[axes, B, L]`; dropped tokens stand at their stretch's new top, or right before it where none stayed.
     """
     out = positions.clone()
-    order = sorted(range(len(spans)), key=lambda i: (spans[i].row, int(spans[i].columns[0])))
-    for i in order:
-        span = spans[i]
-        columns = span.columns.to(positions.device)
-        stay = columns[kept[i].to(positions.device)]
+    stretches = [stretch for span, places in zip(spans, kept, strict=True) for stretch in _stretches(span, places)]
+    for row, columns, stay in sorted(stretches, key=lambda stretch: (stretch[0], int(stretch[1][0]))):
+        columns, stay = columns.to(out.device), stay.to(out.device)
         old_top, new_top = -1, -1
         for axis in range(len(positions)):
-            full = out[axis, span.row, columns]
-            ladder = full.unique()
-            rungs, places = out[axis, span.row, stay].unique(return_inverse=True)
+            ladder = out[axis, row, columns].unique()
+            rungs, places = out[axis, row, stay].unique(return_inverse=True)
+            top = ladder[len(rungs) - 1] if len(rungs) else ladder[0] - 1
             # A dropped token takes the new top: text goes on from the prompt's last entry, kept or not.
-            out[axis, span.row, columns] = ladder[len(rungs) - 1]
-            out[axis, span.row, stay] = ladder[places]
+            out[axis, row, columns] = top
+            out[axis, row, stay] = ladder[places]
             if axis > 0 or len(positions) == 1:
-                old_top, new_top = max(old_top, int(ladder[-1])), max(new_top, int(ladder[len(rungs) - 1]))
+                old_top, new_top = max(old_top, int(ladder[-1])), max(new_top, int(top))
         after = torch.arange(out.shape[-1], device=out.device) > columns[-1]
-        out[:, span.row] -= (old_top - new_top) * after
+        out[:, row] -= (old_top - new_top) * after
     return out
+
+
+def _stretches(span: Span, kept: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+    """Row, columns and kept columns of each run of neighbouring columns of an item."""
+    stays = torch.zeros(len(span.columns), dtype=torch.bool)
+    stays[kept] = True
+    ends = torch.nonzero(span.columns.diff() > 1).flatten() + 1
+    columns, stay = (part.tensor_split(ends.tolist()) for part in (span.columns, stays))
+    return [(span.row, c, c[s]) for c, s in zip(columns, stay, strict=True)]

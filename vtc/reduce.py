@@ -12,7 +12,10 @@ from vtc.adapters import Adapter, Media
 
 from .recipes import Recipe
 from .report import Clock
-from .tokens import Layout, Reduction, VisualTokens
+from .tokens import Embedded, Layout, Reduction, VisualTokens
+
+QUESTION = "question"
+"""The one cue that comes from the prompt and not from the encoder."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,12 @@ class Reduced:
 
     Attributes:
         media: the item as it was.
-        features: `[K, D]` what the language model gets.
+        embedded: what the language model gets, K tokens.
         reduction: in terms of the item's N tokens at full size.
     """
 
     media: Media
-    features: Tensor
+    embedded: Embedded
     reduction: Reduction
 
 
@@ -36,21 +39,42 @@ def is_identity(recipe: Recipe, media: Media) -> bool:
     return not recipe.adaptive and same_grid and recipe.count(media.layout) == sum(media.layout.candidates)
 
 
-def reduce_media(adapter: Adapter, recipe: Recipe, media: Sequence[Media], clock: Clock) -> list[Reduced]:
-    """Encodes the items and reduces each on its own, so that neither batch nor order matters."""
+def encoder_cues(recipe: Recipe) -> tuple[str, ...]:
+    """The cues that the adapter computes for `recipe`."""
+    return tuple(cue for cue in recipe.cues if cue != QUESTION)
+
+
+def reduce_media(
+    adapter: Adapter, recipe: Recipe, media: Sequence[Media], clock: Clock, questions: Sequence[Tensor] | None = None
+) -> list[Reduced]:
+    """Encodes the items and reduces each on its own, so that neither batch nor order matters.
+
+    Args:
+        adapter, recipe: of the model.
+        media: the items.
+        clock: takes the seconds.
+        questions: `[T, D]` for each item, the embeddings of the text beside it, where the recipe asks for them.
+    """
     with clock.measure("encode"):
         small = [_resized(adapter, recipe, item) for item in media]
-        encoded = adapter.encode(small, recipe.cues)
+        encoded = adapter.encode(small, encoder_cues(recipe))
+    if questions is not None:
+        pairs = zip(encoded, questions, strict=True)
+        encoded = [replace(tokens, cues={**tokens.cues, QUESTION: question}) for tokens, question in pairs]
     # Scores are fp32 even where the caller runs under autocast.
     exact = torch.autocast(encoded[0].features.device.type, enabled=False)
     with clock.measure("select"), torch.no_grad(), exact:
         reductions = [_reduce(recipe, item, tokens) for item, tokens in zip(media, encoded, strict=True)]
     with clock.measure("merge"):
-        features = [r.apply(tokens.features) for r, tokens in zip(reductions, encoded, strict=True)]
+        embedded = [_embedded(tokens, reduction) for tokens, reduction in zip(encoded, reductions, strict=True)]
     return [
         Reduced(item, rows, _at_full_size(item.layout, tokens.layout, reduction))
-        for item, tokens, rows, reduction in zip(media, encoded, features, reductions, strict=True)
+        for item, tokens, rows, reduction in zip(media, encoded, embedded, reductions, strict=True)
     ]
+
+
+def _embedded(tokens: VisualTokens, reduction: Reduction) -> Embedded:
+    return Embedded(reduction.apply(tokens.features), tuple(reduction.apply(plane) for plane in tokens.planes))
 
 
 def _resized(adapter: Adapter, recipe: Recipe, media: Media) -> Media:
@@ -69,13 +93,16 @@ def _reduce(recipe: Recipe, media: Media, tokens: VisualTokens) -> Reduction:
 
 
 def _at_full_size(full: Layout, small: Layout, reduction: Reduction) -> Reduction:
-    """`reduction` of a resized item in terms of its full grid: a small cell is anchored at the cell in its middle."""
+    """`reduction` of a resized item in terms of its full grids: a small cell is anchored at the cell in its middle."""
     if full.grids == small.grids:
         return reduction
-    (_, height, width), (_, h, w) = full.grids[0], small.grids[0]
+    # All units have one size, and tokens stand unit by unit in raster order: see `Recipe.encoded_grids`.
+    (frames, height, width), (_, h, w) = full.grids[0], small.grids[0]
     t, y, x = small.cell.T
+    t = small.unit * frames + t
     middle = (t * height + (2 * y + 1) * height // (2 * h)) * width + (2 * x + 1) * width // (2 * w)
     ft, fy, fx = full.cell.T
+    ft = full.unit * frames + ft
     home = (ft * h + (2 * fy + 1) * h // (2 * height)) * w + (2 * fx + 1) * w // (2 * width)
     moved = reduction.to("cpu")
     return Reduction(middle[moved.anchor], moved.assign[home], torch.ones(len(full)))

@@ -15,9 +15,9 @@ from vtc.adapters import Adapter, Media
 from .cached import CachedPrompt, join
 from .prompt import Span, Splice, compact, locate
 from .recipes import Recipe
-from .reduce import Reduced, is_identity, reduce_media
+from .reduce import QUESTION, Reduced, is_identity, reduce_media
 from .report import Clock, ItemReport, Report
-from .tokens import Reduction
+from .tokens import Embedded, Reduction
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Request:
         positions: position ids of all full columns, `[B, L]` or `[axes, B, L]`; those in the cache are left 0.
         delta: see `CachedPrompt`.
         offset: full columns that the caller's ids leave out, since the cache holds them: 0, or all cached ones.
-        features: by modality, by row, the features of each item.
+        embedded: by modality, by row, what the model gets of each item.
     """
 
     prefix: Splice | None
@@ -40,7 +40,7 @@ class Request:
     positions: Tensor
     delta: Tensor
     offset: int
-    features: Mapping[str, Sequence[Sequence[Tensor]]]
+    embedded: Mapping[str, Sequence[Sequence[Embedded]]]
 
     @cached_property
     def splice(self) -> Splice:
@@ -57,12 +57,12 @@ class Request:
         note = CachedPrompt(self.splice, self.mask, self.delta, self.padded)
         return note if rows == len(self.delta) else note.expand(rows, self.mask.device)
 
-    def features_for(self, rows: int) -> dict[str, list[Tensor]]:
-        """The features of all items by modality, each row's repeated for its beams."""
+    def embedded_for(self, rows: int) -> dict[str, list[Embedded]]:
+        """What the model gets of all items, by modality, each row's repeated for its beams."""
         times = rows // len(self.delta)
         listed = {
             modality: [item for items in rows_of for item in list(items) * times]
-            for modality, rows_of in self.features.items()
+            for modality, rows_of in self.embedded.items()
         }
         return {modality: items for modality, items in listed.items() if items}
 
@@ -92,6 +92,19 @@ class RequestBuilder:
         self.adapter = adapter
         self.recipe = recipe
 
+    def media(self, inputs: Mapping[str, Any], prefix: Splice | None) -> list[Media]:
+        """The items of the new columns of `inputs`.
+
+        Raises:
+            ValueError: media that the family cannot take, or without a prompt.
+        """
+        if all(inputs.get(name) is None for name in self.adapter.media_arguments):
+            return []
+        ids, mask = self._prompt(inputs, prefix)
+        done = prefix.full_length if prefix is not None else 0
+        new = {"input_ids": ids[:, -(mask.shape[1] - done) :], "attention_mask": mask[:, done:]}
+        return self.adapter.media({**inputs, **new})
+
     def build(
         self, inputs: Mapping[str, Any], media: Sequence[Media], prefix: Splice | None, base: CachedPrompt | None
     ) -> tuple[Request | None, Report]:
@@ -115,12 +128,25 @@ class RequestBuilder:
         if prefix is None and all(is_identity(self.recipe, item) for item in media):
             return None, self._report(media, spans, [Reduction.identity(len(m.layout)) for m in media], mask, mask, {})
         clock = Clock(self.adapter.model.device)
-        reduced = reduce_media(self.adapter, self.recipe, media, clock) if media else []
+        questions = self._questions(new_ids, mask[:, done:], spans) if QUESTION in self.recipe.cues else None
+        reduced = reduce_media(self.adapter, self.recipe, media, clock, questions) if media else []
         with clock.measure("splice"):
             request = self._splice(inputs, new_ids, mask, spans, reduced, prefix, base)
         short = request.splice.mask
         items = [item.reduction for item in reduced]
         return request, self._report(media, spans, items, mask, short, clock.seconds)
+
+    @torch.no_grad()
+    def _questions(self, ids: Tensor, mask: Tensor, spans: Sequence[Span]) -> list[Tensor]:
+        """`[T, D]` for each item, the embeddings of all text in its row: new columns, no placeholders, no padding.
+
+        Which part of the text is the question cannot be told without the tokenizer.
+        """
+        shown = mask.bool()
+        for token in self.adapter.placeholders.values():
+            shown = shown & (ids != token)
+        embed = self.adapter.model.get_input_embeddings()
+        return [embed(ids[span.row][shown[span.row]]) for span in spans]
 
     def _prompt(self, inputs: Mapping[str, Any], prefix: Splice | None) -> tuple[Tensor, Tensor]:
         """Ids as given, and the mask of all columns, cached ones among them."""
@@ -175,9 +201,9 @@ class RequestBuilder:
             kept = [item.reduction.anchor.cpu() for item in reduced]
             positions = _compact_text_last(positions, spans, kept)
         real = mask.long().sum(dim=1)
-        ends = (new_mask * torch.arange(1, length + 1, device=mask.device)).amax(dim=1).sub(1).clamp_min(0)
-        last = positions.gather(-1, ends[:, None].expand(*positions.shape[:-1], 1))[..., 0]
-        delta = (last if last.ndim == 1 else last[-3:].amax(dim=0)) + 1 - real
+        # As the stock rule has it, text of later turns stands behind the highest position on any axis.
+        top = positions.masked_fill(~new_mask, -1).amax(dim=-1)
+        delta = (top if top.ndim == 1 else top[-3:].amax(dim=0)) + 1 - real
         done = positions.new_zeros(*positions.shape[:-1], mask.shape[1] - length)
         return Request(
             prefix=prefix,
@@ -186,7 +212,7 @@ class RequestBuilder:
             positions=torch.cat([done, positions], dim=-1),
             delta=delta,
             offset=mask.shape[1] - inputs["input_ids"].shape[1],
-            features=self._by_row(spans, reduced, rows),
+            embedded=self._by_row(spans, reduced, rows),
         )
 
     def _start(self, before: Tensor, base: CachedPrompt | None) -> Tensor:
@@ -217,10 +243,10 @@ class RequestBuilder:
         positions = self.adapter.positions(ids, mask.long(), known)
         return positions.long() + start[:, None]
 
-    def _by_row(self, spans: Sequence[Span], reduced: Sequence[Reduced], rows: int) -> dict[str, list[list[Tensor]]]:
-        listed: dict[str, list[list[Tensor]]] = {}
+    def _by_row(self, spans: Sequence[Span], reduced: Sequence[Reduced], rows: int) -> dict[str, list[list[Embedded]]]:
+        listed: dict[str, list[list[Embedded]]] = {}
         for span, item in zip(spans, reduced, strict=True):
-            listed.setdefault(item.media.modality, [[] for _ in range(rows)])[span.row].append(item.features)
+            listed.setdefault(item.media.modality, [[] for _ in range(rows)])[span.row].append(item.embedded)
         return listed
 
     def _report(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+Box = tuple[float, float, float, float]
+"""(top, left, bottom, right) of a part of a picture, as shares of its height and width."""
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -15,10 +20,11 @@ class Layout:
 
     Attributes:
         unit: `[N]` int64, the unit (tile, thumbnail, frame, clip) of each token, numbered from 0.
-        cell: `[N, 3]` int64, the (t, h, w) place of each token in its unit's grid.
+        cell: `[N, 3]` int64, the (t, h, w) place of each token in its unit's grid; -1 for structural tokens.
         structural: `[N]` bool, newline, padding and separator tokens: always kept, never candidates.
         grids: the (t, h, w) size of each unit, in tokens.
         kinds: what each unit is: `image`, `tile`, `thumbnail`, `frame`, `clip`.
+        boxes: the part of the picture (or of its frame) that each unit's grid covers; by default all of it.
     """
 
     unit: Tensor
@@ -26,9 +32,14 @@ class Layout:
     structural: Tensor
     grids: tuple[tuple[int, int, int], ...]
     kinds: tuple[str, ...]
+    boxes: tuple[Box, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.boxes:
+            object.__setattr__(self, "boxes", (WHOLE,) * len(self.grids))
 
     @classmethod
-    def of_grid(cls, height: int, width: int, *, frames: int = 1, kind: str = "image") -> Layout:
+    def of_grid(cls, height: int, width: int, *, frames: int = 1, kind: str = "image", box: Box = WHOLE) -> Layout:
         """The layout of one unit of `frames x height x width` candidate tokens in raster order."""
         axes = [torch.arange(n) for n in (frames, height, width)]
         cell = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
@@ -39,10 +50,35 @@ class Layout:
             structural=torch.zeros(total, dtype=torch.bool),
             grids=((frames, height, width),),
             kinds=(kind,),
+            boxes=(box,),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Layout]) -> Layout:
+        """The layout of an item whose tokens are those of `parts`, one after the other, each with its own units."""
+        starts = [sum(len(part.grids) for part in parts[:i]) for i in range(len(parts))]
+        return cls(
+            unit=torch.cat([part.unit + start for part, start in zip(parts, starts, strict=True)]),
+            cell=torch.cat([part.cell for part in parts]),
+            structural=torch.cat([part.structural for part in parts]),
+            grids=tuple(grid for part in parts for grid in part.grids),
+            kinds=tuple(kind for part in parts for kind in part.kinds),
+            boxes=tuple(box for part in parts for box in part.boxes),
         )
 
     def __len__(self) -> int:
         return len(self.unit)
+
+    @property
+    def centres(self) -> Tensor:
+        """`[N, 2]` fp64, where the middle of each token lies in the picture, (down, right) as shares of its size.
+
+        NaN for structural tokens.
+        """
+        size = torch.tensor(self.grids, dtype=torch.float64)[self.unit, 1:]
+        box = torch.tensor(self.boxes, dtype=torch.float64)[self.unit]
+        middle = box[:, :2] + (self.cell[:, 1:] + 0.5) / size * (box[:, 2:] - box[:, :2])
+        return middle.masked_fill(self.structural[:, None], torch.nan)
 
     @property
     def candidates(self) -> tuple[int, ...]:
@@ -64,15 +100,19 @@ class VisualTokens:
     Attributes:
         features: `[N, D]`, any float dtype; stages read them in fp32.
         layout: where each token stands.
-        cues: further signals about the tokens, by name, each `[N, ...]`; only those that a stage asked for.
+        cues: further signals, by name, only those that a stage asked for: about the tokens, each `[N, ...]`, and
+            `question`, `[T, D]`, the embeddings of the text beside the item.
         key: a number made from the item's content; seeded stages draw from it, so that neither the place in a
             batch nor the company there changes a draw.
+        planes: each `[N, D]`, further features of the same tokens, which the model adds in its first layers
+            (DeepStack).
     """
 
     features: Tensor
     layout: Layout
     cues: Mapping[str, Tensor] = field(default_factory=dict)
     key: int = 0
+    planes: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.features) != len(self.layout):
@@ -94,6 +134,19 @@ class VisualTokens:
             have = ", ".join(sorted(self.cues)) or "none"
             raise ValueError(f"cue {name!r} was not computed (computed: {have}); name it in the stage's `cues`")
         return self.cues[name].to(self.features.device)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the language model gets of one item.
+
+    Attributes:
+        features: `[K, D]` in place of its placeholders.
+        planes: each `[K, D]`, what the model adds to them in its first layers (DeepStack); most families have none.
+    """
+
+    features: Tensor
+    planes: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)

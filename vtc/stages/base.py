@@ -28,6 +28,8 @@ class Stage(ABC):
     """Whether the total depends on content, so that no exact count can be declared."""
     seeded: ClassVar[bool] = False
     """Whether the stage draws numbers, so that items need a content key."""
+    thumbnail: ClassVar[bool] = False
+    """Whether the stage makes sense only where pictures come as tiles beside a thumbnail."""
 
     @property
     def label(self) -> str:
@@ -63,6 +65,8 @@ class Allocator(Stage):
     """How many tokens each unit gets."""
 
     kind = "allocate"
+    joint: ClassVar[bool] = False
+    """Whether the selector chooses from all units at once, so that the counts come out of its choice."""
 
     @abstractmethod
     def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
@@ -80,7 +84,8 @@ class Selector(Stage):
 
         Args:
             tokens: the item; features are read in fp32.
-            pool: `[M]` int64, the candidates to choose from, ascending.
+            pool: `[M]` int64, the candidates to choose from, ascending: those of one unit, or of the whole item where
+                the allocator is `joint`.
             k: how many to choose, 1 <= k <= M.
             seed: a number made from the recipe's seed and the item's content.
 

@@ -1,0 +1,109 @@
+"""What the vision towers of LLaVA's kind share: patches in raster order, perhaps behind a class token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import cues as signals
+from .cues import Tap, first_argument, split_heads
+
+WITH_CLS = ("clip_vision_model", "internvl_vision")
+WITHOUT_CLS = ("siglip_vision_model",)
+
+
+class Tower:
+    """The vision tower and the projector of one model, as a source of cues.
+
+    The cues come from the layer whose output is the feature (`vision_feature_layer`).
+    """
+
+    def __init__(self, model: Any, adapter: str) -> None:
+        kind = model.config.vision_config.model_type
+        if kind not in (*WITH_CLS, *WITHOUT_CLS):
+            raise ValueError(
+                f"model has a vision tower of type {kind!r}; {adapter} knows {', '.join((*WITH_CLS, *WITHOUT_CLS))}"
+            )
+        strategy = model.config.vision_feature_select_strategy
+        if kind in WITHOUT_CLS and strategy != "full":
+            raise ValueError(
+                f"vision_feature_select_strategy={strategy!r} drops the first patch of a SigLIP tower, which has no "
+                "class token; set it to 'full'"
+            )
+        self._model = model
+        self.has_cls = kind in WITH_CLS
+
+    def check(self, inputs: Mapping[str, Any]) -> None:
+        """Refuses a call that asks for other features than the model's config does: the cues would not be theirs."""
+        for name in ("vision_feature_layer", "vision_feature_select_strategy"):
+            if inputs.get(name) not in (None, getattr(self._model.config, name)):
+                raise ValueError(f"{name}={inputs[name]!r} differs from the model's; set it in model.config instead")
+
+    @property
+    def passes_cls(self) -> bool:
+        """Whether the class token goes to the language model too."""
+        return self.has_cls and bool(self._model.config.vision_feature_select_strategy == "full")
+
+    @property
+    def side(self) -> int:
+        """Patches along a side of a picture at the tower's own size."""
+        config = self._model.config.vision_config
+        size, patch = (v if isinstance(v, int) else v[0] for v in (config.image_size, config.patch_size))
+        return int(size) // int(patch)
+
+    def _attention(self, *, early: bool = False) -> Any:
+        tower = self._model.base_model.vision_tower
+        layers: Any = next(m for n, m in tower.named_modules() if n.endswith(("encoder.layers", "encoder.layer")))
+        given = self._model.config.vision_feature_layer
+        last = given if isinstance(given, int) else given[-1]
+        # hidden_states[0] is the embedding, so a count from the front is one ahead of the layer's own number.
+        place = len(layers) + last if last < 0 else max(last - 1, 0)
+        layer = layers[place // 2 if early else place]
+        return layer.self_attn if hasattr(layer, "self_attn") else layer.attention
+
+    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+        """The modules to listen to, see `Adapter.taps`."""
+        if "cls_attention" in cues and not self.has_cls:
+            raise ValueError("cue 'cls_attention': this vision tower has no CLS token; use 'received_attention'")
+        unknown = set(cues) - set(signals.NAMES)
+        if unknown:
+            raise ValueError(f"cue {sorted(unknown)[0]!r} is unknown; a vision tower gives {', '.join(signals.NAMES)}")
+        found = []
+        if signals.AT_FEATURES & set(cues):
+            found.append((self._attention(), Tap("attention")))
+        if "early_attention" in cues:
+            found.append((self._attention(early=True), Tap("early")))
+        if "encoder_features" in cues:
+            found.append((self._model.base_model.multi_modal_projector, Tap("projector")))
+        return found
+
+    def cue(self, name: str, heard: Mapping[str, Any]) -> Tensor:
+        """The cue for all pictures of one pass, `[pictures, N, ...]`: the class token only if it is passed on.
+
+        `encoder_features` is what the projector was given, and so without a class token that is not passed on.
+        """
+        if name == "encoder_features":
+            return first_argument(heard["projector"])
+        early = name == "early_attention"
+        attention, hidden = self._attention(early=early), first_argument(heard["early" if early else "attention"])
+        with torch.no_grad():
+            keys = self._projected(attention, hidden, "k")
+            if name == "keys":
+                return self._without_cls(keys)
+            queries = self._projected(attention, hidden, "q")
+        heads = int(attention.num_heads)
+        queries, keys = split_heads(queries, heads), split_heads(keys, heads)
+        scale = float(attention.scale)
+        return self._without_cls(signals.attention_values(name, queries, keys, scale, has_cls=self.has_cls))
+
+    @staticmethod
+    def _projected(attention: Any, hidden: Tensor, which: str) -> Tensor:
+        norm = getattr(attention, f"{which}_norm", None)
+        rows: Tensor = getattr(attention, f"{which}_proj")(hidden)
+        return rows if norm is None else norm(rows)
+
+    def _without_cls(self, values: Tensor) -> Tensor:
+        return values[:, 1:] if self.has_cls and not self.passes_cls else values

@@ -1,0 +1,120 @@
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL with random weights, for pictures and for films."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
+
+from .common import BOS, END, IMAGE, START, TEXT, VIDEO, Family, Row, padded, spread, text
+
+ROPE = dict(rope_type="default", rope_theta=10000.0, mrope_section=[2, 3, 3])
+TOKENS = dict(image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END)
+VISION = dict(depth=3, num_heads=2, patch_size=4, spatial_merge_size=2, temporal_patch_size=2)
+
+
+def qwen2vl(attention: str = "sdpa", seed: int = 0) -> nn.Module:
+    vision = dict(**VISION, embed_dim=32, hidden_size=64, mlp_ratio=2)
+    config = Qwen2VLConfig(vision_config=vision, text_config={**TEXT, "rope_parameters": ROPE}, **TOKENS)
+    return spread(Qwen2VLForConditionalGeneration._from_config(config, attn_implementation=attention), seed)
+
+
+def qwen25vl(attention: str = "sdpa", seed: int = 0) -> nn.Module:
+    vision = dict(
+        **VISION, hidden_size=32, intermediate_size=64, window_size=16, out_hidden_size=64, fullatt_block_indexes=[1]
+    )
+    config = Qwen2_5_VLConfig(vision_config=vision, text_config={**TEXT, "rope_parameters": ROPE}, **TOKENS)
+    return spread(Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation=attention), seed)
+
+
+def qwen3vl(attention: str = "sdpa", seed: int = 0) -> nn.Module:
+    vision = dict(
+        **VISION,
+        hidden_size=32,
+        intermediate_size=64,
+        out_hidden_size=64,
+        num_position_embeddings=36,
+        deepstack_visual_indexes=[0, 1],
+    )
+    rope = {**ROPE, "mrope_interleaved": True}
+    config = Qwen3VLConfig(
+        vision_config=vision, text_config={**TEXT, "head_dim": 16, "rope_parameters": rope}, **TOKENS
+    )
+    return spread(Qwen3VLForConditionalGeneration._from_config(config, attn_implementation=attention), seed)
+
+
+def qwen_inputs(
+    rows: Sequence[Row], side: str = "left", *, films: bool = False, timestamps: bool = False, seconds: bool = False
+) -> dict[str, torch.Tensor]:
+    """Prompts as the processors write them.
+
+    A picture is (seed,) with a size made from the seed, or (seed, height, width) in patches; (seed, frames, height,
+    width) is a film.
+
+    Args:
+        rows: the prompts.
+        side: of the padding.
+        films: makes a film of each picture.
+        timestamps: whether text stands between the frames of a film (Qwen3-VL).
+        seconds: whether films come with their seconds per frame (Qwen2.5-VL).
+    """
+    ids, pixels, grids = [], {IMAGE: [], VIDEO: []}, {IMAGE: [], VIDEO: []}
+    for row in rows:
+        line = [BOS]
+        for i, part in enumerate(row):
+            if isinstance(part, int):
+                line += text(part, 31 * part + i)
+                continue
+            frames, h, w = _size(part, films)
+            kind = IMAGE if frames == 0 else VIDEO
+            line += _placed(kind, frames, h * w // 4, timestamps)
+            generator = torch.Generator().manual_seed(int(part[0]))
+            pixels[kind].append(torch.randn(max(frames, 1) * h * w, 3 * 2 * 4 * 4, generator=generator))
+            grids[kind].append((max(frames, 1), h, w))
+        ids.append(line)
+    input_ids, mask = padded(ids, side)
+    types = (input_ids == IMAGE).int() + 2 * (input_ids == VIDEO).int()
+    out = dict(input_ids=input_ids, attention_mask=mask, mm_token_type_ids=types)
+    if pixels[IMAGE]:
+        out |= dict(pixel_values=torch.cat(pixels[IMAGE]), image_grid_thw=torch.tensor(grids[IMAGE]))
+    if pixels[VIDEO]:
+        out |= dict(pixel_values_videos=torch.cat(pixels[VIDEO]), video_grid_thw=torch.tensor(grids[VIDEO]))
+        if seconds:
+            out["second_per_grid_ts"] = torch.tensor([0.5 + 0.5 * i for i in range(len(grids[VIDEO]))])
+    return out
+
+
+def _size(part: Any, films: bool) -> tuple[int, int, int]:
+    """Frames (0 for a picture), height and width in patches."""
+    seed = int(part[0])
+    if len(part) == 4:
+        return part[1:]
+    h, w = part[1:] if len(part) > 1 else (4 + 2 * (seed % 3), 8)
+    return (1 + seed % 3 if films else 0), h, w
+
+
+def _placed(kind: int, frames: int, count: int, timestamps: bool) -> list[int]:
+    """The ids of one item."""
+    if frames == 0 or not timestamps:
+        return [START] + [kind] * (max(frames, 1) * count) + [END]
+    return [t for f in range(frames) for t in (*text(1 + f % 2, 700 + f), START, *[kind] * count, END)]
+
+
+QWEN = (
+    Family("qwen2vl", qwen2vl, qwen_inputs, resizes=True, axes=3),
+    Family("qwen25vl", qwen25vl, qwen_inputs, resizes=True, axes=3),
+    Family("qwen25vl-film", qwen25vl, partial(qwen_inputs, films=True, seconds=True), resizes=True, axes=3),
+    Family("qwen3vl", qwen3vl, qwen_inputs, resizes=True, axes=3),
+    Family("qwen3vl-film", qwen3vl, partial(qwen_inputs, films=True, timestamps=True), resizes=True, axes=3),
+)
