@@ -24,8 +24,8 @@ GRIDS = {"image": "image_grid_thw", "video": "video_grid_thw"}
 class Qwen2VL(Adapter):
     """Qwen2-VL. A token is the merger's output for 2 x 2 patches; there is no CLS.
 
-    The encoder takes two frames of a video together; each such pair is a unit, called frame. The attention cue is the attention received in the layer before the merger, within a frame, averaged over the
-    token's patches.
+    The encoder takes two frames of a video together; each such pair is a unit, called frame. The attention cue is the
+    attention received in the layer before the merger, within a frame, averaged over the token's patches.
     """
 
     classes = ("Qwen2VLForConditionalGeneration",)

@@ -9,7 +9,8 @@ import torch
 
 from tests import oracle
 from tests.checks import check_beams, check_decoding, check_forward, check_given, check_kept
-from tests.grid import PROMPTS, VARIANTS, Case, cases, every_case, generate, over, steps, stock, watching
+from tests.families import VARIANTS
+from tests.grid import PROMPTS, Case, cases, every_case, generate, over, steps, stock, watching
 from vtc import Recipe
 
 attentions = pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -8,10 +8,10 @@ import torch
 from tests import oracle
 from tests.checks import check_compact, check_forward, check_original, check_same, check_text, kept_columns
 from tests.eyes import EYES
+from tests.families import VARIANTS
 from tests.grid import (
     PROMPTS,
     SEVERAL,
-    VARIANTS,
     Case,
     cases,
     every_case,

@@ -174,6 +174,7 @@ def media(draw):
 
 def climbed(length: int, spans, kept, cells, axes: int) -> torch.Tensor:
     """`[axes, L]` renumbered by walking along the prompt; -1 where a token is dropped."""
+    full = [cell.T if axes == 3 else torch.arange(len(cell))[None] for cell in cells]
     out = torch.full((axes, length), -1)
     following, column = 0, 0
     starts = {int(span.columns[0]): i for i, span in enumerate(spans)}
@@ -183,7 +184,7 @@ def climbed(length: int, spans, kept, cells, axes: int) -> torch.Tensor:
             column, following = column + 1, following + 1
             continue
         i = starts[column]
-        offsets, height = ladders(cells[i][kept[i]], axes)
+        offsets, height = ladders(full[i], kept[i].tolist())
         out[:, spans[i].columns[kept[i]]] = (following + offsets).T
         column, following = column + len(cells[i]), following + height
     return out

@@ -69,7 +69,7 @@ def qwen_inputs(
         timestamps: whether text stands between the frames of a film (Qwen3-VL).
         seconds: whether films come with their seconds per frame (Qwen2.5-VL).
     """
-    ids, pixels, grids = [], {IMAGE: [], VIDEO: []}, {IMAGE: [], VIDEO: []}
+    ids, pixels, grids, steps = [], {IMAGE: [], VIDEO: []}, {IMAGE: [], VIDEO: []}, []
     for row in rows:
         line = [BOS]
         for i, part in enumerate(row):
@@ -82,6 +82,7 @@ def qwen_inputs(
             generator = torch.Generator().manual_seed(int(part[0]))
             pixels[kind].append(torch.randn(max(frames, 1) * h * w, 3 * 2 * 4 * 4, generator=generator))
             grids[kind].append((max(frames, 1), h, w))
+            steps += [0.5 + 0.5 * (int(part[0]) % 3)] * (kind == VIDEO)
         ids.append(line)
     input_ids, mask = padded(ids, side)
     types = (input_ids == IMAGE).int() + 2 * (input_ids == VIDEO).int()
@@ -91,7 +92,7 @@ def qwen_inputs(
     if pixels[VIDEO]:
         out |= dict(pixel_values_videos=torch.cat(pixels[VIDEO]), video_grid_thw=torch.tensor(grids[VIDEO]))
         if seconds:
-            out["second_per_grid_ts"] = torch.tensor([0.5 + 0.5 * i for i in range(len(grids[VIDEO]))])
+            out["second_per_grid_ts"] = torch.tensor(steps)
     return out
 
 
