@@ -13,8 +13,26 @@ from torch import Tensor
 
 from .budget import Budget, Keep, check_keep
 from .registry import Registry, nearest
-from .stages import STAGES, Allocator, Even, InputStage, Mean, Merger, Resize, Selector, Stage
-from .stages.select import SELECTORS
+from .stages import (
+    STAGES,
+    Allocator,
+    Area,
+    ClsSampling,
+    Density,
+    Even,
+    Grid,
+    InputStage,
+    LocalGlobal,
+    MaxSum,
+    Mean,
+    Merger,
+    Resize,
+    Selector,
+    Stage,
+    Thumbnail,
+    Whole,
+)
+from .stages.select import MERGED, SELECTORS
 from .tokens import Layout, Reduction, VisualTokens
 
 SCHEMA = 1
@@ -117,14 +135,26 @@ class Recipe:
         """
         if self.input is None:
             return layout.grids
-        if layout.structural.any():
-            raise ValueError(f"stages={self.labels}: an input stage cannot resize an item with structural tokens")
-        budget = Budget(self.input.own_share if self.input.own_share is not None else self.keep)
-        grids = []
-        for grid, candidates in zip(layout.grids, layout.candidates, strict=True):
-            height, width = self.input.target(grid, budget.count(candidates))
-            grids.append((grid[0], height, width))
-        return tuple(grids)
+        if layout.structural.any() or len(set(layout.grids)) > 1:
+            raise ValueError(
+                f"stages={self.labels}: an input stage cannot resize an item with structural tokens or units of unlike "
+                "size; use a selector"
+            )
+        frames, height, width = layout.grids[0]
+        units = len(layout.grids)
+        count = Budget(self._input_keep).count(sum(layout.candidates))
+        if count < units * frames:
+            raise ValueError(
+                f"keep={self._input_keep} leaves {count} tokens for {units * frames} frames, and stages={self.labels} "
+                "drops none of them: keep at least one token a frame, or use a selector"
+            )
+        height, width = self.input.target((frames, height, width), count // units)
+        return ((frames, height, width),) * units
+
+    @property
+    def _input_keep(self) -> Keep:
+        own = self.input.own_share if self.input is not None else None
+        return self.keep if own is None else own
 
     def count(self, layout: Layout) -> int:
         """Exact number of candidate tokens that go on. Pure arithmetic, known before the encoder runs."""
@@ -155,7 +185,8 @@ class Recipe:
         for unit, k in enumerate(self.allocator.allocate(tokens, total)):
             if k == 0:
                 continue
-            pool = torch.nonzero(~layout.structural & (layout.unit == unit)).flatten().to(device)
+            inside = self.allocator.joint | (layout.unit == unit)
+            pool = torch.nonzero(~layout.structural & inside).flatten().to(device)
             seed = (self.seed * 0x9E3779B97F4A7C15 + tokens.key * 0x100000001B3 + unit) % 2**63
             chosen = pool if k == len(pool) else self.selector.select(tokens, pool, k, seed=seed)
             picked.append(chosen)
@@ -235,14 +266,20 @@ RECIPES: Registry[Callable[[], tuple[Stage, ...]]] = Registry("recipe")
 DEFAULT = "kcenter"
 
 
-def _enrol_selectors() -> None:
+def _enrol_recipes() -> None:
     for selector in SELECTORS:
         RECIPES.add(selector.name, lambda s=selector: (s(),))  # type: ignore[misc]
-        RECIPES.add(f"{selector.name}-mean", lambda s=selector: (s(), Mean()))  # type: ignore[misc]
+        if selector in MERGED:
+            RECIPES.add(f"{selector.name}-mean", lambda s=selector: (s(), Mean()))  # type: ignore[misc]
+    RECIPES.add("pool", lambda: (Grid(), Area()))
+    RECIPES.add("cls-outliers", lambda: (ClsSampling(rule="outliers"),))
+    RECIPES.add("todre", lambda: (Whole(), MaxSum(pivot="attention")))
+    RECIPES.add("globalcom2", lambda: (Thumbnail(), LocalGlobal()))
+    RECIPES.add("tokencorr", lambda: (Density(), ClsSampling()))
     RECIPES.add("resize", lambda: (Resize(),))
 
 
-_enrol_selectors()
+_enrol_recipes()
 
 
 def recipe(

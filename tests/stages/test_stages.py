@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil, floor
@@ -12,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.checks import check_chosen, check_same
-from vtc import Layout, Recipe, VisualTokens, adapters
-from vtc.stages import STAGES, Cls, Even, KCenter, Mean, Random, Resize, Selector, Stage, Stride
+from vtc import Layout, Recipe, VisualTokens, adapters, named_recipes
+from vtc.stages import STAGES, Cls, ClsSampling, Even, KCenter, MaxSum, Mean, Random, Resize, Selector, Stage, Stride
 
 
 def enrolled(kind: str) -> list[Stage]:
@@ -21,8 +22,13 @@ def enrolled(kind: str) -> list[Stage]:
     return [STAGES.get(name)() for name in STAGES if name.startswith(f"{kind}/")]
 
 
-selectors = pytest.mark.parametrize("selector", enrolled("select"), ids=lambda stage: stage.name)
-mergers = pytest.mark.parametrize("merger", enrolled("merge"), ids=lambda stage: stage.name)
+SELECTORS = [*enrolled("select"), MaxSum(pivot="attention"), ClsSampling(rule="outliers")]
+
+selectors = pytest.mark.parametrize("selector", SELECTORS, ids=str)
+of_any_pool = pytest.mark.parametrize("selector", [s for s in SELECTORS if s.name != "grid"], ids=str)
+"""Those that choose from a part of a unit too."""
+mergers = pytest.mark.parametrize("merger", [Mean()], ids=lambda stage: stage.name)
+"""Those that merge into any anchors; for the others see `test_lattice.py`."""
 allocators = pytest.mark.parametrize("allocator", enrolled("allocate"), ids=lambda stage: stage.name)
 inputs = pytest.mark.parametrize("stage", enrolled("input"), ids=lambda stage: stage.name)
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -38,8 +44,9 @@ def item(features: torch.Tensor, layout: Layout | None = None, seed: int = 0) ->
     """An item with every cue that a stage may ask for, made from the features' seed alone."""
     total = len(features)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(total, generator=generator)
+    noise, early = torch.rand(2, total, generator=generator)
     cues = dict.fromkeys(("attention", "cls_attention", "received_attention"), noise)
+    cues |= {"early_attention": early, "attention_logits": 8 * noise - 4}
     cues |= {name: exact_rows(total, 8, seed + 1).to(features.dtype) for name in ("keys", "encoder_features")}
     return VisualTokens(features, layout or Layout.of_grid(1, total), cues, key=total)
 
@@ -61,16 +68,19 @@ ROUGH = {
 
 @st.composite
 def layouts(draw) -> Layout:
-    """Units of any size, structural tokens anywhere, each unit in raster order."""
-    units = draw(st.lists(st.lists(st.booleans(), min_size=1, max_size=9), min_size=1, max_size=4))
-    sizes = [len(unit) for unit in units]
-    return Layout(
-        unit=torch.repeat_interleave(torch.arange(len(units)), torch.tensor(sizes)),
-        cell=torch.cat([Layout.of_grid(1, size).cell for size in sizes]),
-        structural=torch.tensor([fixed for unit in units for fixed in unit]),
-        grids=tuple((1, 1, size) for size in sizes),
-        kinds=("tile",) * len(units),
-    )
+    """Units of any size and kind, each in raster order; structural tokens anywhere, and units of nothing else."""
+    sides = st.integers(1, 3)
+    grids = draw(st.lists(st.one_of(st.tuples(st.just(1), sides, sides), st.just((1, 0, 0))), min_size=1, max_size=4))
+    kinds = draw(st.lists(st.sampled_from(("tile", "thumbnail", "frame")), min_size=len(grids), max_size=len(grids)))
+    unit, cell = [], []
+    for u, (frames, height, width) in enumerate(grids):
+        own = Layout.of_grid(height, width, frames=frames).cell.tolist()
+        for place in sorted(draw(st.lists(st.integers(0, len(own)), min_size=not own, max_size=3)), reverse=True):
+            own.insert(place, [-1, -1, -1])
+        unit += [u] * len(own)
+        cell += own
+    cells = torch.tensor(cell)
+    return Layout(torch.tensor(unit), cells, cells[:, 0] < 0, tuple(grids), tuple(kinds))
 
 
 def check_selection(selector: Selector, tokens: VisualTokens, pool: torch.Tensor, k: int) -> None:
@@ -91,7 +101,8 @@ def test_rough_features_still_give_an_exact_selection(selector, name, dtype):
     tokens = item(ROUGH[name].to(dtype))
     for k in (1, 2, 7, 19, 20):
         check_selection(selector, tokens, torch.arange(20), k)
-    check_selection(selector, tokens, torch.arange(0, 20, 3), 4)
+    if selector.name != "grid":
+        check_selection(selector, tokens, torch.arange(0, 20, 3), 4)
 
 
 @selectors
@@ -108,7 +119,7 @@ def test_one_token(selector):
     check_selection(selector, item(exact_rows(1)), torch.arange(1), 1)
 
 
-@selectors
+@of_any_pool
 @given(data=st.data())
 def test_any_pool_gives_an_exact_selection(selector, data):
     total = data.draw(st.integers(1, 24))
@@ -203,7 +214,7 @@ def test_mean_folds_into_the_most_similar_kept_token(layout, data):
     assert reduction.weight.tolist() == [1.0] * len(layout)
 
 
-@pytest.mark.parametrize("selector", [*enrolled("select")], ids=lambda stage: stage.name)
+@selectors
 @given(layout=layouts(), keep=st.one_of(st.floats(0.01, 1), st.integers(1, 30)), merge=st.booleans())
 def test_a_recipe_keeps_what_it_declared_and_all_structural_tokens(selector, layout, keep, merge):
     mine = Recipe((selector, Mean()) if merge else (selector,), keep=keep)
@@ -227,7 +238,36 @@ def test_an_allocator_shares_the_total_within_what_units_have(allocator, layout,
     total = data.draw(st.integers(0, sum(layout.candidates)))
     counts = allocator.allocate(item(exact_rows(len(layout)), layout), total)
     assert sum(counts) == total
-    assert all(0 <= count <= most for count, most in zip(counts, layout.candidates, strict=True))
+    caps = [sum(layout.candidates)] if allocator.joint else layout.candidates
+    assert all(0 <= count <= most for count, most in zip(counts, caps, strict=True))
+
+
+@allocators
+@selectors
+@given(layout=layouts(), data=st.data())
+def test_every_allocator_goes_with_every_selector(allocator, selector, layout, data):
+    total = data.draw(st.integers(0, sum(layout.candidates)))
+    mine = Recipe((allocator, selector))
+    reduction = mine.reduce(item(exact_rows(len(layout)), layout), total)
+    assert len(reduction.anchor) == total + int(layout.structural.sum())
+    if total < sum(layout.candidates) and not allocator.joint:
+        free = reduction.anchor[~layout.structural[reduction.anchor]]
+        got = torch.bincount(layout.unit[free], minlength=len(layout.grids)).tolist()
+        assert got == list(allocator.allocate(item(exact_rows(len(layout)), layout), total))
+
+
+@pytest.mark.parametrize("mine", [r for r in named_recipes() if r.selector], ids=lambda recipe: recipe.name)
+@given(layout=layouts(), keep=st.one_of(st.floats(0.01, 1), st.integers(1, 30)))
+def test_every_named_recipe_keeps_its_count_and_says_the_same_from_a_file(mine, layout, keep):
+    mine = replace(mine, keep=keep)
+    tokens = item(exact_rows(len(layout)), layout)
+    total = mine.count(layout)
+    reduction = mine.reduce(tokens, total)
+    check_chosen(reduction.anchor, len(layout))
+    assert len(reduction.anchor) == total + int(layout.structural.sum())
+    again = Recipe.from_dict(json.loads(json.dumps(mine.to_dict()))).reduce(tokens, total)
+    check_same(again.anchor, reduction.anchor, "anchors")
+    check_same(again.assign, reduction.assign, "assignments")
 
 
 @given(layout=layouts(), data=st.data())
@@ -256,7 +296,7 @@ def test_stages_say_what_they_are():
         assert name == f"{stage.kind}/{stage.name}" == stage().label
         assert stage.__doc__
         assert stage.signal
-        assert set(stage.cues) <= set(adapters.cues.NAMES)
+        assert set(stage().cues) <= {*adapters.cues.NAMES, "question"}
         assert not stage.adaptive or stage.kind != "allocate"
 
 

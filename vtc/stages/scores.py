@@ -50,3 +50,13 @@ def nearest_rows(rows: Tensor, targets: Tensor, *, block: int = 2048) -> Tensor:
     """
     chunks = [(rows[i : i + block] @ targets.T).argmax(dim=1) for i in range(0, len(rows), block)]
     return torch.cat(chunks) if chunks else rows.new_zeros(0, dtype=torch.int64)
+
+
+def centred(values: Tensor) -> Tensor:
+    """`values` `[...]` less the mean of those that are finite, fp64 on the CPU; NaN where they are not finite.
+
+    The width keeps equal values at exactly zero, and the place keeps every device at the same answer.
+    """
+    exact = values.detach().cpu().double()
+    exact = exact.masked_fill(~exact.isfinite(), torch.nan)
+    return exact - exact.nanmean()

@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...budget import share
 from ...tokens import VisualTokens
 from ..base import Allocator
+from .floors import check_floor, shared
 
 
 @dataclass(frozen=True)
 class Even(Allocator):
-    """Each unit gets a part of the budget in proportion to its candidates, exact by largest remainder."""
+    """Each unit gets a part of the budget in proportion to its candidates, exact by largest remainder.
+
+    Attributes:
+        floor: the least tokens per unit; all of a unit that has fewer.
+    """
+
+    floor: int = 0
 
     name = "even"
     signal = "number of tokens"
 
+    def __post_init__(self) -> None:
+        check_floor(self.floor)
+
     def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
-        """See `Allocator.allocate`."""
+        """See `Allocator.allocate`.
+
+        Raises:
+            ValueError: `total` cannot give every unit its floor.
+        """
         candidates = tokens.layout.candidates
-        return share(total, candidates, caps=candidates)
+        return shared(total, candidates, candidates, self.floor)

@@ -1,11 +1,27 @@
-"""Selectors: which candidate tokens stay. Each one in `SELECTORS` becomes a recipe, with and without merging."""
+"""Selectors: which candidate tokens stay. Those in `SELECTORS` become recipes, those in `MERGED` with `Mean` too."""
 
 from ..base import Selector
 from .cls import Cls
+from .cls_sampling import ClsSampling
+from .grid import Grid
 from .kcenter import KCenter
+from .local_global import LocalGlobal
+from .maxsum import MaxSum
 from .random import Random
 from .stride import Stride
 
-SELECTORS: tuple[type[Selector], ...] = (KCenter, Cls, Random, Stride)
+SELECTORS: tuple[type[Selector], ...] = (KCenter, Cls, Random, Stride, MaxSum, Grid, ClsSampling, LocalGlobal)
+MERGED: tuple[type[Selector], ...] = (KCenter, Cls, Random, Stride)
 
-__all__ = ["SELECTORS", "Cls", "KCenter", "Random", "Stride"]
+__all__ = [
+    "MERGED",
+    "SELECTORS",
+    "Cls",
+    "ClsSampling",
+    "Grid",
+    "KCenter",
+    "LocalGlobal",
+    "MaxSum",
+    "Random",
+    "Stride",
+]

@@ -1,0 +1,64 @@
+"""The tokens that their own tile attends to, and the thumbnail too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...tokens import VisualTokens
+from ..base import Selector
+from ..scores import centred, top_k
+from ..views import logit_map, sampled, units_of
+
+
+@dataclass(frozen=True)
+class LocalGlobal(Selector):
+    """Top `k` of a tile by its own CLS logits plus those of the thumbnail at the same place in the picture.
+
+    The rule of GlobalCom2 (arXiv 2501.05179): the thumbnail's logits are sampled at the middle of each
+    token, between the middles of its cells; both sides are scaled to length one over the tile and added. The released
+    code scales raw logits, whose mean, which means nothing, then decides how much each side counts; here both are
+    centred first. Thumbnails themselves, items with none and other units go by their own logits alone. In a pool of
+    several units each is scaled on its own.
+    """
+
+    name = "local-global"
+    paper = "GlobalCom2, 2501.05179"
+    signal = "attention inside the encoder, of tile and thumbnail"
+    cues = ("attention_logits",)
+
+    def select(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
+        """See `Selector.select`. Scores are fp64 on the CPU; a token of no finite logit comes last."""
+        place = pool.cpu()
+        unit = tokens.layout.unit[place]
+        scores = torch.zeros(len(place), dtype=torch.float64)
+        for u in unit.unique().tolist():
+            scores[unit == u] = _scores(tokens, place[unit == u], u)
+        return pool[top_k(scores, k).to(pool.device)]
+
+
+def _scores(tokens: VisualTokens, place: Tensor, unit: int) -> Tensor:
+    """The scores of tokens `place` `[n]` of one unit: `[n]` fp64."""
+    layout = tokens.layout
+    own = _scaled(tokens.cue("attention_logits").cpu()[place])
+    views = units_of(layout, "thumbnail")
+    if layout.kinds[unit] != "tile" or not views:
+        return own
+    centres = layout.centres[place]
+    seen = [sampled(logit_map(tokens, view), _within(centres, layout.boxes[view])) for view in views]
+    return own + _scaled(torch.stack(seen).mean(dim=0))
+
+
+def _within(centres: Tensor, box: tuple[float, float, float, float]) -> Tensor:
+    """`centres` `[n, 2]`, places in the picture, as places in `box`."""
+    low, high = torch.tensor(box, dtype=torch.float64).view(2, 2)
+    return (centres - low) / (high - low)
+
+
+def _scaled(values: Tensor) -> Tensor:
+    """`values` `[n]` centred and of length one, or zeros where all are equal; NaN stays NaN."""
+    away = centred(values)
+    length = away.nan_to_num(nan=0.0).norm()
+    return away / length if length > 0 else away

@@ -1,0 +1,112 @@
+"""The tokens that resemble the others chosen least, taken together: greedy max-sum diversity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...tokens import VisualTokens
+from ..base import Selector
+from ..scores import unit_rows
+
+PIVOTS = ("remote", "attention")
+GRAM = 4096
+"""Up to this many tokens all cosines may be held at once."""
+DEAR = 32
+"""A matrix of all cosines costs about as much as one product per this many tokens."""
+TIE = 1e-6
+"""Mean cosines that differ by less are equal, so that equal rows tie whatever the rounding."""
+
+
+@dataclass(frozen=True)
+class MaxSum(Selector):
+    """Greedy max-sum dispersion on the cosine of the features: a pivot, then always the least similar to all chosen.
+
+    The rule of ToDRE (arXiv 2505.18757 version 2, equations 4 to 6; version 1 calls it k-center, which is `kcenter`).
+    Chosen tokens are masked, sums are not rounded to the model's dtype. The paper finds that the pivot hardly matters.
+
+    Attributes:
+        pivot: the first token. `remote`: the one least similar to the sum of all, which needs no cue. `attention`: the
+            one of most attention, the paper's; where the pool holds thumbnails, among their tokens only.
+    """
+
+    pivot: str = "remote"
+
+    name = "maxsum"
+    paper = "ToDRE, 2505.18757"
+    signal = "diversity of the features"
+
+    def __post_init__(self) -> None:
+        if self.pivot not in PIVOTS:
+            raise ValueError(f"pivot={self.pivot!r}; expected one of {', '.join(PIVOTS)}")
+
+    @property
+    def cues(self) -> tuple[str, ...]:  # type: ignore[override]
+        """`attention`, where it gives the pivot."""
+        return ("attention",) if self.pivot == "attention" else ()
+
+    def select(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
+        """See `Selector.select`."""
+        rows = unit_rows(tokens.features[pool])
+        if self.pivot == "attention":
+            first = _attended(tokens, pool)
+        else:
+            first = _lowest(torch.mv(rows, rows.sum(dim=0)), TIE * len(rows))
+        return pool[max_sum(rows, k, first)]
+
+
+def max_sum(rows: Tensor, k: int, first: Tensor) -> Tensor:
+    """Picks `k` rows, each of the lowest summed cosine with those picked before it.
+
+    Sums whose mean differs by less than 1e-6 tie, and the lower index wins. No pick waits for the host.
+
+    Args:
+        rows: `[N, D]`, each of length one or zero.
+        k: 1 <= k <= N.
+        first: `[1]` int64, the first pick.
+
+    Returns:
+        `[k]` int64, ascending and unique.
+    """
+    table = _gram(rows) if len(rows) <= GRAM and k * DEAR > len(rows) else None
+    picks = torch.empty(k, dtype=torch.int64, device=rows.device)
+    # Sums of many cosines: beyond fp32 where the device can.
+    wide = rows.dtype if rows.device.type == "mps" else torch.float64
+    sums = torch.zeros(len(rows), dtype=wide, device=rows.device)
+    pick = first
+    for done in range(1, k + 1):
+        picks[done - 1 : done] = pick
+        if done < k:
+            row = (rows if table is None else table).index_select(0, pick).squeeze(0)
+            sums += torch.mv(rows, row) if table is None else row
+            sums.index_fill_(0, pick, torch.inf)
+            pick = _lowest(sums, TIE * done)
+    return picks.sort().values
+
+
+def _lowest(values: Tensor, slack: float) -> Tensor:
+    """The first place of the lowest of `values` `[N]`, those within `slack` of it being equal: `[1]` int64."""
+    return (values <= values.amin() + slack).to(torch.uint8).argmax(dim=0, keepdim=True)
+
+
+def _gram(rows: Tensor, block: int = 512) -> Tensor:
+    """`rows @ rows.T`, each pair multiplied once."""
+    table = rows.new_empty(len(rows), len(rows))
+    for start in range(0, len(rows), block):
+        end = start + block
+        table[start:end, start:] = rows[start:end] @ rows[start:].T
+        table[end:, start:end] = table[start:end, end:].T
+    return table
+
+
+def _attended(tokens: VisualTokens, pool: Tensor) -> Tensor:
+    """The place in `pool` of most attention, in thumbnails only where it holds any: `[1]` int64."""
+    score = tokens.cue("attention")[pool].detach().float()
+    finite = torch.finfo(score.dtype)
+    score = torch.nan_to_num(score, nan=finite.min, posinf=finite.max, neginf=finite.min)
+    viewed = torch.tensor([kind == "thumbnail" for kind in tokens.layout.kinds])[tokens.layout.unit].to(pool.device)[
+        pool
+    ]
+    return score.masked_fill(~viewed & viewed.any(), -torch.inf).argmax(dim=0, keepdim=True)
