@@ -64,6 +64,10 @@ class Adapter(ABC):
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
 
+    def has_media(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether `inputs` hold pixels. Other media arguments stay with `generate` for all of its steps."""
+        return any(inputs.get(name) is not None for name in self.media_arguments if name.startswith("pixel_values"))
+
     @property
     @abstractmethod
     def placeholders(self) -> dict[str, int]:

@@ -79,8 +79,8 @@ def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture)
         small = eye.smaller(model, picture, *recipe.input.target(full.grids[0], budget))
     layout, features = eye.layout(model, small), eye.features(model, small)
     cues = {name: eye.cues(model, small)[name] for name in recipe.cues}
-    pixels = {name: value for name, value in picture.items() if name != "seconds"}
-    tokens = VisualTokens(features, layout, cues, adapters.Media(eye.modality(picture), full, pixels).key)
+    key = adapters.Media(eye.modality(picture), full, eye.content(picture)).key
+    tokens = VisualTokens(features, layout, cues, key)
     total = sum(layout.candidates)
     if recipe.selector is not None:
         total = min(total, Budget(recipe.keep).count(sum(full.candidates)))

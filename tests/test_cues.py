@@ -104,7 +104,6 @@ def test_a_cls_cue_without_a_cls_is_refused(family):
 @every_kind
 def test_cues_name_the_cells_that_were_changed(family):
     """Changing the pixels of one cell changes the encoder features of that cell most, and moves its own keys most."""
-    eye = EYES[family.name]
     model = fresh(family)
     adapter = adapters.find(model)
     hooks = adapter.listen(["encoder_features", "keys"])

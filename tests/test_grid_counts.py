@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from tests.checks import check_chosen, check_counts, check_same
+from tests.eyes import EYES
 from tests.families import VARIANTS, visual
 from tests.grid import PROMPTS, Case, cases, generate, over, steps, stock, watching
+from vtc import Budget
 
 exact = over([c for c in cases() + cases(VARIANTS, ["original"]) if not c.recipe.adaptive])
 
@@ -48,6 +50,10 @@ def test_a_text_only_prompt_counts_nothing_and_is_the_stock_model(case: Case):
 def test_generate_is_given_what_was_declared(case: Case, keep):
     inputs = case.family.inputs(PROMPTS["adjacent"])
     model = replace(case, recipe=replace(case.recipe, keep=keep)).model()
+    if spare_of_frames(case, inputs, keep):
+        with pytest.raises(ValueError, match=r"leaves \d+ tokens for \d+ frames.*at least one token a frame"):
+            model.vtc.count(**inputs)
+        return
     declared = model.vtc.count(**inputs)
     with watching(model) as calls:
         generate(model, inputs, tokens=2)
@@ -56,3 +62,13 @@ def test_generate_is_given_what_was_declared(case: Case, keep):
         assert all(count <= keep for count in declared)
     assert all(count >= 1 for count in declared)
     assert [len(row.embeds) for row in calls[1]] == [1] * len(calls[1])
+
+
+def spare_of_frames(case: Case, inputs, keep) -> bool:
+    """Whether an input stage is asked for fewer tokens than a film has frames."""
+    if case.recipe.input is None:
+        return False
+    eye, model = EYES[case.family.name], stock(case.family)
+    layouts = [eye.layout(model, picture) for picture in eye.pictures(inputs)]
+    budget = Budget(case.recipe.input.own_share or keep)
+    return any(budget.count(sum(layout.candidates)) < len(layout.grids) for layout in layouts)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from tests.families import FAMILIES, text
+from tests.families import FAMILIES, IMAGE, VIDEO, text
 from tests.test_generate import ROWS, answer, each_family
 from vtc import reduce_tokens
 
@@ -112,7 +112,7 @@ def test_a_new_picture_in_the_second_turn(family, positions):
     both = {k: torch.cat([inputs[k], v]) for k, v in media.items()}
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if "mm_token_type_ids" in inputs:
-        given["mm_token_type_ids"] = (ids == 90).int()
+        given["mm_token_type_ids"] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
     expected = answer(model, {**given, **both})
     out = answer(model, {**given, **media, "past_key_values": first.past_key_values})
     assert torch.equal(out, expected)

@@ -269,7 +269,7 @@ class Handle:
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
         cache = kwargs.get("past_key_values")
-        if all(kwargs.get(name) is None for name in self._adapter.media_arguments) and not outputs:
+        if not self._adapter.has_media(kwargs) and not outputs:
             note = getattr(cache, "vtc", None)
             if note is None and cache is None and outputs is None and not torch.compiler.is_compiling():
                 self._request(kwargs)

@@ -98,7 +98,7 @@ class RequestBuilder:
         Raises:
             ValueError: media that the family cannot take, or without a prompt.
         """
-        if all(inputs.get(name) is None for name in self.adapter.media_arguments):
+        if not self.adapter.has_media(inputs):
             return []
         ids, mask = self._prompt(inputs, prefix)
         done = prefix.full_length if prefix is not None else 0
@@ -201,9 +201,11 @@ class RequestBuilder:
             kept = [item.reduction.anchor.cpu() for item in reduced]
             positions = _compact_text_last(positions, spans, kept)
         real = mask.long().sum(dim=1)
-        # As the stock rule has it, text of later turns stands behind the highest position on any axis.
-        top = positions.masked_fill(~new_mask, -1).amax(dim=-1)
-        delta = (top if top.ndim == 1 else top[-3:].amax(dim=0)) + 1 - real
+        # Text goes on from the last token, as in a prompt that holds the whole conversation. (Stock M-RoPE models go on
+        # from the highest position instead where there is a cache, which is the time of a long film's last frame.)
+        ends = (new_mask * torch.arange(1, length + 1, device=mask.device)).amax(dim=1).sub(1).clamp_min(0)
+        last = positions.gather(-1, ends[:, None].expand(*positions.shape[:-1], 1))[..., 0]
+        delta = (last if last.ndim == 1 else last[-3:].amax(dim=0)) + 1 - real
         done = positions.new_zeros(*positions.shape[:-1], mask.shape[1] - length)
         return Request(
             prefix=prefix,

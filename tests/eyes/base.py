@@ -77,6 +77,10 @@ class Eye(ABC):
         """`image` or `video`."""
         return "image"
 
+    def content(self, picture: Picture) -> Picture:
+        """What tells the picture from others: the adapter's inputs of it."""
+        return picture
+
     def planes(self, model: nn.Module, picture: Picture) -> list[Tensor]:
         """Each `[N, D]`, what the stock model adds in its first layers."""
         return []

@@ -32,6 +32,9 @@ class QwenEye(Eye):
     def modality(self, picture):
         return next(kind for kind, name in GRIDS.items() if name in picture)
 
+    def content(self, picture):
+        return {"grid_thw": self._grid(picture), "pixel_values": picture["pixel_values"]}
+
     def _grid(self, picture):
         return picture[GRIDS[self.modality(picture)]]
 

@@ -102,7 +102,8 @@ def _size(part: Any, films: bool) -> tuple[int, int, int]:
     if len(part) == 4:
         return part[1:]
     h, w = part[1:] if len(part) > 1 else (4 + 2 * (seed % 3), 8)
-    return (1 + seed % 3 if films else 0), h, w
+    # A film of one token a frame has one frame, so that input stages, which drop none, can be asked for a share of it.
+    return (0 if not films else 1 if h * w == 4 else 1 + seed % 3), h, w
 
 
 def _placed(kind: int, frames: int, count: int, timestamps: bool) -> list[int]:
