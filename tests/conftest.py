@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import table
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 settings.register_profile("vtc", deadline=None, derandomize=True, max_examples=60, print_blob=True)
@@ -29,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", r"error::DeprecationWarning:vtc(\.|$)")
     config.addinivalue_line("filterwarnings", r"error::FutureWarning:vtc(\.|$)")
     config.addinivalue_line("filterwarnings", r"error::FutureWarning:transformers(\.|$)")
+    config.pluginmanager.register(Families(), "families")
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +46,41 @@ def no_deprecated_transformers():
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--families", action="store_true", help="write README's table of families from this run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if family := table.label(item):
+            item.user_properties.append(("family", family))
+
+
+class Families:
+    """Compares README's table of families with what a whole run found, or writes it."""
+
+    def __init__(self) -> None:
+        self.cells: table.Cells = {}
+        self.stems: set[str] = set()
+        self.stale = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.stems.add(report.nodeid.split("::")[0].rpartition("/")[2].removesuffix(".py"))
+        table.note(self.cells, report)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workerinput") or not table.is_whole(session.config, self.stems):
+            return
+        made = table.table(self.cells)
+        if session.config.option.families:
+            table.write(made)
+        elif made != table.in_readme():
+            self.stale = True
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.stale:
+            terminalreporter.write_line("README's table of families is not what this run found: run pytest --families")
+            terminalreporter.write_line(table.table(self.cells))

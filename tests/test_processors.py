@@ -30,21 +30,24 @@ SPECIAL = {
 }
 
 
-def qwen_processor() -> Qwen2_5_VLProcessor:
+def qwen_tokenizer() -> PreTrainedTokenizerFast:
     free = iter(i for i in range(VOCAB) if i not in SPECIAL.values())
     words = {word: next(free) for word in ["<s>", "</s>", *(f"w{i}" for i in range(80))]}
     core = Tokenizer(models.WordLevel({**words, **SPECIAL}, unk_token="[UNK]"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="<pad>",
         unk_token="[UNK]",
         padding_side="left",
         additional_special_tokens=list(SPECIAL)[:4],
     )
+
+
+def qwen_processor() -> Qwen2_5_VLProcessor:
     size = {"shortest_edge": 8 * 8, "longest_edge": 96 * 96}
     options = dict(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
-    return Qwen2_5_VLProcessor(Qwen2VLImageProcessor(**options), tokenizer, Qwen2VLVideoProcessor(**options))
+    return Qwen2_5_VLProcessor(Qwen2VLImageProcessor(**options), qwen_tokenizer(), Qwen2VLVideoProcessor(**options))
 
 
 def stripes(width: int, height: int) -> Image.Image:

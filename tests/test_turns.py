@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from tests.families import FAMILIES, IMAGE, VIDEO, text
+from tests.families import FAMILIES, IMAGE, VIDEO, placeholders, text
 from tests.test_generate import ROWS, answer, each_family
 from vtc import reduce_tokens
 
@@ -19,6 +19,7 @@ POSITIONS = pytest.mark.parametrize("positions", ["original", "compact"])
 def first_turn(family, rows, recipe="kcenter", positions="original"):
     model = reduce_tokens(family.build(), recipe, keep=0.25, positions=positions)
     inputs = family.inputs(rows)
+    model.generation_config.suppress_tokens = placeholders(model)  # which a next turn would take for media
     return model, inputs, answer(model, inputs, return_dict_in_generate=True)
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 from transformers import CLIPImageProcessor, Qwen2VLImageProcessor, SiglipImageProcessor
+from transformers.models.idefics3.image_processing_idefics3 import Idefics3ImageProcessor
 from transformers.models.llava.image_processing_llava import LlavaImageProcessor
-from transformers.models.llava_next.image_processing_llava_next import LlavaNextImageProcessor
 
 import vtc
 from tests.families import llava, qwen25vl
@@ -15,7 +15,7 @@ from vtc.media import load_picture
 from vtc.report import ItemReport
 from vtc.tokens import Layout, Reduction
 from vtc.view import coverage
-from vtc.viz import KEPT, REGIONS, overlay, view
+from vtc.viz import KEPT, REGIONS, mosaic, overlay, view
 
 CAT = load_picture(Path(vtc.__file__).parent / "samples" / "cat.jpg")
 TALL = CAT.transpose(Image.Transpose.ROTATE_90)
@@ -129,8 +129,8 @@ def test_coverage_says_how_much_is_seen():
 
 
 def test_a_processor_that_is_not_known_is_refused():
-    with pytest.raises(ValueError, match="'LlavaNextImageProcessor': it is not known which part"):
-        view(CAT, LlavaNextImageProcessor())
+    with pytest.raises(ValueError, match="'Idefics3ImageProcessor': it is not known which part"):
+        view(CAT, Idefics3ImageProcessor())
     with pytest.raises(ValueError, match="expected height and width, or shortest_edge"):
         view(CAT, CLIPImageProcessor(size={"shortest_edge": 10, "longest_edge": 20}))
 
@@ -229,3 +229,21 @@ def test_fine_grids_and_long_captions_are_drawn(size):
     drawn = overlay(ImageOps.fit(CAT, size), item(list(range(0, 1296, 4)), 36, 36), "a very long caption " * 10)
     assert drawn.width == size[0]
     assert drawn.height > size[1]
+
+
+def test_tiles_are_drawn_where_they_lie_and_the_thumbnail_beside_them():
+    """Two tiles side by side, the left one wider: the one kept cell of the right tile stays clear, all else is dimmed."""
+    boxes = ((0.0, 0.0, 1.0, 0.75), (0.0, 0.75, 1.0, 1.0))
+    parts = [Layout.of_grid(2, 3, kind="tile", box=boxes[0]), Layout.of_grid(2, 2, kind="tile", box=boxes[1])]
+    layout = Layout.join([*parts, Layout.of_grid(2, 2, kind="thumbnail")])
+    report = ItemReport.of("image", 0, layout, Reduction.pruning(torch.tensor([7, 11]), len(layout)))
+    picture = PICTURE.resize((640, 480))
+    drawn = mosaic(picture, report, "two tiles")
+    assert drawn.width == 2 * 640 + 8
+    clear = lambda x, y: drawn.getpixel((x, y)) == picture.getpixel((x % 648, y))  # noqa: E731
+    # Token 7 is the upper right cell of the right tile, token 11 the upper right cell of the thumbnail.
+    assert clear(640 - 40, 120)
+    assert not clear(640 - 40, 360)
+    assert not clear(240, 120)
+    assert clear(648 + 480, 120)
+    assert not clear(648 + 160, 120)

@@ -15,7 +15,13 @@ SLIMMEST = 8
 """A view is at most that many times as long as wide, so that its cells can be seen."""
 
 CENTRED = ("CLIPImageProcessor", "LlavaImageProcessor", "SiglipImageProcessor")
-WHOLE = ("Qwen2VLImageProcessor",)
+WHOLE = (
+    "Qwen2VLImageProcessor",
+    "GotOcr2ImageProcessor",
+    "LlavaNextImageProcessor",
+    "LlavaOnevisionImageProcessor",
+)
+"""They show all of a picture; tiles and thumbnail of one are the same picture at two sizes."""
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,23 @@ REGIONS = ((86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 9
 
 Color = tuple[int, int, int]
 
-__all__ = ["KEPT", "REGIONS", "draw", "overlay", "view"]
+__all__ = ["KEPT", "REGIONS", "draw", "mosaic", "overlay", "view"]
 
 
 def draw(picture: Image.Image, image_processor: Any, report: Report, recipe: Recipe) -> Image.Image:
     """The overlay of the report's first item over what the encoder saw of `picture`, with the count under it.
+
+    Of a picture in tiles, the tiles are drawn where they lie in it, and the thumbnail beside them.
 
     Raises:
         ValueError: an image processor whose steps are not known, or a report without items.
     """
     if not report.items:
         raise ValueError("report holds no item to draw; draw a call that had a picture")
+    item = report.items[0]
     caption = f"{recipe.name}, keep {recipe.keep}: {report.after} of {report.before} tokens"
-    return overlay(view(picture, image_processor), report.items[0], caption)
+    seen = view(picture, image_processor)
+    return mosaic(seen, item, caption) if len(item.units) > 1 else overlay(seen, item, caption)
 
 
 def overlay(picture: Image.Image, item: ItemReport, caption: str = "", *, unit: int = 0, frame: int = 0) -> Image.Image:
@@ -49,6 +53,36 @@ def overlay(picture: Image.Image, item: ItemReport, caption: str = "", *, unit: 
     Raises:
         ValueError: no such unit or frame.
     """
+    drawn = _marked(picture, item, unit, frame)
+    return _with_caption(drawn, caption, merged=item.reduction.merges)
+
+
+def mosaic(picture: Image.Image, item: ItemReport, caption: str = "") -> Image.Image:
+    """Draws what was kept of an item of tiles: each tile over its part of `picture`, a thumbnail at their right.
+
+    Args:
+        picture: the whole picture that the tiles were cut from.
+        item: one of `model.vtc.report.items`.
+        caption: a line to put under the picture.
+    """
+    tiles, shown = picture.convert("RGB"), []
+    for unit, (part, box) in enumerate(zip(item.units, item.layout.boxes, strict=True)):
+        if part.kind == "thumbnail":
+            shown.append(_marked(picture, item, unit, 0))
+            continue
+        top, left, bottom, right = (
+            round(share * side) for share, side in zip(box, picture.size[::-1] * 2, strict=True)
+        )
+        if bottom - top >= part.grid[1] and right - left >= part.grid[2]:
+            tiles.paste(_marked(picture.crop((left, top, right, bottom)), item, unit, 0), (left, top))
+    out = Image.new("RGB", (sum(p.width for p in (tiles, *shown)) + 8 * len(shown), tiles.height), "white")
+    for number, part_drawn in enumerate((tiles, *shown)):
+        out.paste(part_drawn, (number * (tiles.width + 8), 0))
+    return _with_caption(out, caption, merged=item.reduction.merges)
+
+
+def _marked(picture: Image.Image, item: ItemReport, unit: int, frame: int) -> Image.Image:
+    """`picture` with the marks of one unit of `item` all over it."""
     owner, kept = _cells(item, unit, frame)
     colors = _colors(owner) if item.reduction.merges else {}
     pixels = np.asarray(picture.convert("RGB"))
@@ -59,7 +93,7 @@ def overlay(picture: Image.Image, item: ItemReport, caption: str = "", *, unit: 
     if colors:
         _draw_borders(out, owner, rows, columns)
     _draw_outlines(out, owner, kept, colors, rows, columns)
-    return _with_caption(out, caption, merged=bool(colors))
+    return out
 
 
 def _cells(item: ItemReport, unit: int, frame: int) -> tuple[np.ndarray, np.ndarray]:

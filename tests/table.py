@@ -1,0 +1,86 @@
+"""The table of families in README, made by the test run: what was tested on which class, and whether it held."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+START, END = "<!-- families: written by pytest --families -->", "<!-- /families -->"
+COLUMNS = {
+    "test_grid_identity": "keep 1.0",
+    "test_grid_counts": "counts",
+    "test_grid_batch": "batch",
+    "test_grid_prompt": "prompt",
+    "test_grid_oracle": "oracle",
+    "test_grid_decoding": "decoding",
+    "test_turns": "turns",
+    "test_grid_undo": "undo",
+    "test_grid_misuse": "misuse",
+    "test_cues": "cues",
+}
+"""Test file -> heading of its column."""
+
+Cells = dict[tuple[str, str], bool]
+"""(family, column) -> whether all of its checks passed."""
+
+
+def label(item: pytest.Item) -> str | None:
+    """The family that a test is about."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    family = params.get("family") or getattr(params.get("case"), "family", None)
+    return getattr(family, "name", None)
+
+
+def note(cells: Cells, report: pytest.TestReport) -> None:
+    """Adds the outcome of a test to its cell."""
+    family = dict(report.user_properties).get("family")
+    column = COLUMNS.get(Path(report.nodeid.split("::")[0]).stem)
+    if family and column and (report.when == "call" or report.failed):
+        cells[family, column] = cells.get((family, column), True) and report.passed
+
+
+def table(cells: Cells) -> str:
+    """The table as README has it; a dash where nothing was to be tested."""
+    from tests.families import FAMILIES
+
+    rows = [["class in transformers", "media", "adapter", *COLUMNS.values()]]
+    for family in FAMILIES:
+        marks = {True: "✓", False: "✗", None: "–"}
+        found = [marks[cells.get((family.name, column))] for column in COLUMNS.values()]
+        rows.append([*_names(family), *found])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def _names(family: object) -> tuple[str, str, str]:
+    from tests.grid import stock
+    from vtc import adapters
+
+    model = stock(family)
+    kind = "films" if family.name.endswith("-film") else "pictures"
+    adapter = type(adapters.find(model)).__module__.rpartition(".")[2]
+    return f"`{type(model).__name__}`", kind, f"`adapters/{adapter}.py`"
+
+
+def in_readme() -> str:
+    """The table that stands in README."""
+    found = re.search(re.escape(START) + "\n(.*?)\n" + re.escape(END), README.read_text(encoding="utf-8"), re.S)
+    return found[1].strip() if found else ""
+
+
+def write(made: str) -> None:
+    """Puts the table into README."""
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{START}\n{made}\n{END}{after}", encoding="utf-8")
+
+
+def is_whole(config: pytest.Config, stems: Iterable[str]) -> bool:
+    """Whether the run takes all tests, so that its table can be compared with README's."""
+    everything = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
+    return everything and set(COLUMNS) <= set(stems)
