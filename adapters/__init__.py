@@ -7,11 +7,22 @@ from torch import nn
 from vtc.registry import nearest
 
 from .base import Adapter, Media
+from .internvl import InternVL
 from .llava import Llava
+from .llava_next import LlavaNext
+from .llava_onevision import LlavaOnevision
 from .qwen3_vl import Qwen3VL
 from .qwen_vl import Qwen2VL, Qwen25VL
 
-FAMILIES: tuple[type[Adapter], ...] = (Llava, Qwen2VL, Qwen25VL, Qwen3VL)
+FAMILIES: tuple[type[Adapter], ...] = (
+    Llava,
+    LlavaNext,
+    LlavaOnevision,
+    Qwen2VL,
+    Qwen25VL,
+    Qwen3VL,
+    InternVL,
+)
 
 FOREIGN = {
     "LlavaLlamaForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. "

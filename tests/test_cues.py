@@ -58,9 +58,12 @@ def test_layouts_are_those_of_the_pictures(family):
     eye, model = EYES[family.name], stock(family)
     for item, picture in zip(encoded(family, []), eye.pictures(family.inputs(ROWS)), strict=True):
         want = eye.layout(model, picture)
+        assert item.layout.unit.tolist() == want.unit.tolist()
         assert item.layout.cell.tolist() == want.cell.tolist()
         assert item.layout.structural.tolist() == want.structural.tolist()
         assert item.layout.grids == want.grids
+        assert item.layout.kinds == want.kinds
+        check_close(torch.tensor(item.layout.boxes), torch.tensor(want.boxes), "boxes")
         assert item.cues == {}
 
 
@@ -72,8 +75,12 @@ def test_attention_is_a_distribution_in_fp32(family):
         assert bool((received >= 0).all())
         # A class token that does not go on keeps its part; a token of four patches has their mean.
         whole = {"llava-siglip": 1.0, "llava-full": 1.0}.get(family.name)
-        mass = len(item.layout.grids) / 4 if "qwen" in family.name else whole
-        assert received.sum() < 1 if mass is None else abs(received.sum() - mass) < 1e-5
+        for unit, kind in enumerate(item.layout.kinds):
+            mass = received[item.layout.unit == unit].sum()
+            due = 0.25 if "qwen" in family.name else 1.0 if kind == "thumbnail" and not family.has_cls else whole
+            # Of a tile, what its padding received is gone; pooling keeps no sum.
+            assert mass < 1 + 1e-5 if due is None else abs(mass - due) < 1e-5
+            assert mass < 1 or not family.has_cls or due == 1
 
 
 @every_kind
@@ -110,7 +117,7 @@ def test_cues_name_the_cells_that_were_changed(family):
     (item, *_) = adapter.media(family.inputs(ROWS))
     (before,) = adapter.encode([item], ["encoder_features", "keys"])
     for place in torch.nonzero(~item.layout.structural).flatten().tolist():
-        changed = adapters.Media(item.modality, item.layout, repainted(model, item, place))
+        changed = adapters.Media(item.modality, item.layout, repainted(family, model, item, place))
         (after,) = adapter.encode([changed], ["encoder_features", "keys"])
         for name in ("encoder_features", "keys"):
             moved = (after.cue(name) - before.cue(name)).norm(dim=1)
@@ -119,18 +126,22 @@ def test_cues_name_the_cells_that_were_changed(family):
         hook.remove()
 
 
-def repainted(model, item, place: int) -> dict[str, torch.Tensor]:
+def repainted(family, model, item, place: int) -> dict[str, torch.Tensor]:
     """The inputs of an item with the pixels of one token inverted and brightened."""
     unit, (_, row, column) = int(item.layout.unit[place]), item.layout.cell[place].tolist()
     inputs = {name: value.clone() for name, value in item.inputs.items()}
     pixels = inputs["pixel_values"]
-    if pixels.ndim == 3:
-        patch = model.config.vision_config.patch_size
-        pixels[:, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] *= -4
-    else:
+    if pixels.ndim == 2:
         _, height, width = item.layout.grids[0]
         first = 4 * ((unit * height + row) * width + column)
         pixels[first : first + 4] *= -4
+        return inputs
+    size = model.config.vision_config.patch_size
+    patch = size if isinstance(size, int) else size[0]
+    tiles = pixels if pixels.ndim == 4 else pixels[None]
+    places = EYES[family.name].painted(model, item, place) if pixels.ndim == 4 else [(0, row, column)]
+    for tile, y, x in places:
+        tiles[tile, :, y * patch : (y + 1) * patch, x * patch : (x + 1) * patch] *= -4
     return inputs
 
 

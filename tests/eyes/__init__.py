@@ -1,6 +1,8 @@
 """What each family's encoder gives for one picture, by hand. `EYES` is where a family's eye is enrolled."""
 
+from .anyres import AnyResEye, OnevisionEye
 from .base import Eye, Outputs, Picture, Softmaxes
+from .internvl import InternVLEye
 from .llava import LlavaEye
 from .qwen import Qwen25Eye, QwenEye
 
@@ -13,6 +15,12 @@ EYES: dict[str, Eye] = {
     "qwen25vl-film": Qwen25Eye(),
     "qwen3vl": QwenEye(),
     "qwen3vl-film": QwenEye(),
+    "llava-next": AnyResEye(),
+    "llava-next-siglip": AnyResEye(),
+    "llava-onevision": OnevisionEye(),
+    "llava-onevision-film": OnevisionEye(),
+    "llava-onevision-several": OnevisionEye(),
+    "internvl": InternVLEye(),
 }
 
 __all__ = ["EYES", "Eye", "Outputs", "Picture", "Softmaxes"]

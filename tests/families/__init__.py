@@ -17,11 +17,14 @@ from .common import (
     text,
     visual,
 )
+from .internvl import INTERNVL
 from .llava import LLAVA, LLAVA_VARIANTS, llava, llava_inputs
+from .llava_next import LLAVA_NEXT, LLAVA_NEXT_VARIANTS
+from .llava_onevision import LLAVA_ONEVISION, LLAVA_ONEVISION_VARIANTS
 from .qwen import QWEN, qwen25vl, qwen_inputs
 
-FAMILIES: tuple[Family, ...] = (LLAVA, *QWEN)
-VARIANTS: tuple[Family, ...] = LLAVA_VARIANTS
+FAMILIES: tuple[Family, ...] = (LLAVA, *QWEN, LLAVA_NEXT, *LLAVA_ONEVISION, INTERNVL)
+VARIANTS: tuple[Family, ...] = (*LLAVA_VARIANTS, *LLAVA_NEXT_VARIANTS, *LLAVA_ONEVISION_VARIANTS)
 """Further kinds of a family's models, for the checks that can tell them apart."""
 
 __all__ = [
