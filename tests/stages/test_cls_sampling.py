@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vtc import Layout, Recipe, VisualTokens
 from vtc.stages import ClsSampling
+from vtc.stages.select.cls_sampling import _outlying
 
 VALUES = st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.02, 0.1, 0.5]), min_size=1, max_size=20)
 
@@ -101,6 +102,16 @@ def test_outliers_follow_the_rule(values, data):
     # Percentiles are made in another order here: tokens whose scores agree to rounding may swap, if they look alike.
     pairs = list(zip(values, early, strict=True))
     assert sorted(pairs[i] for i in got.tolist()) == sorted(pairs[i] for i in outliers(values, early, k))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_distance_is_in_inter_quartile_ranges(seed):
+    weight = torch.rand(23, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    low, middle, high = np.percentile(weight.numpy(), [25, 50, 75])
+    torch.testing.assert_close(_outlying(weight), (weight - middle) / (high - low))
+    weight = torch.tensor([1.0, 1, 1, 1, 1, 1, 1, 5], dtype=torch.float64)
+    assert _outlying(weight).tolist() == [0.0] * 7 + [8.0]
+    assert _outlying(torch.ones(5, dtype=torch.float64)).tolist() == [0.0] * 5
 
 
 def test_outliers_come_from_either_layer():

@@ -46,6 +46,30 @@ def test_density_follows_the_rule(layout, seed, width, bounds, block):
         assert list(Density(*bounds).allocate(tokens, total)) == share(total, weights, caps=layout.candidates)
 
 
+@given(
+    count=st.integers(1, 12),
+    seed=st.integers(0, 99),
+    similarity=st.sampled_from([-0.5, 0.05, 0.3, 0.8]),
+    peers=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75]),
+    block=st.sampled_from([1, 2, 5, 99]),
+)
+def test_distinct_tokens_are_counted_to_the_last(count, seed, similarity, peers, block):
+    keys = exact_rows(count, 3, seed)
+    tokens = with_keys(keys, Layout.of_grid(1, count))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK", block)
+        found = Density(similarity, peers)._distinct(keys)
+    assert [int(found)] == densities(tokens, similarity, peers)
+
+
+def test_a_share_of_peers_counts_as_on_paper():
+    """30 tokens alike beside 71 others: each has 29 peers of 100, which is not more than a share of .29."""
+    keys = torch.cat([torch.eye(72)[:1].expand(30, -1), torch.eye(72)[1:]])
+    assert 0.29 * 100 < 29
+    assert int(Density(peers=0.29)._distinct(keys)) == 101
+    assert int(Density(peers=0.28)._distinct(keys)) == 71
+
+
 def test_busy_units_come_before_blank_ones():
     blank, busy = torch.ones(9, 9), torch.eye(9)
     layout = Layout.join([Layout.of_grid(3, 3, kind="tile")] * 3)

@@ -12,6 +12,7 @@ from torch.nn.functional import grid_sample, interpolate
 from tests.stages.pictures import TILINGS, Tiling, spot, transposed, with_logits
 from vtc import Layout, Recipe, VisualTokens
 from vtc.stages import LocalGlobal, Thumbnail, Whole
+from vtc.stages.allocate.thumbnail import _attended
 from vtc.stages.views import sampled
 
 tilings = pytest.mark.parametrize("tiling", TILINGS, ids=str)
@@ -142,6 +143,30 @@ def test_thumbnails_and_other_kinds_go_by_their_own_logits():
         pool = pool_of(layout, 1)
         want = pool[best(own[pool].double().numpy(), 9)].tolist()
         assert LocalGlobal().select(other, pool, 9, seed=0).tolist() == want
+
+
+def letterboxed(layout: Layout) -> Layout:
+    """The layout with a thumbnail of twice the rows, half of them above and below the picture."""
+    wide = Layout.of_grid(16, 6, kind="thumbnail", box=(-0.5, 0.0, 1.5, 1.0))
+    grids, tiles = layout.grids[1:], layout.boxes[1:]
+    parts = [Layout.of_grid(h, w, kind="tile", box=box) for (_, h, w), box in zip(grids, tiles, strict=True)]
+    return Layout.join([wide, *parts])
+
+
+@tilings
+def test_a_thumbnail_with_borders_of_its_own_is_read_where_the_picture_is(tiling):
+    plain, boxed = tiling.layout, letterboxed(tiling.layout)
+    values = torch.randint(-99, 99, (8, 6), generator=torch.Generator().manual_seed(4)) / 8
+    framed = torch.cat([values[:1].expand(4, -1), values, values[-1:].expand(4, -1)])
+    for unit in range(1, len(plain.grids)):
+        want = LocalGlobal().select(with_logits(plain, values), pool_of(plain, unit), 9, seed=0)
+        got = LocalGlobal().select(with_logits(boxed, framed), pool_of(boxed, unit), 9, seed=0)
+        assert (got - 48).tolist() == want.tolist()
+    values -= values.mean()
+    framed = torch.cat([torch.zeros(4, 6), values, torch.zeros(4, 6)])
+    tiles = range(1, len(plain.grids))
+    want = _attended(with_logits(plain, values), 0, tiles)
+    torch.testing.assert_close(_attended(with_logits(boxed, framed), 0, tiles), want, rtol=0, atol=1e-4)
 
 
 def test_both_sides_have_one_say():

@@ -92,6 +92,24 @@ def test_equal_rows_tie_to_the_lower_index(way):
         assert all(place < 5 or place - 5 in chosen for place in chosen), "a copy before an earlier one"
 
 
+def test_copies_tie_even_in_long_sums(way):
+    """The sums pass 600, where fp32 steps by more than the cosines of copies differ: the slack grows with them."""
+    chosen = select(draw("off-centre", 30, 24, seed=1).repeat(25, 1), 700)
+    assert all(place < 30 or place - 30 in chosen for place in chosen)
+
+
+@pytest.mark.parametrize("kind", ["white", "clustered", "off-centre"])
+def test_long_sums_in_fp32_choose_as_fp64_does(way, kind):
+    x, k = draw(kind, 1000, 16, seed=6), 450
+    rows = unit(x)
+    picks, sums = [lowest(rows @ rows.sum(axis=0), module.TIE * len(rows))], np.zeros(len(rows))
+    while len(picks) < k:
+        sums += rows @ rows[picks[-1]]
+        sums[picks[-1]] = np.inf
+        picks.append(lowest(sums, module.TIE * len(picks)))
+    assert select(x, k) == sorted(picks)
+
+
 def test_it_is_max_sum_and_not_max_min():
     """Of a pick's two opposites max-sum takes both, though they lie together; max-min takes the one between."""
     angles = torch.tensor([0.0, 178.0, 182.0, 90.0]).deg2rad()
@@ -116,7 +134,13 @@ def test_the_pivot_by_attention(way, first):
 
 @pytest.mark.parametrize(
     ("attention", "first"),
-    [([0.1, 0.5, 0.5], 1), ([torch.nan, 0.1, 0.2], 2), ([torch.nan] * 3, 0), ([0.1, torch.inf, torch.inf], 1)],
+    [
+        ([0.1, 0.5, 0.5], 1),
+        ([torch.nan, 0.1, 0.2], 2),
+        ([torch.nan] * 3, 0),
+        ([torch.nan, 0.0, 0.0], 1),
+        ([0.1, torch.inf, torch.inf], 1),
+    ],
 )
 def test_rough_attention_still_gives_a_pivot(attention, first):
     tokens = VisualTokens(torch.eye(3), item(torch.eye(3)).layout, {"attention": torch.tensor(attention)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -71,8 +72,10 @@ class Density(Allocator):
         """How many of `keys` `[n, C]` are not redundant, which is n times their density: `[]` int64."""
         rows = unit_rows(keys)
         found = torch.zeros((), dtype=torch.int64, device=keys.device)
+        # The tiny slack lets a product that binary floats cannot hold (.29 * 100) reach its whole number.
+        few = math.floor(self.peers * (len(rows) - 1) + 1e-9)
         for start in range(0, len(rows), BLOCK):
             cosine = rows[start : start + BLOCK] @ rows.T
             cosine.diagonal(start).fill_(-torch.inf)  # no token is its own peer
-            found += ((cosine > self.similarity).sum(dim=1) <= self.peers * (len(rows) - 1)).sum()
+            found += ((cosine > self.similarity).sum(dim=1) <= few).sum()
         return found

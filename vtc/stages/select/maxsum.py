@@ -72,9 +72,7 @@ def max_sum(rows: Tensor, k: int, first: Tensor) -> Tensor:
     """
     table = _gram(rows) if len(rows) <= GRAM and k * DEAR > len(rows) else None
     picks = torch.empty(k, dtype=torch.int64, device=rows.device)
-    # Sums of many cosines: beyond fp32 where the device can.
-    wide = rows.dtype if rows.device.type == "mps" else torch.float64
-    sums = torch.zeros(len(rows), dtype=wide, device=rows.device)
+    sums = rows.new_zeros(len(rows))
     pick = first
     for done in range(1, k + 1):
         picks[done - 1 : done] = pick
