@@ -17,7 +17,8 @@ class Tiling:
     Attributes:
         rows, columns: of tiles.
         pad: cells of the canvas, above and left, and as many below and right, that the picture does not reach. A tile
-            keeps the cells that the picture touches; those that its border cuts are narrower in the picture.
+            keeps the cells that the picture touches.
+        cut: whether tiles end at the picture's border, and their cells are narrower, or reach beyond it.
     """
 
     rows: int
@@ -25,9 +26,10 @@ class Tiling:
     tile: tuple[int, int] = (6, 8)
     view: tuple[int, int] = (8, 6)
     pad: tuple[float, float] = (0.0, 0.0)
+    cut: bool = True
 
     def __str__(self) -> str:
-        return f"{self.rows}x{self.columns}-pad{self.pad[0]}-{self.pad[1]}"
+        return f"{self.rows}x{self.columns}-pad{self.pad[0]}-{self.pad[1]}{'' if self.cut else '-beyond'}"
 
     @property
     def layout(self) -> Layout:
@@ -44,12 +46,14 @@ class Tiling:
         size, pad = self.tile[axis], self.pad[axis]
         length = (self.rows, self.columns)[axis] * size - 2 * pad
         cells = [c for c in range(place * size, (place + 1) * size) if c + 1 > pad and c < length + pad]
-        start, end = max(cells[0] - pad, 0), min(cells[-1] + 1 - pad, length)
+        start, end = cells[0] - pad, cells[-1] + 1 - pad
+        start, end = (max(start, 0), min(end, length)) if self.cut else (start, end)
         return start / length, end / length, len(cells)
 
 
 SHAPES = ((1, 2), (2, 1), (2, 2), (2, 3), (3, 2))
 TILINGS = [Tiling(*shape, pad=pad) for shape in SHAPES for pad in ((0, 0), (2, 0), (0, 2.5), (1.3, 0.7))]
+TILINGS += [Tiling(*shape, pad=(1.3, 0.7), cut=False) for shape in SHAPES]
 
 
 def transposed(layout: Layout) -> Layout:
