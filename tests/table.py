@@ -49,7 +49,7 @@ def table(cells: Cells) -> str:
 
     rows = [["class in transformers", "media", "adapter", *COLUMNS.values()]]
     for family in FAMILIES:
-        marks = {True: "✓", False: "✗", None: "–"}
+        marks = {True: "✓", False: "✗", None: "-"}
         found = [marks[cells.get((family.name, column))] for column in COLUMNS.values()]
         rows.append([*_names(family), *found])
     lines = ["| " + " | ".join(row) + " |" for row in rows]

@@ -256,3 +256,27 @@ def test_padding_ids_are_no_placeholders(family):
     inputs = family.inputs(UNEVEN)
     want = generate(reduce_tokens(fresh(family), RECIPE), inputs)
     check_same(steps(generate(reduce_tokens(model, replace(RECIPE)), inputs, pad_token_id=PAD)), steps(want), "logits")
+
+
+@every_family
+def test_a_recipe_guided_by_a_thumbnail_needs_one(family):
+    model = fresh(family)
+    before = footprint(model)
+    if family.thumbnails:
+        reduce_tokens(model, "globalcom2")
+        return
+    with pytest.raises(ValueError, match=r"'allocate/thumbnail' is guided by a thumbnail, and .* has none; use 'even'"):
+        reduce_tokens(model, "globalcom2")
+    assert footprint(model) == before
+
+
+@every_family
+def test_an_input_stage_needs_an_encoder_that_takes_other_sizes(family):
+    model = fresh(family)
+    before = footprint(model)
+    if family.resizes:
+        reduce_tokens(model, "resize")
+        return
+    with pytest.raises(ValueError, match=r"'input/resize' cannot change the size .*use a selector such as 'stride'"):
+        reduce_tokens(model, "resize")
+    assert footprint(model) == before

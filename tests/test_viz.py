@@ -232,7 +232,7 @@ def test_fine_grids_and_long_captions_are_drawn(size):
 
 
 def test_tiles_are_drawn_where_they_lie_and_the_thumbnail_beside_them():
-    """Two tiles side by side, the left one wider: the one kept cell of the right tile stays clear, all else is dimmed."""
+    """Two tiles side by side, the left one wider: a kept cell of the right one stays clear, all else is dimmed."""
     boxes = ((0.0, 0.0, 1.0, 0.75), (0.0, 0.75, 1.0, 1.0))
     parts = [Layout.of_grid(2, 3, kind="tile", box=boxes[0]), Layout.of_grid(2, 2, kind="tile", box=boxes[1])]
     layout = Layout.join([*parts, Layout.of_grid(2, 2, kind="thumbnail")])

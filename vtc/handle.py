@@ -64,7 +64,7 @@ class Handle:
 
     def count(self, **inputs: Any) -> list[int]:
         """Visual tokens that go on for each item of `inputs`, structural ones among them, before any encoder runs."""
-        media = self._adapter.media(inputs)
+        media = self._adapter.media(inputs) if self._adapter.has_media(inputs) else []
         return [self.recipe.count(item.layout) + sum(item.layout.structurals) for item in media]
 
     def check(self) -> None:
