@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -116,7 +117,7 @@ class AnyRes(Adapter):
         """Encodes images in one pass, those with tiles apart from those without."""
         counts = [len(item.inputs["pixel_values"]) for item in media]
         sizes = torch.stack([item.inputs["image_sizes"] for item in media])
-        with hearing() as heard:
+        with hearing() as heard, at_hand(self.model.base_model):
             features = self._features(torch.cat([item.inputs["pixel_values"] for item in media]), sizes)
         values = {}
         for cue in cues:
@@ -133,6 +134,22 @@ class AnyRes(Adapter):
     def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
         """See `Adapter.taps`."""
         return self._tower.taps(cues)
+
+
+@contextmanager
+def at_hand(module: nn.Module) -> Iterator[None]:
+    """Loads the parameters that `module` itself holds, where accelerate offloads them.
+
+    The newline is one of them, and accelerate loads it for `forward` alone.
+    """
+    hook: Any = getattr(module, "_hf_hook", None)
+    if hook is not None:
+        hook.pre_forward(module)
+    try:
+        yield
+    finally:
+        if hook is not None:
+            hook.post_forward(module, None)
 
 
 def with_structural(layout: Layout, values: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from vtc.tokens import Box, Embedded, Layout, VisualTokens
 
-from .anyres import AnyRes, with_structural
+from .anyres import AnyRes, at_hand, with_structural
 from .base import Media
 from .cues import hearing
 from .tiles import Size, surviving, tiled
@@ -123,7 +123,7 @@ class LlavaOnevision(AnyRes):
 
     def _encode_videos(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
         videos = torch.stack([item.inputs["pixel_values"] for item in media])
-        with hearing() as heard:
+        with hearing() as heard, at_hand(self.model.base_model):
             features = self.model.base_model.get_video_features(videos, return_dict=True).pooler_output
         values = {cue: self._pooled(self._tower.cue(cue, heard)).unflatten(0, videos.shape[:2]) for cue in cues}
         return [

@@ -46,7 +46,7 @@ class Wrong(Selector):
     def select(self, tokens, pool, k, *, seed):
         places = Stride().select(tokens, pool, k, seed=seed)
         if self.how == "shifted":
-            return pool[(places - pool[0] + 1) % len(pool)].sort().values
+            return pool[(torch.searchsorted(pool, places) + 1) % len(pool)].sort().values
         if self.how == "doubled":
             return torch.cat([places[:1], places[:-1]])
         if self.how == "short":
