@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class Qwen2VL(Adapter):
     attention received in the layer before the merger, within a frame, averaged over the token's patches.
     """
 
-    classes = ("Qwen2VLForConditionalGeneration",)
+    classes: ClassVar[tuple[str, ...]] = ("Qwen2VLForConditionalGeneration",)
     media_arguments = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
     resizable = True
     axes = 3

@@ -16,6 +16,7 @@ from tests import oracle
 from tests.checks import check_close, check_compact, check_decoding, check_forward, check_given, check_same
 from tests.eyes import EYES
 from tests.families import FAMILIES, Family, placeholders, qwen_inputs, visual
+from tests.families.qwen import QWEN3_MOE
 from tests.grid import fresh, generate, steps, stock, watching
 from tests.test_processors import qwen_tokenizer, stripes
 from vtc import Recipe, reduce_tokens
@@ -23,9 +24,10 @@ from vtc.recipes import POSITIONS
 from vtc.stages import KCenter, Mean, Random, Resize, Stride
 
 PROMPTS = {"qwen2vl": {}, "qwen25vl": {"seconds": True}, "qwen3vl": {"timestamps": True}}
+PROMPTS["qwen3vl-moe"] = PROMPTS["qwen3vl"]
 KINDS = tuple(
     Family(f.name, f.build, partial(qwen_inputs, **PROMPTS[f.name]), resizes=True, axes=3)
-    for f in FAMILIES
+    for f in (*FAMILIES, QWEN3_MOE)
     if f.name in PROMPTS
 )
 every_kind = pytest.mark.parametrize("family", KINDS, ids=lambda family: family.name)
@@ -160,7 +162,7 @@ def processor(kind: str):
     size = {"shortest_edge": 8 * 8, "longest_edge": 96 * 96 * 8}
     options = dict(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
     pictures, tokenizer = Qwen2VLImageProcessor(**options), qwen_tokenizer()
-    if kind == "qwen3vl":
+    if kind.startswith("qwen3vl"):
         return Qwen3VLProcessor(pictures, tokenizer, Qwen3Films(**options))
     return Qwen2_5_VLProcessor(pictures, tokenizer, Qwen2VLVideoProcessor(**options))
 
@@ -169,7 +171,7 @@ def processor(kind: str):
 def test_films_as_the_real_processors_give_them(family):
     whole = processor(family.name)
     slot, kind = "<|vision_start|><|video_pad|><|vision_end|>", family.name
-    slot = "<|video_pad|>" if kind == "qwen3vl" else slot
+    slot = "<|video_pad|>" if kind.startswith("qwen3vl") else slot
     films = [film(4, 64, 40), film(6, 32, 32)]
     facts = [VideoMetadata(total_num_frames=len(f), fps=2.0, frames_indices=list(range(len(f)))) for f in films]
     inputs = dict(

@@ -16,6 +16,7 @@ from vtc import Budget, Layout, Recipe, VisualTokens, named_recipes
 from vtc.recipes import DEFAULT, SCHEMA, recipe
 from vtc.recipes import RECIPES as NAMED
 from vtc.stages import Cls, Even, KCenter, Mean, Random, Resize, Selector, Stride
+from vtc.stages.select import MERGED, SELECTORS
 
 named = pytest.mark.parametrize("found", list(named_recipes()), ids=lambda found: found.name)
 
@@ -46,11 +47,12 @@ def test_the_default_is_one_of_the_names():
     assert recipe().name == DEFAULT
 
 
-def test_every_selector_comes_with_and_without_merging():
+def test_every_selector_is_a_recipe_and_some_merge():
     names = {found.name for found in named_recipes()}
     assert {"kcenter", "cls", "random", "stride", "resize"} <= names
-    selectors = [found.selector.name for found in named_recipes() if found.selector and not found.merger]
-    assert {f"{name}-mean" for name in selectors} <= names
+    assert {selector.name for selector in SELECTORS} <= names
+    assert {f"{selector.name}-mean" for selector in MERGED} <= names
+    assert {"pool", "cls-outliers", "todre", "globalcom2", "tokencorr"} <= names
 
 
 def test_overrides_replace_and_leave_the_rest():

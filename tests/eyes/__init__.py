@@ -15,6 +15,7 @@ EYES: dict[str, Eye] = {
     "qwen25vl-film": Qwen25Eye(),
     "qwen3vl": QwenEye(),
     "qwen3vl-film": QwenEye(),
+    "qwen3vl-moe": QwenEye(),
     "llava-next": AnyResEye(),
     "llava-next-siglip": AnyResEye(),
     "llava-onevision": OnevisionEye(),

@@ -15,6 +15,8 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
 )
 
 from .common import BOS, END, IMAGE, START, TEXT, VIDEO, Family, Row, padded, spread, text
@@ -22,6 +24,15 @@ from .common import BOS, END, IMAGE, START, TEXT, VIDEO, Family, Row, padded, sp
 ROPE = dict(rope_type="default", rope_theta=10000.0, mrope_section=[2, 3, 3])
 TOKENS = dict(image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END)
 VISION = dict(depth=3, num_heads=2, patch_size=4, spatial_merge_size=2, temporal_patch_size=2)
+
+QWEN3_VISION = dict(
+    **VISION,
+    hidden_size=32,
+    intermediate_size=64,
+    out_hidden_size=64,
+    num_position_embeddings=36,
+    deepstack_visual_indexes=[0, 1],
+)
 
 
 def qwen2vl(attention: str = "sdpa", seed: int = 0) -> nn.Module:
@@ -39,19 +50,18 @@ def qwen25vl(attention: str = "sdpa", seed: int = 0) -> nn.Module:
 
 
 def qwen3vl(attention: str = "sdpa", seed: int = 0) -> nn.Module:
-    vision = dict(
-        **VISION,
-        hidden_size=32,
-        intermediate_size=64,
-        out_hidden_size=64,
-        num_position_embeddings=36,
-        deepstack_visual_indexes=[0, 1],
-    )
     rope = {**ROPE, "mrope_interleaved": True}
     config = Qwen3VLConfig(
-        vision_config=vision, text_config={**TEXT, "head_dim": 16, "rope_parameters": rope}, **TOKENS
+        vision_config=QWEN3_VISION, text_config={**TEXT, "head_dim": 16, "rope_parameters": rope}, **TOKENS
     )
     return spread(Qwen3VLForConditionalGeneration._from_config(config, attn_implementation=attention), seed)
+
+
+def qwen3vl_moe(attention: str = "sdpa", seed: int = 0) -> nn.Module:
+    experts = dict(head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=48)
+    text_config = {**TEXT, **experts, "rope_parameters": {**ROPE, "mrope_interleaved": True}}
+    config = Qwen3VLMoeConfig(vision_config=QWEN3_VISION, text_config=text_config, **TOKENS)
+    return spread(Qwen3VLMoeForConditionalGeneration._from_config(config, attn_implementation=attention), seed)
 
 
 def qwen_inputs(
@@ -113,6 +123,7 @@ def _placed(kind: int, frames: int, count: int, timestamps: bool) -> list[int]:
     return [t for f in range(frames) for t in (*text(1 + f % 2, 700 + f), START, *[kind] * count, END)]
 
 
+QWEN3_MOE = Family("qwen3vl-moe", qwen3vl_moe, qwen_inputs, resizes=True, axes=3)
 QWEN = (
     Family("qwen2vl", qwen2vl, qwen_inputs, resizes=True, axes=3),
     Family("qwen25vl", qwen25vl, qwen_inputs, resizes=True, axes=3),
