@@ -21,7 +21,13 @@ class Llava(Adapter):
     """LLaVA-1.5 with a CLIP tower (CLS) or a SigLIP tower (no CLS)."""
 
     classes = ("LlavaForConditionalGeneration",)
-    media_arguments = ("pixel_values", "image_sizes", "vision_feature_layer", "vision_feature_select_strategy")
+    media_arguments = (
+        "pixel_values",
+        "image_sizes",
+        "pixel_values_videos",
+        "vision_feature_layer",
+        "vision_feature_select_strategy",
+    )
     resizable = True
 
     @classmethod
@@ -40,6 +46,8 @@ class Llava(Adapter):
 
     def media(self, inputs: Mapping[str, Any]) -> list[Media]:
         """See `Adapter.media`. `pixel_values` is `[images, 3, H, W]`."""
+        if inputs.get("pixel_values_videos") is not None:
+            raise ValueError("pixel_values_videos: LLaVA-1.5 takes no videos; pass pictures")
         pixels = inputs.get("pixel_values")
         if pixels is None:
             return []

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tests.checks import check_same, footprint
 from tests.families import FAMILIES, PAD, TEXT, VARIANTS, placeholders, visual
 from tests.grid import SEVERAL, UNEVEN, every_family, fresh, generate, steps, stock
-from vtc import Recipe, reduce_tokens, reduced, restore
+from vtc import Recipe, adapters, reduce_tokens, reduced, restore
 from vtc.stages import Cls, Stride
 
 RECIPE = Recipe((Stride(),), keep=0.3)
@@ -280,3 +280,22 @@ def test_an_input_stage_needs_an_encoder_that_takes_other_sizes(family):
     with pytest.raises(ValueError, match=r"'input/resize' cannot change the size .*use a selector such as 'stride'"):
         reduce_tokens(model, "resize")
     assert footprint(model) == before
+
+
+@every_family
+def test_an_empty_batch_and_pixels_of_no_picture(family):
+    inputs = family.inputs(SEVERAL)
+    empty = {name: value[:0] for name, value in inputs.items()}
+    refused(family, empty, r"input_ids=\(0, \d+\) is an empty batch")
+    text = family.inputs([[9]])
+    none = {**text, **{name: value for name, value in empty.items() if name not in text}}
+    refused(family, none, r"pixel_values(_videos)? is \(0, .*leave it out of a call without media")
+
+
+@every_family
+def test_films_for_a_family_without_them(family):
+    if "video" in adapters.find(stock(family)).placeholders:
+        return
+    refused(
+        family, {**family.inputs(SEVERAL), "pixel_values_videos": torch.zeros(1, 2, 3, 8, 8)}, "pixel_values_videos"
+    )

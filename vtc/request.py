@@ -101,6 +101,12 @@ class RequestBuilder:
         if not self.adapter.has_media(inputs):
             return []
         ids, mask = self._prompt(inputs, prefix)
+        for name in self.adapter.media_arguments:
+            value = inputs.get(name)
+            if name.startswith("pixel_values") and isinstance(value, Tensor) and not len(value):
+                raise ValueError(
+                    f"{name} is {tuple(value.shape)} and holds nothing; leave it out of a call without media"
+                )
         done = prefix.full_length if prefix is not None else 0
         new = {"input_ids": ids[:, -(mask.shape[1] - done) :], "attention_mask": mask[:, done:]}
         return self.adapter.media({**inputs, **new})
@@ -157,6 +163,8 @@ class RequestBuilder:
                 f"input_ids={shape}: media are placed by their placeholders; pass input_ids [batch, length] (not "
                 "inputs_embeds) together with the media"
             )
+        if not ids.numel():
+            raise ValueError(f"input_ids={tuple(ids.shape)} is an empty batch; pass at least one row")
         done = prefix.full_length if prefix is not None else 0
         if mask is None:
             mask = torch.ones_like(ids)
