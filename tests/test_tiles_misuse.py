@@ -88,20 +88,12 @@ def test_a_picture_of_one_tile(name):
         assert item.after == (item.before + 1) // 2
 
 
-@pytest.mark.parametrize("name", ["llava-next", "internvl"])
-@torch.no_grad()
-def test_no_pictures_in_the_batch(name):
-    """Pixels of no picture are no pictures; the stock model is asked as it is."""
-    inputs = family(name).inputs([[4]])
+@pytest.mark.parametrize("name", ["llava-next", "llava-onevision", "internvl"])
+def test_pixels_of_no_picture(name):
     model = reduce_tokens(fresh(family(name)), "kcenter")
-    side = model.config.vision_config.image_size
-    if name == "llava-next":
-        empty = dict(pixel_values=torch.zeros(0, 5, 3, side, side), image_sizes=torch.zeros(0, 2, dtype=torch.int64))
-        assert torch.equal(model(**inputs, **empty).logits, model(**inputs).logits)
-        assert model.vtc.report.items == ()
-    else:
-        empty = dict(pixel_values=torch.zeros(0, 3, 16, 16))
-    assert model.vtc.count(**inputs, **empty) == []
+    pixels = family(name).inputs([[3, (7, 2, 2), 3]])["pixel_values"][:0]
+    with pytest.raises(ValueError, match=r"pixel_values is \(0, .* holds nothing; leave it out"):
+        model(**family(name).inputs([[4]]), pixel_values=pixels)
 
 
 def test_all_tiles_in_one_row_are_the_stacked_ones():

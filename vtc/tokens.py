@@ -24,7 +24,8 @@ class Layout:
         structural: `[N]` bool, newline, padding and separator tokens: always kept, never candidates.
         grids: the (t, h, w) size of each unit, in tokens.
         kinds: what each unit is: `image`, `tile`, `thumbnail`, `frame`, `clip`.
-        boxes: the part of the picture (or of its frame) that each unit's grid covers; by default all of it.
+        boxes: the part of the picture (or of its frame) that each unit's grid covers; by default all of it. It
+            reaches beyond 0 and 1 where the encoder is shown padding.
     """
 
     unit: Tensor
