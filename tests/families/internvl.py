@@ -12,6 +12,7 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration, Inter
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
 from .common import BOS, END, IMAGE, START, TEXT, VISION, Family, Row, padded, spread, text
+from .llava_next import quiet
 
 TILE, PATCH, TOKENS, MOST = 16, 4, 4, 6
 
@@ -23,7 +24,7 @@ def internvl(attention: str = "sdpa", seed: int = 0) -> nn.Module:
         image_token_id=IMAGE,
         tie_word_embeddings=False,
     )
-    return spread(InternVLForConditionalGeneration._from_config(config, attn_implementation=attention), seed)
+    return quiet(spread(InternVLForConditionalGeneration._from_config(config, attn_implementation=attention), seed))
 
 
 def grid_of(part: Any) -> tuple[int, int]:

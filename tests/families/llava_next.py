@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.image_processing_utils import select_best_resolution
 
-from .common import BOS, IMAGE, TEXT, VISION, Family, Row, padded, spread, text
+from .common import BOS, IMAGE, TEXT, VIDEO, VISION, Family, Row, padded, spread, text
 
 PATCH, SIDE = 7, 4
 GRIDS = ((1, 1), (1, 2), (2, 1), (1, 3), (2, 2), (2, 3), (3, 2))
@@ -39,7 +39,14 @@ def llava_next(attention: str = "sdpa", seed: int = 0, *, tower: str = "clip", r
         vision_feature_select_strategy="full" if tower == "siglip" else "default",
         image_grid_pinpoints=pinpoints(size),
     )
-    return spread(LlavaNextForConditionalGeneration._from_config(config, attn_implementation=attention), seed)
+    return quiet(spread(LlavaNextForConditionalGeneration._from_config(config, attn_implementation=attention), seed))
+
+
+def quiet(model: nn.Module) -> nn.Module:
+    """Never says a placeholder of its own accord: without a cache, a stock model would look for its picture."""
+    with torch.no_grad():
+        model.lm_head.weight[[IMAGE, VIDEO]] = 0
+    return model
 
 
 def size_of(part: Any) -> tuple[int, int]:

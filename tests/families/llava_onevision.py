@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from .common import BOS, IMAGE, TEXT, VIDEO, VISION, Family, Row, padded, spread, text
-from .llava_next import PATCH, grid_of, pinpoints, size_of, stacked, tiles_of
+from .llava_next import PATCH, grid_of, pinpoints, quiet, size_of, stacked, tiles_of
 
 SIDE, RATIO, FRAMES = 3, "anyres_max_2", 3
 TILE = PATCH * SIDE
@@ -33,7 +33,8 @@ def llava_onevision(attention: str = "sdpa", seed: int = 0) -> nn.Module:
         image_grid_pinpoints=pinpoints(TILE),
         vision_aspect_ratio=RATIO,
     )
-    return spread(LlavaOnevisionForConditionalGeneration._from_config(config, attn_implementation=attention), seed)
+    model = LlavaOnevisionForConditionalGeneration._from_config(config, attn_implementation=attention)
+    return quiet(spread(model, seed))
 
 
 def tokens_of(size: tuple[int, int]) -> int:
