@@ -11,7 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from . import __version__
-from .console import PlainErrors, note, note_view, notes, print_comparison, print_outcome, quiet
+from .console import (
+    PlainErrors,
+    note,
+    note_view,
+    notes,
+    print_check,
+    print_comparison,
+    print_outcome,
+    progress,
+    quiet,
+)
 
 if TYPE_CHECKING:
     from .budget import Keep
@@ -138,6 +148,48 @@ def recipes() -> None:
         count = "adaptive" if named.adaptive else "exact"
         table.add_row(named.name, papers, signals, count, ", ".join(named.labels))
     Console().print(table)
+
+
+@app.command()
+def check(
+    model: Model = "tiny-llava",
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(help="A name or a recipe file; repeatable. Default: a spread of those that the model can run."),
+    ] = None,
+    keep: KeepText = None,
+    positions: Annotated[
+        str, typer.Option(metavar="original|compact|both", help="Coordinates of kept tokens.")
+    ] = "both",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens generated in each run.")] = 8,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Run the invariants of vtc's own tests on your checkpoint, and print which hold.
+
+    Exits with 1 if one does not. In float32 differences are judged strictly, in half precision beside those that the
+    stock model shows by itself.
+    """
+    from .check import recipes as named
+
+    chosen = named(recipe, _keep(keep), positions)
+    from .cases import makers
+    from .check import check as look
+    from .check import possible, require, runnable
+    from .loading import load
+    from .trials import Bench
+
+    with quiet(), progress() as say:
+        say("loading")
+        network, processor = load(model, device=device, dtype=dtype)
+        for one in chosen if recipe else ():
+            require(network, one)
+        able, left = runnable(network, chosen)
+        cases, missing = possible(network, makers(network, processor))
+        result = look(Bench(network, cases, able, max_new_tokens), (*left, *missing), say)
+    print_check(result, model)
+    if not result.holds:
+        raise typer.Exit(1)
 
 
 @app.command()

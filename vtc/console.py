@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from .ask import Comparison
+    from .check import Result
     from .demo import Outcome
     from .recipes import Recipe
 
@@ -118,6 +119,37 @@ def print_comparison(result: Comparison, recipe: Recipe) -> None:
         f"time to first token: from the call of generate, encoder and selection included; median of {result.rounds} "
         "runs each, in turns, after one warm-up",
     )
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Shows, on a terminal only, what the block says it is doing."""
+    with Console(stderr=True).status("") as status:
+        yield lambda text: status.update(escape(text))
+
+
+def print_check(result: Result, name: str) -> None:
+    """Prints which invariants hold for the model called `name`, and what failed."""
+    console = Console()
+    versions = ", ".join(f"{package} {version}" for package, version in result.versions.items())
+    _line(console, f"{name}: {result.model}, adapter {result.adapter}, {result.dtype} on {result.device}; {versions}")
+    _line(console, f"recipes: {', '.join(result.recipes)}; prompts: {', '.join(result.cases)}")
+    table = Table("what must hold", "runs", "worst", "stock", "allowed", "holds", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for row in result.rows:
+        table.add_row(*map(escape, row.cells))
+    console.print(table)
+    _line(
+        console,
+        "worst: what is wrong, counted, or a difference of logits as a share of their spread; stock: such a difference "
+        "within the stock model, asked for in half precision, and in float32 where it would otherwise not hold",
+    )
+    for text in result.notes:
+        _line(console, text)
+    for row in result.rows:
+        noted = (row.worst.note,) if row.worst is not None and row.worst.note else ()
+        for text in row.failures or noted:
+            _line(console, f"{row.name}: {text}")
+    _line(console, f"{result.summary} ({result.seconds:.0f} s)")
 
 
 def print_outcome(outcome: Outcome, place: str) -> None:
