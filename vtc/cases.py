@@ -39,7 +39,7 @@ def makers(model: Any, processor: Any) -> dict[str, Sequence[Callable[[], Case]]
         "one picture": [lambda: Case("one picture", write([one]))],
         "two pictures": [lambda: Case("two pictures", write([two]))],
         "batch": [
-            lambda: _batch(write, "batch", [*unlike, ["what color is the star?"]], (2, 0, 1)),
+            lambda: _batch(write, "batch", [*unlike, ["what color is the star?"]], (2, 1, 0)),
             lambda: _batch(write, "batch without a row of text only", unlike, (1, 0)),
         ],
     }

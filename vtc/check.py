@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -186,7 +186,8 @@ def check(bench: Bench, notes: Sequence[str] = (), progress: Callable[[str], Non
         bench.stock(case)
     bench.once("footprint", lambda: footprint(bench.model))
     found: dict[str, list[tuple[str, Finding | str | None]]] = {one.name: [] for one in CHECKS}
-    for i, trial in enumerate(trials):
+    for i, planned in enumerate(trials):
+        trial = replace(planned)  # its runs go when it is done
         progress(f"{i + 1} of {len(trials)}: {trial}")
         for one in CHECKS:
             found[one.name].append((str(trial), _attempt(one, trial)))
