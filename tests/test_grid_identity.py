@@ -11,7 +11,15 @@ from tests.checks import check_same
 from tests.families import visual
 from tests.grid import PROMPTS, UNEVEN, Case, cases, generate, over, steps, stock
 
-whole = over([c for c in cases() if c.recipe.input is None or c.recipe.input.own_share is None])
+# A recipe that drops nothing is told apart before its positions matter: one recipe shows it for `compact`.
+whole = over(
+    [
+        c
+        for c in cases()
+        if (c.recipe.input is None or c.recipe.input.own_share is None)
+        and (c.recipe.positions == "original" or c.recipe.name == "kcenter-mean")
+    ]
+)
 
 
 @whole

@@ -13,7 +13,12 @@ from tests.families import VARIANTS
 from tests.grid import PROMPTS, Case, cases, every_case, generate, over, steps, stock, watching
 from vtc import Recipe
 
-attentions = pytest.mark.parametrize("attention", ["sdpa", "eager"])
+# What a kernel can change does not depend on positions: eager goes over those of one kind.
+kernels = pytest.mark.parametrize(
+    ("case", "attention"),
+    [(c, "sdpa") for c in cases()] + [(c, "eager") for c in cases(positions=["original"])],
+    ids=str,
+)
 
 
 @cache
@@ -22,8 +27,7 @@ def planned(family, recipe: Recipe, prompt: str) -> list[oracle.Plan]:
     return oracle.plans(stock(family, "eager"), family, family.inputs(PROMPTS[prompt]), recipe)
 
 
-@every_case
-@attentions
+@kernels
 def test_prefill_and_every_greedy_step(case: Case, attention):
     inputs = case.family.inputs(PROMPTS["uneven"])
     plans = planned(case.family, case.recipe, "uneven")
@@ -35,8 +39,7 @@ def test_prefill_and_every_greedy_step(case: Case, attention):
     check_decoding(stock(case.family, attention), plans, out.sequences, steps(out))
 
 
-@every_case
-@attentions
+@kernels
 def test_beams(case: Case, attention):
     inputs = case.family.inputs(PROMPTS["uneven"])
     model = case.model(attention)
