@@ -24,6 +24,7 @@ from vtc.cost import DecoderCost
 from vtc.findings import Finding, drift
 from vtc.loading import load
 from vtc.prompt import Splice
+from vtc.runs import few_threads
 from vtc.stages import STAGES, Mean, Merger, Selector, Stride
 from vtc.trials import Bench, Case
 
@@ -414,3 +415,12 @@ def test_drift_is_a_share_of_the_spread_until_the_tokens_part():
 def test_a_finding_without_a_number_does_not_hold():
     assert Finding(0).holds
     assert not Finding(float("nan"), 1.0).holds
+
+
+def test_small_models_run_on_one_thread_and_the_number_is_put_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with few_threads(LLAVA.build()):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)

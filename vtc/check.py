@@ -17,7 +17,8 @@ from .checks import CHECKS, Check
 from .findings import Finding
 from .handle import Handle
 from .recipes import POSITIONS, Recipe, recipe
-from .trials import Bench, Case, Trial, footprint, generate
+from .runs import footprint, generate
+from .trials import Bench, Case, Trial
 
 SPREAD = ("kcenter", "kcenter-mean", "stride", "cls", "resize", "globalcom2")
 """The recipes that a model is checked with unless told otherwise, as far as it can run them."""

@@ -17,7 +17,8 @@ from torch import Tensor
 from .findings import Finding, drift, encoded, meet, near, of_row, unequal
 from .handmade import prefill, shortened
 from .recipes import Recipe
-from .trials import Given, Run, Trial, footprint, generate
+from .runs import Given, Run, footprint, generate
+from .trials import Trial
 from .wrap import reduced
 
 UNCACHED = 4

@@ -177,6 +177,7 @@ def check(
     from .check import check as look
     from .check import possible, require, runnable
     from .loading import load
+    from .runs import few_threads
     from .trials import Bench
 
     with quiet(), progress() as say:
@@ -185,8 +186,9 @@ def check(
         for one in chosen if recipe else ():
             require(network, one)
         able, left = runnable(network, chosen)
-        cases, missing = possible(network, makers(network, processor))
-        result = look(Bench(network, cases, able, max_new_tokens), (*left, *missing), say)
+        with few_threads(network):
+            cases, missing = possible(network, makers(network, processor))
+            result = look(Bench(network, cases, able, max_new_tokens), (*left, *missing), say)
     print_check(result, model)
     if not result.holds:
         raise typer.Exit(1)

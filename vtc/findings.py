@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from .reduce import QUESTION, encoder_cues
+from .runs import Run
 from .tokens import VisualTokens
-from .trials import Case, Run, Trial
+from .trials import Case, Trial
 from .wrap import reduced
 
 TIMES = 4

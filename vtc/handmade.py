@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .forward import ID_SHAPED
-from .trials import Given, Trial
+from .runs import Given
+from .trials import Trial
 
 
 def shortened(trial: Trial, full: Given, columns: Tensor, ids: Tensor) -> Given:
