@@ -7,6 +7,7 @@ from torch import nn
 from vtc.registry import nearest
 
 from .base import Adapter, Media
+from .generic import Generic, GenericGrid, missing
 from .internvl import InternVL
 from .llava import Llava
 from .llava_next import LlavaNext
@@ -22,7 +23,10 @@ FAMILIES: tuple[type[Adapter], ...] = (
     Qwen25VL,
     Qwen3VL,
     InternVL,
+    GenericGrid,
+    Generic,
 )
+"""Tried in this order; the generic ones last, since they serve whatever has the seam."""
 
 FOREIGN = {
     "LlavaLlamaForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. "
@@ -64,7 +68,7 @@ def find(model: nn.Module) -> Adapter:
     known = [name for family in FAMILIES for name in family.classes]
     raise ValueError(
         f"model class {lineage[0]!r} has no adapter{nearest(lineage[0], known)} (known: {', '.join(known)}; pass the "
-        "class with the language-model head)"
+        f"class with the language-model head); the generic adapter does not serve it, since {missing(model)}"
     )
 
 

@@ -47,7 +47,7 @@ class Adapter(ABC):
 
     classes: ClassVar[tuple[str, ...]]
     """Names of the transformers classes it serves."""
-    media_arguments: ClassVar[tuple[str, ...]]
+    media_arguments: tuple[str, ...]
     """Arguments of the model that describe media and are consumed by `encode`."""
     thumbnails: ClassVar[bool] = False
     """Whether pictures come as tiles beside a thumbnail of the whole."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
@@ -20,7 +20,7 @@ class Qwen3VL(Qwen2VL):
     prompt, each behind its timestamp; a frame that keeps nothing leaves its timestamp.
     """
 
-    classes = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
+    classes: ClassVar[tuple[str, ...]] = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
 
     def output(self, modality: str, items: Sequence[Embedded]) -> BaseModelOutputWithPooling:
         """See `Adapter.output`."""

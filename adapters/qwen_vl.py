@@ -29,7 +29,13 @@ class Qwen2VL(Adapter):
     """
 
     classes: ClassVar[tuple[str, ...]] = ("Qwen2VLForConditionalGeneration",)
-    media_arguments = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
+    media_arguments: tuple[str, ...] = (
+        "pixel_values",
+        "image_grid_thw",
+        "pixel_values_videos",
+        "video_grid_thw",
+        "second_per_grid_ts",
+    )
     resizable = True
     axes = 3
 

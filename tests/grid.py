@@ -144,6 +144,9 @@ def watching(model: nn.Module) -> Iterator[list[list[Row]]]:
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         embeds, positions, mask = (kwargs[name] for name in ("inputs_embeds", "position_ids", "attention_mask"))
         size, length = embeds.shape[:2]
+        if isinstance(mask, dict):  # one for each kind of layer: the last query of the full one sees all real tokens
+            full = mask["full_attention"]
+            mask = None if full is None else full[:, 0, -1] if full.dtype == torch.bool else full[:, 0, -1] == 0
         real = torch.ones(size, length).bool() if mask is None else mask[:, -length:].bool()
         places = positions.expand(*positions.shape[:-2], size, length)
         places = places[None] if places.ndim == 2 else places[-3:]

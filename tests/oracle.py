@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from inspect import signature
 from math import floor
 from typing import Any
 
@@ -217,10 +218,28 @@ def logits(model: nn.Module, plan: Plan, tokens: Sequence[int] = ()) -> Tensor:
         **_deepstack(plan, embeds),
         inputs_embeds=embeds,
         position_ids=positions[0] if len(positions) == 1 else positions,
-        attention_mask=torch.ones(embeds.shape[:2], dtype=torch.int64),
+        attention_mask=_attention(model, plan, embeds),
         use_cache=False,
     )
     return model.lm_head(out.last_hidden_state)[0]
+
+
+def _attention(model: nn.Module, plan: Plan, embeds: Tensor) -> Any:
+    """The decoder's mask: of ones, or, where the model has pictures look at themselves both ways, by kind of layer."""
+    length = embeds.shape[1]
+    if "token_type_ids" not in signature(model.forward).parameters:
+        return torch.ones(1, length, dtype=torch.int64)
+    picture = [planes is not None for planes in plan.planes] + [False] * (length - len(plan.planes))
+    first = {i: next(k for k in range(i, -1, -1) if k == 0 or not picture[k - 1]) for i in range(length) if picture[i]}
+    full = torch.full((length, length), torch.finfo(embeds.dtype).min)
+    for q in range(length):
+        for k in range(length):
+            if k <= q or (picture[q] and picture[k] and first[q] == first[k]):
+                full[q, k] = 0
+    near = full.clone()
+    for q in range(length):
+        near[q, : max(q - model.config.get_text_config().sliding_window + 1, 0)] = torch.finfo(embeds.dtype).min
+    return {"full_attention": full[None, None], "sliding_attention": near[None, None]}
 
 
 def _deepstack(plan: Plan, embeds: Tensor) -> dict[str, Any]:

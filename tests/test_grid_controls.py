@@ -149,7 +149,7 @@ def test_wrong_beams_are_found(family):
 def test_features_out_of_order_are_found(family):
     _, _, rows = run(family, RIGHT)
     plans = planned(family)
-    place = 5
+    place = next(p for p in range(5, 9) if not torch.equal(plans[0].embeds[p], plans[0].embeds[p + 1]))
     swapped = plans[0].embeds.clone()
     swapped[[place, place + 1]] = swapped[[place + 1, place]]
     with caught:

@@ -119,7 +119,7 @@ def test_ids_that_do_not_fit_the_media(family):
     fewer[first] = 5
     more[2, -1] = placeholder
     for ids in (fewer, more):
-        refused(family, {**inputs, "input_ids": ids}, rf"placeholders \(id {placeholder}\) by row.*one processor call")
+        refused(family, {**inputs, "input_ids": ids}, rf"placeholders \(id {placeholder}\).*one processor call")
 
 
 @every_family
@@ -127,7 +127,7 @@ def test_an_item_across_two_rows(family):
     inputs = family.inputs([[4, (3, 8, 6), 4]])
     width = inputs["input_ids"].shape[1] // 2
     split = {
-        name: value[:, : 2 * width].reshape(2, width) if name.endswith(("ids", "mask")) else value
+        name: value[:, : 2 * width].reshape(2, width) if value.ndim == 2 and name.endswith(("ids", "mask")) else value
         for name, value in inputs.items()
     }
     refused(family, split, "whole rows only")
@@ -202,7 +202,7 @@ def test_pixels_of_another_shape():
         inputs = family.inputs(SEVERAL)
         name = "pixel_values_videos" if "pixel_values_videos" in inputs else "pixel_values"
         short = {**inputs, name: inputs[name][:-1]}
-        with pytest.raises(ValueError, match=r"placeholders|pixel_values(_videos)? holds"):
+        with pytest.raises(ValueError, match=r"placeholders|pixel_values.* holds"):
             model(**short)
 
 

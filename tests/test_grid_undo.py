@@ -36,7 +36,7 @@ def test_nothing_global_is_touched(family):
     model, inputs = fresh(family), family.inputs(UNEVEN)
     generate(model, inputs)
     before = neighbourhood(model)
-    reduce_tokens(model, "cls-mean", keep=0.3)
+    reduce_tokens(model, "cls-mean" if family.cues else "kcenter-mean", keep=0.3)
     assert neighbourhood(model) == before
     generate(model, inputs)
     assert neighbourhood(model) == before
@@ -66,12 +66,12 @@ def test_wrapping_again_replaces(family):
     generate(model, inputs)
     bare = footprint(model)
     once = footprint(reduce_tokens(model, "stride", keep=2))
-    reduce_tokens(model, "cls", keep=0.3)
-    assert footprint(model) != once
+    reduce_tokens(model, "cls" if family.cues else "kcenter", keep=0.3)
+    assert (footprint(model) != once) == family.cues
     reduce_tokens(model, "stride", keep=2)
     assert footprint(model) == once
     generate(model, inputs)
-    assert [item.after for item in model.vtc.report.items] == [2, 2, 2]
+    assert {item.after for item in model.vtc.report.items} == {2}
     restore(model)
     restore(model)
     assert footprint(model) == bare

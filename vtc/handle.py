@@ -69,13 +69,13 @@ class Handle:
 
     def check(self) -> None:
         """Raises ValueError where the model cannot give what the recipe needs. Changes nothing."""
-        self._adapter.taps(encoder_cues(self.recipe))
         name = type(self.model).__name__
         for stage in self.recipe.stages:
             if stage.thumbnail and not self._adapter.thumbnails:
                 raise ValueError(
                     f"stage {stage.label!r} is guided by a thumbnail, and {name} has none; use 'even' as the allocator"
                 )
+        self._adapter.taps(encoder_cues(self.recipe))
         if self.recipe.input is not None and not self._adapter.resizable:
             raise ValueError(
                 f"stage {self.recipe.input.label!r} cannot change the size at which {name} encodes: pass smaller "

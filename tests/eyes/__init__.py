@@ -2,6 +2,7 @@
 
 from .anyres import AnyResEye, OnevisionEye
 from .base import Eye, Outputs, Picture, Softmaxes
+from .generic import Gemma3Eye, Mistral3Eye, Qwen35Eye, SmolVLMEye
 from .internvl import InternVLEye
 from .llava import LlavaEye
 from .qwen import Qwen25Eye, QwenEye
@@ -22,6 +23,11 @@ EYES: dict[str, Eye] = {
     "llava-onevision-film": OnevisionEye(),
     "llava-onevision-several": OnevisionEye(),
     "internvl": InternVLEye(),
+    "smolvlm": SmolVLMEye(),
+    "mistral3": Mistral3Eye(),
+    "gemma3": Gemma3Eye(),
+    "qwen35": Qwen35Eye(),
+    "qwen35-film": Qwen35Eye(),
 }
 
 __all__ = ["EYES", "Eye", "Outputs", "Picture", "Softmaxes"]

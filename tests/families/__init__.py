@@ -17,13 +17,27 @@ from .common import (
     text,
     visual,
 )
+from .gemma3 import GEMMA3
 from .internvl import INTERNVL
 from .llava import LLAVA, LLAVA_VARIANTS, llava, llava_inputs
 from .llava_next import LLAVA_NEXT, LLAVA_NEXT_VARIANTS
 from .llava_onevision import LLAVA_ONEVISION, LLAVA_ONEVISION_VARIANTS
+from .mistral3 import MISTRAL3
 from .qwen import QWEN, qwen25vl, qwen_inputs
+from .qwen35 import QWEN35
+from .smolvlm import SMOLVLM
 
-FAMILIES: tuple[Family, ...] = (LLAVA, *QWEN, LLAVA_NEXT, *LLAVA_ONEVISION, INTERNVL)
+FAMILIES: tuple[Family, ...] = (
+    LLAVA,
+    *QWEN,
+    LLAVA_NEXT,
+    *LLAVA_ONEVISION,
+    INTERNVL,
+    SMOLVLM,
+    MISTRAL3,
+    GEMMA3,
+    *QWEN35,
+)
 VARIANTS: tuple[Family, ...] = (*LLAVA_VARIANTS, *LLAVA_NEXT_VARIANTS, *LLAVA_ONEVISION_VARIANTS)
 """Further kinds of a family's models, for the checks that can tell them apart."""
 

@@ -1,0 +1,76 @@
+"""SmolVLM, Mistral 3, Gemma 3 and Qwen3.5 by hand: what the stock encoder gives to one picture after the other."""
+
+from __future__ import annotations
+
+import torch
+
+from vtc import Layout
+
+from .base import Eye
+from .qwen import QwenEye
+
+
+class BlindEye(Eye):
+    """A family without cues."""
+
+    def cues(self, model, picture):
+        return {}
+
+
+class SmolVLMEye(BlindEye):
+    """A picture is a tile."""
+
+    def pictures(self, inputs):
+        if "pixel_values" not in inputs:
+            return []
+        tiles = [
+            {"pixel_values": tile, "pixel_attention_mask": mask}
+            for row, masks in zip(inputs["pixel_values"], inputs["pixel_attention_mask"], strict=True)
+            for tile, mask in zip(row, masks, strict=True)
+        ]
+        return [tile for tile in tiles if (tile["pixel_values"] != 0).any()]
+
+    def layout(self, model, picture):
+        return Layout.of_grid(3, 3)
+
+    @torch.no_grad()
+    def features(self, model, picture):
+        pixels, mask = (picture[name][None, None] for name in ("pixel_values", "pixel_attention_mask"))
+        return torch.cat(model.model.get_image_features(pixels, mask).pooler_output)
+
+
+class Mistral3Eye(BlindEye):
+    def pictures(self, inputs):
+        return [
+            {"pixel_values": picture[:, :h, :w], "image_sizes": torch.tensor([h, w])}
+            for picture, (h, w) in zip(
+                inputs.get("pixel_values", ()), inputs.get("image_sizes", torch.empty(0)).tolist(), strict=True
+            )
+        ]
+
+    def layout(self, model, picture):
+        h, w = picture["image_sizes"].tolist()
+        return Layout.of_grid(h // 8, w // 8)
+
+    @torch.no_grad()
+    def features(self, model, picture):
+        # With a twin: the stock encoder fails for a picture of one token alone.
+        pixels, sizes = (torch.stack([picture[name]] * 2) for name in ("pixel_values", "image_sizes"))
+        return model.model.get_image_features(pixels, image_sizes=sizes).pooler_output[0]
+
+
+class Gemma3Eye(BlindEye):
+    def pictures(self, inputs):
+        return [{"pixel_values": picture} for picture in inputs.get("pixel_values", ())]
+
+    def layout(self, model, picture):
+        return Layout.of_grid(3, 3)
+
+    @torch.no_grad()
+    def features(self, model, picture):
+        return model.model.get_image_features(picture["pixel_values"][None]).pooler_output[0]
+
+
+class Qwen35Eye(QwenEye):
+    def cues(self, model, picture):
+        return {}

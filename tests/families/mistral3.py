@@ -1,0 +1,55 @@
+"""Mistral 3 with a Pixtral tower and random weights: pictures of any size, a break token after each line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import Mistral3Config, Mistral3ForConditionalGeneration, MistralConfig, PixtralVisionConfig
+
+from .common import BOS, END, IMAGE, TEXT, VISION, Family, Row, padded, spread, text
+from .llava_next import quiet
+
+PATCH, BREAK = 4, 94
+
+
+def mistral3(attention: str = "sdpa", seed: int = 0) -> nn.Module:
+    config = Mistral3Config(
+        vision_config=PixtralVisionConfig(**VISION, image_size=64, patch_size=PATCH),
+        text_config=MistralConfig(**TEXT, head_dim=16, sliding_window=None),
+        spatial_merge_size=2,
+        image_token_id=IMAGE,
+        tie_word_embeddings=False,
+    )
+    return quiet(spread(Mistral3ForConditionalGeneration._from_config(config, attn_implementation=attention), seed))
+
+
+def mistral3_inputs(rows: Sequence[Row], side: str = "left", *, merge: int = 2) -> dict[str, Tensor]:
+    """Prompts as the processor writes them; (seed, height, width) in patches of a side of 4 pixels."""
+    ids, pictures = [], []
+    for row in rows:
+        line = [BOS]
+        for i, part in enumerate(row):
+            if isinstance(part, int):
+                line += text(part, 31 * part + i)
+                continue
+            seed, h, w = (*part, 4, 6)[:3]
+            lines = [[IMAGE] * (w // merge) + [BREAK] for _ in range(h // merge)]
+            line += [token for one in lines for token in one]
+            line[-1] = END
+            generator = torch.Generator().manual_seed(int(seed))
+            pictures.append(torch.randn(3, h * PATCH, w * PATCH, generator=generator))
+        ids.append(line)
+    input_ids, mask = padded(ids, side)
+    out = dict(input_ids=input_ids, attention_mask=mask)
+    if pictures:
+        sizes = torch.tensor([picture.shape[1:] for picture in pictures])
+        out["pixel_values"] = torch.zeros(len(pictures), 3, *sizes.amax(dim=0).tolist())
+        out["image_sizes"] = sizes
+        for place, picture in zip(out["pixel_values"], pictures, strict=True):
+            place[:, : picture.shape[1], : picture.shape[2]] = picture
+    return out
+
+
+MISTRAL3 = Family("mistral3", mistral3, mistral3_inputs, cues=False)
