@@ -37,6 +37,8 @@ def test_one_row_without_a_cache_is_no_packed_sequence(family):
 
 @each_family
 def test_padding_after_an_early_end_stays_masked_in_the_next_turn(family):
+    if family.layers != "full":
+        return  # what a state has read cannot be masked later, and a window counts what is masked in the cache
     model, inputs, first = first_turn(family, [[3, (1,), 5], [2, (2,), 2]])
     ids, mask, grown = longer(family, inputs, first.sequences)
     prompt = inputs["input_ids"].shape[1]
@@ -49,6 +51,8 @@ def test_padding_after_an_early_end_stays_masked_in_the_next_turn(family):
 
 @each_family
 def test_a_cache_cropped_into_the_prompt_is_refused_and_one_cropped_to_it_is_not(family):
+    if family.layers != "full":
+        return  # transformers crops caches of full layers only
     model, inputs, first = first_turn(family, ROWS[1:])
     cache, short = first.past_key_values, model.vtc.report.prompt_after[0]
     cache.crop(short - cache.get_seq_length())
@@ -116,6 +120,8 @@ def test_a_loop_over_forward_in_other_styles(family, style):
     out = model(**inputs, use_cache=True, return_dict=style != "tuple")
     first = out[0] if style == "tuple" else out.logits
     cache = next(p for p in out if hasattr(p, "get_seq_length")) if style == "tuple" else out.past_key_values
+    if style == "repeated" and family.layers == "linear":
+        return  # a state cannot be repeated
     if style == "repeated":
         cache.batch_repeat_interleave(2)
         first = first.repeat_interleave(2, dim=0)
@@ -165,9 +171,9 @@ def test_a_generate_kept_across_restore_is_the_stock_one(family):
 def test_placeholders_without_pictures_are_refused(family):
     model = reduce_tokens(family.build(), keep=0.25)
     inputs = {k: v for k, v in family.inputs(ROWS).items() if k in ("input_ids", "attention_mask")}
-    with pytest.raises(ValueError, match="no (image|video) was passed"):
+    with pytest.raises(ValueError, match=r"no (image|video) was passed"):
         answer(model, inputs)
-    with pytest.raises(ValueError, match="no (image|video) was passed"):
+    with pytest.raises(ValueError, match=r"no (image|video) was passed"):
         model(**inputs)
 
 
@@ -218,7 +224,8 @@ def test_autocast_does_not_reach_selection_and_merging(family):
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's use of it, not ours
 def test_flops_count_a_wrapped_map_once(family):
     bare, tuned = family.build(), lora(family.build())
-    extra = sum(p.numel() for n, p in tuned.named_parameters() if "lora_" in n and "language_model" in n)
+    decoder = {id(p) for p in tuned.get_base_model().get_decoder().parameters()}
+    extra = sum(p.numel() for n, p in tuned.named_parameters() if "lora_" in n and id(p) in decoder)
     plain = find(bare).cost().linear_flops
     assert find(tuned.get_base_model()).cost().linear_flops == plain + 2 * extra
 
@@ -235,7 +242,7 @@ def test_a_negative_padding_id_is_not_used(family):
 @each_family
 def test_a_first_turn_of_text_and_then_a_picture_says_what_to_do(family):
     model = reduce_tokens(family.build(), keep=0.25)
-    cache = DynamicCache()
+    cache = DynamicCache(config=model.config.get_text_config())
     answer(model, {**family.inputs([[6]]), "past_key_values": cache})
     later = family.inputs(ONE)
     with pytest.raises(ValueError, match="without the cache"):

@@ -145,6 +145,8 @@ def test_returned_dict_holds_sequences_and_scores(family, wrapped):
 @each_family
 @pytest.mark.parametrize("options", [{"prompt_lookup_num_tokens": 3}, {"cache_implementation": "static"}], ids=str)
 def test_other_ways_of_decoding_equal_greedy(family, wrapped, options):
+    if "prompt_lookup_num_tokens" in options and family.layers == "linear":
+        return  # refused by transformers: a state cannot be rolled back
     rows = ROWS[:1] if "prompt_lookup_num_tokens" in options else ROWS
     inputs = family.inputs(rows)
     greedy = answer(wrapped, inputs, max_new_tokens=12)
@@ -164,7 +166,7 @@ def test_text_only_prompts_are_the_stock_model(family):
 @each_family
 def test_a_given_empty_cache_is_filled(family, wrapped):
     inputs = family.inputs(ROWS)
-    cache = DynamicCache()
+    cache = DynamicCache(config=wrapped.config.get_text_config())
     assert torch.equal(answer(wrapped, inputs, past_key_values=cache), answer(wrapped, inputs))
     assert cache.get_seq_length() == max(wrapped.vtc.report.prompt_after) + LENGTH - 1
 
@@ -189,8 +191,10 @@ def test_gradients_reach_encoder_and_decoder(family, recipe):
     ids = inputs["input_ids"]
     model(**inputs, labels=ids.masked_fill(visual(ids, model) | (inputs["attention_mask"] == 0), -100)).loss.backward()
     grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    assert any("visual" in n or "vision_tower" in n for n in grads)
-    assert any("language_model.layers" in n for n in grads)
+    decoder = {id(p) for p in model.get_decoder().parameters()}
+    named = dict(model.named_parameters())
+    assert any("visual" in n or "vision" in n for n in grads)
+    assert any(".layers." in n and id(named[n]) in decoder for n in grads)
 
 
 @each_family
@@ -235,7 +239,7 @@ def test_restore_takes_everything_off(family):
     inputs = family.inputs(ROWS)
     before = answer(model, inputs)  # the first call also installs hooks that transformers keeps for its own recording
     attributes, hooks = set(model.__dict__), hook_count(model)
-    reduce_tokens(reduce_tokens(model, "cls", keep=0.5), "kcenter-mean", keep=0.25)
+    reduce_tokens(reduce_tokens(model, family.able("cls"), keep=0.5), "kcenter-mean", keep=0.25)
     assert hook_count(model) > hooks
     restore(model)
     assert set(model.__dict__) == attributes

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, LlavaConfig
+from transformers import BertConfig, LlavaConfig, MllamaConfig
 
 from vtc import loading, tiny
 
@@ -86,8 +86,13 @@ def test_models_without_pictures_or_without_an_adapter_are_refused_before_any_we
     tower = dict(model_type="pixtral", hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
     text = dict(model_type="llama", hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
     config = LlavaConfig(vision_config=tower, text_config=text).to_dict()
-    with pytest.raises(ValueError, match="vision tower of type 'pixtral'"):
-        loading.check_config(saved(tmp_path / "pixtral", **config))
+    loading.check_config(saved(tmp_path / "pixtral", **config))  # the generic adapter takes it
+    crossing = MllamaConfig(
+        vision_config=dict(hidden_size=32, intermediate_size=32, num_hidden_layers=1, attention_heads=2),
+        text_config=dict(text, model_type="mllama_text_model", cross_attention_layers=[0]),
+    )
+    with pytest.raises(ValueError, match=r"MllamaForConditionalGeneration.*takes no `mm_encoder_outputs`"):
+        loading.check_config(saved(tmp_path / "mllama", **crossing.to_dict()))
 
 
 def test_files_that_are_missing_are_an_error_of_the_system(tmp_path):

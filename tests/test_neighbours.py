@@ -43,11 +43,11 @@ def test_peft_before_and_after(family):
 @each_family
 def test_accelerate_dispatch_and_offload(family):
     inputs = family.inputs(ROWS)
-    expected = answer(reduce_tokens(family.build(), "cls", keep=0.25), inputs)
+    expected = answer(reduce_tokens(family.build(), family.able("cls"), keep=0.25), inputs)
     for place in (lambda m: dispatch_model(m, {"": "cpu"}, force_hooks=True), lambda m: cpu_offload(m, "cpu")):
-        model = reduce_tokens(place(family.build()), "cls", keep=0.25)
+        model = reduce_tokens(place(family.build()), family.able("cls"), keep=0.25)
         assert torch.equal(answer(model, inputs), expected)
-        wrapped_first = place(reduce_tokens(family.build(), "cls", keep=0.25))
+        wrapped_first = place(reduce_tokens(family.build(), family.able("cls"), keep=0.25))
         assert torch.equal(answer(wrapped_first, inputs), expected)
 
 
@@ -55,7 +55,7 @@ def test_accelerate_dispatch_and_offload(family):
 @pytest.mark.parametrize("recipe", ["kcenter", "cls-mean"])
 def test_bf16(family, recipe):
     inputs = family.inputs(ROWS)
-    model = reduce_tokens(family.build().to(torch.bfloat16), recipe, keep=0.25)
+    model = reduce_tokens(family.build().to(torch.bfloat16), family.able(recipe), keep=0.25)
     out = model(**inputs)
     assert out.logits.dtype == torch.bfloat16
     assert answer(model, inputs).shape[1] == inputs["input_ids"].shape[1] + 5
@@ -87,7 +87,7 @@ def test_save_pretrained_saves_the_stock_model(family, tmp_path):
 @pytest.mark.parametrize("recipe", ["kcenter", "cls"])
 def test_copies_work_on_their_own(family, duplicate, recipe):
     inputs = family.inputs(ROWS)
-    model = reduce_tokens(family.build(), recipe, keep=0.25)
+    model = reduce_tokens(family.build(), family.able(recipe), keep=0.25)
     # Before the first call: after it a stock model cannot be pickled, because of hooks that transformers leaves on it.
     twin = duplicate(model)
     assert twin.vtc is not model.vtc
@@ -107,7 +107,7 @@ def test_copies_work_on_their_own(family, duplicate, recipe):
 
 @each_family
 def test_two_threads_do_not_meet(family):
-    model = reduce_tokens(family.build(), "cls", keep=0.25)
+    model = reduce_tokens(family.build(), family.able("cls"), keep=0.25)
     prompts = [family.inputs([[3, (1,), 5]]), family.inputs([[2, (2,), 2, (3,), 4]])]
     expected = [answer(model, p).tolist() for p in prompts]
     wrong: list[object] = []
@@ -152,7 +152,7 @@ def test_the_block_form_puts_back_what_was(family):
     with reduced(model, "stride", keep=0.5) as inner:
         assert inner is model
         half = answer(model, inputs)
-        with pytest.raises(ZeroDivisionError), reduced(model, "cls", keep=0.25):
+        with pytest.raises(ZeroDivisionError), reduced(model, family.able("cls"), keep=0.25):
             raise ZeroDivisionError
         assert torch.equal(answer(model, inputs), half)
     assert hook_count(model) == hooks

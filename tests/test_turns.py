@@ -13,6 +13,7 @@ from tests.families import FAMILIES, IMAGE, VIDEO, placeholders, text
 from tests.test_generate import ROWS, answer, each_family
 from vtc import reduce_tokens
 
+TYPES = ("token_type_ids", "mm_token_type_ids")
 POSITIONS = pytest.mark.parametrize("positions", ["original", "compact"])
 
 
@@ -35,9 +36,10 @@ def longer(family, inputs, sequences, words=4):
 def whole(inputs, ids, mask, grown):
     """The conversation as one fresh prompt, media and all."""
     fresh = {**inputs, "input_ids": ids, "attention_mask": mask}
-    if "mm_token_type_ids" in inputs:
-        kinds = inputs["mm_token_type_ids"]
-        fresh["mm_token_type_ids"] = torch.cat([kinds, kinds.new_zeros(len(ids), grown)], dim=1)
+    for name in TYPES:
+        if name in inputs:
+            kinds = inputs[name]
+            fresh[name] = torch.cat([kinds, kinds.new_zeros(len(ids), grown)], dim=1)
     return fresh
 
 
@@ -109,11 +111,11 @@ def test_a_new_picture_in_the_second_turn(family, positions):
     sequence = first.sequences
     new = family.inputs([[2, (4,), 3]])
     ids = torch.cat([sequence, new["input_ids"][:, 1:]], dim=1)
-    media = {k: v for k, v in new.items() if k not in ("input_ids", "attention_mask", "mm_token_type_ids")}
+    media = {k: v for k, v in new.items() if k not in ("input_ids", "attention_mask", *TYPES)}
     both = {k: torch.cat([inputs[k], v]) for k, v in media.items()}
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if "mm_token_type_ids" in inputs:
-        given["mm_token_type_ids"] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
+    for name in set(TYPES) & set(inputs):
+        given[name] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
     expected = answer(model, {**given, **both})
     out = answer(model, {**given, **media, "past_key_values": first.past_key_values})
     assert torch.equal(out, expected)
@@ -153,7 +155,7 @@ def test_a_cache_filled_by_the_bare_model_is_refused(family):
 @each_family
 def test_a_cache_that_was_emptied_starts_anew(family):
     model, inputs, first = first_turn(family, ROWS[1:])
-    cache = DynamicCache()
+    cache = DynamicCache(config=model.config.get_text_config())
     cache.vtc = first.past_key_values.vtc
     assert torch.equal(answer(model, {**inputs, "past_key_values": cache}), first.sequences)
 

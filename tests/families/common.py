@@ -92,6 +92,8 @@ class Family:
         resizes: whether an input stage can be used.
         cues: whether its vision tower gives cues at all.
         axes: of its position ids.
+        layers: `full`, or what some of its decoder's layers have instead of keys for all tokens: `sliding` windows, or
+            a `linear` state, which cannot be cropped, masked later or repeated.
     """
 
     name: str
@@ -102,3 +104,8 @@ class Family:
     resizes: bool = False
     cues: bool = True
     axes: int = 1
+    layers: str = "full"
+
+    def able(self, recipe: str) -> str:
+        """The recipe, or one that needs no cues where the family gives none."""
+        return recipe if self.cues else recipe.replace("cls", "kcenter")

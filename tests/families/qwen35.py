@@ -30,7 +30,10 @@ def qwen35(attention: str = "sdpa", seed: int = 0) -> nn.Module:
     return quiet(centred(model, "Qwen3_5RMSNorm"))
 
 
+FILMS = partial(qwen_inputs, films=True, timestamps=True)
 QWEN35 = (
-    Family("qwen35", qwen35, qwen_inputs, cues=False, axes=3),
-    Family("qwen35-film", qwen35, partial(qwen_inputs, films=True, timestamps=True), cues=False, axes=3),
+    Family("qwen35", qwen35, qwen_inputs, cues=False, axes=3, layers="linear"),
+    Family(
+        "qwen35-film", qwen35, partial(qwen_inputs, films=True, timestamps=True), cues=False, axes=3, layers="linear"
+    ),
 )
