@@ -299,3 +299,12 @@ def test_films_for_a_family_without_them(family):
     refused(
         family, {**family.inputs(SEVERAL), "pixel_values_videos": torch.zeros(1, 2, 3, 8, 8)}, "pixel_values_videos"
     )
+
+
+@every_family
+def test_token_types_that_are_too_short(family):
+    inputs = family.inputs(SEVERAL)
+    for name in ("token_type_ids", "mm_token_type_ids"):
+        short = torch.zeros(1, inputs["input_ids"].shape[1] - 2, dtype=torch.int64)
+        with pytest.raises(ValueError, match=rf"{name} has \d+ columns, input_ids \d+; expected one per token"):
+            reduce_tokens(fresh(family), RECIPE)(**{**inputs, name: short})

@@ -12,10 +12,7 @@ from vtc.adapters import Adapter
 
 from .cached import CachedPrompt, full_mask
 from .prompt import Splice
-from .request import Request, Spliced
-
-ID_SHAPED = {"token_type_ids": 0, "mm_token_type_ids": 0, "labels": -100}
-"""Arguments with one integer per id of the prompt, and what stands for padding in them."""
+from .request import ID_SHAPED, Request, Spliced
 
 
 def shortened(request: Request, given: Mapping[str, Any], adapter: Adapter, filler: int) -> dict[str, Any]:

@@ -85,6 +85,10 @@ class Spliced(dict[str, Any]):
         self.logits_to_keep: int | Tensor | None = None
 
 
+ID_SHAPED = {"token_type_ids": 0, "mm_token_type_ids": 0, "labels": -100}
+"""Arguments with one integer per id of the prompt, and what stands for padding in them."""
+
+
 class RequestBuilder:
     """Builds requests for one adapter and recipe. Holds nothing of a call."""
 
@@ -176,6 +180,12 @@ class RequestBuilder:
                 f"input_ids and attention_mask describe {mask.shape[1]} tokens, the cache holds {done}; pass the ids "
                 "of the whole conversation, or the new ones with the attention_mask of the whole conversation"
             )
+        for name in ID_SHAPED:
+            value = inputs.get(name)
+            if isinstance(value, Tensor) and value.shape[-1] not in (ids.shape[1], mask.shape[1]):
+                raise ValueError(
+                    f"{name} has {value.shape[-1]} columns, input_ids {ids.shape[1]}; expected one per token"
+                )
         if mask.shape[1] not in (ids.shape[1], ids.shape[1] + done):
             raise ValueError(
                 f"attention_mask has {mask.shape[1]} columns, input_ids {ids.shape[1]}"
@@ -279,7 +289,7 @@ class RequestBuilder:
             items=tuple(items),
             prompt_before=tuple(full),
             prompt_after=tuple(short),
-            kv_bytes_saved=cost.kv_bytes * (sum(full) - sum(short)),
+            kv_bytes_saved=sum(map(cost.cached_bytes, full)) - sum(map(cost.cached_bytes, short)),
             prefill_flops_before=sum(map(cost.prefill_flops, full)),
             prefill_flops_after=sum(map(cost.prefill_flops, short)),
             seconds=seconds,

@@ -225,3 +225,12 @@ def test_the_whole_method_gathers_tokens_where_the_thumbnail_looks(tiling):
     kept = torch.bincount(layout.unit[anchor], minlength=len(layout.grids))
     part = kept / torch.tensor(layout.candidates)
     assert int(part[1:].argmax()) == 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7, -1e-7])
+def test_a_tile_of_two_tokens_whose_sides_cancel_out_goes_by_the_lower_index(noise):
+    """Own logits say the first, the thumbnail's the second: both scores are nothing but rounding."""
+    parts = [Layout.of_grid(1, 2, kind="thumbnail"), Layout.of_grid(1, 2, kind="tile")]
+    logits = torch.tensor([0.3, 1.7 + noise, 2.4 + noise, -1.1])
+    tokens = VisualTokens(torch.zeros(4, 3), Layout.join(parts), {"attention_logits": logits})
+    assert LocalGlobal().select(tokens, torch.tensor([2, 3]), 1, seed=0).tolist() == [2]
