@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .forward import ID_SHAPED
+from .request import ID_SHAPED
 from .runs import Given
 from .trials import Trial
 
