@@ -14,25 +14,19 @@ from transformers.image_processing_utils import select_best_resolution
 
 from vtc.tokens import Layout, VisualTokens
 
-from .base import Adapter, Media
-from .cues import Tap, hearing
+from .base import Media
+from .cues import hearing
 from .tiles import Size, Tile, tiled
-from .towers import WITH_CLS, WITHOUT_CLS, Tower
+from .towers import Towered
 
 
-class AnyRes(Adapter):
+class AnyRes(Towered):
     """A family whose pictures come as a thumbnail and tiles, in rows that end in a newline."""
 
     thumbnails = True
 
-    @classmethod
-    def serves(cls, model: Any) -> bool:
-        """See `Adapter.serves`. Other towers than these have their pictures in other shapes."""
-        return super().serves(model) and model.config.vision_config.model_type in (*WITH_CLS, *WITHOUT_CLS)
-
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
-        self._tower = Tower(self.model, "this adapter")
         if self._tower.passes_cls:
             raise ValueError(
                 "vision_feature_select_strategy='full' passes on the class token of this vision tower, and tiles with "
@@ -130,10 +124,6 @@ class AnyRes(Adapter):
             )
             for i, (row, item) in enumerate(zip(features, media, strict=True))
         ]
-
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
-        """See `Adapter.taps`."""
-        return self._tower.taps(cues)
 
 
 @contextmanager

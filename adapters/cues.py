@@ -6,7 +6,7 @@ attention received is summed over blocks of queries.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -47,6 +47,35 @@ class Tap:
         heard = _heard.get()
         if heard is not None:
             heard[self.name] = (args, kwargs)
+
+
+def taps(
+    cues: Sequence[str], attention: Callable[[bool], nn.Module], source: tuple[nn.Module, str], *, has_cls: bool
+) -> list[tuple[nn.Module, Tap]]:
+    """The modules to listen to for `cues`, and taps called `attention`, `early` and as `source` says.
+
+    Args:
+        cues: names from `NAMES`.
+        attention: answers the attention of the feature layer, or with True that of the early one.
+        source: what takes the encoder's features, and the name of its tap.
+        has_cls: whether the encoder has a class token.
+
+    Raises:
+        ValueError: an unknown cue, or that of a class token where there is none.
+    """
+    if "cls_attention" in cues and not has_cls:
+        raise ValueError("cue 'cls_attention': this vision tower has no CLS token; use 'received_attention'")
+    unknown = sorted(set(cues) - set(NAMES))
+    if unknown:
+        raise ValueError(f"cue {unknown[0]!r} is unknown; a vision tower gives {', '.join(NAMES)}")
+    found = []
+    if AT_FEATURES & set(cues):
+        found.append((attention(False), Tap("attention")))
+    if "early_attention" in cues:
+        found.append((attention(True), Tap("early")))
+    if "encoder_features" in cues:
+        found.append((source[0], Tap(source[1])))
+    return found
 
 
 @contextmanager

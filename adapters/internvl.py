@@ -12,15 +12,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from vtc.tokens import Embedded, Layout, VisualTokens
 
-from .base import Adapter, Media
-from .cues import Tap, hearing
-from .towers import Tower
+from .base import Media
+from .cues import hearing
+from .towers import Towered
 
 COARSE = 32
 """Pixels along a side of a tile, at most, to which tiles are shrunk before their arrangement is looked for."""
 
 
-class InternVL(Adapter):
+class InternVL(Towered):
     """InternVL 2.5, 3 and 3.5 in transformers' own format. The tower has a CLS; a token is made of 2 x 2 patches.
 
     `pixel_values` holds the tiles of all pictures and says nothing of pictures: a picture is a run of placeholders in
@@ -44,7 +44,6 @@ class InternVL(Adapter):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
-        self._tower = Tower(self.model, "this adapter")
         self._merge = round(1 / self.model.config.downsample_ratio)
         if self._tower.passes_cls:
             raise ValueError(
@@ -134,10 +133,6 @@ class InternVL(Adapter):
             return values
         side = int(values.shape[1] ** 0.5) // self._merge
         return values.unflatten(1, (side, self._merge, side, self._merge)).float().mean(dim=(2, 4)).flatten(1, 2)
-
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
-        """See `Adapter.taps`."""
-        return self._tower.taps(cues)
 
     def output(self, modality: str, items: Sequence[Embedded]) -> BaseModelOutputWithPooling:
         """See `Adapter.output`. The model takes one tensor `[tiles, tokens, D]`; it gets all tokens as one tile."""

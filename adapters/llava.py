@@ -7,17 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vtc.tokens import Layout, VisualTokens
 
-from .base import Adapter, Media
-from .cues import Tap, hearing
-from .towers import WITH_CLS, WITHOUT_CLS, Tower
+from .base import Media
+from .cues import hearing
+from .towers import Towered
 
 
-class Llava(Adapter):
+class Llava(Towered):
     """LLaVA-1.5 with a CLIP tower (CLS) or a SigLIP tower (no CLS)."""
 
     classes = ("LlavaForConditionalGeneration",)
@@ -29,15 +29,6 @@ class Llava(Adapter):
         "vision_feature_select_strategy",
     )
     resizable = True
-
-    @classmethod
-    def serves(cls, model: Any) -> bool:
-        """See `Adapter.serves`. Other towers than these have their pictures in other shapes."""
-        return super().serves(model) and model.config.vision_config.model_type in (*WITH_CLS, *WITHOUT_CLS)
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
-        self._tower = Tower(self.model, "this adapter")
 
     @property
     def placeholders(self) -> dict[str, int]:
@@ -92,10 +83,6 @@ class Llava(Adapter):
             VisualTokens(row, item.layout, {cue: value[i] for cue, value in values.items()})
             for i, (row, item) in enumerate(zip(features, media, strict=True))
         ]
-
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
-        """See `Adapter.taps`."""
-        return self._tower.taps(cues)
 
     def resized(self, media: Media, height: int, width: int) -> Media:
         """See `Adapter.resized`. The tower's position embeddings are interpolated to the smaller grid."""

@@ -118,7 +118,7 @@ class Qwen2VL(Adapter):
             return first_argument(heard["merger"])
         early = name == "early_attention"
         args, kwargs = heard["early" if early else "attention"]
-        attention = self._attention(early=early)
+        attention = self._attention(early)
         with torch.no_grad():
             queries, keys, _ = attention.qkv(first_argument((args, kwargs))).chunk(3, dim=-1)
         if name == "keys":
@@ -132,25 +132,13 @@ class Qwen2VL(Adapter):
         scale = float(attention.scaling)
         return torch.cat([signals.attention_values(name, q, k, scale, has_cls=False)[0] for q, k in parts])
 
-    def _attention(self, *, early: bool = False) -> Any:
+    def _attention(self, early: bool) -> Any:
         blocks = self._visual.blocks
         return blocks[(len(blocks) - 1) // 2 if early else -1].attn
 
     def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
         """See `Adapter.taps`."""
-        if "cls_attention" in cues:
-            raise ValueError("cue 'cls_attention': Qwen-VL has no CLS token; use 'received_attention'")
-        unknown = set(cues) - set(signals.NAMES)
-        if unknown:
-            raise ValueError(f"cue {sorted(unknown)[0]!r} is unknown; a vision tower gives {', '.join(signals.NAMES)}")
-        found = []
-        if signals.AT_FEATURES & set(cues):
-            found.append((self._attention(), Tap("attention")))
-        if "early_attention" in cues:
-            found.append((self._attention(early=True), Tap("early")))
-        if "encoder_features" in cues:
-            found.append((self._visual.merger, Tap("merger")))
-        return found
+        return signals.taps(cues, self._attention, (self._visual.merger, "merger"), has_cls=False)
 
     def resized(self, media: Media, height: int, width: int) -> Media:
         """See `Adapter.resized`."""
@@ -197,7 +185,7 @@ class Qwen25VL(Qwen2VL):
         tokens = super()._cue(name, heard, grids)
         return tokens[torch.argsort(order).to(tokens.device)]
 
-    def _attention(self, *, early: bool = False) -> Any:
+    def _attention(self, early: bool) -> Any:
         # Attention within a window says nothing about the picture as a whole.
         full = sorted(self.model.config.vision_config.fullatt_block_indexes)
         last = full[-1]

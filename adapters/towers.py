@@ -9,10 +9,28 @@ import torch
 from torch import Tensor, nn
 
 from . import cues as signals
+from .base import Adapter
 from .cues import Tap, first_argument, split_heads
 
 WITH_CLS = ("clip_vision_model", "internvl_vision")
 WITHOUT_CLS = ("siglip_vision_model",)
+
+
+class Towered(Adapter):
+    """A family whose encoder is such a tower."""
+
+    @classmethod
+    def serves(cls, model: Any) -> bool:
+        """See `Adapter.serves`. Other towers than these have their pictures in other shapes."""
+        return super().serves(model) and model.config.vision_config.model_type in (*WITH_CLS, *WITHOUT_CLS)
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self._tower = Tower(self.model)
+
+    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+        """See `Adapter.taps`."""
+        return self._tower.taps(cues)
 
 
 class Tower:
@@ -21,12 +39,8 @@ class Tower:
     The cues come from the layer whose output is the feature (`vision_feature_layer`).
     """
 
-    def __init__(self, model: Any, adapter: str) -> None:
+    def __init__(self, model: Any) -> None:
         kind = model.config.vision_config.model_type
-        if kind not in (*WITH_CLS, *WITHOUT_CLS):
-            raise ValueError(
-                f"model has a vision tower of type {kind!r}; {adapter} knows {', '.join((*WITH_CLS, *WITHOUT_CLS))}"
-            )
         strategy = model.config.vision_feature_select_strategy
         if kind in WITHOUT_CLS and strategy != "full":
             raise ValueError(
@@ -54,7 +68,7 @@ class Tower:
         size, patch = (v if isinstance(v, int) else v[0] for v in (config.image_size, config.patch_size))
         return int(size) // int(patch)
 
-    def _attention(self, *, early: bool = False) -> Any:
+    def _attention(self, early: bool) -> Any:
         tower = self._model.base_model.vision_tower
         layers: Any = next(m for n, m in tower.named_modules() if n.endswith(("encoder.layers", "encoder.layer")))
         given = self._model.config.vision_feature_layer
@@ -66,19 +80,8 @@ class Tower:
 
     def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
         """The modules to listen to, see `Adapter.taps`."""
-        if "cls_attention" in cues and not self.has_cls:
-            raise ValueError("cue 'cls_attention': this vision tower has no CLS token; use 'received_attention'")
-        unknown = set(cues) - set(signals.NAMES)
-        if unknown:
-            raise ValueError(f"cue {sorted(unknown)[0]!r} is unknown; a vision tower gives {', '.join(signals.NAMES)}")
-        found = []
-        if signals.AT_FEATURES & set(cues):
-            found.append((self._attention(), Tap("attention")))
-        if "early_attention" in cues:
-            found.append((self._attention(early=True), Tap("early")))
-        if "encoder_features" in cues:
-            found.append((self._model.base_model.multi_modal_projector, Tap("projector")))
-        return found
+        source = (self._model.base_model.multi_modal_projector, "projector")
+        return signals.taps(cues, self._attention, source, has_cls=self.has_cls)
 
     def cue(self, name: str, heard: Mapping[str, Any]) -> Tensor:
         """The cue for all pictures of one pass, `[pictures, N, ...]`: the class token only if it is passed on.
@@ -88,7 +91,7 @@ class Tower:
         if name == "encoder_features":
             return first_argument(heard["projector"])
         early = name == "early_attention"
-        attention, hidden = self._attention(early=early), first_argument(heard["early" if early else "attention"])
+        attention, hidden = self._attention(early), first_argument(heard["early" if early else "attention"])
         with torch.no_grad():
             keys = self._projected(attention, hidden, "k")
             if name == "keys":

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, LlavaConfig, MllamaConfig
+from transformers import AutoProcessor, BertConfig, LlavaConfig, MllamaConfig
 
 from vtc import loading, tiny
 
@@ -196,3 +196,14 @@ def test_a_name_that_is_no_hub_id():
 def test_a_model_that_the_hub_has(monkeypatch):
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: object())
     assert loading.locate("me/model") == ("me/model", False)
+
+
+def test_a_processor_that_cannot_be_built_is_named(tmp_path, monkeypatch):
+    copy = shutil.copytree(tiny.path("tiny-llava"), tmp_path / "mine")
+
+    def fail(*args, **options):
+        raise AttributeError("TokenizersBackend has no attribute start_image_token")
+
+    monkeypatch.setattr(AutoProcessor, "from_pretrained", fail)
+    with pytest.raises(ValueError, match=r"mine: its processor cannot be built: .*start_image_token"):
+        loading.load(str(copy))

@@ -46,7 +46,10 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto") -> tuple[Any, 
     place, local = locate(name)
     check_config(place, local_files_only=local)
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
-    processor = processors.from_pretrained(place, **options)
+    try:
+        processor = processors.from_pretrained(place, **options)
+    except AttributeError as error:  # so transformers says that a tokenizer lacks the tokens its processor needs
+        raise ValueError(f"{name}: its processor cannot be built: {error}; fetch its files anew") from error
     model, info = models.from_pretrained(place, dtype=dtype, output_loading_info=True, **options)
     # transformers fills such gaps with random numbers and only warns, so that the answers would be nonsense.
     gaps = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
