@@ -29,6 +29,8 @@ def missing(model: Any) -> str | None:
     """What `model` lacks for the adapters of this file; None if nothing."""
     if not callable(getattr(model, "generate", None)) or not hasattr(model, "base_model"):
         return "it has no `generate`"
+    if list(_arguments(type(model).generate))[:2] != ["inputs", "generation_config"]:
+        return "its `generate` is not that of transformers"
     if not any(SEAM in _arguments(part.forward) for part in (model, model.base_model)):
         return f"its forward takes no `{SEAM}`"
     if _encoder(model, "image") is None:
@@ -129,7 +131,7 @@ class Generic(Adapter):
         lead = pixels.shape[: pixels.ndim - 3]
         values = dict(self._tensors(inputs))
         for name, value in values.items():
-            if value.shape[: len(lead)] != lead or (name == "image_sizes" and value.ndim != 2):
+            if value.shape[: len(lead)] != lead or (name == "image_sizes" and value.shape != (*lead, 2)):
                 raise ValueError(
                     f"pixel_values holds {' x '.join(map(str, lead))} pictures, {name} is {tuple(value.shape)}; "
                     "expected one entry for each picture; pass all that the processor returned"

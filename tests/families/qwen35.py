@@ -33,7 +33,5 @@ def qwen35(attention: str = "sdpa", seed: int = 0) -> nn.Module:
 FILMS = partial(qwen_inputs, films=True, timestamps=True)
 QWEN35 = (
     Family("qwen35", qwen35, qwen_inputs, cues=False, axes=3, layers="linear"),
-    Family(
-        "qwen35-film", qwen35, partial(qwen_inputs, films=True, timestamps=True), cues=False, axes=3, layers="linear"
-    ),
+    Family("qwen35-film", qwen35, FILMS, cues=False, axes=3, layers="linear"),
 )
