@@ -39,9 +39,7 @@ def test_kv_bytes_saved_are_those_not_in_the_cache(family):
 
     full = held()
     reduce_tokens(model, keep=0.25)
-    saved, said = full - held(), model.vtc.report.kv_bytes_saved
-    # Layers with a window cache no more than that: what is said is an upper bound.
-    assert 0 < saved < said if family.layers == "sliding" else saved == said > 0
+    assert full - held() == model.vtc.report.kv_bytes_saved > 0
 
 
 @each_family

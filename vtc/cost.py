@@ -40,10 +40,12 @@ class DecoderCost:
         heads = int(config.num_attention_heads)
         kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
         head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-        kinds = getattr(config, "layer_types", None) or ["full_attention"] * int(config.num_hidden_layers)
-        # The last layers may share the keys of earlier ones.
-        own = kinds[: len(kinds) - int(getattr(config, "num_kv_shared_layers", None) or 0)]
-        window = int(getattr(config, "sliding_window", None) or 0)
+        window = int(getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None) or 0)
+        default = "sliding_attention" if window else "full_attention"  # as the stock cache has it
+        kinds = getattr(config, "layer_types", None) or [default] * int(config.num_hidden_layers)
+        # Layers may read the keys of earlier ones.
+        modes = getattr(config, "kv_sharing_modes", None) or [None] * len(kinds)
+        own = [kind for kind, mode in zip(kinds, modes, strict=True) if mode != "reuse"]
         windowed = sum(kind in WINDOWED for kind in own) if window else 0
         layer_bytes = 2 * kv_heads * head_dim * element_size
         shaped = [m for m in decoder.layers.modules() if hasattr(m, "in_features") and hasattr(m, "out_features")]
