@@ -200,7 +200,8 @@ class Generic(Adapter):
         """
         if self._listed:
             return super().output(modality, items)
-        return BaseModelOutputWithPooling(pooler_output=torch.cat([item.features for item in items])[None])
+        # Blocks of one token: SmolVLM of transformers 5.18 shares the blocks among the rows.
+        return BaseModelOutputWithPooling(pooler_output=torch.cat([item.features for item in items])[:, None])
 
     def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
         """See `Adapter.taps`."""

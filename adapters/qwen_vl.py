@@ -62,6 +62,9 @@ class Qwen2VL(Adapter):
             return []
         if grids is None:
             raise ValueError(f"{GRIDS[modality]} is missing; pass all that the processor returned")
+        if not isinstance(grids, Tensor) or grids.ndim != 2 or grids.shape[1] != 3:
+            shape = tuple(grids.shape) if isinstance(grids, Tensor) else grids
+            raise ValueError(f"{GRIDS[modality]} is {shape}; expected a tensor [items, 3] of (t, h, w) in patches")
         counts = grids.prod(-1).tolist()
         if sum(counts) != len(pixels):
             raise ValueError(

@@ -152,6 +152,13 @@ def test_a_film_without_its_grid_is_refused(family):
         generate(reduce_tokens(fresh(family), RECIPES[0]), inputs)
 
 
+@pytest.mark.parametrize("grid", [torch.tensor([3, 4, 8]), [[3, 4, 8]], torch.tensor([[3, 4]])], ids=str)
+def test_a_grid_of_another_shape_is_refused(grid):
+    inputs = {**KINDS[0].inputs(FILM), "video_grid_thw": grid}
+    with pytest.raises(ValueError, match=r"video_grid_thw is .*expected a tensor \[items, 3\]"):
+        reduce_tokens(fresh(KINDS[0]), RECIPES[0])(**inputs)
+
+
 def film(frames: int, width: int, height: int) -> np.ndarray:
     """`[frames, H, W, 3]` a shade that wanders."""
     shade = np.asarray(stripes(width, height))

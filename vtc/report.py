@@ -108,7 +108,7 @@ class Report:
 
     Attributes:
         recipe: the recipe's name.
-        items: what was kept of each item, in prompt order.
+        items: what was kept of each item: images, then videos, each in prompt order.
         prompt_before, prompt_after: real tokens of each row of the prompt.
         kv_bytes_saved: bytes of keys and values not cached, over all rows, by arithmetic from the config.
         prefill_flops_before, prefill_flops_after: FLOPs of the decoder layers over the prompt, likewise. The encoder,

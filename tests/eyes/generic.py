@@ -36,7 +36,8 @@ class SmolVLMEye(BlindEye):
     @torch.no_grad()
     def features(self, model, picture):
         pixels, mask = (picture[name][None, None] for name in ("pixel_values", "pixel_attention_mask"))
-        return torch.cat(model.model.get_image_features(pixels, mask).pooler_output)
+        found = model.model.get_image_features(pixels, mask).pooler_output
+        return torch.cat([part.flatten(0, -2) for part in found])
 
 
 class Mistral3Eye(BlindEye):
