@@ -207,11 +207,6 @@ class Generic(Adapter):
         """See `Adapter.taps`."""
         return _no_taps(self.model, cues)
 
-    def pixels(self, media: Media) -> Tensor:
-        """The picture as the encoder sees it, `[3, H, W]` normalised values."""
-        pixels = media.inputs["pixel_values"]
-        return pixels.reshape(pixels.shape[-3:])
-
 
 class GenericGrid(Qwen3VL):
     """Pictures and videos that come as patches, with their grids (t, h, w) beside them, as Qwen-VL's do.

@@ -61,7 +61,7 @@ def _names(family: object) -> tuple[str, str, str]:
     from vtc import adapters
 
     model = stock(family)
-    kind = "films" if family.name.endswith("-film") else "pictures"
+    kind = "videos" if family.name.endswith("-film") else "pictures"
     adapter = type(adapters.find(model)).__module__.rpartition(".")[2]
     return f"`{type(model).__name__}`", kind, f"`adapters/{adapter}.py`"
 

@@ -112,7 +112,7 @@ def test_a_directory_with_films(tmp_path, name):
     build, processor = processors()[name]
     result = vtc_command("check", "--model", saved(build(), processor, tmp_path), *FEW)
     assert result.exit_code == 0, result.stdout
-    assert "prompts: one picture, two pictures, batch, film" in result.text
+    assert "prompts: one picture, two pictures, batch, video" in result.text
     assert f"{len(CHECKS)} of {len(CHECKS)} hold" in result.text
 
 
@@ -339,16 +339,16 @@ def test_what_the_processor_cannot_do_is_no_pass(monkeypatch):
 
 def test_a_film_that_cannot_be_built_is_named(tmp_path, monkeypatch):
     place = saved(qwen25vl(), qwen_processor(), tmp_path)
-    monkeypatch.setattr("vtc.cases._film", lambda *args: 1 / 0)
+    monkeypatch.setattr("vtc.cases._video", lambda *args: 1 / 0)
     result = vtc_command("check", "--model", place, *FEW)
     assert result.exit_code == 0
-    assert "film: not possible: ZeroDivisionError: division by zero" in result.text
+    assert "video: not possible: ZeroDivisionError: division by zero" in result.text
 
 
 def test_an_input_stage_that_cannot_shrink_a_film_is_left_out():
     film = next(family for family in FAMILIES if family.name == "qwen25vl-film")
-    bench = Bench(film.build(), [Case("film", film.inputs([[2, (5, 3, 4, 4), 3]]))], recipes(["resize"], keep=2))
-    with pytest.raises(ValueError, match="there is no recipe or prompt to check; resize, original, film: not possible"):
+    bench = Bench(film.build(), [Case("video", film.inputs([[2, (5, 3, 4, 4), 3]]))], recipes(["resize"], keep=2))
+    with pytest.raises(ValueError, match="there is no recipe or prompt to check; resize, original, video: not possible"):
         check(bench)
 
 

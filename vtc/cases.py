@@ -19,7 +19,7 @@ from .trials import Case
 
 PHOTOGRAPH = Path(__file__).parent / "samples" / "cat.jpg"
 Part = str | Image.Image | np.ndarray
-"""A piece of a prompt: text, a picture, or a film `[frames, H, W, 3]`."""
+"""A piece of a prompt: text, a picture, or a video `[frames, H, W, 3]`."""
 
 
 def makers(model: Any, processor: Any) -> dict[str, Sequence[Callable[[], Case]]]:
@@ -44,14 +44,14 @@ def makers(model: Any, processor: Any) -> dict[str, Sequence[Callable[[], Case]]
         ],
     }
     if "video" in find(model).placeholders and getattr(processor, "video_processor", None) is not None:
-        film: list[Part] = [np.stack([np.asarray(scene) for scene in scenes]), "what happens?"]
+        video: list[Part] = [np.stack([np.asarray(scene) for scene in scenes]), "what happens?"]
         metadata = {"fps": 1.0, "total_num_frames": 4, "duration": 4.0, "frames_indices": [0, 1, 2, 3]}
         options: list[dict[str, Any]] = [
             {"do_sample_frames": False, "video_metadata": [[metadata]]},
             {"do_sample_frames": False},
             {},
         ]
-        found["film"] = [partial(_film, write, film, option) for option in options]
+        found["video"] = [partial(_video, write, video, option) for option in options]
     return found
 
 
@@ -69,8 +69,8 @@ def _check(processor: Any) -> None:
         )
 
 
-def _film(write: Callable[..., Mapping[str, Any]], parts: list[Part], options: Mapping[str, Any]) -> Case:
-    return Case("film", write([parts], **options))
+def _video(write: Callable[..., Mapping[str, Any]], parts: list[Part], options: Mapping[str, Any]) -> Case:
+    return Case("video", write([parts], **options))
 
 
 def _batch(

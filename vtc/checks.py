@@ -94,7 +94,7 @@ def positions(trial: Trial) -> Finding:
         if trial.recipe.positions == "original":
             wrong += int((given.places != full.places[:, columns]).any(dim=0).sum())
             continue
-        # With M-RoPE height and width count up together; a film's time may run in steps of more than one.
+        # With M-RoPE height and width count up together; a video's time may run in steps of more than one.
         axes = slice(None) if len(given.places) == 1 else slice(1, None)
         start, found = int(full.places[axes].min()), given.places[axes].unique()
         wrong += int((found != start + torch.arange(len(found), device=found.device)).sum())

@@ -135,10 +135,10 @@ class Handle:
             raise ValueError(
                 f"mm_encoder_outputs={list(encoded)}: a wrapped model encodes media itself; pass the pixels instead"
             )
-        films = "pixel_values_videos"
-        if inputs.get(films) is not None and films not in self._adapter.media_arguments:
+        videos = "pixel_values_videos"
+        if inputs.get(videos) is not None and videos not in self._adapter.media_arguments:
             # Many a stock `forward` passes by what it does not know.
-            raise ValueError(f"{films}: {type(self.model).__name__} takes no videos; pass frames as pictures")
+            raise ValueError(f"{videos}: {type(self.model).__name__} takes no videos; pass frames as pictures")
         if self._flash != self._uses_flash():
             raise ValueError("the attention implementation was changed after wrapping; call reduce_tokens again")
         cache, ids = inputs.get("past_key_values"), inputs.get("input_ids")

@@ -220,7 +220,7 @@ class RequestBuilder:
             positions = _compact_text_last(positions, spans, kept)
         real = mask.long().sum(dim=1)
         # Text goes on from the last token, as in a prompt that holds the whole conversation. (Stock M-RoPE models go on
-        # from the highest position instead where there is a cache, which is the time of a long film's last frame.)
+        # from the highest position instead where there is a cache, which is the time of a long video's last frame.)
         ends = (new_mask * torch.arange(1, length + 1, device=mask.device)).amax(dim=1).sub(1).clamp_min(0)
         last = positions.gather(-1, ends[:, None].expand(*positions.shape[:-1], 1))[..., 0]
         delta = (last if last.ndim == 1 else last[-3:].amax(dim=0)) + 1 - real
