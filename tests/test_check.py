@@ -348,7 +348,7 @@ def test_a_film_that_cannot_be_built_is_named(tmp_path, monkeypatch):
 def test_an_input_stage_that_cannot_shrink_a_film_is_left_out():
     film = next(family for family in FAMILIES if family.name == "qwen25vl-film")
     bench = Bench(film.build(), [Case("video", film.inputs([[2, (5, 3, 4, 4), 3]]))], recipes(["resize"], keep=2))
-    with pytest.raises(ValueError, match="there is no recipe or prompt to check; resize, original, video: not possible"):
+    with pytest.raises(ValueError, match="no recipe or prompt to check; resize, original, video: not possible"):
         check(bench)
 
 
