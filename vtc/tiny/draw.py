@@ -1,11 +1,15 @@
-"""Pixels of a scene: muted backgrounds (smooth, noisy, striped), bright shapes, a light plate with dark digits."""
+"""Pixels of a scene: a muted ground, bright shapes (some striped), light plates with dark letters."""
 
 import math
 
 import cv2
 import numpy as np
 
-from vtc.tiny.world import COLORS, Plate, Scene, Thing
+from vtc.tiny.grounds import ground
+from vtc.tiny.letters import draw_letter
+from vtc.tiny.spec import COLORS
+from vtc.tiny.things import Plate, Thing
+from vtc.tiny.world import Scene
 
 RGB = dict(
     zip(
@@ -22,12 +26,13 @@ RGB = dict(
         strict=True,
     )
 )
+_PLATE_RGB = {"white": (238, 236, 225), "yellow": (236, 218, 70)}
 
 _SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
 
 
 def outline(thing: Thing) -> np.ndarray:
-    """The corners of the shape's outer edge, float `[n, 2]`, shares of the side (a ring's is its outer circle)."""
+    """The corners of the shape's outer edge, float `[n, 2]`, units (a ring's is its outer circle)."""
     if thing.shape in ("circle", "ring"):
         angles, radii = np.arange(40) * (2 * math.pi / 40), np.full(40, 0.95)
     elif thing.shape == "square":
@@ -55,57 +60,68 @@ def _turned(points: np.ndarray, thing: Thing) -> np.ndarray:
     return points @ np.array([[c, s], [-s, c]]) * thing.radius + (thing.x, thing.y)
 
 
-def fixed(points: np.ndarray, size: int) -> np.ndarray:
-    """Shares of the side as OpenCV's fixed-point pixel coordinates, int32."""
-    return np.round((points * size - 0.5) * 2**_SHIFT).astype(np.int32)
+def fixed(points: np.ndarray, unit: float) -> np.ndarray:
+    """Units as OpenCV's fixed-point pixel coordinates, int32."""
+    return np.round((points * unit - 0.5) * 2**_SHIFT).astype(np.int32)
 
 
-def draw(scene: Scene, size: int) -> np.ndarray:
-    """The picture of `scene`, uint8 RGB `[size, size, 3]`; the same pixels for the same seed and size."""
+def draw(scene: Scene, unit: int) -> np.ndarray:
+    """The picture of `scene`, uint8 RGB `[height, width, 3]`; the same pixels for the same seed and unit."""
     rng = np.random.Generator(np.random.PCG64([scene.seed, 1]))
-    picture = _background(rng, size)
+    width, height = scene.size(unit)
+    picture = np.ascontiguousarray(ground(rng, scene.ground, width, height))
+    if scene.clutter:
+        _draw_clutter(rng, picture)
     for thing in scene.things:
         jitter = rng.integers(-14, 15, 3)
-        color = tuple(int(c) for c in np.clip(np.array(RGB[thing.color]) + jitter, 0, 255))
-        _draw_thing(picture, thing, color, size)
-    if scene.plate:
-        _draw_plate(picture, scene.plate, size)
+        draw_thing(picture, thing, np.clip(np.array(RGB[thing.color]) + jitter, 0, 255), unit)
+    for plate in scene.plates:
+        draw_plate(picture, plate, unit)
     return picture
 
 
-def _draw_thing(picture: np.ndarray, thing: Thing, color: tuple[int, ...], size: int) -> None:
+def _draw_clutter(rng: np.random.Generator, picture: np.ndarray) -> None:
+    """Thin muted lines and dots: something that is no thing."""
+    height, width = picture.shape[:2]
+    for _ in range(int(rng.integers(3, 9))):
+        a = int(rng.integers(width)), int(rng.integers(height))
+        color = tuple(int(c) for c in rng.integers(30, 170) + rng.integers(-12, 13, 3))
+        if rng.random() < 0.5:
+            b = int(rng.integers(width)), int(rng.integers(height))
+            cv2.line(picture, a, b, color, 1, cv2.LINE_AA)
+        else:
+            cv2.circle(picture, a, max(1, width // 150), color, -1, cv2.LINE_AA)
+
+
+def draw_thing(picture: np.ndarray, thing: Thing, color: np.ndarray, unit: float) -> None:
+    """Draw `thing` into `picture` in the RGB `color`, its stripes in a darker one."""
+    if not thing.striped:
+        _fill(picture, thing, color, unit)
+        return
+    plain, dark = picture.copy(), picture.copy()
+    _fill(plain, thing, color, unit)
+    _fill(dark, thing, color * 2 // 5, unit)
+    band = max(2, round(thing.radius * unit * 0.2))
+    rows, columns = np.ogrid[: picture.shape[0], : picture.shape[1]]
+    np.copyto(picture, np.where(((rows + columns) // band % 2 == 0)[..., None], dark, plain))
+
+
+def _fill(picture: np.ndarray, thing: Thing, color: np.ndarray, unit: float) -> None:
+    rgb = tuple(int(c) for c in color)
     if thing.shape == "ring":
-        center = fixed(np.array([thing.x, thing.y]), size)
-        radius = int(thing.radius * 0.75 * size * 2**_SHIFT)
-        thickness = max(2, round(thing.radius * 0.42 * size))
-        cv2.circle(picture, tuple(map(int, center)), radius, color, thickness, cv2.LINE_AA, _SHIFT)
+        center = fixed(np.array([thing.x, thing.y]), unit)
+        radius = int(thing.radius * 0.75 * unit * 2**_SHIFT)
+        thickness = max(2, round(thing.radius * 0.42 * unit))
+        cv2.circle(picture, (int(center[0]), int(center[1])), radius, rgb, thickness, cv2.LINE_AA, _SHIFT)
     else:
-        cv2.fillPoly(picture, [fixed(outline(thing), size)], color, cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(picture, [fixed(outline(thing), unit)], rgb, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_plate(picture: np.ndarray, plate: Plate, size: int) -> None:
-    left, top, right, bottom = (round(v * size) for v in plate.box)
-    cv2.rectangle(picture, (left, top), (right, bottom), (238, 236, 225), -1)
-    cv2.rectangle(picture, (left, top), (right, bottom), (50, 50, 60), max(1, size // 110))
-    text, thickness = str(plate.number), max(1, round(size / 56))
-    (w, h), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
-    scale = min((right - left) * 0.76 / w, (bottom - top) * 0.66 / h)
-    origin = (round((left + right - w * scale) / 2), round((top + bottom + h * scale) / 2))
-    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (25, 25, 30), thickness, cv2.LINE_AA)
-
-
-def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A muted ground between dark and middle grey with a slight tint, uint8 `[size, size, 3]`."""
-    kind = int(rng.integers(3))
-    level, tint = rng.uniform(45, 135), rng.uniform(-16, 16, 3)
-    corners = np.clip(level + tint + rng.uniform(-22, 22, (2, 2, 1)), 10, 170).astype(np.float32)
-    ground: np.ndarray = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
-    if kind == 1:
-        coarse = rng.normal(0, 14, (28, 28, 1)).astype(np.float32)
-        ground += cv2.resize(coarse, (size, size), interpolation=cv2.INTER_NEAREST)[..., None]
-    elif kind == 2:
-        turn, period = rng.uniform(0, math.pi), rng.uniform(0.04, 0.12)
-        axis = np.arange(size, dtype=np.float32) / size * (2 * math.pi / period)
-        wave = np.sin(axis[None] * math.cos(turn) + axis[:, None] * math.sin(turn))
-        ground += (rng.uniform(6, 14) * wave)[..., None].astype(np.float32)
-    return np.clip(ground, 0, 255).astype(np.uint8)
+def draw_plate(picture: np.ndarray, plate: Plate, unit: float) -> None:
+    """Draw `plate`: its ground, a border, and each letter in the middle of its cell."""
+    left, top, right, bottom = (round(v * unit) for v in plate.box)
+    cv2.rectangle(picture, (left, top), (right, bottom), _PLATE_RGB[plate.color], -1)
+    cv2.rectangle(picture, (left, top), (right, bottom), (50, 50, 60), max(1, round(unit / 150)))
+    for i, letter in enumerate(plate.text):
+        x0, y0, x1, y1 = (v * unit for v in plate.cell(i))
+        draw_letter(picture, letter, (x0 + x1) / 2, (y0 + y1) / 2, plate.symbol * unit, plate.font)

@@ -1,23 +1,24 @@
 """Questions with exact answers about a scene. A question is asked only if its answer is unique and clear."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vtc.tiny.world import COLORS, PLACES, SHAPES, Plate, Scene, Thing, place_of
+from vtc.tiny.placing import pick, shuffled
+from vtc.tiny.spec import CLEAR, COLORS, MOST, NEAREST, PLACES, RELATIONS, SHAPES, SKILLS, STRIPES_FROM
+from vtc.tiny.things import Plate, Thing
+from vtc.tiny.world import Scene
 
-SKILLS = ("shape", "color", "where", "what", "count", "exists", "relation", "number")
+__all__ = ["SKILLS", "Question", "ask", "plural"]
 
-# Two centres closer than this along an axis (share of the side) are neither left nor right, above nor below.
-CLEAR = 0.12
-
-RELATIONS = ("left of", "right of", "above", "below")
+_OF_KIND = {"lone": "tiny", "crowded": "crowded"}
+_AT_MOST = {"shape": 2, "color": 2, "where": 2, "what": 3}  # questions of a skill about one scene
 
 
 @dataclass(frozen=True)
 class Question:
-    """A `question`, its exact `answer` (lower case) and the `skill` it needs (one of `SKILLS`)."""
+    """A `question`, its exact `answer` (lower case) and the `skill` it needs (one of `spec.SKILLS`)."""
 
     question: str
     answer: str
@@ -25,28 +26,30 @@ class Question:
 
 
 def ask(scene: Scene) -> list[Question]:
-    """The questions of `scene`, shuffled; deterministic in its seed, so no two runs meet different questions."""
+    """The questions of `scene`, shuffled; deterministic in its seed, so no two runs meet different questions.
+
+    All questions of a crowded scene need the skill "crowded", all of a lone tiny object "tiny".
+    """
     rng = np.random.Generator(np.random.PCG64([scene.seed, 2]))
     questions = [
         *_attributes(scene, rng),
+        *_patterns(scene, rng),
         *_where(scene, rng),
         *_what(scene, rng),
         *_counts(scene, rng),
         *_exists(scene, rng),
         *_relations(scene, rng),
+        *_nearest(scene, rng),
+        *_texts(scene, rng),
     ]
-    if scene.plate:
-        forms = (
-            "which number is on the plate?",
-            "what number does the plate show?",
-            "what does the plate say?",
-        )
-        questions.append(Question(_pick(rng, forms), str(scene.plate.number), "number"))
-    return [questions[i] for i in rng.permutation(len(questions))]
-
-
-def _pick(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:
-    return options[int(rng.integers(len(options)))]
+    mixed = [questions[i] for i in shuffled(rng, len(questions))]
+    seen: Counter[str] = Counter()
+    chosen = []
+    for question in mixed:
+        seen[question.skill] += 1
+        if seen[question.skill] <= _AT_MOST.get(question.skill, len(mixed)):
+            chosen.append(replace(question, skill=_OF_KIND.get(scene.kind, question.skill)))
+    return chosen
 
 
 def single(scene: Scene, shape: str | None = None, color: str | None = None) -> Thing | None:
@@ -55,67 +58,97 @@ def single(scene: Scene, shape: str | None = None, color: str | None = None) -> 
     return found[0] if len(found) == 1 else None
 
 
+def named(scene: Scene, thing: Thing, rng: np.random.Generator) -> str | None:
+    """A name that means `thing` and no other, or None if there is none."""
+    names = []
+    if single(scene, thing.shape, thing.color):
+        names.append(thing.name)
+    if single(scene, shape=thing.shape):
+        names.append(thing.shape)
+    if single(scene, color=thing.color) and not any(p.color == thing.color for p in scene.plates):
+        names.append(f"{thing.color} object")
+    return pick(rng, names) if names else None
+
+
 def _attributes(scene: Scene, rng: np.random.Generator) -> list[Question]:
     out = []
     for thing in scene.things:
         if single(scene, color=thing.color):
-            form = _pick(rng, ("what shape is the {} object?", "what shape is the {} one?", "which shape is {}?"))
+            form = pick(rng, ("what shape is the {} object?", "what shape is the {} one?", "which shape is {}?"))
             out.append(Question(form.format(thing.color), thing.shape, "shape"))
         if single(scene, shape=thing.shape):
-            form = _pick(rng, ("what color is the {}?", "which color is the {}?", "what is the color of the {}?"))
+            form = pick(rng, ("what color is the {}?", "which color is the {}?", "what is the color of the {}?"))
             out.append(Question(form.format(thing.shape), thing.color, "color"))
+    return out
+
+
+def _patterns(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    """Stripes or none, of up to two things large enough; and what it is that has stripes."""
+    large = [t for t in scene.things if t.radius >= STRIPES_FROM]
+    out = []
+    for i in shuffled(rng, len(large))[:2]:
+        name = named(scene, large[i], rng)
+        if name:
+            out.append(
+                Question(f"is the {name} striped or plain?", "striped" if large[i].striped else "plain", "pattern")
+            )
+    striped = [t for t in large if t.striped]
+    if len(striped) == 1:
+        form = pick(rng, ("what is striped?", "which object is striped?"))
+        out.append(Question(form, striped[0].name, "pattern"))
     return out
 
 
 def _where(scene: Scene, rng: np.random.Generator) -> list[Question]:
     out = []
     for thing in scene.things:
-        names = []
-        if single(scene, thing.shape, thing.color):
-            names.append(f"{thing.color} {thing.shape}")
-        if single(scene, shape=thing.shape):
-            names.append(thing.shape)
-        if single(scene, color=thing.color):
-            names.append(f"{thing.color} object")
-        if names:
-            out.append(Question(f"where is the {_pick(rng, names)}?", place_of(thing.x, thing.y), "where"))
-    if scene.plate and rng.random() < 0.4:
-        out.append(Question("where is the plate?", place_of(scene.plate.x, scene.plate.y), "where"))
+        name = named(scene, thing, rng)
+        if name:
+            out.append(Question(f"where is the {name}?", scene.place_of(thing.x, thing.y), "where"))
+    if len(scene.plates) == 1 and rng.random() < 0.4:
+        plate = scene.plates[0]
+        out.append(Question("where is the plate?", scene.place_of(plate.x, plate.y), "where"))
     return out
 
 
 def _what(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """What is in a ninth that holds one centre, and of one ninth that nothing reaches into."""
-    items: list[Thing | Plate] = [*scene.things, *([scene.plate] if scene.plate else [])]
-    places = Counter(place_of(i.x, i.y) for i in items)
-    form = _pick(rng, ("what is at the {}?", "what is in the {}?", "what do you see at the {}?"))
+    items: list[Thing | Plate] = [*scene.things, *scene.plates]
+    places = Counter(scene.place_of(i.x, i.y) for i in items)
+    form = pick(rng, ("what is at the {}?", "what is in the {}?", "what do you see at the {}?"))
     out = []
     for item in items:
-        place = place_of(item.x, item.y)
+        place = scene.place_of(item.x, item.y)
         if places[place] == 1:
-            name = "plate" if isinstance(item, Plate) else f"{item.color} {item.shape}"
-            out.append(Question(form.format(place), name, "what"))
-    empty = [p for row in PLACES for p in row if not any(_reaches(i, p) for i in items)]
+            out.append(Question(form.format(place), item.name, "what"))
+    empty = [p for row in PLACES for p in row if not any(_reaches(scene, i, p) for i in items)]
     if empty and rng.random() < 0.5:
-        out.append(Question(form.format(_pick(rng, empty)), "nothing", "what"))
+        out.append(Question(form.format(pick(rng, empty)), "nothing", "what"))
     return out
 
 
-def _reaches(item: Thing | Plate, place: str) -> bool:
+def _reaches(scene: Scene, item: Thing | Plate, place: str) -> bool:
     left, top, right, bottom = item.box
     row, column = next((r, c) for r, names in enumerate(PLACES) for c, n in enumerate(names) if n == place)
-    return left * 3 < column + 1 and right * 3 > column and top * 3 < row + 1 and bottom * 3 > row
+    wide, high = scene.width / 3, scene.height / 3
+    return (
+        left < wide * (column + 1) and right > wide * column and top < high * (row + 1) and bottom > high * row
+    )
 
 
 def _counts(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    form = _pick(rng, ("how many {} are there?", "how many {} do you see?", "how many {} are in the picture?"))
-    color = _pick(rng, [t.color for t in scene.things] * 2 + list(COLORS))
-    shape = _pick(rng, [t.shape for t in scene.things] * 2 + list(SHAPES))
-    return [
-        Question(form.format("shapes"), str(len(scene.things)), "count"),
-        Question(form.format(f"{color} shapes"), str(sum(t.color == color for t in scene.things)), "count"),
-        Question(form.format(plural(shape)), str(sum(t.shape == shape for t in scene.things)), "count"),
+    """All shapes, those of a color, those of a shape; nothing above `spec.MOST` is asked."""
+    form = pick(rng, ("how many {} are there?", "how many {} do you see?", "how many {} are in the picture?"))
+    color = pick(rng, [t.color for t in scene.things] * 2 + list(COLORS))
+    shape = pick(rng, [t.shape for t in scene.things] * 2 + list(SHAPES))
+    counted = [
+        ("shapes", len(scene.things)),
+        (f"{color} shapes", sum(t.color == color for t in scene.things)),
+        (plural(shape), sum(t.shape == shape for t in scene.things)),
     ]
+    if rng.random() < 0.3 and scene.kind != "crowded":
+        counted.append(("plates", len(scene.plates)))
+    return [Question(form.format(what), str(n), "count") for what, n in counted if n <= MOST]
 
 
 def plural(shape: str) -> str:
@@ -124,30 +157,32 @@ def plural(shape: str) -> str:
 
 
 def _exists(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """One yes and one no of each kind; a wrong pair keeps one true half where it can, so both halves must be read."""
-    pairs = {(t.color, t.shape) for t in scene.things}
-    near = [
-        (c, s) for c in COLORS for s in SHAPES if (c, s) not in pairs and any(c == pc or s == ps for pc, ps in pairs)
-    ]
-    form = _pick(rng, ("is there a {}?", "do you see a {}?", "is there a {} in the picture?"))
-    color, shape = sorted(pairs)[int(rng.integers(len(pairs)))]
-    other_color, other_shape = near[int(rng.integers(len(near)))]
-    out = [
-        Question(form.format(f"{color} {shape}"), "yes", "exists"),
-        Question(form.format(f"{other_color} {other_shape}"), "no", "exists"),
-    ]
-    shapes = {s for _, s in pairs}
-    if rng.random() < 0.5:
-        out.append(Question(form.format(shape), "yes", "exists"))
-    else:
-        out.append(Question(form.format(_pick(rng, [s for s in SHAPES if s not in shapes])), "no", "exists"))
-    if rng.random() < 0.3:
-        out.append(Question(form.format("plate"), "yes" if scene.plate else "no", "exists"))
+    """Yes and no equally likely; a wrong pair keeps one true half, so that both halves must be read."""
+    form = pick(rng, ("is there a {}?", "do you see a {}?", "is there a {} in the picture?"))
+    pairs = sorted({(t.color, t.shape) for t in scene.things})
+    out = []
+    if pairs:
+        near = [(c, s) for c in COLORS for s in SHAPES if (c, s) not in pairs and _shares_half(c, s, pairs)]
+        (color, shape), (other_color, other_shape) = pick(rng, pairs), pick(rng, near)
+        out.append(Question(form.format(f"{color} {shape}"), "yes", "exists"))
+        out.append(Question(form.format(f"{other_color} {other_shape}"), "no", "exists"))
+        shapes = {s for _, s in pairs}
+        absent = [s for s in SHAPES if s not in shapes]
+        if rng.random() < 0.5 or not absent:
+            out.append(Question(form.format(shape), "yes", "exists"))
+        else:
+            out.append(Question(form.format(pick(rng, absent)), "no", "exists"))
+    if rng.random() < 0.3 and scene.kind == "plain":
+        out.append(Question(form.format("plate"), "yes" if scene.plates else "no", "exists"))
     return out
 
 
+def _shares_half(color: str, shape: str, pairs: list[tuple[str, str]]) -> bool:
+    return any(color == c or shape == s for c, s in pairs)
+
+
 def related(a: Thing, b: Thing, relation: str) -> bool | None:
-    """Whether `a` is `relation` (one of `RELATIONS`) `b`; None where the two are too close along that axis."""
+    """Whether `a` is `relation` (one of `spec.RELATIONS`) `b`; None where the two are too close along that axis."""
     gap = a.x - b.x if relation in ("left of", "right of") else a.y - b.y
     if abs(gap) < CLEAR:
         return None
@@ -156,15 +191,43 @@ def related(a: Thing, b: Thing, relation: str) -> bool | None:
 
 def _relations(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """Up to two relations of things named by their shape, yes and no equally likely."""
-    named = [t for t in scene.things if single(scene, shape=t.shape)]
-    pairs = [(a, b) for a in named for b in named if a is not b]
+    lone = [t for t in scene.things if single(scene, shape=t.shape)]
+    pairs = [(a, b) for a in lone for b in lone if a is not b]
     out: list[Question] = []
-    for i in rng.permutation(len(pairs))[:2]:
+    for i in shuffled(rng, len(pairs))[:2]:
         a, b = pairs[i]
-        for j in rng.permutation(len(RELATIONS)):
+        for j in shuffled(rng, len(RELATIONS)):
             truth = related(a, b, RELATIONS[j])
             if truth is not None:
                 text = f"is the {a.shape} {RELATIONS[j]} the {b.shape}?"
                 out.append(Question(text, "yes" if truth else "no", "relation"))
                 break
+    return out
+
+
+def _nearest(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    """What is nearest to up to two things, where the second nearest is clearly farther."""
+    out: list[Question] = []
+    for i in shuffled(rng, len(scene.things)):
+        thing, others = scene.things[i], [t for t in scene.things if t is not scene.things[i]]
+        name = named(scene, thing, rng)
+        far = sorted(((t.x - thing.x) ** 2 + (t.y - thing.y) ** 2) ** 0.5 for t in others)
+        if name and len(far) > 1 and far[0] <= NEAREST * far[1] and len(out) < 2:
+            closest = min(others, key=lambda t, of=thing: (t.x - of.x) ** 2 + (t.y - of.y) ** 2)
+            form = pick(rng, ("what is nearest to the {}?", "which object is nearest to the {}?"))
+            out.append(Question(form.format(name), closest.name, "nearest"))
+    return out
+
+
+def _texts(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    """What each plate says, and its first or last symbol; where there are two they are told apart by their color."""
+    skill = "fine" if scene.kind == "fine" else "text"
+    out = []
+    for plate in scene.plates:
+        name = plate.name if len(scene.plates) > 1 else "plate"
+        whole = pick(rng, ("what does the {} say?", "which text is on the {}?", "what is written on the {}?"))
+        out.append(Question(whole.format(name), plate.text.lower(), skill))
+        end, symbol = pick(rng, (("first", plate.text[0]), ("last", plate.text[-1])))
+        part = pick(rng, ("what is the {} symbol on the {}?", "which symbol is {} on the {}?"))
+        out.append(Question(part.format(end, name), symbol.lower(), skill))
     return out
