@@ -1,7 +1,7 @@
 """Training data as arrays: scenes drawn once by worker processes, kept on disk, read as often as wanted."""
 
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -9,30 +9,34 @@ import numpy as np
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from vtc.tiny.build import GRID, PATCH, SIDE, build_tokenizer
-from vtc.tiny.labels import patch_labels, scene_labels
+from vtc.tiny.labels import look_facts, patch_labels
 from vtc.tiny.questions import SKILLS
+from vtc.tiny.students import STUDENTS
+from vtc.tiny.students.base import Student
+from vtc.tiny.words import build_tokenizer
 from vtc.tiny.world import Scene
 
-MAX_QUESTIONS, MAX_WORDS = 24, 16
-_CHUNK = 256
+MAX_QUESTIONS, MAX_WORDS = 24, 18
+_CHUNK = 128
 
 
 @dataclass
-class Bank:
-    """`n` scenes as arrays.
+class Group:
+    """`n` scenes of one size: `k` looks of `w` x `h` pixels each.
 
-    pixels   uint8 [n, 96, 96, 3]
-    patches  uint8 [n, 144, fields]        `labels.patch_labels`
-    pairs    uint8 [n, 48]                 `labels.scene_labels`
-    words    int16 [n, 24, 16]             question, "assistant", ":", answer, "</s>", padded with 0
-    answer   int8  [n, 24]                 where in `words` the answer starts; 0: no such question
-    skill    int8  [n, 24]                 index in `SKILLS`
+    pixels   uint8 [n, k, h, w, 3]
+    patches  uint8 [n, k, patches, fields]  `labels.patch_labels`
+    facts    uint8 [n, k, facts]            `labels.look_facts`
+    things   int8  [n]                      how many things the scene has
+    words    int16 [n, 24, 18]              question, "assistant", ":", answer, "</s>", padded with 0
+    answer   int8  [n, 24]                  where in `words` the answer starts; 0: no such question
+    skill    int8  [n, 24]                  index in `SKILLS`
     """
 
     pixels: np.ndarray
     patches: np.ndarray
-    pairs: np.ndarray
+    facts: np.ndarray
+    things: np.ndarray
     words: np.ndarray
     answer: np.ndarray
     skill: np.ndarray
@@ -41,44 +45,63 @@ class Bank:
         """The number of scenes."""
         return len(self.pixels)
 
+    @property
+    def looks(self) -> int:
+        """Looks of a scene."""
+        return int(self.pixels.shape[1])
 
-def make_bank(first: int, n: int, workers: int) -> Bank:
-    """Draw the scenes of seeds `first` to `first + n - 1`, `workers` processes at once."""
-    starts = range(first, first + n, _CHUNK)
-    jobs = [(s, min(_CHUNK, first + n - s)) for s in starts]
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a look in pixels."""
+        return int(self.pixels.shape[3]), int(self.pixels.shape[2])
+
+
+Bank = list[Group]
+_NAMES = [f.name for f in fields(Group)]
+
+
+def make_bank(student: Student, first: int, n: int, workers: int) -> Bank:
+    """Draw the scenes of seeds `first` to `first + n - 1`, `workers` processes at once, grouped by canvas."""
+    jobs = [(student.name, s, min(_CHUNK, first + n - s)) for s in range(first, first + n, _CHUNK)]
     if workers <= 1:
         parts = [_chunk(job) for job in jobs]
     else:
         with ProcessPoolExecutor(workers) as pool:
             parts = list(pool.map(_chunk, jobs))
-    return Bank(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    canvases = sorted({canvas for part in parts for canvas in part})
+    return [
+        Group(*(np.concatenate(a) for a in zip(*(p[canvas] for p in parts if canvas in p), strict=True)))
+        for canvas in canvases
+    ]
 
 
-def load_bank(folder: Path, first: int, n: int, workers: int) -> Bank:
+def load_bank(folder: Path, student: Student, first: int, n: int, workers: int) -> Bank:
     """`make_bank`, kept in `folder` for the next time."""
     stem = folder / f"bank-{first}-{n}"
-    names = list(Bank.__dataclass_fields__)
     if not stem.is_dir():
-        bank = make_bank(first, n, workers)
         unfinished = stem.with_suffix(".tmp")
         unfinished.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            np.save(unfinished / f"{name}.npy", getattr(bank, name))
+        for i, group in enumerate(make_bank(student, first, n, workers)):
+            for name in _NAMES:
+                np.save(unfinished / f"{i}-{name}.npy", getattr(group, name))
         unfinished.rename(stem)
-    return Bank(*(np.load(stem / f"{name}.npy", mmap_mode="r") for name in names))
+    groups = len(list(stem.glob("*-pixels.npy")))
+    return [Group(*(np.load(stem / f"{i}-{name}.npy", mmap_mode="r") for name in _NAMES)) for i in range(groups)]
 
 
-def _chunk(job: tuple[int, int]) -> tuple[np.ndarray, ...]:
+def _chunk(job: tuple[str, int, int]) -> dict[tuple[int, int], tuple[np.ndarray, ...]]:
     cv2.setNumThreads(1)
-    tokenizer = build_tokenizer()
-    rows = [_scene_arrays(Scene(seed), tokenizer) for seed in range(job[0], job[0] + job[1])]
-    return tuple(np.stack(column) for column in zip(*rows, strict=True))
+    name, first, n = job
+    student, tokenizer = STUDENTS[name], build_tokenizer()
+    rows: dict[tuple[int, int], list[tuple[np.ndarray, ...]]] = {}
+    for seed in range(first, first + n):
+        scene = Scene(seed, student.view)
+        rows.setdefault(student.canvas(scene), []).append(_arrays(student, scene, tokenizer))
+    return {canvas: tuple(np.stack(column) for column in zip(*some, strict=True)) for canvas, some in rows.items()}
 
 
-def _scene_arrays(scene: Scene, tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
-    # Half with the processor's own resampling, half with area averages: other libraries resize a little differently.
-    resample = Image.Resampling.BICUBIC if scene.seed % 2 else Image.Resampling.BOX
-    pixels = np.asarray(scene.image.resize((SIDE, SIDE), resample))
+def _arrays(student: Student, scene: Scene, tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
+    looks = student.looks(scene)
     words = np.zeros((MAX_QUESTIONS, MAX_WORDS), np.int16)
     answer, skill = np.zeros(MAX_QUESTIONS, np.int8), np.zeros(MAX_QUESTIONS, np.int8)
     for i, q in enumerate(scene.questions[:MAX_QUESTIONS]):
@@ -86,4 +109,30 @@ def _scene_arrays(scene: Scene, tokenizer: PreTrainedTokenizerFast) -> tuple[np.
         whole = asked + tokenizer(f"{q.answer}</s>", add_special_tokens=False).input_ids
         words[i, : len(whole)] = whole
         answer[i], skill[i] = len(asked), SKILLS.index(q.skill)
-    return pixels, patch_labels(scene, GRID, PATCH), scene_labels(scene), words, answer, skill
+    return (
+        look_pixels(student, scene),
+        np.stack([patch_labels(scene, look) for look in looks]),
+        np.stack([look_facts(scene, look) for look in looks]),
+        np.int8(len(scene.things)),
+        words,
+        answer,
+        skill,
+    )
+
+
+def look_pixels(student: Student, scene: Scene) -> np.ndarray:
+    """What the tower sees, uint8 `[looks, h, w, 3]`.
+
+    Half with the processor's own resampling, half with area averages: other libraries resize a little differently.
+    """
+    resample = Image.Resampling.BICUBIC if scene.seed % 2 else Image.Resampling.BOX
+    width, height = student.canvas(scene)
+    whole = scene.image.resize((width, height), resample)
+    out = []
+    for (left, top, right, bottom), (w, h) in student.looks(scene):
+        x, y = round(left / scene.width * width), round(top / scene.height * height)
+        box = (x, y, round(right / scene.width * width), round(bottom / scene.height * height))
+        part = whole.crop(box)
+        # A thumbnail is shrunk from the picture itself, as the processor does.
+        out.append(np.asarray(part if part.size == (w, h) else scene.image.resize((w, h), resample)))
+    return np.stack(out)

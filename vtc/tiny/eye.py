@@ -5,98 +5,38 @@ it quick: attention that starts as a neighbourhood (as a convolution would), and
 one answer.
 """
 
-import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import LlavaForConditionalGeneration
 
-from vtc.tiny.bank import Bank
-from vtc.tiny.build import GRID
-from vtc.tiny.labels import FIELDS, classes
+from vtc.tiny.bank import Bank, Group
+from vtc.tiny.labels import FACTS, FIELDS
+from vtc.tiny.students.base import Student
 
-POSITION_WIDTH = 32
+CLASSES = tuple(FIELDS.values())
+PLATE = CLASSES[0] - 1
 EMPTY_WEIGHT = 0.15
-DIGIT_WEIGHT = 2.0  # the slowest to learn
-
-# Where the four heads of the first layers look at first (columns, rows).
-_OFFSETS = (
-    ((1, 0), (-1, 0), (0, 1), (0, -1)),
-    ((1, 1), (-1, 1), (1, -1), (-1, -1)),
-    ((2, 0), (-2, 0), (0, 2), (0, -2)),
-)
+CENTER_WEIGHT = 3.0  # so that a tiny thing counts beside a large one
+TEXT_FIELDS = {"symbol": 2.0, "index": 1.0}  # learnt on plates alone; symbols are the slowest
 
 
 class Heads(nn.Module):
-    """Linear read-outs used in training only: what covers a patch, and what the picture as a whole holds."""
+    """Linear read-outs used in training only: what covers each patch of a token, and what a look as a whole holds."""
 
-    def __init__(self, width: int, vision_width: int, scene_width: int) -> None:
-        """`width` of a visual token, of a vision hidden state, and how many facts a scene has."""
+    def __init__(self, width: int, vision_width: int, patches: int) -> None:
+        """`width` of a visual token, of the tower's hidden state, and how many patches a token stands for."""
         super().__init__()
-        self.patch = nn.Linear(width, sum(classes(GRID)))
-        self.scene = nn.Linear(vision_width, scene_width)
+        self.patches = patches
+        self.patch = nn.Linear(width, patches * sum(CLASSES))
+        self.scene = nn.Linear(vision_width, FACTS)
 
-
-@torch.no_grad()
-def shape_attention(model: LlavaForConditionalGeneration) -> None:
-    """Give the tower sine positions and let each head of its first layers start by looking at one neighbour."""
-    tower = model.model.vision_tower
-    width = tower.config.hidden_size
-    heads = tower.config.num_attention_heads
-    frequencies = torch.linspace(math.pi / GRID, 2.5, POSITION_WIDTH // 4)
-    rows, columns = torch.meshgrid(torch.arange(GRID), torch.arange(GRID), indexing="ij")
-    x, y = columns.flatten()[:, None] * frequencies, rows.flatten()[:, None] * frequencies
-    where = torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], 1)
-
-    embeddings = tower.embeddings
-    embeddings.position_embedding.weight.zero_()
-    embeddings.position_embedding.weight[1:, -POSITION_WIDTH:] = where
-    nn.init.normal_(embeddings.patch_embedding.weight, std=0.05)
-    embeddings.patch_embedding.weight[-POSITION_WIDTH:] = 0
-    embeddings.class_embedding.zero_()
-    embeddings.class_embedding[:-POSITION_WIDTH].normal_()
-
-    for layer, offsets in zip(tower.encoder.layers, _OFFSETS, strict=False):
-        attention = layer.self_attn
-        size = width // heads
-        for head, offset in enumerate(offsets):
-            rows_of_head = slice(head * size, (head + 1) * size)
-            for projection, turn in (
-                (attention.q_proj, _shift(offset, frequencies)),
-                (attention.k_proj, None),
-            ):
-                block = torch.zeros(size, width)
-                block[:POSITION_WIDTH, -POSITION_WIDTH:] = torch.eye(POSITION_WIDTH) if turn is None else turn
-                projection.weight[rows_of_head] = 1.8 * block + 0.02 * torch.randn(size, width)
-        for projection in (attention.v_proj, attention.out_proj):
-            nn.init.normal_(projection.weight, std=width**-0.5)
-
-
-def _shift(offset: tuple[int, int], frequencies: Tensor) -> Tensor:
-    """The rotation that turns the sine position of a patch into that of its neighbour at `offset`."""
-    n = len(frequencies)
-    out = torch.zeros(4 * n, 4 * n)
-    for axis, step in enumerate(offset):
-        c, s, base = (frequencies * step).cos(), (frequencies * step).sin(), axis * 2 * n
-        i = torch.arange(n) + base
-        out[i, i], out[i, i + n] = c, s  # sin(a + b) = sin a cos b + cos a sin b
-        out[i + n, i + n], out[i + n, i] = c, -s
-    return out
-
-
-def encode(model: LlavaForConditionalGeneration, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """The visual tokens `[b, 144, width]` and the tower's hidden states they come from `[b, 145, vision]`.
-
-    The last layer, which no visual token uses, is left out.
-    """
-    tower = model.model.vision_tower
-    hidden = tower.pre_layrnorm(tower.embeddings(pixels))
-    for layer in tower.encoder.layers[:-1]:
-        hidden = layer(hidden, None)
-    return model.model.multi_modal_projector(hidden[:, 1:]), hidden
+    def fields(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """The logits of each field for tokens `[n, t, width]`: each `[n, t, patches, classes]`."""
+        return self.patch(tokens.float()).unflatten(-1, (self.patches, -1)).split(CLASSES, -1)  # type: ignore[no-any-return]
 
 
 def to_pixels(batch: np.ndarray, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
@@ -110,47 +50,59 @@ def to_pixels(batch: np.ndarray, generator: torch.Generator | None, dtype: torch
 
 
 def eye_loss(
-    model: LlavaForConditionalGeneration, heads: Heads, tokens: Tensor, hidden: Tensor, patches: Tensor, pairs: Tensor
+    student: Student, model: Any, heads: Heads, encoded: tuple[Tensor, Tensor], patches: Tensor, facts: Tensor
 ) -> Tensor:
-    """The dense loss of what `encode` saw, plus that of the class token's summary on a quarter of the batch.
+    """The dense loss of what `student.encode` saw, plus that of the class token's summary on a quarter of the batch.
 
-    The class token is taught what a picture holds, so that its attention means something, as CLIP's does.
+    `patches` `[n, t, p, fields]` and `facts` `[n, facts]` are the truth. The class token is taught what a look holds,
+    so that its attention means something, as CLIP's does.
     """
-    loss = patch_loss(heads.patch(tokens.float()), patches)
-    tower = model.model.vision_tower
+    tokens, hidden = encoded
+    loss = patch_loss(heads.fields(tokens), patches)
     few = max(1, len(hidden) // 4)
-    summary = tower.post_layernorm(tower.encoder.layers[-1](hidden[:few], None)[:, 0])
-    scene = F.binary_cross_entropy_with_logits(heads.scene(summary.float()), pairs[:few].float())
-    return loss + 2.0 * scene
+    summary = student.summary(model, hidden[:few])
+    if summary is None:
+        return loss
+    return loss + 2.0 * F.binary_cross_entropy_with_logits(heads.scene(summary.float()), facts[:few].float())
 
 
-def patch_loss(logits: Tensor, patches: Tensor) -> Tensor:
-    """Cross-entropy of every field, empty patches weighted `EMPTY_WEIGHT`, digits on the plate alone."""
-    owned = patches[..., 0] > 0
-    plate = patches[..., 0] == classes(GRID)[0] - 1
-    weight = torch.where(owned, 1.0, EMPTY_WEIGHT)
-    total = logits.new_zeros(())
-    for field, part, truth in zip(FIELDS, logits.split(classes(GRID), -1), patches.unbind(-1), strict=True):
-        w = plate.float() if field in ("tens", "ones") else weight
-        loss = F.cross_entropy(part.flatten(0, 1), truth.flatten(), reduction="none")
-        loss = loss * (DIGIT_WEIGHT if field in ("tens", "ones") else 1.0)
-        total = total + (loss * w.flatten()).sum() / w.sum().clamp(min=1)
+def patch_loss(logits: tuple[Tensor, ...], patches: Tensor) -> Tensor:
+    """Cross-entropy of every field, empty patches weighted `EMPTY_WEIGHT`, texts on plates alone."""
+    owned, plate = patches[..., 0] > 0, patches[..., 0] == PLATE
+    weight = torch.where(owned, 1.0, EMPTY_WEIGHT) + (CENTER_WEIGHT - 1) * patches[..., 7]
+    total = logits[0].new_zeros(())
+    for field, part, truth in zip(FIELDS, logits, patches.unbind(-1), strict=True):
+        w = plate.float() * TEXT_FIELDS[field] if field in TEXT_FIELDS else weight
+        loss = F.cross_entropy(part.flatten(0, -2), truth.flatten(), reduction="none")
+        total = total + (loss * w.flatten()).sum() / (w > 0).sum().clamp(min=1)
     return total
 
 
+def some_looks(group: Group, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels, patches and facts of one look of each row: the last (whole or thumbnail) two in five times."""
+    last = rng.random(len(rows)) < 0.4
+    looks = np.where(last, group.looks - 1, rng.integers(0, group.looks, len(rows)))
+    return group.pixels[rows, looks], group.patches[rows, looks], group.facts[rows, looks]
+
+
 @torch.no_grad()
-def eye_accuracy(model: LlavaForConditionalGeneration, heads: Heads, bank: Bank, batch: int = 64) -> dict[str, float]:
-    """Share of right answers per field over the patches that something covers (digits: over plates)."""
+def eye_accuracy(student: Student, model: Any, heads: Heads, bank: Bank, batch: int = 64) -> dict[str, float]:
+    """Share of right answers per field where something covers a patch; tiny: shapes at lone things' centres."""
     some = next(model.parameters())
-    right: dict[str, list[Tensor]] = {f: [] for f in FIELDS}
-    for rows in batches_in_order(len(bank), batch):
-        tokens, _ = encode(model, to_pixels(bank.pixels[rows], None, some.dtype).to(some.device))
-        patches = torch.tensor(bank.patches[rows]).long()
-        owned = patches[..., 0] > 0
-        plate = patches[..., 0] == classes(GRID)[0] - 1
-        for i, part in enumerate(heads.patch(tokens.float()).split(classes(GRID), -1)):
-            of = plate if FIELDS[i] in ("tens", "ones") else owned
-            right[FIELDS[i]].append((part.argmax(-1).cpu() == patches[..., i])[of])
+    right: dict[str, list[Tensor]] = {f: [] for f in (*FIELDS, "tiny")}
+    for group in bank:
+        for rows in batches_in_order(len(group), batch):
+            pixels = np.concatenate(group.pixels[rows])
+            tokens, _ = student.encode(model, to_pixels(pixels, None, some.dtype).to(some.device))
+            patches = torch.from_numpy(np.concatenate(group.patches[rows])).long()
+            truth = student.by_token(patches, group.size)
+            owned, letter = truth[..., 0] > 0, truth[..., 3] > 0
+            for i, (field, part) in enumerate(zip(FIELDS, heads.fields(tokens), strict=True)):
+                hit = part.argmax(-1).cpu() == truth[..., i]
+                right[field].append(hit[letter if field in TEXT_FIELDS else owned])
+                if field == "shape":
+                    lone = torch.from_numpy(np.repeat(group.things[rows] == 1, group.looks))[:, None, None]
+                    right["tiny"].append(hit[lone & (truth[..., 7] > 0) & (truth[..., 0] != PLATE)])
     return {f: round(float(torch.cat(r).float().mean()), 4) for f, r in right.items()}
 
 

@@ -1,62 +1,88 @@
-"""What each patch of a scene shows: the truth that the eye is taught with. Used in training only."""
+"""What each patch of a look shows: the truth that the eye is taught with. Used in training only."""
 
 import cv2
 import numpy as np
 
 from vtc.tiny.draw import fixed, outline
-from vtc.tiny.world import COLORS, SHAPES, Scene, Thing
+from vtc.tiny.spec import COLORS, SHAPES, SYMBOLS
+from vtc.tiny.students.base import PATCH, Look
+from vtc.tiny.things import Thing
+from vtc.tiny.world import Scene
 
-# Columns of a patch's label and their number of classes. Class 0 of `shape`, `color` and the digits means "none";
-# `x` and `y` are the patch column and row of the owner's centre (of the patch itself where it is empty).
-FIELDS = ("shape", "color", "tens", "ones", "x", "y", "center")
+# Columns of a patch's label and their number of classes. Class 0 of `shape`, `color`, `symbol` and `index` means
+# "none"; `x` and `y` say in which of 12 strips of the look the owner's centre lies (0 and 13: outside), those of an
+# empty patch where the patch itself lies.
+STRIPS = 12
+FIELDS = {
+    "shape": len(SHAPES) + 2,
+    "color": len(COLORS) + 1,
+    "striped": 2,
+    "symbol": len(SYMBOLS) + 1,
+    "index": 4,
+    "x": STRIPS + 2,
+    "y": STRIPS + 2,
+    "center": 2,
+}
+MOST_THINGS = 10
+FACTS = len(COLORS) * len(SHAPES) + MOST_THINGS + 1
 
 
-def classes(grid: int) -> tuple[int, ...]:
-    """How many classes each of `FIELDS` has on a `grid` x `grid` picture."""
-    return len(SHAPES) + 2, len(COLORS) + 1, 11, 11, grid, grid, 2
-
-
-def patch_labels(scene: Scene, grid: int, patch: int = 8) -> np.ndarray:
-    """The labels of `scene`, uint8 `[grid * grid, len(FIELDS)]`, row by row."""
-    owner = _owners(scene, grid, patch)
-    rows, columns = np.mgrid[:grid, :grid]
-    labels = np.zeros((grid, grid, len(FIELDS)), np.uint8)
-    labels[..., 4], labels[..., 5] = columns, rows
-    for i, item in enumerate((*scene.things, *((scene.plate,) if scene.plate else ()))):
-        x, y = int(item.x * grid), int(item.y * grid)
-        owner[y, x] = i + 1
-        mine = owner == i + 1
+def patch_labels(scene: Scene, look: Look) -> np.ndarray:
+    """The labels of what `look` shows of `scene`, uint8 `[patches, len(FIELDS)]`, row by row."""
+    (left, top, right, bottom), (width, height) = look
+    corner, scale = np.array([left, top]), np.array([width / (right - left), height / (bottom - top)])
+    columns, rows = width // PATCH, height // PATCH
+    labels = np.zeros((rows, columns, len(FIELDS)), np.uint8)
+    labels[..., 5] = ((np.arange(columns) + 0.5) / columns * STRIPS).astype(np.uint8) + 1
+    labels[..., 6] = (((np.arange(rows) + 0.5) / rows * STRIPS).astype(np.uint8) + 1)[:, None]
+    for item in (*scene.things, *scene.plates):
+        center = (np.array([item.x, item.y]) - corner) * scale
         if isinstance(item, Thing):
-            labels[mine, 0], labels[mine, 1] = SHAPES.index(item.shape) + 1, COLORS.index(item.color) + 1
+            points = (outline(item) - corner) * scale
+            mine = _covered([points], rows, columns) == 0
         else:
-            tens, ones = divmod(item.number, 10)
+            mine = _covered([_corners(item.box, corner, scale)], rows, columns) == 0
+        x, y = np.floor(center / (width, height) * STRIPS).clip(-1, STRIPS).astype(int) + 1
+        at_x, at_y = (int(v) for v in center // PATCH)
+        inside = 0 <= at_x < columns and 0 <= at_y < rows
+        if inside:
+            mine[at_y, at_x] = True
+        if isinstance(item, Thing):
+            labels[mine, 0], labels[mine, 2] = SHAPES.index(item.shape) + 1, item.striped
+        else:
             labels[mine, 0] = len(SHAPES) + 1
-            labels[mine, 2], labels[mine, 3] = tens + 1 if tens else 0, ones + 1
-        labels[mine, 4], labels[mine, 5] = x, y
-        labels[y, x, 6] = 1
-    return labels.reshape(grid * grid, len(FIELDS))
+            cells = [_corners(item.cell(i), corner, scale) for i in range(len(item.text))]
+            owner = _covered(cells, rows, columns)
+            for i, symbol in enumerate(item.text):
+                labels[owner == i, 3], labels[owner == i, 4] = SYMBOLS.index(symbol) + 1, i + 1
+        labels[mine, 1] = COLORS.index(item.color) + 1
+        labels[mine, 5], labels[mine, 6] = x, y
+        if inside:
+            labels[at_y, at_x, 7] = 1
+    return labels.reshape(rows * columns, len(FIELDS))
 
 
-def _owners(scene: Scene, grid: int, patch: int) -> np.ndarray:
-    """Which item covers at least a quarter of each patch: `[grid, grid]`, 0 for none, else 1 + its index."""
-    side = grid * patch
-    mask = np.zeros((side, side), np.uint8)
-    for i, thing in enumerate(scene.things):
-        cv2.fillPoly(mask, [fixed(outline(thing), side)], i + 1, cv2.LINE_8, 4)
-    if scene.plate:
-        left, top, right, bottom = (round(v * side) for v in scene.plate.box)
-        mask[top:bottom, left:right] = len(scene.things) + 1
-    tiles = mask.reshape(grid, patch, grid, patch)
-    owner = np.zeros((grid, grid), np.int64)
-    for i in range(1, int(mask.max()) + 1):
-        owner[(tiles == i).sum((1, 3)) * 4 >= patch * patch] = i
-    return owner
+def _corners(box: tuple[float, float, float, float], corner: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    left, top, right, bottom = box
+    return (np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) - corner) * scale
 
 
-def scene_labels(scene: Scene) -> np.ndarray:
-    """What the picture shows, uint8 `[42 + 6]`: which (color, shape) pairs, and how many shapes (one-hot)."""
-    out = np.zeros(len(COLORS) * len(SHAPES) + 6, np.uint8)
-    for thing in scene.things:
+def _covered(polygons: list[np.ndarray], rows: int, columns: int) -> np.ndarray:
+    """Which polygon (pixels) covers most of each patch, a quarter at least; -1 for none: `[rows, columns]`."""
+    shares = np.zeros((len(polygons), rows, columns))
+    for i, points in enumerate(polygons):
+        mask = np.zeros((rows * PATCH, columns * PATCH), np.uint8)
+        cv2.fillPoly(mask, [fixed(points, 1.0)], 1, cv2.LINE_8, 4)
+        shares[i] = mask.reshape(rows, PATCH, columns, PATCH).mean((1, 3))
+    return np.where(shares.max(0) >= 0.25, shares.argmax(0), -1)
+
+
+def look_facts(scene: Scene, look: Look) -> np.ndarray:
+    """What is centred in `look`, uint8 `[FACTS]`: which (color, shape) pairs, and how many things (one-hot)."""
+    left, top, right, bottom = look[0]
+    out = np.zeros(FACTS, np.uint8)
+    inside = [t for t in scene.things if left <= t.x < right and top <= t.y < bottom]
+    for thing in inside:
         out[COLORS.index(thing.color) * len(SHAPES) + SHAPES.index(thing.shape)] = 1
-    out[len(COLORS) * len(SHAPES) + len(scene.things)] = 1
+    out[len(COLORS) * len(SHAPES) + len(inside)] = 1
     return out

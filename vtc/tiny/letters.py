@@ -33,7 +33,7 @@ STROKES: dict[str, tuple[tuple[float, ...], ...]] = {
 
 @dataclass(frozen=True)
 class Font:
-    """How strokes are set: `weight` (thickness), `width` of a letter, both shares of its height; `slant` to the right."""
+    """How strokes are set: `weight` (thickness) and `width`, shares of a letter's height; `slant` to the right."""
 
     weight: float
     width: float = 0.56

@@ -47,7 +47,11 @@ class Learner:
     def __init__(self, pairs: list[tuple[str, nn.Parameter, nn.Parameter]], rate: float, decay: float = 0.02) -> None:
         """`pairs` are name, master parameter and worker parameter; needs torch 2.9 for Muon."""
         self.pairs = [(m, w) for _, m, w in pairs]
-        inner = [m for n, m, _ in pairs if m.ndim == 2 and (".layers." in n or "projector" in n)]
+        inner = [
+            m
+            for n, m, _ in pairs
+            if m.ndim == 2 and any(part in n for part in (".layer", "projector", ".blocks.", "merger"))
+        ]
         chosen = {id(m) for m in inner}
         outer = [m for _, m, _ in pairs if id(m) not in chosen]
         self.rate = rate

@@ -131,9 +131,7 @@ def _reaches(scene: Scene, item: Thing | Plate, place: str) -> bool:
     left, top, right, bottom = item.box
     row, column = next((r, c) for r, names in enumerate(PLACES) for c, n in enumerate(names) if n == place)
     wide, high = scene.width / 3, scene.height / 3
-    return (
-        left < wide * (column + 1) and right > wide * column and top < high * (row + 1) and bottom > high * row
-    )
+    return left < wide * (column + 1) and right > wide * column and top < high * (row + 1) and bottom > high * row
 
 
 def _counts(scene: Scene, rng: np.random.Generator) -> list[Question]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HELD_OUT", "Plate", "Scene", "Thing"]
 
+
 class Scene:
     """The scene of `seed` in a view of the world: the same things, pixels and questions in every process.
 

@@ -1,0 +1,124 @@
+"""The state of a training run: what it works on, its checkpoints, its log."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from vtc.tiny.bank import Bank, Group
+from vtc.tiny.eye import Heads, batches_in_order, to_pixels
+from vtc.tiny.loop import Budget, Learner, log, save_atomically
+from vtc.tiny.students.base import Student
+
+PHASES = ("eye", "mind", "both")
+SHARES = {"eye": 0.4, "mind": 0.35, "both": 0.25}  # of --hours
+SECONDS_BETWEEN_NOTES = 60
+
+
+@dataclass
+class Run:
+    """What a training run works on: fp32 `master`, its bfloat16 `worker`, the read-outs, data and settings."""
+
+    student: Student
+    master: PreTrainedModel
+    worker: PreTrainedModel
+    heads: Heads
+    bank: Bank
+    watch: Bank
+    out: Path
+    device: str
+    seed: int
+    hours: float
+    steps: int | None
+
+    def pairs(self, *parts: str) -> list[tuple[str, nn.Parameter, nn.Parameter]]:
+        """Name, master and worker parameter of everything whose name starts with one of `parts`."""
+        worker = dict(self.worker.named_parameters())
+        return [(n, p, worker[n]) for n, p in self.master.named_parameters() if n.startswith(parts)]
+
+    def heads_pairs(self) -> list[tuple[str, nn.Parameter, nn.Parameter]]:
+        """The same of the read-outs, which are fp32 and their own workers."""
+        return [(n, p, p) for n, p in self.heads.named_parameters()]
+
+    def follow(self) -> None:
+        """Copy the master into the worker."""
+        self.worker.load_state_dict(self.master.state_dict())
+
+    def budget(self, phase: str, state: dict[str, Any]) -> Budget:
+        """`--steps` of each phase if given, else its share of `--hours`."""
+        seconds = self.hours * 3600 * SHARES[phase]
+        return Budget(self.steps, seconds, state.get("steps", 0), state.get("seconds", 0.0))
+
+    def draws(self, phase: str, budget: Budget) -> tuple[np.random.Generator, torch.Generator]:
+        """Random numbers for data and for pixel noise, other ones after a resumption."""
+        data = np.random.default_rng([self.seed, PHASES.index(phase), budget.done_steps])
+        return data, torch.Generator().manual_seed(self.seed + budget.done_steps)
+
+    def rows(self, rng: np.random.Generator, batch: int, most: int | None = None) -> tuple[Group, np.ndarray]:
+        """A group, as likely as it is large, and `batch` of its scenes with at most `most` things."""
+        sizes = np.array([len(group) for group in self.bank], float)
+        group = self.bank[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
+        fit = np.arange(len(group)) if most is None else np.flatnonzero(group.things <= most)
+        return group, np.sort(rng.choice(fit, batch, replace=len(fit) < batch))
+
+    def see(self, group: Group, rows: np.ndarray | slice, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """All looks of the scenes `rows`, encoded: tokens `[n * looks, t, width]` and the tower's hidden states."""
+        return self.encode(np.concatenate(group.pixels[rows]), noise)
+
+    def encode(self, pixels: np.ndarray, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Looks `[n, h, w, 3]` through the worker's tower and projector."""
+        return self.student.encode(self.worker, to_pixels(pixels, noise, torch.bfloat16).to(self.device))
+
+    @torch.no_grad()
+    def look(self) -> list[Tensor]:
+        """The visual tokens of the watched scenes, `[n, v, width]` for each group."""
+        return [
+            torch.cat(
+                [
+                    self.see(group, rows, None)[0].unflatten(0, (-1, group.looks)).flatten(1, 2)
+                    for rows in batches_in_order(len(group), 16)
+                ]
+            )
+            for group in self.watch
+        ]
+
+    def watcher(
+        self, phase: str, budget: Budget, learner: Learner, accuracy: Callable[[], dict[str, Any]]
+    ) -> Callable[[Tensor], None]:
+        """A function that logs and checkpoints about once a minute; call it once a step with the loss."""
+        last, recent = [time.monotonic()], []
+
+        def watch(loss: Tensor) -> None:
+            budget.done_steps += 1
+            recent.append(float(loss))
+            if time.monotonic() - last[0] < SECONDS_BETWEEN_NOTES and budget.progress < 1:
+                return
+            mean = round(float(np.mean(recent)), 4)
+            entry = {"phase": phase, "steps": budget.done_steps, "seconds": round(budget.spent, 1), "loss": mean}
+            log(self.out, **entry, progress=round(budget.progress, 3), accuracy=accuracy())
+            done = list(PHASES[: PHASES.index(phase)])
+            state = {"phase": phase, "done": done, "steps": budget.done_steps, "seconds": budget.spent}
+            self.checkpoint({**state, "optimizers": learner.state()})
+            recent.clear()
+            last[0] = time.monotonic()
+
+        return watch
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        """Write everything that `resumed` reads."""
+        whole = {"model": self.master.state_dict(), "heads": self.heads.state_dict(), **state}
+        save_atomically(self.out / "checkpoint.pt", lambda path: torch.save(whole, path))
+
+    def resumed(self) -> dict[str, Any]:
+        """Load the checkpoint; answers where the run was."""
+        state: dict[str, Any] = torch.load(self.out / "checkpoint.pt", map_location="cpu", weights_only=True)
+        self.master.load_state_dict(state["model"])
+        self.heads.load_state_dict(state["heads"])
+        self.follow()
+        return state
