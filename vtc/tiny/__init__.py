@@ -7,7 +7,9 @@ demos and offline trials. What is measured on them is said of them only.
 import difflib
 from pathlib import Path
 
-NAMES = ("tiny-llava",)
+# Which view of the drawn world (`vtc.tiny.spec.VIEWS`) each model is asked about.
+VIEW_OF = {"tiny-llava": "square", "tiny-internvl": "native"}
+NAMES = tuple(VIEW_OF)
 
 _ROOT = Path(__file__).parent
 

@@ -4,8 +4,8 @@ Version 1 was fixed before any model of it was trained. A change of any value he
 `VERSION`, and figures measured on one version are not compared with those of another. `tests/tiny/test_world.py` holds
 the fingerprint of scenes of this version.
 
-Lengths are shares of the *unit*, the square root of the picture's area (a square's side). Seeds below `HELD_OUT` are for
-training; those from `HELD_OUT` on were never trained on; those from `WATCH` on watch over training.
+Lengths are shares of the *unit*, the square root of the picture's area (a square's side). Seeds below `HELD_OUT` are
+for training; those from `HELD_OUT` on were never trained on; those from `WATCH` on watch over training.
 """
 
 from dataclasses import dataclass
