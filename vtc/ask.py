@@ -87,12 +87,12 @@ def unknown_words(processor: Any, question: str) -> list[str]:
 
 def answer(model: Any, processor: Any, inputs: Mapping[str, Any], max_new_tokens: int = 64) -> str:
     """The model's greedy answer."""
-    out = model.generate(**inputs, max_new_tokens=max_new_tokens, **_greedy(model))
+    out = model.generate(**inputs, max_new_tokens=max_new_tokens, **greedy(model))
     text: str = processor.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return text.strip()
 
 
-def _greedy(model: Any) -> dict[str, Any]:
+def greedy(model: Any) -> dict[str, Any]:
     """Greedy decoding, with the sampling settings of the checkpoint unset so that nothing warns of them."""
     unset = {name: None for name in ("temperature", "top_p", "top_k") if getattr(model.generation_config, name, None)}
     return {"do_sample": False, "num_beams": 1, **unset}
@@ -102,7 +102,7 @@ def first_token_seconds(model: Any, inputs: Mapping[str, Any]) -> float:
     """Seconds from the call of `generate` to the first token."""
     streamer = FirstToken()
     start = time.perf_counter()
-    model.generate(**inputs, max_new_tokens=1, streamer=streamer, **_greedy(model))
+    model.generate(**inputs, max_new_tokens=1, streamer=streamer, **greedy(model))
     return streamer.at - start
 
 
@@ -146,6 +146,6 @@ def compare(
 def report_on(model: Any, inputs: Mapping[str, Any], recipe: Recipe) -> Report:
     """The report on `inputs` by `recipe`, without an answer."""
     with reduced(model, recipe):
-        model.generate(**inputs, max_new_tokens=1, **_greedy(model))
+        model.generate(**inputs, max_new_tokens=1, **greedy(model))
         report: Report = model.vtc.report
     return report

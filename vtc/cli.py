@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from . import __version__
+from .bench.command import app as bench
 from .console import (
     PlainErrors,
     note,
@@ -204,6 +205,9 @@ def demo(
 
         outcome = run(out)
     print_outcome(outcome, str(out))
+
+
+app.add_typer(bench)
 
 
 def _keep(text: str | None) -> Keep | None:

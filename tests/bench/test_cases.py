@@ -1,0 +1,166 @@
+"""The questions: from a file of the user's own, and from the drawn world."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections import Counter
+
+import pytest
+
+from vtc.bench.arms import chosen, parse_keeps
+from vtc.bench.cases import read
+from vtc.bench.drawn import drawn, held_out, skills
+from vtc.bench.plan import Plan, fingerprint
+from vtc.recipes import RECIPES, recipe
+from vtc.tiny.samples import samples
+
+GOOD = {"image": "a.png", "question": "what?"}
+
+
+def written(tmp_path, *lines):
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def test_a_file_is_read_relative_to_its_folder(tmp_path):
+    full = {**GOOD, "answer": "a star", "skill": "what", "id": 7, "source": "me"}
+    cases, unread = read(written(tmp_path, full, GOOD))
+    assert unread == ["source"]
+    assert [case.id for case in cases] == ["7", "line 2"]
+    assert cases[0].scene == cases[1].scene == str((tmp_path / "a.png").resolve())
+    assert (cases[0].answer, cases[0].skill) == ("a star", "what")
+    assert (cases[1].answer, cases[1].skill) == (None, None)
+    with pytest.raises(FileNotFoundError, match=r"a\.png: no such file"):
+        cases[0].picture()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "line 2 is empty; remove it"),
+        ("   ", "line 2 is empty; remove it"),
+        ("{", "line 2 is no JSON"),
+        ("[1]", "line 2 is a list; expected an object"),
+        ({"image": "a.png"}, "line 2 has no 'question'"),
+        ({"question": "q", "imge": "a.png"}, "line 2 has no 'image'; did you mean 'imge'"),
+        ({**GOOD, "question": " "}, "line 2: question=' ' is empty"),
+        ({**GOOD, "question": None}, "line 2: question=None is a NoneType"),
+        ({**GOOD, "answer": 3}, "line 2: answer=3 is a int; expected text"),
+        ({**GOOD, "answer": ""}, "line 2: answer='' is empty"),
+        ({**GOOD, "id": "line 1"}, "line 2: id 'line 1' was given in line 1"),
+    ],
+)
+def test_a_bad_line_is_named_by_its_number(tmp_path, line, message):
+    with pytest.raises(ValueError, match=rf"data\.jsonl, {re.escape(message)}"):
+        read(written(tmp_path, GOOD, line, GOOD))
+
+
+def test_files_that_hold_nothing(tmp_path):
+    with pytest.raises(ValueError, match="holds no line"):
+        read(written(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read(tmp_path / "other.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"image": "\xe9.png"}\n')
+    with pytest.raises(ValueError, match="line 1 is not UTF-8"):
+        read(tmp_path / "latin.jsonl")
+
+
+def test_drawn_questions_are_even_and_always_the_same():
+    cases = drawn("tiny-llava", 120)
+    assert len(cases) == len({case.id for case in cases}) == 120
+    assert cases == drawn("tiny-llava", 120)
+    assert max(Counter(case.scene for case in cases).values()) == 4
+    tally = Counter(case.skill for case in cases)
+    assert set(tally) == set(skills())
+    assert max(tally.values()) <= 2 * min(tally.values())
+    assert drawn("tiny-llava", 50) == cases[:50]
+    assert {case.scene for case in drawn("tiny-llava", 8, held_out() + 500)}.isdisjoint(case.scene for case in cases)
+
+
+def test_drawn_questions_of_some_skills_and_of_few_a_scene():
+    first, second = skills()[:2]
+    cases = drawn("tiny-llava", 30, per_scene=1, only=[first, second])
+    assert {case.skill for case in cases} == {first, second}
+    assert len({case.scene for case in cases}) == 30
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 0}, "--n 0; expected"),
+        ({"n": -1}, "--n -1; expected"),
+        ({"per_scene": 0}, "--per-scene 0"),
+        ({"batch": 0}, "--batch 0"),
+        ({"skills": ("colour",)}, "--skills 'colour' is unknown; did you mean 'color'?"),
+        ({"first": 5}, "--first 5 is a training seed"),
+        ({"keeps": (1.5,)}, "keep=1.5 is outside"),
+        ({"keeps": ()}, "--keep is empty"),
+        ({"models": ()}, "--models is empty"),
+        ({"models": ("tiny-llava", "tiny-llava")}, "names a model twice"),
+        ({"models": ("tiny-lava",)}, "did you mean 'tiny-llava'"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Plan(**{"models": ("tiny-llava",), "recipes": (recipe(),), **options}).config()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 3}, "--n 3: .* holds 2 such questions"),
+        ({"skills": ("tint",)}, "--skills 'tint' is unknown.*known: color"),
+        ({"first": 2**50}, "--first .* --data names others"),
+    ],
+)
+def test_a_plan_for_own_data_that_cannot_be_is_refused(tmp_path, options, message):
+    path = written(tmp_path, {**GOOD, "skill": "color"}, GOOD)
+    with pytest.raises(ValueError, match=message):
+        Plan(("tiny-llava",), (recipe(),), data=path, **options).config()
+
+
+def test_a_plan_travels_without_its_pictures():
+    plan = Plan(("tiny-llava",), (recipe(),), n=10)
+    ids = [case.id for case in plan.cases("tiny-llava")]
+    other = pickle.loads(pickle.dumps(plan))
+    assert [case.id for case in other.cases("tiny-llava")] == ids
+    assert other.config() == plan.config()
+
+
+def test_the_config_follows_what_answers_depend_on(tmp_path):
+    picture = samples()[0].path
+    line = {"image": str(picture), "question": "what?"}
+    path = written(tmp_path, line)
+    before = Plan(("tiny-llava",), (recipe(),), data=path).config()
+    assert Plan(("tiny-llava",), (recipe(),), data=path).config() == before
+    assert Plan(("tiny-llava",), (recipe(seed=1),), data=path).config() != before
+    written(tmp_path, {**line, "question": "which?"})
+    assert Plan(("tiny-llava",), (recipe(),), data=path).config() != before
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    weights = fingerprint(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"2")
+    assert fingerprint(str(tmp_path)) != weights
+
+
+def test_recipes_and_keeps_by_name(tmp_path):
+    found, text_alone = chosen([])
+    assert [one.name for one in found] == list(RECIPES)
+    assert text_alone
+    found, text_alone = chosen(["stride"], "compact", 3)
+    assert (found[0].positions, found[0].seed, text_alone) == ("compact", 3, False)
+    assert parse_keeps("1,.5,64") == (1.0, 0.5, 64)
+    assert isinstance(parse_keeps("1")[0], float)
+    recipe("stride").save(tmp_path / "mine.json")
+    for names, message in (
+        (["kcentre"], "did you mean 'kcenter'"),
+        (["stride", str(tmp_path / "mine.json")], "'stride' is named twice"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            chosen(names)
+    for text, message in (("1,many", "'many' is no number"), (".5,0.5", "twice")):
+        with pytest.raises(ValueError, match=message):
+            parse_keeps(text)

@@ -1,0 +1,121 @@
+"""The quality benchmark: plan, answer, compare, and write what was found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .plan import Plan
+from .results import document
+from .rows import RowFile
+from .stats import DRAWS
+from .tables import markdown
+from .work import Failure, work
+
+NAME = "quality"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        document: what is in the JSON file.
+        files: what was written.
+        errors: rows without an answer, and models that could not be loaded.
+    """
+
+    document: dict[str, Any]
+    files: tuple[Path, ...]
+    errors: int
+
+
+def run(
+    plan: Plan,
+    out: Path,
+    *,
+    jobs: int = 1,
+    fresh: bool = False,
+    curve: bool = True,
+    seed: int = 0,
+    draws: int = DRAWS,
+    say: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Answers what `plan` asks and is not yet answered in `out`, and writes the JSON, the tables and the curve there.
+
+    Args:
+        jobs: processes.
+        fresh: forget what `out` holds of an earlier run.
+        curve: draw it, as PNG and SVG.
+        seed, draws: of the bootstrap.
+        say: told how many answers there are, of how many.
+
+    Raises:
+        ValueError: bad input, another run's files in `out`, a plot without matplotlib, or no model that can be loaded.
+        OSError: something cannot be read or written, or a process died; what was answered is kept.
+    """
+    if jobs < 1 or draws < 1:
+        raise ValueError(f"--jobs {jobs}, --draws {draws}; expected whole numbers of at least 1")
+    if curve and find_spec("matplotlib") is None:
+        raise ValueError('the curve needs matplotlib: pip install "vtc-vlm[bench]", or pass --no-curve')
+    config = plan.config()
+    _check_pictures(plan)
+    failures: list[Failure] = []
+    with RowFile(out, config, fresh) as file:
+        _fill(plan, file, jobs, failures, say)
+    if len(failures) == len(plan.models):
+        raise ValueError(failures[0].why)
+    made = document(plan, config, file.rows, {one.model: one.why for one in failures}, seed=seed, draws=draws)
+    errors = len(failures) + len(made["errors"])
+    return Outcome(made, tuple(_write(made, out, curve)), errors)
+
+
+def _fill(plan: Plan, file: RowFile, jobs: int, failures: list[Failure], say: Callable[[int, int], None]) -> None:
+    wanted: dict[str, dict[str, set[str]]] = {
+        model: {arm.key: {case.id for case in plan.cases(model)} for arm in plan.arms} for model in plan.models
+    }
+    total = sum(len(ids) for arms in wanted.values() for ids in arms.values())
+    answered = 0
+
+    def note(model: str, arm: str, id: str) -> None:
+        nonlocal answered
+        # An arm that the model refuses counts as done.
+        answered += 1 if id else len(wanted[model][arm])
+
+    for key in file.rows:
+        note(*key)
+    say(answered, total)
+    for message in work(plan, frozenset(file.rows), jobs):
+        if isinstance(message, Failure):
+            failures.append(message)
+        elif message.key not in file.rows:  # each process says what the model refuses
+            file.add(message)
+            note(*message.key)
+            say(answered, total)
+
+
+def _check_pictures(plan: Plan) -> None:
+    """Refuses data of which no picture exists: then the paths are wrong, and not the pictures."""
+    if plan.data is None:
+        return
+    scenes = [case.scene for case in plan.cases(plan.models[0])]
+    if not any(Path(scene).exists() for scene in scenes):
+        raise FileNotFoundError(
+            f"--data {plan.data}: none of its pictures exists, such as {scenes[0]}; write paths relative to the file's "
+            "folder"
+        )
+
+
+def _write(made: dict[str, Any], out: Path, curve: bool) -> list[Path]:
+    text = out / f"{NAME}.json", out / f"{NAME}.md"
+    text[0].write_text(json.dumps(made, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    text[1].write_text(markdown(made), encoding="utf-8")
+    if not curve:
+        return list(text)
+    from .curve import draw
+
+    return [*text, *draw(made, out / NAME)]

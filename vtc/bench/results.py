@@ -1,0 +1,241 @@
+"""What the answers come to: scores with paired intervals, and which recipes they tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtc.budget import Keep
+
+from .arms import ALL_TOKENS, FULL, NONE, RESIZE, TEXT_ALONE, Arm, digest
+from .cases import Case
+from .plan import Plan
+from .rows import Row
+from .stats import DRAWS, LEVEL, Floats, Interval, intervals
+
+SCHEMA = 1
+GATE_KEEP, GATE_RECIPES, GATE_TEXT = 0.1, 3, 0.45
+"""A bench tells recipes apart if at this keep so many differ from each other, and text alone scores less than that."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """One model's answers; each array is `[N]` in the order of `cases`, NaN where a case has no value.
+
+    Attributes:
+        cases: what was asked.
+        arms: what was compared.
+        scene: `[N]` numbers of scenes from 0 on.
+        values: by measure (`exact`, `agreement`, `kl`, `tokens`), then by arm key.
+        refused: by arm key, why the model does not take the recipe.
+        errors: by arm key, then by case, why there is no answer.
+    """
+
+    cases: Sequence[Case]
+    arms: Sequence[Arm]
+    scene: NDArray[np.int64]
+    values: Mapping[str, Mapping[str, Floats]]
+    refused: Mapping[str, str]
+    errors: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def of(cls, model: str, cases: Sequence[Case], arms: Sequence[Arm], rows: Mapping[Any, Row]) -> Results:
+        """Those of `model` among `rows`, which go by `Row.key`."""
+        number = {scene: i for i, scene in enumerate(dict.fromkeys(case.scene for case in cases))}
+        scene = np.array([number[case.scene] for case in cases], dtype=np.int64)
+        found = {arm.key: [rows.get((model, arm.key, case.id)) for case in cases] for arm in arms}
+        names = {"exact": "exact", "agreement": "agree", "kl": "kl", "tokens": "tokens"}
+        values = {
+            name: {key: np.array([_number(row, field) for row in some]) for key, some in found.items()}
+            for name, field in names.items()
+        }
+        whole = {arm.key: rows.get((model, arm.key, "")) for arm in arms}
+        refused = {key: row.refused for key, row in whole.items() if row is not None and row.refused is not None}
+        errors = {
+            key: {row.id: row.error for row in some if row is not None and row.error is not None}
+            for key, some in found.items()
+        }
+        return cls(cases, arms, scene, values, refused, errors)
+
+    @property
+    def metric(self) -> str:
+        """`exact` where any true answer is known, else `agreement`."""
+        return "exact" if any(case.answer is not None for case in self.cases) else "agreement"
+
+    def score(self, arm: Arm) -> Floats:
+        """`[N]` 1 for right, 0 for wrong, by the metric."""
+        return self.values[self.metric][arm.key]
+
+    def measured(self, keep: Keep) -> list[Arm]:
+        """The recipes at `keep` that gave any answer."""
+        at = [arm for arm in self.arms if arm.recipe is not None and arm.keep == keep and type(arm.keep) is type(keep)]
+        return [arm for arm in at if not np.isnan(self.score(arm)).all()]
+
+
+def _number(row: Row | None, field: str) -> float:
+    value = None if row is None or row.error is not None else getattr(row, field)
+    return float("nan") if value is None else float(value)
+
+
+def separated(results: Results, keep: Keep, *, draws: int = DRAWS, seed: int = 0) -> list[tuple[str, str]]:
+    """The pairs (better, worse) of recipes at `keep` whose paired 95 % interval excludes zero."""
+    arms = results.measured(keep)
+    pairs = [(a, b) for i, a in enumerate(arms) for b in arms[i + 1 :]]
+    if not pairs:
+        return []
+    differences = np.stack([results.score(a) - results.score(b) for a, b in pairs], axis=1)
+    found = zip(pairs, intervals(differences, results.scene, draws=draws, seed=seed), strict=True)
+    return [
+        (a.name, b.name) if one.low is not None and one.low > 0 else (b.name, a.name)
+        for (a, b), one in found
+        if one.excludes_zero
+    ]
+
+
+def told_apart(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """The largest set of recipes in which every two are separated, in the order in which `pairs` name them."""
+    apart = {frozenset(pair) for pair in pairs}
+    best: list[str] = []
+
+    def grow(chosen: list[str], rest: list[str]) -> None:
+        nonlocal best
+        best = chosen if len(chosen) > len(best) else best
+        for i, name in enumerate(rest):
+            if len(chosen) + len(rest) - i <= len(best):
+                return
+            grow([*chosen, name], [other for other in rest[i + 1 :] if frozenset((name, other)) in apart])
+
+    grow([], list(dict.fromkeys(name for pair in pairs for name in pair)))
+    return best
+
+
+def gate(results: Results, pairs: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
+    """Whether the questions tell recipes apart at keep 0.1, given the separated pairs there.
+
+    None where no true answers are known. `holds` is None where the text alone was not asked.
+    """
+    if results.metric != "exact":
+        return None
+    apart = told_apart(pairs)
+    text = results.values["exact"].get(TEXT_ALONE.key)
+    alone = None if text is None or np.isnan(text).all() else float(np.nanmean(text))
+    holds = None if alone is None else len(apart) >= GATE_RECIPES and alone < GATE_TEXT
+    return {"keep": GATE_KEEP, "told_apart": apart, "text_alone": alone, "holds": holds}
+
+
+def document(
+    plan: Plan,
+    config: Mapping[str, Any],
+    rows: Mapping[Any, Row],
+    failures: Mapping[str, str],
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """All that was found, as JSON holds it.
+
+    Args:
+        config: of the plan.
+        failures: models that could not be loaded, and why.
+    """
+    bootstrap = {"draws": draws, "seed": seed, "level": LEVEL, "resampled": "scenes"}
+    models, errors = [], []
+    for name in plan.models:
+        head = {"name": name, **config["models"][name], "failed": failures.get(name)}
+        if name in failures:
+            models.append(head)
+            continue
+        results = Results.of(name, plan.cases(name), plan.arms, rows)
+        models.append({**head, **_model(results, plan.keeps, draws, seed)})
+        errors += [{"model": name, **error} for error in _errors(results)]
+    return {
+        "schema": SCHEMA,
+        "versions": config["versions"],
+        "config": config,
+        "config_hash": digest(config),
+        "bootstrap": bootstrap,
+        "recipes": {r.name: {"hash": digest(r.to_dict()), "recipe": r.to_dict()} for r in plan.recipes},
+        "models": models,
+        "errors": errors,
+    }
+
+
+def _model(results: Results, keeps: Sequence[Keep], draws: int, seed: int) -> dict[str, Any]:
+    pairs = {keep: separated(results, keep, draws=draws, seed=seed) for keep in keeps}
+    return {
+        "metric": results.metric,
+        "questions": len(results.cases),
+        "scenes": int(results.scene.max()) + 1,
+        "skills": sorted({case.skill for case in results.cases if case.skill is not None}),
+        "arms": _arms(results, draws, seed),
+        "separated": [{"keep": keep, "pairs": [list(pair) for pair in found]} for keep, found in pairs.items()],
+        "gate": gate(results, pairs[GATE_KEEP]) if GATE_KEEP in pairs else None,
+    }
+
+
+def _arms(results: Results, draws: int, seed: int) -> list[dict[str, Any]]:
+    columns: list[Floats] = []
+    for arm in results.arms:
+        columns += _columns(results, arm)
+    found = iter(intervals(np.stack(columns, axis=1), results.scene, draws=draws, seed=seed))
+    out = []
+    for arm in results.arms:
+        measures = {name: _interval(next(found)) for name in MEASURES}
+        status, why = _status(results, arm)
+        tokens = results.values["tokens"][arm.key]
+        entry = {"recipe": arm.name, "keep": arm.keep, "status": status, "why": why}
+        entry["n"] = int((~np.isnan(tokens)).sum())
+        entry["errors"] = len(results.errors[arm.key])
+        entry["tokens"] = None if np.isnan(tokens).all() else float(np.nanmean(tokens))
+        out.append({**entry, **measures, "skills": _by_skill(results, arm)})
+    return out
+
+
+MEASURES = ("exact", "agreement", "kl", "versus_full", "versus_resize")
+
+
+def _columns(results: Results, arm: Arm) -> list[Floats]:
+    """One for each of `MEASURES`; NaN throughout where there is nothing to compare with."""
+    score, nothing = results.score(arm), np.full(len(results.cases), np.nan)
+    recipe = arm.name not in (FULL, NONE)
+    at = {other.name: other for other in results.measured(arm.keep)} if recipe else {}
+    full = nothing if arm.name == FULL else score - results.score(ALL_TOKENS)
+    resize = score - results.score(at[RESIZE]) if RESIZE in at and arm.name != RESIZE else nothing
+    return [*(results.values[name][arm.key] for name in ("exact", "agreement", "kl")), full, resize]
+
+
+def _interval(one: Interval) -> dict[str, float | None] | None:
+    return None if one.mean is None else asdict(one)
+
+
+def _status(results: Results, arm: Arm) -> tuple[str, str | None]:
+    if arm.key in results.refused:
+        return "refused", results.refused[arm.key]
+    errors = results.errors[arm.key]
+    if errors and np.isnan(results.values["tokens"][arm.key]).all():
+        return "failed", next(iter(errors.values()))
+    return "measured", None
+
+
+def _by_skill(results: Results, arm: Arm) -> dict[str, dict[str, float]]:
+    score = results.score(arm)
+    skills = np.array([case.skill or "" for case in results.cases])
+    out = {}
+    for skill in sorted(set(skills.tolist()) - {""}):
+        own = score[(skills == skill) & ~np.isnan(score)]
+        if len(own):
+            out[skill] = {"score": float(own.mean()), "n": len(own)}
+    return out
+
+
+def _errors(results: Results) -> list[dict[str, Any]]:
+    """Each case and reason once, with the number of arms that it cost."""
+    tally: dict[tuple[str, str], int] = {}
+    for errors in results.errors.values():
+        for id, why in errors.items():
+            tally[id, why] = tally.get((id, why), 0) + 1
+    return [{"id": id, "why": why, "arms": count} for (id, why), count in tally.items()]

@@ -1,0 +1,139 @@
+"""The results as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .arms import FULL, NONE
+from .results import GATE_RECIPES, GATE_TEXT
+
+FEW = 30
+"""Scenes below which a bootstrap interval is too narrow to be trusted."""
+TITLES = {"exact": "exact match", "agreement": "agreement with the full model"}
+
+
+def markdown(made: dict[str, Any]) -> str:
+    """The tables of a document that `results.document` made."""
+    versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+    bootstrap = made["bootstrap"]
+    lines = [
+        "# Quality",
+        "",
+        f"{versions}; config {made['config_hash']}. Intervals: {bootstrap['level']:.0%}, paired bootstrap over scenes, "
+        f"{bootstrap['draws']} draws, seed {bootstrap['seed']}. Scores and differences are in percent and percentage "
+        "points; KL is the mean over the tokens of the full model's answer, in nats, from its distribution to the "
+        "reduced model's; tokens are visual tokens that reach the language model, a picture on average.",
+    ]
+    for model in made["models"]:
+        lines += ["", f"## {model['name']}", "", *(_failed(model) if model["failed"] else _model(model))]
+    if made["errors"]:
+        head = ("model", "question", "arms without an answer", "why")
+        rows = [(e["model"], e["id"], str(e["arms"]), e["why"]) for e in made["errors"]]
+        lines += ["", "## Errors", "", *_table(head, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _failed(model: dict[str, Any]) -> list[str]:
+    return [f"not measured: {model['failed']}"]
+
+
+def _model(model: dict[str, Any]) -> list[str]:
+    asked = f"{model['questions']} questions about {model['scenes']} pictures; weights {model['weights']}."
+    few = f" Fewer than {FEW} pictures: take the intervals for narrower than they should be."
+    lines = [asked + (few if model["scenes"] < FEW else ""), "", *overview(model), *_gate(model)]
+    keeps = dict.fromkeys(arm["keep"] for arm in model["arms"] if arm["recipe"] not in (FULL, NONE))
+    for keep in keeps:
+        lines += ["", f"### keep {keep}", "", *_detail(model, keep)]
+    return lines
+
+
+def matrix(model: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of a table of scores, recipe by keep."""
+    baselines = [arm for arm in model["arms"] if arm["recipe"] in (FULL, NONE)]
+    recipes: dict[str, list[dict[str, Any]]] = {}
+    for arm in model["arms"]:
+        if arm["recipe"] not in (FULL, NONE):
+            recipes.setdefault(arm["recipe"], []).append(arm)
+    keeps = [str(arm["keep"]) for arm in next(iter(recipes.values()), [])]
+    head = ["recipe", *(f"keep {keep}" for keep in keeps or ["0"])]
+    names = {FULL: "full model", NONE: "text alone"}
+    width = max(1, len(keeps))
+    rows = [[names[arm["recipe"]], *[_score(arm, model["metric"])] * width] for arm in baselines]
+    return head, rows + [[name, *(_score(arm, model["metric"]) for arm in some)] for name, some in recipes.items()]
+
+
+def overview(model: dict[str, Any]) -> list[str]:
+    """`matrix` as Markdown, under a line that says what the score is."""
+    head, rows = matrix(model)
+    return [f"Score: {TITLES[model['metric']]}.", "", *_table(head, rows)]
+
+
+def _gate(model: dict[str, Any]) -> list[str]:
+    gate = model["gate"]
+    if gate is None:
+        return []
+    apart = ", ".join(gate["told_apart"]) or "none"
+    pairs = next(len(entry["pairs"]) for entry in model["separated"] if entry["keep"] == gate["keep"])
+    alone = (
+        "text alone was not asked" if gate["text_alone"] is None else f"text alone: {_percent(gate['text_alone'])} %"
+    )
+    verdict = {True: "passed", False: "failed", None: "open"}[gate["holds"]]
+    return [
+        "",
+        f"Gate (at keep {gate['keep']} at least {GATE_RECIPES} recipes of which every two are separated, text alone "
+        f"under {GATE_TEXT:.0%}): **{verdict}**. Separated from each other: {len(gate['told_apart'])} ({apart}); "
+        f"{pairs} pairs of recipes are separated in all; {alone}.",
+    ]
+
+
+def _detail(model: dict[str, Any], keep: float | int) -> list[str]:
+    skills = model["skills"]
+    head = ["recipe", "tokens", TITLES[model["metric"]], "against full", "against resize", "agreement", "KL", *skills]
+    arms = [arm for arm in model["arms"] if arm["recipe"] in (FULL, NONE) or arm["keep"] == keep]
+    arms = [arm for arm in arms if arm["recipe"] in (FULL, NONE) or type(arm["keep"]) is type(keep)]
+    return _table(head, [_detail_row(model, arm) for arm in arms])
+
+
+def _detail_row(model: dict[str, Any], arm: dict[str, Any]) -> list[str]:
+    if arm["status"] != "measured" or not arm["n"]:
+        return [arm["recipe"], _why(arm), *["-"] * (5 + len(model["skills"]))]
+    skills = (arm["skills"].get(skill) for skill in model["skills"])
+    return [
+        arm["recipe"],
+        f"{arm['tokens']:.1f}",
+        _score(arm, model["metric"]),
+        *(_difference(arm[name]) for name in ("versus_full", "versus_resize")),
+        _percent(arm["agreement"]["mean"]),
+        f"{arm['kl']['mean']:.4f}",
+        *("-" if skill is None else _percent(skill["score"]) for skill in skills),
+    ]
+
+
+def _score(arm: dict[str, Any], metric: str) -> str:
+    if arm["status"] != "measured" or arm[metric] is None:
+        return arm["status"] if arm["status"] != "measured" else "-"
+    return _percent(arm[metric]["mean"])
+
+
+def _difference(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return "-"
+    bounds = "" if one["low"] is None else f" [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"
+    return f"{100 * one['mean']:+.1f}{bounds}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _why(arm: dict[str, Any]) -> str:
+    return f"{arm['status']}: {arm['why']}" if arm["why"] else "no answers"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [_line(head), _line(["---"] * len(head)), *map(_line, rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"

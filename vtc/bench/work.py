@@ -1,0 +1,149 @@
+"""The answering itself: in this process, or shared out over several."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from .plan import Plan
+from .rows import Row
+from .score import Scorer
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A model that cannot be loaded, and why."""
+
+    model: str
+    why: str
+
+
+Task = tuple[str, int]
+"""A model, and which of its batches."""
+
+
+def work(plan: Plan, done: Collection[Key], jobs: int = 1) -> Iterator[Row | Failure]:
+    """The rows that are not `done`, as they come.
+
+    Args:
+        jobs: processes; torch's threads are shared out among them.
+
+    Raises:
+        OSError: a process ended before its work was done.
+    """
+    tasks = [(model, i) for model in plan.models for i in range(len(plan.batches(model))) if _due(plan, model, i, done)]
+    jobs = min(jobs, len(tasks))
+    return _together(plan, tasks, done, jobs) if jobs > 1 else _alone(plan, tasks, done)
+
+
+def _due(plan: Plan, model: str, batch: int, done: Collection[Key]) -> bool:
+    open_arms = [arm.key for arm in plan.arms if (model, arm.key, "") not in done]
+    return any((model, arm, case.id) not in done for case in plan.batches(model)[batch] for arm in open_arms)
+
+
+def _alone(plan: Plan, tasks: Sequence[Task], done: Collection[Key]) -> Iterator[Row | Failure]:
+    from vtc.runs import few_threads
+
+    for name, group in groupby(tasks, key=lambda task: task[0]):
+        try:
+            model, processor = _load(plan, name)
+        except (OSError, ValueError) as error:
+            yield Failure(name, str(error))
+            continue
+        scorer = Scorer(name, model, processor, plan.arms, plan.max_new_tokens)
+        yield from (row for row in scorer.refused if row.key not in done)
+        with few_threads(model):
+            for _, batch in group:
+                yield from scorer.rows(plan.batches(name)[batch], done)
+
+
+def _load(plan: Plan, name: str) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
+
+    from vtc.console import quiet
+    from vtc.loading import load
+
+    try:
+        with quiet():
+            return load(name, device=plan.device, dtype=plan.dtype)
+    except (
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+    ) as error:  # so torch and safetensors say that a file is no file of theirs
+        raise ValueError(f"--models {name}: its weights cannot be read ({error}); fetch or train them anew") from error
+
+
+def _together(plan: Plan, tasks: Sequence[Task], done: Collection[Key], jobs: int) -> Iterator[Row | Failure]:
+    # Spawned, since a forked process cannot use a GPU; a pipe each, since a killed process could hold a shared lock.
+    context = get_context("spawn")
+    threads = max(1, _threads() // jobs)
+    readers: dict[Any, Any] = {}
+    try:
+        for i in range(jobs):
+            reader, writer = context.Pipe(duplex=False)
+            process = context.Process(target=_serve, args=(writer, plan, tasks[i::jobs], done, threads), daemon=True)
+            process.start()
+            writer.close()
+            readers[reader] = process
+        ended = yield from _received(dict(readers))
+    finally:
+        for process in readers.values():
+            process.terminate()
+            process.join()
+    if any(ended):
+        codes = ", ".join(str(code) for code in ended if code)
+        raise ChildProcessError(
+            f"--jobs {jobs}: a process ended with code {codes} before its work was done (-9 is often a lack of "
+            "memory); what was answered is kept: run the same command again, perhaps with fewer jobs"
+        )
+
+
+def _received(readers: dict[Any, Any]) -> Generator[Row | Failure, None, list[int]]:
+    """What the processes send; when all are done, their exit codes."""
+    codes: list[int] = []
+    failed: set[str] = set()
+    while readers:
+        ready: list[Any] = wait(list(readers))
+        for reader in ready:
+            try:
+                message: Row | Failure = reader.recv()
+            except EOFError:
+                process = readers.pop(reader)
+                process.join()
+                codes.append(process.exitcode)
+                continue
+            if not isinstance(message, Failure):
+                yield message
+            elif message.model not in failed:
+                failed.add(message.model)
+                yield message
+    return codes
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _serve(writer: Connection, plan: Plan, tasks: Sequence[Task], done: Collection[Key], threads: int) -> None:
+    """The work of one process. It ends when its parent is gone, since nobody reads what it sends then."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    torch.set_num_threads(threads)
+    try:
+        for message in _alone(plan, tasks, done):
+            writer.send(message)
+    except BrokenPipeError:
+        os._exit(1)
+    writer.close()
