@@ -32,11 +32,16 @@ class Heads(nn.Module):
         super().__init__()
         self.patches = patches
         self.patch = nn.Linear(width, patches * sum(CLASSES))
+        self.state = nn.Linear(vision_width, sum(CLASSES))
         self.scene = nn.Linear(vision_width, FACTS)
 
     def fields(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """The logits of each field for tokens `[n, t, width]`: each `[n, t, patches, classes]`."""
         return self.patch(tokens.float()).unflatten(-1, (self.patches, -1)).split(CLASSES, -1)  # type: ignore[no-any-return]
+
+    def state_fields(self, states: Tensor) -> tuple[Tensor, ...]:
+        """The logits of each field for the tower's states of patches `[n, p, d]`: each `[n, p, classes]`."""
+        return self.state(states.float()).split(CLASSES, -1)  # type: ignore[no-any-return]
 
 
 def to_pixels(batch: np.ndarray, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
@@ -50,15 +55,23 @@ def to_pixels(batch: np.ndarray, generator: torch.Generator | None, dtype: torch
 
 
 def eye_loss(
-    student: Student, model: Any, heads: Heads, encoded: tuple[Tensor, Tensor], patches: Tensor, facts: Tensor
+    student: Student,
+    model: Any,
+    heads: Heads,
+    encoded: tuple[Tensor, Tensor],
+    truth: tuple[Tensor, Tensor],
+    size: tuple[int, int],
 ) -> Tensor:
     """The dense loss of what `student.encode` saw, plus that of the class token's summary on a quarter of the batch.
 
-    `patches` `[n, t, p, fields]` and `facts` `[n, facts]` are the truth. The class token is taught what a look holds,
-    so that its attention means something, as CLIP's does.
+    `truth` is patches `[n, p, fields]` and facts `[n, facts]` of looks of `size` pixels. The class token is taught what
+    a look holds, so that its attention means something, as CLIP's does.
     """
-    tokens, hidden = encoded
-    loss = patch_loss(heads.fields(tokens), patches)
+    (tokens, hidden), (patches, facts) = encoded, truth
+    loss = patch_loss(heads.fields(tokens), student.by_token(patches, size))
+    states = student.patch_states(hidden)
+    if states is not None:
+        loss = loss + patch_loss(heads.state_fields(states), patches)
     few = max(1, len(hidden) // 4)
     summary = student.summary(model, hidden[:few])
     if summary is None:

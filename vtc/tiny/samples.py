@@ -14,9 +14,9 @@ from vtc.tiny.world import HELD_OUT, Scene
 
 FOLDER = Path(__file__).parent / "samples"
 _WANTED = (
-    ("number", "color", "where"),
-    ("what", "count", "number"),
-    ("shape", "exists", "where"),
+    ("text", "color", "where"),
+    ("what", "count", "text"),
+    ("shape", "exists", "pattern"),
     ("relation", "count"),
 )
 
@@ -50,9 +50,9 @@ def _choose() -> list[tuple[Scene, list[Question]]]:
         if len(chosen) == len(_WANTED):
             return chosen
         scene = Scene(seed)
-        by_skill = {q.skill: q for q in reversed(scene.questions)}
+        by_skill = {q.skill: q for q in sorted(scene.questions, key=lambda q: len(q.answer))}
         wanted = _WANTED[len(chosen)]
-        if len(scene.things) >= 3 and scene.plate and all(s in by_skill for s in wanted):
+        if len(scene.things) >= 3 and scene.plates and all(s in by_skill for s in wanted):
             chosen.append((scene, [by_skill[s] for s in wanted]))
     raise AssertionError("count() ends never")
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from vtc.tiny.bank import Group, load_bank
 from vtc.tiny.eye import Heads, eye_accuracy, eye_loss, some_looks
@@ -81,7 +80,7 @@ def _start(options: argparse.Namespace) -> Run:
     master, worker = student.build_model(), student.build_model().bfloat16()
     student.prepare(master)
     if options.start:
-        master.load_state_dict(load_file(options.start / "model.safetensors"))
+        master.load_state_dict(type(master).from_pretrained(options.start, local_files_only=True).state_dict())
     use_attention(student.tower(worker), plain_attention)
     use_attention(student.language_model(worker), block_attention)
     master.to(options.device)  # type: ignore[arg-type]
@@ -112,8 +111,8 @@ def _teach_eye(run: Run, phase: str, state: dict[str, Any]) -> None:
 
 
 def _eye_loss(run: Run, group: Group, encoded: Any, patches: np.ndarray, facts: np.ndarray) -> torch.Tensor:
-    truth = run.student.by_token(torch.from_numpy(patches).long(), group.size).to(run.device)
-    return eye_loss(run.student, run.worker, run.heads, encoded, truth, torch.from_numpy(facts).to(run.device))
+    truth = torch.from_numpy(patches).long().to(run.device), torch.from_numpy(facts).to(run.device)
+    return eye_loss(run.student, run.worker, run.heads, encoded, truth, group.size)
 
 
 def _curriculum(progress: float) -> int | None:

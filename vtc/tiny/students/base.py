@@ -58,6 +58,10 @@ class Student(ABC):
     def summary(self, model: Any, hidden: Tensor) -> Tensor | None:
         """What stands for the whole look, `[n, d]` (its class token), or None."""
 
+    def patch_states(self, hidden: Tensor) -> Tensor | None:
+        """The hidden state of each patch `[n, patches, d]`, row by row, where a token stands for several; else None."""
+        return None
+
     @abstractmethod
     def tower(self, model: Any) -> nn.Module:
         """The vision tower."""
