@@ -11,7 +11,7 @@ import pytest
 
 from vtc.bench.arms import chosen, parse_keeps
 from vtc.bench.cases import read
-from vtc.bench.drawn import drawn, held_out, skills
+from vtc.bench.drawn import drawn, first_seed, skills
 from vtc.bench.plan import Plan, fingerprint
 from vtc.recipes import RECIPES, recipe
 from vtc.tiny.samples import samples
@@ -74,10 +74,21 @@ def test_drawn_questions_are_even_and_always_the_same():
     assert cases == drawn("tiny-llava", 120)
     assert max(Counter(case.scene for case in cases).values()) == 4
     tally = Counter(case.skill for case in cases)
-    assert set(tally) == set(skills())
-    assert max(tally.values()) <= 2 * min(tally.values())
+    assert set(tally) <= set(skills())
+    assert max(tally.values()) <= min(tally.values()) + 4
     assert drawn("tiny-llava", 50) == cases[:50]
-    assert {case.scene for case in drawn("tiny-llava", 8, held_out() + 500)}.isdisjoint(case.scene for case in cases)
+    native = Counter(case.skill for case in drawn("tiny-internvl", 120))
+    assert set(native) == set(skills())
+    assert {case.scene for case in drawn("tiny-llava", 8, first_seed() + 500)}.isdisjoint(case.scene for case in cases)
+
+
+def test_drawn_questions_follow_the_models_view_and_shift():
+    plain, native, shifted = drawn("tiny-llava", 8), drawn("tiny-internvl", 8), drawn("tiny-llava", 8, shifted=True)
+    assert drawn("me/model", 8) == plain
+    assert drawn("/somewhere/tiny-internvl", 8) == native
+    pictures = [[case.picture().tobytes() for case in cases] for cases in (plain, native, shifted)]
+    assert pictures[0] != pictures[1]
+    assert pictures[0] != pictures[2]
 
 
 def test_drawn_questions_of_some_skills_and_of_few_a_scene():
@@ -95,7 +106,9 @@ def test_drawn_questions_of_some_skills_and_of_few_a_scene():
         ({"per_scene": 0}, "--per-scene 0"),
         ({"batch": 0}, "--batch 0"),
         ({"skills": ("colour",)}, "--skills 'colour' is unknown; did you mean 'color'?"),
-        ({"first": 5}, "--first 5 is a training seed"),
+        ({"skills": ("fine",)}, "--skills fine: 2000 scenes on end ask no such question of tiny-llava"),
+        ({"first": 5}, "--first 5 was trained on; unseen seeds are"),
+        ({"first": 2**41}, "watches over training; unseen seeds are"),
         ({"keeps": (1.5,)}, "keep=1.5 is outside"),
         ({"keeps": ()}, "--keep is empty"),
         ({"models": ()}, "--models is empty"),
@@ -113,7 +126,8 @@ def test_a_plan_that_cannot_be_is_refused(options, message):
     [
         ({"n": 3}, "--n 3: .* holds 2 such questions"),
         ({"skills": ("tint",)}, "--skills 'tint' is unknown.*known: color"),
-        ({"first": 2**50}, "--first .* --data names others"),
+        ({"first": 2**40}, "--first .* chooses among drawn scenes, and --data .* names others"),
+        ({"shifted": True}, "--shifted True chooses"),
     ],
 )
 def test_a_plan_for_own_data_that_cannot_be_is_refused(tmp_path, options, message):

@@ -57,6 +57,9 @@ def quality(
     skills: Annotated[str | None, typer.Option(help="Ask only for these skills, parted by commas.")] = None,
     first: Annotated[int | None, typer.Option(metavar="SEED", help="The seed of the first drawn scene.")] = None,
     per_scene: Annotated[int | None, typer.Option(help="At most so many questions a drawn scene. Default: 4.")] = None,
+    shifted: Annotated[
+        bool, typer.Option("--shifted", help="Draw grounds, fonts and sizes that no training showed.")
+    ] = False,
     positions: Annotated[
         str | None,
         typer.Option(metavar="original|compact", help="Coordinates of kept tokens. Default: each recipe's own."),
@@ -93,6 +96,7 @@ def quality(
         first=first,
         per_scene=per_scene,
         skills=tuple(_parts(skills)),
+        shifted=shifted,
         data=data,
         device=device,
         dtype=dtype,

@@ -35,6 +35,7 @@ class Plan:
         text_alone: whether questions are also asked without their pictures.
         n: questions; None: 500 about drawn scenes, all of `data`.
         first, per_scene: the first scene's seed (None: the first unseen one), and the most questions about one scene.
+        shifted: draw scenes unlike those of any training.
         skills: the skills that are asked for; all where there are none.
         data: a JSONL file of other pictures and questions; see `cases.read`.
         batch: questions answered together; None: 64 on embedded models, 8 on others.
@@ -49,6 +50,7 @@ class Plan:
     first: int | None = None
     per_scene: int | None = None
     skills: tuple[str, ...] = ()
+    shifted: bool = False
     data: Path | None = None
     device: str = "auto"
     dtype: str = "auto"
@@ -69,12 +71,10 @@ class Plan:
             raise ValueError(f"--models {','.join(self.models)} names a model twice; name it once")
         if not self.keeps and self.recipes:
             raise ValueError("--keep is empty; name at least one number")
-        seeded = {"--first": self.first, "--per-scene": self.per_scene}
-        given = [name for name, value in seeded.items() if value is not None]
+        drawing = {"--first": self.first, "--per-scene": self.per_scene, "--shifted": self.shifted or None}
+        given = [f"{name} {value}" for name, value in drawing.items() if value is not None]
         if self.data is not None and given:
-            raise ValueError(
-                f"{given[0]} {seeded[given[0]]} chooses among drawn scenes, and --data names others; pass one"
-            )
+            raise ValueError(f"{given[0]} chooses among drawn scenes, and --data {self.data} names others; pass one")
 
     def __getstate__(self) -> dict[str, Any]:
         """Without its cases, which each process makes for itself: pictures need not travel."""
@@ -97,7 +97,8 @@ class Plan:
 
     def _drawn(self, model: str) -> list[Case]:
         n = QUESTIONS if self.n is None else self.n
-        return drawn(model, n, self.first, PER_SCENE if self.per_scene is None else self.per_scene, self.skills)
+        most = PER_SCENE if self.per_scene is None else self.per_scene
+        return drawn(model, n, self.first, most, self.skills, self.shifted)
 
     def _read(self) -> list[Case]:
         assert self.data is not None
@@ -127,7 +128,9 @@ class Plan:
             "keep": list(self.keeps),
             "text_alone": self.text_alone,
             "data": None if self.data is None else str(self.data.resolve()),
-            **{name: getattr(self, name) for name in ("n", "first", "per_scene", "device", "dtype", "batch")},
+            **{
+                name: getattr(self, name) for name in ("n", "first", "per_scene", "shifted", "device", "dtype", "batch")
+            },
             "skills": list(self.skills),
             "max_new_tokens": self.max_new_tokens,
             "versions": versions(),
