@@ -56,7 +56,8 @@ def _panel(panel: Any, model: dict[str, Any], names: list[str]) -> None:
         if not own or full is None:
             continue
         share = [100 * arm["tokens"] / full["tokens"] for arm in own]
-        style = {"color": COLORS[i % 7], "linestyle": LINES[i // 7 % 4], "marker": MARKERS[i % 7]}
+        # Lines of one colour differ by their marks too.
+        style = {"color": COLORS[i % 7], "linestyle": LINES[i // 7 % 4], "marker": MARKERS[(i + 2 * (i // 7)) % 7]}
         panel.plot(share, [100 * arm[metric]["mean"] for arm in own], label=name, markersize=4, linewidth=1.2, **style)
     for name, label, line in ((FULL, "full model", "-"), (NONE, "text alone", ":")):
         for arm in measured:

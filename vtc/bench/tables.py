@@ -83,7 +83,8 @@ def _gate(model: dict[str, Any]) -> list[str]:
         "",
         f"Gate (at keep {gate['keep']} at least {GATE_RECIPES} recipes of which every two are separated, text alone "
         f"under {GATE_TEXT:.0%}): **{verdict}**. Separated from each other: {len(gate['told_apart'])} ({apart}); "
-        f"{pairs} pairs of recipes are separated in all; {alone}.",
+        f"{pairs} pairs of recipes are separated in all, each by its own interval (not corrected for their number); "
+        f"{alone}.",
     ]
 
 
