@@ -11,7 +11,8 @@ from vtc.tiny.bank import load_bank, look_pixels, make_bank
 from vtc.tiny.labels import FIELDS, patch_labels
 from vtc.tiny.loop import cosine, plain_attention, use_attention
 from vtc.tiny.mind import answer_logits, around, block_attention
-from vtc.tiny.pack import LEAD, draw_steps, pack, positions
+from vtc.tiny.pack import LEAD, draw_steps, pack
+from vtc.tiny.places import in_a_row
 from vtc.tiny.spec import SHAPES, SYMBOLS
 from vtc.tiny.students import STUDENTS
 from vtc.tiny.students.base import PATCH
@@ -38,8 +39,9 @@ def test_packed_dialogues_answer_as_they_would_alone(name, together, chatter, ba
     before, after = around(student)
     length = visual.shape[2] + len(before) + len(after)
     packed = pack(group, rows, np.random.default_rng(0), length, 7, turns=3, spread=True, chatter=chatter)
-    logits, truth, _, _ = answer_logits(student, packing, packed, visual)
-    place, embed = positions(packed), stock.get_input_embeddings()
+    logits, truth, _, _ = answer_logits(student, packing, packed, visual, group.size)
+    blocks, embed = packed.ids.shape[1:], stock.get_input_embeddings()
+    place = student.positions(packed.steps, blocks, together, group.size)
     head, t = len(packed.lead) + together * length, packed.ids.shape[2]
     alone, wanted = [], []
     for row in range(2):
@@ -48,7 +50,9 @@ def test_packed_dialogues_answer_as_they_would_alone(name, together, chatter, ba
             ids = ids[ids > 0]
             embeds = torch.cat([embed(packed.lead), *pictures, embed(ids)])[None]
             start = head + j * t
-            position = torch.cat([place[row, :head], place[row, start : start + len(ids)]])[None]
+            mine = place[..., row, :]
+            position = torch.cat([mine[..., :head], mine[..., start : start + len(ids)]], -1)
+            position = position[None] if position.ndim == 1 else position[:, None]
             mask = torch.ones(embeds.shape[:2], dtype=torch.long)
             out = student.language_model(stock)(inputs_embeds=embeds, position_ids=position, attention_mask=mask)
             labels = packed.labels[row, j, 1 : len(ids)]
@@ -66,14 +70,92 @@ def test_training_sees_what_the_stock_model_sees(name):
     student.prepare(model)
     for seed in range(1, 40, 6):  # odd ones are resampled as the processor does
         scene = Scene(seed, student.view)
-        stock = processor.image_processor(scene.image, return_tensors="pt").pixel_values
+        inputs = processor.image_processor(scene.image, return_tensors="pt")
         mine = torch.from_numpy(look_pixels(student, scene)).permute(0, 3, 1, 2) / 127.5 - 1
-        assert (mine - stock).abs().max() <= 6 / 127.5
         with torch.no_grad():
-            features = torch.cat(list(model.get_image_features(pixel_values=stock).pooler_output))
-            tokens, _ = student.encode(model, stock)
-        torch.testing.assert_close(tokens.flatten(0, 1), features.reshape(-1, features.shape[-1]))
+            features = torch.cat(list(model.get_image_features(**inputs).pooler_output)).flatten(0, -2)
+            tokens, _ = student.encode(model, mine)
+        # The processor's resizing and ours differ by some 255ths where edges are sharp.
+        assert (tokens.flatten(0, 1) - features).norm() < 0.01 * features.norm()
         assert student.tokens(student.looks(scene)[0][1]) == tokens.shape[1]
+
+
+def test_tiny_qwen_is_taught_at_the_positions_that_the_stock_model_gives():
+    student = STUDENTS["tiny-qwen"]
+    model, processor = student.build_model(), student.build_processor()
+    for pictures, seeds in ((1, (1, 2, 3, 4, 5, 6)), (2, (1, 7))):
+        for seed in seeds:
+            scene = Scene(seed, "native")
+            content = [{"type": "image"}] * pictures + [{"type": "text", "text": "what is it?"}]
+            text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+            inputs = processor(images=[[scene.image] * pictures], text=[text], return_tensors="pt")
+            length = inputs.input_ids.shape[1]
+            stock, _ = model.model.get_rope_index(
+                inputs.input_ids,
+                mm_token_type_ids=inputs.mm_token_type_ids,
+                image_grid_thw=inputs.image_grid_thw,
+            )
+            size = student.canvas(scene)
+            words = length - len(LEAD) - pictures * (student.tokens(size) + 2)
+            mine = student.positions(torch.ones(1, length), (1, words), pictures, size)
+            assert torch.equal(mine, stock)
+            spread = torch.from_numpy(draw_steps(1, length, np.random.default_rng(seed), spread=True))
+            wide = student.positions(spread, (1, words), pictures, size)
+            assert (wide[0].diff() >= 0).all()
+            assert wide.max() > stock.max() or (spread == 1).all()
+
+
+@pytest.mark.parametrize("name", ["tiny-llava", "tiny-qwen"])
+def test_heads_start_at_their_neighbour(name):
+    """A new tower's first block looks to the right, left, below and above: its attention is largest there."""
+    student = STUDENTS[name]
+    model, seen = student.build_model().eval(), []
+    student.prepare(model)
+
+    def record(module, query, key, value, mask=None, scaling=None, **_):
+        share = ((query * scaling) @ key.transpose(-1, -2)).softmax(-1)
+        seen.append(share)
+        return (share @ value).transpose(1, 2), None
+
+    use_attention(student.tower(model), record)
+    with torch.no_grad():
+        student.encode(
+            model, 0.3 * torch.randn(1, 3, 96 if name == "tiny-qwen" else 112, 96 if name == "tiny-qwen" else 112)
+        )
+    share = seen[0][0]
+    if name == "tiny-qwen":
+        inside, (row, column) = share, (5, 5)
+        order = torch.arange(144).view(1, 144, 1)
+        grid = student.by_token(order, (96, 96)).flatten().argsort().view(12, 12)
+    else:
+        inside, (row, column) = share[:, 1:, 1:], (5, 5)
+        grid = torch.arange(196).view(14, 14)
+    looked = inside[:, grid[row, column]].argmax(-1).tolist()
+    expected = [grid[row, column + 1], grid[row, column - 1], grid[row + 1, column], grid[row - 1, column]]
+    assert looked == [int(e) for e in expected]
+
+
+def test_a_grafted_eye_sees_nearly_what_the_first_one_saw():
+    clip, vit = STUDENTS["tiny-llava"], STUDENTS["tiny-internvl"]
+    taught, new = clip.build_model().eval(), vit.build_model().eval()
+    clip.prepare(taught)
+    bank = make_bank(vit, 0, 4, workers=1)[0]
+    pixels = torch.from_numpy(bank.pixels[:, -1]).permute(0, 3, 1, 2) / 127.5 - 1
+    before = vit.encode(new, pixels)[1]
+    vit.take_eye(new, clip, taught)
+    tower = clip.tower(taught)
+    patches = tower.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
+    places = tower.embeddings.position_embedding.weight
+    patches = patches + places[1:].view(14, 14, -1)[1:13, 1:13].reshape(144, -1)
+    first = (tower.embeddings.class_embedding + places[0]).expand(len(patches), 1, -1)
+    hidden = tower.pre_layrnorm(torch.cat([first, patches], 1))
+    for layer in tower.encoder.layers[:-1]:
+        hidden = layer(hidden, None)
+    after = vit.encode(new, pixels)[1]
+    assert (after - hidden).norm() < 0.6 * hidden.norm()
+    assert (before - hidden).norm() > 0.9 * hidden.norm()
+    with pytest.raises(ValueError, match="tower of tiny-qwen cannot start from that of tiny-llava"):
+        STUDENTS["tiny-qwen"].take_eye(None, clip, taught)
 
 
 @every_student
@@ -92,7 +174,7 @@ def test_positions_rise_and_blocks_go_on_from_the_picture(banks):
     rows, rng = np.arange(6)[:, None], np.random.default_rng(1)
     for spread in (True, False):
         packed = pack(group, rows, rng, 196, 5, spread=spread)
-        place, head = positions(packed), len(LEAD) + 196
+        place, head = in_a_row(packed.steps, packed.ids.shape[1:]), len(LEAD) + 196
         before, blocks = place[:, :head], place[:, head:].view(packed.ids.shape)
         assert (before[:, 0] == 0).all()
         assert (before.diff() > 0).all()
@@ -143,8 +225,8 @@ def test_cosine_rises_then_falls():
 
 @every_student
 def test_a_run_goes_on_where_it_stopped(name, tmp_path, monkeypatch, capsys):
-    for phase in train.BATCHES:
-        monkeypatch.setitem(train.BATCHES, phase, 4)
+    monkeypatch.setattr(train, "PATCHES", 600)
+    monkeypatch.setattr(train, "SCENES", 4)
     flags = [name, *["--scenes", "128", "--watch", "4", "--workers", "1", "--steps", "1", "--out"]]
     train.main([*flags, str(tmp_path), "--phases", "eye"])
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == ["eye"]

@@ -25,23 +25,38 @@ TEXT_FIELDS = {"symbol": 2.0, "index": 1.0}  # learnt on plates alone; symbols a
 
 
 class Heads(nn.Module):
-    """Linear read-outs used in training only: what covers each patch of a token, and what a look as a whole holds."""
+    """Linear read-outs used in training only: what covers a token and a patch, and what a look as a whole holds.
+
+    A token that stands for several patches is asked for the text of each and for one thing (see `told`): what is said
+    twice must not take room twice.
+    """
 
     def __init__(self, width: int, vision_width: int, patches: int) -> None:
         """`width` of a visual token, of the tower's hidden state, and how many patches a token stands for."""
         super().__init__()
-        self.patches = patches
-        self.patch = nn.Linear(width, patches * sum(CLASSES))
+        self.sizes = [c * (patches if field in TEXT_FIELDS else 1) for field, c in FIELDS.items()]
+        self.patch = nn.Linear(width, sum(self.sizes))
         self.state = nn.Linear(vision_width, sum(CLASSES))
         self.scene = nn.Linear(vision_width, FACTS)
 
-    def fields(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """The logits of each field for tokens `[n, t, width]`: each `[n, t, patches, classes]`."""
-        return self.patch(tokens.float()).unflatten(-1, (self.patches, -1)).split(CLASSES, -1)  # type: ignore[no-any-return]
+    def fields(self, tokens: Tensor) -> list[Tensor]:
+        """The logits of each field for tokens `[n, t, width]`: each `[n, t, patches or 1, classes]`."""
+        parts = self.patch(tokens.float()).split(self.sizes, -1)
+        return [part.unflatten(-1, (-1, c)) for part, c in zip(parts, CLASSES, strict=True)]
 
-    def state_fields(self, states: Tensor) -> tuple[Tensor, ...]:
-        """The logits of each field for the tower's states of patches `[n, p, d]`: each `[n, p, classes]`."""
-        return self.state(states.float()).split(CLASSES, -1)  # type: ignore[no-any-return]
+    def state_fields(self, states: Tensor) -> list[Tensor]:
+        """The logits of each field for the tower's states of patches `[n, p, d]`: each `[n, p, 1, classes]`."""
+        return [part[..., None, :] for part in self.state(states.float()).split(CLASSES, -1)]
+
+
+def told(patches: Tensor) -> list[Tensor]:
+    """The truth of each field for tokens of patches `[n, t, p, fields]`: texts of all `[n, t, p]`, else `[n, t, 1]`.
+
+    The one patch that counts holds a centre, or if none does, shows something.
+    """
+    best = ((patches[..., 0] > 0) + 2 * patches[..., 7]).argmax(-1, keepdim=True)
+    chosen = patches.gather(2, best[..., None].expand(-1, -1, -1, patches.shape[-1]))
+    return [(patches if field in TEXT_FIELDS else chosen)[..., i] for i, field in enumerate(FIELDS)]
 
 
 def to_pixels(batch: np.ndarray, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
@@ -68,10 +83,10 @@ def eye_loss(
     a look holds, so that its attention means something, as CLIP's does.
     """
     (tokens, hidden), (patches, facts) = encoded, truth
-    loss = patch_loss(heads.fields(tokens), student.by_token(patches, size))
+    loss = patch_loss(heads.fields(tokens), told(student.by_token(patches, size)))
     states = student.patch_states(hidden)
     if states is not None:
-        loss = loss + patch_loss(heads.state_fields(states), patches)
+        loss = loss + patch_loss(heads.state_fields(states), told(patches[:, :, None]))
     few = max(1, len(hidden) // 4)
     summary = student.summary(model, hidden[:few])
     if summary is None:
@@ -79,14 +94,14 @@ def eye_loss(
     return loss + 2.0 * F.binary_cross_entropy_with_logits(heads.scene(summary.float()), facts[:few].float())
 
 
-def patch_loss(logits: tuple[Tensor, ...], patches: Tensor) -> Tensor:
-    """Cross-entropy of every field, empty patches weighted `EMPTY_WEIGHT`, texts on plates alone."""
-    owned, plate = patches[..., 0] > 0, patches[..., 0] == PLATE
-    weight = torch.where(owned, 1.0, EMPTY_WEIGHT) + (CENTER_WEIGHT - 1) * patches[..., 7]
+def patch_loss(logits: list[Tensor], truth: list[Tensor]) -> Tensor:
+    """Cross-entropy of every field (`told`), empty patches weighted `EMPTY_WEIGHT`, texts on plates alone."""
+    weight = torch.where(truth[0] > 0, 1.0, EMPTY_WEIGHT) + (CENTER_WEIGHT - 1) * truth[7]
+    on_plate = (truth[0] == PLATE).float()
     total = logits[0].new_zeros(())
-    for field, part, truth in zip(FIELDS, logits, patches.unbind(-1), strict=True):
-        w = plate.float() * TEXT_FIELDS[field] if field in TEXT_FIELDS else weight
-        loss = F.cross_entropy(part.flatten(0, -2), truth.flatten(), reduction="none")
+    for field, part, wanted in zip(FIELDS, logits, truth, strict=True):
+        w = (on_plate * TEXT_FIELDS[field]).expand(wanted.shape) if field in TEXT_FIELDS else weight
+        loss = F.cross_entropy(part.flatten(0, -2), wanted.flatten(), reduction="none")
         total = total + (loss * w.flatten()).sum() / (w > 0).sum().clamp(min=1)
     return total
 
@@ -108,14 +123,15 @@ def eye_accuracy(student: Student, model: Any, heads: Heads, bank: Bank, batch: 
             pixels = np.concatenate(group.pixels[rows])
             tokens, _ = student.encode(model, to_pixels(pixels, None, some.dtype).to(some.device))
             patches = torch.from_numpy(np.concatenate(group.patches[rows])).long()
-            truth = student.by_token(patches, group.size)
-            owned, letter = truth[..., 0] > 0, truth[..., 3] > 0
-            for i, (field, part) in enumerate(zip(FIELDS, heads.fields(tokens), strict=True)):
-                hit = part.argmax(-1).cpu() == truth[..., i]
-                right[field].append(hit[letter if field in TEXT_FIELDS else owned])
-                if field == "shape":
-                    lone = torch.from_numpy(np.repeat(group.things[rows] == 1, group.looks))[:, None, None]
-                    right["tiny"].append(hit[lone & (truth[..., 7] > 0) & (truth[..., 0] != PLATE)])
+            truth = told(student.by_token(patches, group.size))
+            letter, lone = (
+                truth[3] > 0,
+                torch.from_numpy(np.repeat(group.things[rows] == 1, group.looks))[:, None, None],
+            )
+            hits = [part.argmax(-1).cpu() == wanted for part, wanted in zip(heads.fields(tokens), truth, strict=True)]
+            for field, hit in zip(FIELDS, hits, strict=True):
+                right[field].append(hit[letter if field in TEXT_FIELDS else truth[0] > 0])
+            right["tiny"].append(hits[0][lone & (truth[7] > 0) & (truth[0] != PLATE)])
     return {f: round(float(torch.cat(r).float().mean()), 4) for f, r in right.items()}
 
 

@@ -18,8 +18,8 @@ def plain_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
-    scaling: float,
+    mask: Tensor | None = None,
+    scaling: float = 1.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention by two products and a softmax: in torch 2.15 the fused kernel's backward on CPUs is 6 times slower."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtc.tiny.bank import Bank
-from vtc.tiny.pack import Packed, pack, positions
+from vtc.tiny.pack import Packed, pack
 from vtc.tiny.questions import SKILLS
 from vtc.tiny.students.base import Student
 from vtc.tiny.words import vocabulary
@@ -49,11 +49,11 @@ def around(student: Student) -> tuple[Tensor, Tensor]:
 
 
 def answer_logits(
-    student: Student, model: Any, packed: Packed, visual: Tensor
+    student: Student, model: Any, packed: Packed, visual: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits `[m, words]` where an answer's token comes next, that token `[m]`, its row and question `[m, 2]`, weight.
 
-    `visual` `[b, p, v, width]`; the model's language model must attend with `block_attention`.
+    `visual` `[b, p, v, width]` of looks of `size` pixels; the language model must attend with `block_attention`.
     """
     b, n, t = packed.ids.shape
     embed = model.get_input_embeddings()
@@ -67,7 +67,7 @@ def answer_logits(
     hidden = student.language_model(model)(
         inputs_embeds=torch.cat([head, embed(packed.ids).view(b, n * t, -1)], 1),
         attention_mask=torch.zeros(1, 1, head.shape[1], t, device=visual.device),
-        position_ids=positions(packed),
+        position_ids=student.positions(packed.steps.cpu(), (n, t), visual.shape[1], size).to(visual.device),
         use_cache=False,
     ).last_hidden_state
     hidden = hidden[:, head.shape[1] :].reshape(b, n, t, -1)[:, :, :-1]
@@ -81,9 +81,9 @@ def answer_logits(
     )
 
 
-def mind_loss(student: Student, model: Any, packed: Packed, visual: Tensor) -> Tensor:
+def mind_loss(student: Student, model: Any, packed: Packed, visual: Tensor, size: tuple[int, int]) -> Tensor:
     """Mean cross-entropy of the answers' tokens, weighted by skill."""
-    logits, truth, _, weight = answer_logits(student, model, packed.to(visual.device), visual)
+    logits, truth, _, weight = answer_logits(student, model, packed.to(visual.device), visual, size)
     return (F.cross_entropy(logits, truth, reduction="none") * weight).sum() / weight.sum()
 
 
@@ -104,7 +104,7 @@ def mind_accuracy(
             packed = pack(
                 group, rows[:, None], rng, visual.shape[1] + around_it, group.words.shape[1], spread=spread
             ).to(visual.device)
-            logits, truth, question, _ = answer_logits(student, model, packed, visual[rows, None])
+            logits, truth, question, _ = answer_logits(student, model, packed, visual[rows, None], group.size)
             wrong = set(map(tuple, question[logits.argmax(-1) != truth].tolist()))
             for i, q in map(tuple, question.unique(dim=0).tolist()):
                 right.setdefault(SKILLS[group.skill[rows[i], q]], []).append((i, q) not in wrong)

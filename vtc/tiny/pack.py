@@ -111,12 +111,3 @@ def draw_steps(b: int, s: int, rng: np.random.Generator, spread: bool) -> np.nda
         step += np.floor(rng.exponential(1.0, (b, s)) * mean)
         step += (rng.random((b, s)) < 0.01) * (mean > 0) * rng.integers(1, 100, (b, s))
     return step
-
-
-def positions(packed: Packed) -> Tensor:
-    """Ascending positions int64 `[b, s]` from the steps; every block goes on from the last picture's end."""
-    b, n, t = packed.ids.shape
-    head = packed.steps.shape[1] - n * t
-    before = packed.steps[:, :head].cumsum(1) - packed.steps[:, :1]
-    blocks = packed.steps[:, head:].reshape(b, n, t).cumsum(2) + before[:, -1, None, None]
-    return torch.cat([before, blocks.reshape(b, n * t)], 1).long()

@@ -60,12 +60,15 @@ class Run:
         data = np.random.default_rng([self.seed, PHASES.index(phase), budget.done_steps])
         return data, torch.Generator().manual_seed(self.seed + budget.done_steps)
 
-    def rows(self, rng: np.random.Generator, batch: int, most: int | None = None) -> tuple[Group, np.ndarray]:
-        """A group, as likely as it is large, and `batch` of its scenes with at most `most` things."""
+    def group(self, rng: np.random.Generator) -> Group:
+        """A group of scenes, as likely as it is large."""
         sizes = np.array([len(group) for group in self.bank], float)
-        group = self.bank[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
+        return self.bank[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
+
+    def rows(self, group: Group, rng: np.random.Generator, batch: int, most: int | None = None) -> np.ndarray:
+        """The numbers of `batch` scenes of `group` with at most `most` things."""
         fit = np.arange(len(group)) if most is None else np.flatnonzero(group.things <= most)
-        return group, np.sort(rng.choice(fit, batch, replace=len(fit) < batch))
+        return np.sort(rng.choice(fit, batch, replace=len(fit) < batch))
 
     def see(self, group: Group, rows: np.ndarray | slice, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """All looks of the scenes `rows`, encoded: tokens `[n * looks, t, width]` and the tower's hidden states."""

@@ -26,7 +26,8 @@ from vtc.tiny.students import STUDENTS
 from vtc.tiny.students.base import WIDTH
 
 RATES = {"eye": 3e-3, "mind": 3e-3, "both": 1e-3}
-BATCHES = {"eye": 32, "mind": 16, "both": 16}
+PATCHES = 32 * 196  # of a batch of phase one
+SCENES = 16  # of a batch of the other phases
 QUESTIONS = 18
 EYE_SHARE = 0.1  # of the eye's own loss in phase three
 
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--start", type=Path, help="start from the weights in this directory")
+    parser.add_argument("--eye", type=Path, help="start the tower from that of this run of tiny-llava (its --out)")
     parser.add_argument("--out", type=Path, help="default: runs/NAME")
     options = parser.parse_args(arguments)
     options.out = options.out or Path("runs") / options.name
@@ -56,6 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--resume found no checkpoint.pt in --out={options.out}; leave it out, or name the run's folder")
     if options.start and not (options.start / "model.safetensors").is_file():
         parser.error(f"--start={options.start} holds no model.safetensors; name a finished directory")
+
+    if options.eye and not (options.eye / "checkpoint.pt").is_file():
+        parser.error(f"--eye={options.eye} holds no checkpoint.pt; name the --out of a run of tiny-llava")
 
     torch.set_flush_denormal(True)  # Adam's dying moments would cost ten times the time on a CPU
     torch.manual_seed(options.seed)
@@ -81,6 +86,11 @@ def _start(options: argparse.Namespace) -> Run:
     student.prepare(master)
     if options.start:
         master.load_state_dict(type(master).from_pretrained(options.start, local_files_only=True).state_dict())
+    if options.eye:
+        other = STUDENTS["tiny-llava"]
+        taught = other.build_model()
+        taught.load_state_dict(torch.load(options.eye / "checkpoint.pt", weights_only=True)["model"])
+        student.take_eye(master, other, taught)
     use_attention(student.tower(worker), plain_attention)
     use_attention(student.language_model(worker), block_attention)
     master.to(options.device)  # type: ignore[arg-type]
@@ -102,7 +112,8 @@ def _teach_eye(run: Run, phase: str, state: dict[str, Any]) -> None:
     rng, noise = run.draws(phase, budget)
     watch = run.watcher(phase, budget, learner, lambda: eye_accuracy(run.student, run.worker, run.heads, run.watch))
     while budget.progress < 1:
-        group, rows = run.rows(rng, BATCHES[phase])
+        group = run.group(rng)
+        rows = run.rows(group, rng, max(1, PATCHES // group.patches.shape[2]))
         pixels, patches, facts = some_looks(group, rows, rng)
         loss = _eye_loss(run, group, run.encode(pixels, noise), patches, facts)
         loss.backward()
@@ -138,7 +149,8 @@ def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
     watch = run.watcher(phase, budget, learner, accuracy)
     extra = sum(len(ids) for ids in around(run.student))
     while budget.progress < 1:
-        group, rows = run.rows(rng, BATCHES[phase], _curriculum(budget.progress) if frozen else None)
+        group = run.group(rng)
+        rows = run.rows(group, rng, SCENES, _curriculum(budget.progress) if frozen else None)
         with torch.set_grad_enabled(not frozen):
             tokens, hidden = run.see(group, rows, noise)
         visual = tokens.unflatten(0, (-1, group.looks)).flatten(1, 2)
@@ -154,7 +166,7 @@ def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
             spread=True,
             chatter=bool(rng.random() < 0.25),
         )
-        loss = mind_loss(run.student, run.worker, packed, visual.unflatten(0, (-1, together)))
+        loss = mind_loss(run.student, run.worker, packed, visual.unflatten(0, (-1, together)), group.size)
         if not frozen:
             patches, facts = np.concatenate(group.patches[rows]), np.concatenate(group.facts[rows])
             loss = loss + EYE_SHARE * _eye_loss(run, group, (tokens, hidden), patches, facts)

@@ -3,5 +3,6 @@
 from vtc.tiny.students.base import Student
 from vtc.tiny.students.internvl import TinyInternVL
 from vtc.tiny.students.llava import TinyLlava
+from vtc.tiny.students.qwen import TinyQwen
 
-STUDENTS: dict[str, Student] = {student.name: student for student in (TinyLlava(), TinyInternVL())}
+STUDENTS: dict[str, Student] = {student.name: student for student in (TinyLlava(), TinyQwen(), TinyInternVL())}

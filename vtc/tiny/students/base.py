@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
+from vtc.tiny.places import in_a_row
 from vtc.tiny.things import Box
 from vtc.tiny.words import vocabulary
 from vtc.tiny.world import Scene
@@ -50,9 +51,20 @@ class Student(ABC):
     def prepare(self, model: nn.Module) -> None:
         """Give a new tower a start from which it learns quickly."""
 
+    def take_eye(self, model: Any, other: "Student", taught: Any) -> None:
+        """Start the tower of `model` from that of `taught`, a model of the student `other`. ValueError if it cannot."""
+        raise ValueError(f"the tower of {self.name} cannot start from that of {other.name}")
+
     @abstractmethod
     def encode(self, model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Visual tokens `[n, t, width]` and the last hidden states of the tower `[n, s, d]` of looks `[n, 3, h, w]`."""
+
+    def positions(self, steps: Tensor, blocks: tuple[int, int], pictures: int, size: tuple[int, int]) -> Tensor:
+        """The positions of a packed sequence from its `steps` `[b, s]`; `blocks` as in `places.in_a_row`.
+
+        `pictures`: how many stand before the blocks, their looks being of `size` pixels.
+        """
+        return in_a_row(steps, blocks)
 
     @abstractmethod
     def summary(self, model: Any, hidden: Tensor) -> Tensor | None:

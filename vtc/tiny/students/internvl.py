@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from vtc.tiny.students.base import HEADS, PATCH, WIDTH, Look, Student, greedy, text_config
+from vtc.tiny.students.graft import graft
 from vtc.tiny.students.start import POSITION_WIDTH, look_around, sine_positions
 from vtc.tiny.words import build_tokenizer, chat_template, vocabulary
 from vtc.tiny.world import Scene
@@ -99,6 +100,12 @@ class TinyInternVL(Student):
         embeddings.cls_token[..., :-POSITION_WIDTH].normal_()
         parts = [layer.attention for layer in tower.encoder.layer]
         look_around([(a.q_proj, a.k_proj, a.v_proj, a.projection_layer) for a in parts], HEADS, GRID)
+
+    def take_eye(self, model: Any, other: Student, taught: Any) -> None:
+        """From tiny-llava's."""
+        if other.name != "tiny-llava":
+            super().take_eye(model, other, taught)
+        graft(other.tower(taught), self.tower(model))
 
     def encode(self, model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Tower, pixel shuffle and projector by their own modules."""
