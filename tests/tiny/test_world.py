@@ -18,6 +18,7 @@ from vtc.tiny.world import Scene
 
 CASES = [(view, seed) for view in VIEWS for seed in [*range(40), *range(HELD_OUT, HELD_OUT + 60)]]
 DIGEST = """
+import hashlib
 from vtc.tiny.world import Scene
 truth, drawn = hashlib.sha256(), hashlib.sha256()
 for seed in range(24):

@@ -113,7 +113,7 @@ def _arrays(student: Student, scene: Scene, tokenizer: PreTrainedTokenizerFast) 
         look_pixels(student, scene),
         np.stack([patch_labels(scene, look) for look in looks]),
         np.stack([look_facts(scene, look) for look in looks]),
-        np.int8(len(scene.things)),
+        np.array(len(scene.things), np.int8),
         words,
         answer,
         skill,

@@ -6,7 +6,7 @@ import numpy as np
 from vtc.tiny.draw import fixed, outline
 from vtc.tiny.spec import COLORS, SHAPES, SYMBOLS
 from vtc.tiny.students.base import PATCH, Look
-from vtc.tiny.things import Thing
+from vtc.tiny.things import Plate, Thing
 from vtc.tiny.world import Scene
 
 # Columns of a patch's label and their number of classes. Class 0 of `shape`, `color`, `symbol` and `index` means
@@ -35,31 +35,37 @@ def patch_labels(scene: Scene, look: Look) -> np.ndarray:
     labels = np.zeros((rows, columns, len(FIELDS)), np.uint8)
     labels[..., 5] = ((np.arange(columns) + 0.5) / columns * STRIPS).astype(np.uint8) + 1
     labels[..., 6] = (((np.arange(rows) + 0.5) / rows * STRIPS).astype(np.uint8) + 1)[:, None]
-    for item in (*scene.things, *scene.plates):
-        center = (np.array([item.x, item.y]) - corner) * scale
-        if isinstance(item, Thing):
-            points = (outline(item) - corner) * scale
-            mine = _covered([points], rows, columns) == 0
-        else:
-            mine = _covered([_corners(item.box, corner, scale)], rows, columns) == 0
-        x, y = np.floor(center / (width, height) * STRIPS).clip(-1, STRIPS).astype(int) + 1
-        at_x, at_y = (int(v) for v in center // PATCH)
-        inside = 0 <= at_x < columns and 0 <= at_y < rows
-        if inside:
-            mine[at_y, at_x] = True
-        if isinstance(item, Thing):
-            labels[mine, 0], labels[mine, 2] = SHAPES.index(item.shape) + 1, item.striped
-        else:
-            labels[mine, 0] = len(SHAPES) + 1
-            cells = [_corners(item.cell(i), corner, scale) for i in range(len(item.text))]
-            owner = _covered(cells, rows, columns)
-            for i, symbol in enumerate(item.text):
-                labels[owner == i, 3], labels[owner == i, 4] = SYMBOLS.index(symbol) + 1, i + 1
-        labels[mine, 1] = COLORS.index(item.color) + 1
-        labels[mine, 5], labels[mine, 6] = x, y
-        if inside:
-            labels[at_y, at_x, 7] = 1
+    items: list[Thing | Plate] = [*scene.things, *scene.plates]
+    for item in items:
+        _label(labels, item, corner, scale)
     return labels.reshape(rows * columns, len(FIELDS))
+
+
+def _label(labels: np.ndarray, item: Thing | Plate, corner: np.ndarray, scale: np.ndarray) -> None:
+    """Write what `item` says into the `labels` `[rows, columns, fields]` of the patches that it covers."""
+    rows, columns = labels.shape[:2]
+    edge = (outline(item) - corner) * scale if isinstance(item, Thing) else _corners(item.box, corner, scale)
+    mine = _covered([edge], rows, columns) == 0
+    center = (np.array([item.x, item.y]) - corner) * scale
+    at_x, at_y = (int(v) for v in center // PATCH)
+    if 0 <= at_x < columns and 0 <= at_y < rows:
+        mine[at_y, at_x] = True
+        labels[at_y, at_x, 7] = 1
+    if isinstance(item, Thing):
+        labels[mine, 0], labels[mine, 2] = SHAPES.index(item.shape) + 1, item.striped
+    else:
+        labels[mine, 0] = len(SHAPES) + 1
+        _label_text(labels, item, corner, scale)
+    labels[mine, 1] = COLORS.index(item.color) + 1
+    strips = np.floor(center / (columns * PATCH, rows * PATCH) * STRIPS).clip(-1, STRIPS).astype(int) + 1
+    labels[mine, 5], labels[mine, 6] = strips
+
+
+def _label_text(labels: np.ndarray, plate: Plate, corner: np.ndarray, scale: np.ndarray) -> None:
+    cells = [_corners(plate.cell(i), corner, scale) for i in range(len(plate.text))]
+    owner = _covered(cells, *labels.shape[:2])
+    for i, symbol in enumerate(plate.text):
+        labels[owner == i, 3], labels[owner == i, 4] = SYMBOLS.index(symbol) + 1, i + 1
 
 
 def _corners(box: tuple[float, float, float, float], corner: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -207,13 +207,12 @@ def _nearest(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """What is nearest to up to two things, where the second nearest is clearly farther."""
     out: list[Question] = []
     for i in shuffled(rng, len(scene.things)):
-        thing, others = scene.things[i], [t for t in scene.things if t is not scene.things[i]]
+        thing = scene.things[i]
         name = named(scene, thing, rng)
-        far = sorted(((t.x - thing.x) ** 2 + (t.y - thing.y) ** 2) ** 0.5 for t in others)
-        if name and len(far) > 1 and far[0] <= NEAREST * far[1] and len(out) < 2:
-            closest = min(others, key=lambda t, of=thing: (t.x - of.x) ** 2 + (t.y - of.y) ** 2)
+        far = sorted((((t.x - thing.x) ** 2 + (t.y - thing.y) ** 2) ** 0.5, t.name) for t in scene.things)[1:]
+        if name and len(far) > 1 and far[0][0] <= NEAREST * far[1][0] and len(out) < 2:
             form = pick(rng, ("what is nearest to the {}?", "which object is nearest to the {}?"))
-            out.append(Question(form.format(name), closest.name, "nearest"))
+            out.append(Question(form.format(name), far[0][1], "nearest"))
     return out
 
 

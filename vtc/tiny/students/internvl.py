@@ -65,7 +65,7 @@ class TinyInternVL(Student):
     def build_processor(self) -> InternVLProcessor:
         """At most six tiles, and a thumbnail where there is more than one."""
         size = {"height": TILE, "width": TILE}
-        normal = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+        normal: dict[str, Any] = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
         return InternVLProcessor(
             image_processor=GotOcr2ImageProcessor(size=size, max_patches=MOST, crop_to_patches=True, **normal),
             tokenizer=build_tokenizer(**NAMES),

@@ -1,4 +1,4 @@
-"""tiny-qwen: Qwen2.5-VL; pictures at their own size up to 192 x 192 pixels, 16 x 16 to a visual token; windows, M-RoPE."""
+"""tiny-qwen: Qwen2.5-VL; pictures at their own size up to 192 x 192, 16 x 16 pixels a visual token; windows, M-RoPE."""
 
 import math
 from typing import Any
@@ -72,7 +72,7 @@ class TinyQwen(Student):
 
     def build_processor(self) -> Qwen2_5_VLProcessor:
         """Pictures keep their size within the limits, in steps of 16 pixels."""
-        options = {
+        options: dict[str, Any] = {
             "patch_size": PATCH,
             "merge_size": MERGE,
             "temporal_patch_size": FRAMES,
