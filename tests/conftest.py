@@ -50,6 +50,7 @@ def seeded():
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--families", action="store_true", help="write README's table of families from this run")
+    parser.addoption("--golden", action="store_true", help="write tests/data/golden.json from this run")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -132,29 +132,29 @@ def test_bad_pictures_are_one_plain_line(tmp_path, kind, command):
 def test_ask_prints_both_answers_and_what_they_cost():
     result = vtc_command("ask", SAMPLE.path, SAMPLE.question, "--keep", "0.25", "--max-new-tokens", "4")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert row(result, "visual tokens") == ["144", "36"]
+    assert row(result, "visual tokens") == ["196", "49"]
     full, short = map(int, row(result, "prompt tokens"))
-    assert full - short == 108
+    assert full - short == 147
     assert all(float(cell.removesuffix(" ms")) > 0 for cell in row(result, "time to first token"))
     assert "of KV cache" in result.text
     assert "prefill FLOPs" in result.text
     assert "median of 5 runs each" in result.text
 
 
-KEEPS = [("1", 144), ("1.0", 144), ("64", 64), ("2", 2), ("9999", 144), ("0.5", 72)]
+KEEPS = [("1", 196), ("1.0", 196), ("64", 64), ("2", 2), ("9999", 196), ("0.5", 98)]
 
 
 @pytest.mark.parametrize(("keep", "tokens"), KEEPS)
 def test_keep_is_a_share_up_to_1_and_a_count_from_2(keep, tokens):
     result = vtc_command("ask", SAMPLE.path, "where is the square?", "--keep", keep, "--max-new-tokens", "1")
-    assert row(result, "visual tokens") == ["144", str(tokens)]
+    assert row(result, "visual tokens") == ["196", str(tokens)]
 
 
 def test_a_recipe_file_keeps_its_own_settings(tmp_path):
     recipe("stride", keep=10).save(tmp_path / "mine.json")
     options = ["--recipe", tmp_path / "mine.json", "--max-new-tokens", "1"]
-    assert row(vtc_command("ask", SAMPLE.path, "where?", *options), "visual tokens") == ["144", "10"]
-    assert row(vtc_command("ask", SAMPLE.path, "where?", *options, "--keep", "7"), "visual tokens") == ["144", "7"]
+    assert row(vtc_command("ask", SAMPLE.path, "where?", *options), "visual tokens") == ["196", "10"]
+    assert row(vtc_command("ask", SAMPLE.path, "where?", *options, "--keep", "7"), "visual tokens") == ["196", "7"]
 
 
 def test_words_that_the_model_does_not_know_are_named():
@@ -180,7 +180,7 @@ def test_answers_are_those_of_the_stock_model(loaded):
     inputs = processor(images=picture, text=text, return_tensors="pt")
     out = model.generate(**inputs, max_new_tokens=64, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     assert pair.full == pair.short == processor.decode(out, skip_special_tokens=True).strip()
-    assert pair.report.before == pair.report.after == 144
+    assert pair.report.before == pair.report.after == 196
     assert pair.seconds_full is None
     assert not hasattr(model, "vtc")
 
@@ -224,7 +224,7 @@ def test_show_draws_what_was_kept(tmp_path):
     for name in ("kcenter", "stride", "kcenter-mean"):
         result = vtc_command("show", PHOTOGRAPHS / "cat.jpg", "--out", tmp_path / f"{name}.png", "--recipe", name)
         assert result.exit_code == 0
-        assert "36 of 144 visual tokens" in result.text
+        assert "49 of 196 visual tokens" in result.text
         out[name] = np.asarray(Image.open(tmp_path / f"{name}.png"))
     assert not np.array_equal(out["kcenter"], out["stride"])
     assert not np.array_equal(out["kcenter"], out["kcenter-mean"])
@@ -254,7 +254,7 @@ def test_demo_leaves_its_table_and_pictures(tmp_path, monkeypatch):
     table = (tmp_path / "vtc-demo" / "table.md").read_text(encoding="utf-8").splitlines()
     assert len(table) == 2 + len(samples()) + 2
     assert all(line.count("|") == 7 for line in table[:-2])
-    assert "144 → 36" in table[2]
+    assert "196 → 49" in table[2]
     for column, found in zip((4, 5), re.findall(r"(\d+) of 11", table[-1]), strict=True):
         cells = [line.split("|")[column].strip() for line in table[2:-2]]
         assert int(found) == sum(cell == f"{s.answer} ✓" for cell, s in zip(cells, samples(), strict=True)) > 0
@@ -262,19 +262,19 @@ def test_demo_leaves_its_table_and_pictures(tmp_path, monkeypatch):
 
 
 def test_marks_of_the_demo():
-    right = demo.Row("a.png", "how many?", "2", "2", "3", 144, 36)
-    assert right.cells() == ("a.png", "how many?", "2", "2 ✓", "3 ✗", "144 → 36")
+    right = demo.Row("a.png", "how many?", "2", "2", "3", 196, 49)
+    assert right.cells() == ("a.png", "how many?", "2", "2 ✓", "3 ✗", "196 → 49")
     outcome = demo.Outcome(recipe(), (right,), (), 1.0)
     assert outcome.summary == "tiny-llava, kcenter: 1 of 1 right with all tokens, 0 of 1 with keep 0.25"
-    assert demo.markdown(outcome).splitlines()[2] == "| a.png | how many? | 2 | 2 ✓ | 3 ✗ | 144 → 36 |"
+    assert demo.markdown(outcome).splitlines()[2] == "| a.png | how many? | 2 | 2 ✓ | 3 ✗ | 196 → 49 |"
 
 
 def test_demo_prints_where_the_terminal_has_no_such_letters(tmp_path, monkeypatch):
-    wrong = demo.Row("a.png", "how many?", "2", "2", "3", 144, 36)
+    wrong = demo.Row("a.png", "how many?", "2", "2", "3", 196, 49)
     monkeypatch.setattr(demo, "run", lambda out: demo.Outcome(recipe(), (wrong,), (), 1.0))
     result = CliRunner(charset="ascii").invoke(app, ["demo", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0
-    assert "144 -> 36" in result.stdout
+    assert "196 -> 49" in result.stdout
     assert "2 +" in result.stdout
     assert result.stdout.isascii()
 
@@ -287,7 +287,7 @@ def test_demo_refuses_a_file_as_its_directory(tmp_path):
 
 def test_the_script_in_demos_runs(capsys):
     runpy.run_path(str(ROOT / "demos" / "wrap_a_model.py"))
-    assert "36 of 144 visual tokens" in capsys.readouterr().out
+    assert "49 of 196 visual tokens" in capsys.readouterr().out
 
 
 def test_the_photographs_are_small_and_have_a_licence():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 import vtc.tiny
-from vtc.tiny import NAMES, VIEW_OF
+from vtc.tiny import NAMES, VIEW_OF, publish
 from vtc.tiny.evaluate import answer, asked, exact, exact_match, load, main
 from vtc.tiny.samples import samples
 from vtc.tiny.spec import VERSION
@@ -44,6 +45,29 @@ def test_missing_weights_say_how_to_get_them(name, monkeypatch, tmp_path):
     monkeypatch.setattr(vtc.tiny, "_ROOT", tmp_path)
     with pytest.raises(FileNotFoundError, match=rf"vtc\.tiny\.train {name}"):
         vtc.tiny.path(name)
+
+
+def test_damaged_weights_are_named(monkeypatch, tmp_path):
+    shutil.copytree(vtc.tiny.path("tiny-llava").parent, tmp_path / "weights")
+    monkeypatch.setattr(vtc.tiny, "_ROOT", tmp_path)
+    assert vtc.tiny.path("tiny-llava") == tmp_path / "weights" / "tiny-llava"
+    file = tmp_path / "weights" / "tiny-llava" / "model.safetensors"
+    whole = file.read_bytes()
+    for damaged in (whole[:-100], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"weights of 'tiny-llava' in .* are not those that were packaged.*reinst"):
+            vtc.tiny.path("tiny-llava")
+
+
+def test_publishing_copies_a_finished_directory_and_writes_its_sum(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(publish, "WEIGHTS", tmp_path / "weights")
+    publish.main([str(vtc.tiny.path("tiny-llava"))])
+    line = (tmp_path / "weights" / "SHA256SUMS").read_text()
+    assert line == f"{vtc.tiny.sums()['tiny-llava']}  tiny-llava/model.safetensors\n"
+    for wrong, message in ((tmp_path, "not named like a model"), (tmp_path / "tiny-llava", "holds no model.safetens")):
+        with pytest.raises(SystemExit):
+            publish.main([str(wrong)])
+        assert message in capsys.readouterr().err
 
 
 @every_model

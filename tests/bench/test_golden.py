@@ -1,0 +1,65 @@
+"""Each recipe's accuracy on the embedded models, held within a band, so that a regression in any stage is seen.
+
+`pytest tests/bench/test_golden.py --golden` writes the figures anew, after a change that is meant to change them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vtc import tiny
+from vtc.bench.arms import chosen
+from vtc.bench.plan import Plan
+from vtc.bench.quality import run
+from vtc.tiny.spec import HELD_OUT, VERSION
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden.json"
+QUESTIONS, FIRST, KEEP = 150, HELD_OUT + 9000, 0.1
+BAND = 0.04
+"""Six of 150 answers: rounding differs between processors and versions, and turns an answer here and there."""
+
+
+def measured(name: str, out: Path) -> dict[str, float | None]:
+    """Exact match of each arm on the fixed questions; None where the model refuses the recipe."""
+    recipes, text_alone = chosen([])
+    plan = Plan((name,), tuple(recipes), (KEEP,), text_alone=text_alone, n=QUESTIONS, first=FIRST)
+    made = run(plan, out, curve=False, draws=1).document
+    assert not made["errors"]
+    return {
+        arm["recipe"]: round(arm["exact"]["mean"], 4) if arm["status"] == "measured" else None
+        for arm in made["models"][0]["arms"]
+    }
+
+
+def outside(found: dict[str, float | None], golden: dict[str, float | None]) -> dict[str, tuple]:
+    """The arms whose accuracy is not within the band, or that are measured in one of the two alone."""
+    return {
+        arm: (found.get(arm), golden.get(arm))
+        for arm in {**found, **golden}
+        if (found.get(arm) is None) != (golden.get(arm) is None)
+        or (found.get(arm) is not None and abs(found[arm] - golden[arm]) > BAND)
+    }
+
+
+@pytest.mark.parametrize("name", tiny.NAMES)
+def test_every_recipe_is_as_good_as_it_was(name, tmp_path, request):
+    found = measured(name, tmp_path)
+    held = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if request.config.getoption("--golden"):
+        held = {"world": VERSION, "keep": KEEP, "models": {**held.get("models", {}), name: found}}
+        GOLDEN.write_text(json.dumps(held, indent=1) + "\n")
+    assert held["world"] == VERSION
+    assert outside(found, held["models"][name]) == {}
+
+
+def test_the_band_is_narrower_than_what_a_broken_stage_costs():
+    """A control: where `kcenter` picks as `random` does, or a recipe is refused that was not, the test fails."""
+    for name, golden in json.loads(GOLDEN.read_text())["models"].items():
+        assert tiny.path(name).is_dir()
+        assert "kcenter" in outside({**golden, "kcenter": golden["random"]}, golden)
+        assert "random" in outside({**golden, "random": None}, golden)
+        assert golden["full"] - golden["none"] > 0.3
+        assert outside(golden, golden) == {}
