@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from vtc.tiny import train
-from vtc.tiny.bank import load_bank, look_pixels, make_bank
+from vtc.tiny import film_spec, train
+from vtc.tiny.bank import LABELS, film_pixels, load_bank, look_pixels, make_bank
+from vtc.tiny.film import Film
 from vtc.tiny.labels import FIELDS, patch_labels
 from vtc.tiny.loop import cosine, plain_attention, use_attention
 from vtc.tiny.mind import answer_logits, around, block_attention
@@ -39,9 +40,9 @@ def test_packed_dialogues_answer_as_they_would_alone(name, together, chatter, ba
     before, after = around(student)
     length = visual.shape[2] + len(before) + len(after)
     packed = pack(group, rows, np.random.default_rng(0), length, 7, turns=3, spread=True, chatter=chatter)
-    logits, truth, _, _ = answer_logits(student, packing, packed, visual, group.size)
+    logits, truth, _, _ = answer_logits(student, packing, packed, visual, group)
     blocks, embed = packed.ids.shape[1:], stock.get_input_embeddings()
-    place = student.positions(packed.steps, blocks, together, group.size)
+    place = student.positions(packed.steps, blocks, together, group.size, group.looks)
     head, t = len(packed.lead) + together * length, packed.ids.shape[2]
     alone, wanted = [], []
     for row in range(2):
@@ -97,12 +98,55 @@ def test_tiny_qwen_is_taught_at_the_positions_that_the_stock_model_gives():
             )
             size = student.canvas(scene)
             words = length - len(LEAD) - pictures * (student.tokens(size) + 2)
-            mine = student.positions(torch.ones(1, length), (1, words), pictures, size)
+            mine = student.positions(torch.ones(1, length), (1, words), pictures, size, 1)
             assert torch.equal(mine, stock)
             spread = torch.from_numpy(draw_steps(1, length, np.random.default_rng(seed), spread=True))
-            wide = student.positions(spread, (1, words), pictures, size)
+            wide = student.positions(spread, (1, words), pictures, size, 1)
             assert (wide[0].diff() >= 0).all()
             assert wide.max() > stock.max() or (spread == 1).all()
+
+
+def test_tiny_qwen_is_taught_films_as_the_stock_model_sees_them():
+    student = STUDENTS["tiny-qwen"]
+    model, processor = student.build_model().eval(), student.build_processor()
+    student.prepare(model)
+    for seed in (1, 3, 5):
+        film = Film(seed)
+        frames = film_pixels(student, film)
+        given = {"do_sample_frames": False, "video_metadata": [{"fps": film.fps, "total_num_frames": film.frames}]}
+        content = [{"type": "video"}, {"type": "text", "text": "what appears?"}]
+        text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        inputs = processor(videos=[frames], text=[text], return_tensors="pt", **given)
+        looks, length = film.frames // 2, inputs.input_ids.shape[1]
+        pairs = np.concatenate([frames[::2], frames[1::2]], -1)
+        with torch.no_grad():
+            out = model.model.get_video_features(inputs.pixel_values_videos, inputs.video_grid_thw).pooler_output[0]
+            tokens, _ = student.encode(model, torch.from_numpy(pairs).permute(0, 3, 1, 2) / 127.5 - 1)
+        torch.testing.assert_close(tokens.flatten(0, 1), out, atol=1e-4, rtol=1e-3)
+        stock, _ = model.model.get_rope_index(
+            inputs.input_ids,
+            mm_token_type_ids=inputs.mm_token_type_ids,
+            video_grid_thw=inputs.video_grid_thw,
+            second_per_grid_ts=inputs.get("second_per_grid_ts"),
+        )
+        words = length - len(LEAD) - looks * 36 - 2
+        assert torch.equal(student.positions(torch.ones(1, length), (1, words), 1, (96, 96), looks), stock)
+
+
+def test_films_are_labelled_frame_by_frame():
+    student = STUDENTS["tiny-qwen"]
+    groups = make_bank(student, 0, 4, workers=1, films=40)
+    films = [g for g in groups if g.channels == 6]
+    assert {g.looks for g in films} == {4, 6, 8}
+    assert sum(map(len, films)) == 40
+    for group in films:
+        first, second = group.patches[..., : len(FIELDS)], group.patches[..., len(FIELDS) :]
+        same = (group.pixels[..., :3] == group.pixels[..., 3:]).all((2, 3, 4))
+        assert (first[same] == second[same]).all()
+        assert (first != second).any()
+        assert {LABELS[s] for s in group.skill[group.answer > 0]} <= set(film_spec.SKILLS)
+    with pytest.raises(ValueError, match="tiny-llava is not taught films"):
+        STUDENTS["tiny-llava"].film_looks(Film(0))
 
 
 @pytest.mark.parametrize("name", ["tiny-llava", "tiny-qwen"])
@@ -227,7 +271,7 @@ def test_cosine_rises_then_falls():
 def test_a_run_goes_on_where_it_stopped(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "PATCHES", 600)
     monkeypatch.setattr(train, "SCENES", 4)
-    flags = [name, *["--scenes", "128", "--watch", "4", "--workers", "1", "--steps", "1", "--out"]]
+    flags = [name, *["--scenes", "128", "--watch", "4", "--workers", "1", "--steps", "1", "--films", "128", "--out"]]
     train.main([*flags, str(tmp_path), "--phases", "eye"])
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == ["eye"]
     train.main([*flags, str(tmp_path), "--phases", "mind", "both", "--resume"])

@@ -9,14 +9,18 @@ import numpy as np
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from vtc.tiny.labels import look_facts, patch_labels
-from vtc.tiny.questions import SKILLS
+from vtc.tiny.film import Film
+from vtc.tiny.film_spec import SKILLS as FILM_SKILLS
+from vtc.tiny.labels import FACTS, look_facts, patch_labels
+from vtc.tiny.questions import SKILLS, Question
 from vtc.tiny.students import STUDENTS
 from vtc.tiny.students.base import Student
 from vtc.tiny.words import build_tokenizer
 from vtc.tiny.world import Scene
 
 MAX_QUESTIONS, MAX_WORDS = 24, 18
+FILM_UNIT = 192  # pixels that films are drawn at before they are shrunk
+LABELS = (*SKILLS, *FILM_SKILLS)
 _CHUNK = 128
 
 
@@ -30,7 +34,9 @@ class Group:
     things   int8  [n]                      how many things the scene has
     words    int16 [n, 24, 18]              question, "assistant", ":", answer, "</s>", padded with 0
     answer   int8  [n, 24]                  where in `words` the answer starts; 0: no such question
-    skill    int8  [n, 24]                  index in `SKILLS`
+    skill    int8  [n, 24]                  index in `LABELS`
+
+    A look of a film is two frames: six channels, and the fields of both side by side.
     """
 
     pixels: np.ndarray
@@ -51,6 +57,11 @@ class Group:
         return int(self.pixels.shape[1])
 
     @property
+    def channels(self) -> int:
+        """3 for pictures, 6 for films."""
+        return int(self.pixels.shape[-1])
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height of a look in pixels."""
         return int(self.pixels.shape[3]), int(self.pixels.shape[2])
@@ -60,9 +71,13 @@ Bank = list[Group]
 _NAMES = [f.name for f in fields(Group)]
 
 
-def make_bank(student: Student, first: int, n: int, workers: int) -> Bank:
-    """Draw the scenes of seeds `first` to `first + n - 1`, `workers` processes at once, grouped by canvas."""
-    jobs = [(student.name, s, min(_CHUNK, first + n - s)) for s in range(first, first + n, _CHUNK)]
+def make_bank(student: Student, first: int, n: int, workers: int, films: int = 0) -> Bank:
+    """Draw `n` scenes and so many films of the seeds from `first` on, `workers` processes at once, grouped by size."""
+    jobs = [
+        (student.name, film, s, min(_CHUNK, first + count - s))
+        for film, count in ((False, n), (True, films))
+        for s in range(first, first + count, _CHUNK)
+    ]
     if workers <= 1:
         parts = [_chunk(job) for job in jobs]
     else:
@@ -75,13 +90,13 @@ def make_bank(student: Student, first: int, n: int, workers: int) -> Bank:
     ]
 
 
-def load_bank(folder: Path, student: Student, first: int, n: int, workers: int) -> Bank:
+def load_bank(folder: Path, student: Student, first: int, n: int, workers: int, films: int = 0) -> Bank:
     """`make_bank`, kept in `folder` for the next time."""
-    stem = folder / f"bank-{first}-{n}"
+    stem = folder / (f"bank-{first}-{n}" + (f"-{films}" if films else ""))
     if not stem.is_dir():
         unfinished = stem.with_suffix(".tmp")
         unfinished.mkdir(parents=True, exist_ok=True)
-        for i, group in enumerate(make_bank(student, first, n, workers)):
+        for i, group in enumerate(make_bank(student, first, n, workers, films)):
             for name in _NAMES:
                 np.save(unfinished / f"{i}-{name}.npy", getattr(group, name))
         unfinished.rename(stem)
@@ -89,35 +104,64 @@ def load_bank(folder: Path, student: Student, first: int, n: int, workers: int) 
     return [Group(*(np.load(stem / f"{i}-{name}.npy", mmap_mode="r") for name in _NAMES)) for i in range(groups)]
 
 
-def _chunk(job: tuple[str, int, int]) -> dict[tuple[int, int], tuple[np.ndarray, ...]]:
+Shape = tuple[int, ...]
+
+
+def _chunk(job: tuple[str, bool, int, int]) -> dict[Shape, tuple[np.ndarray, ...]]:
     cv2.setNumThreads(1)
-    name, first, n = job
+    name, film, first, n = job
     student, tokenizer = STUDENTS[name], build_tokenizer()
-    rows: dict[tuple[int, int], list[tuple[np.ndarray, ...]]] = {}
+    rows: dict[Shape, list[tuple[np.ndarray, ...]]] = {}
     for seed in range(first, first + n):
-        scene = Scene(seed, student.view)
-        rows.setdefault(student.canvas(scene), []).append(_arrays(student, scene, tokenizer))
+        if film:
+            arrays = _film_arrays(student, Film(seed), tokenizer)
+        else:
+            arrays = _arrays(student, Scene(seed, student.view), tokenizer)
+        rows.setdefault(arrays[0].shape, []).append(arrays)
     return {canvas: tuple(np.stack(column) for column in zip(*some, strict=True)) for canvas, some in rows.items()}
 
 
 def _arrays(student: Student, scene: Scene, tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
     looks = student.looks(scene)
-    words = np.zeros((MAX_QUESTIONS, MAX_WORDS), np.int16)
-    answer, skill = np.zeros(MAX_QUESTIONS, np.int8), np.zeros(MAX_QUESTIONS, np.int8)
-    for i, q in enumerate(scene.questions[:MAX_QUESTIONS]):
-        asked = tokenizer(f"{q.question} assistant:", add_special_tokens=False).input_ids
-        whole = asked + tokenizer(f"{q.answer}</s>", add_special_tokens=False).input_ids
-        words[i, : len(whole)] = whole
-        answer[i], skill[i] = len(asked), SKILLS.index(q.skill)
     return (
         look_pixels(student, scene),
         np.stack([patch_labels(scene, look) for look in looks]),
         np.stack([look_facts(scene, look) for look in looks]),
         np.array(len(scene.things), np.int8),
-        words,
-        answer,
-        skill,
+        *_question_arrays(scene.questions, tokenizer),
     )
+
+
+def _film_arrays(student: Student, film: Film, tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
+    looks = student.film_looks(film)
+    frames = film_pixels(student, film)
+    labels = [patch_labels(film.state(i), looks[i // 2]) for i in range(film.frames)]
+    return (
+        np.concatenate([frames[::2], frames[1::2]], -1),
+        np.stack([np.concatenate(labels[i : i + 2], -1) for i in range(0, film.frames, 2)]),
+        np.zeros((len(looks), FACTS), np.uint8),  # models that see films have no class token
+        np.array(len(film.actors), np.int8),
+        *_question_arrays(film.questions, tokenizer),
+    )
+
+
+def film_pixels(student: Student, film: Film) -> np.ndarray:
+    """The frames of `film` as the tower sees them, uint8 `[frames, h, w, 3]`; resampled as `look_pixels` does."""
+    size = student.film_looks(film)[0][1]
+    resample = Image.Resampling.BICUBIC if film.seed % 2 else Image.Resampling.BOX
+    drawn = film.pixels(FILM_UNIT)
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size, resample)) for frame in drawn])
+
+
+def _question_arrays(questions: list[Question], tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
+    words = np.zeros((MAX_QUESTIONS, MAX_WORDS), np.int16)
+    answer, skill = np.zeros(MAX_QUESTIONS, np.int8), np.zeros(MAX_QUESTIONS, np.int8)
+    for i, q in enumerate(questions[:MAX_QUESTIONS]):
+        asked = tokenizer(f"{q.question} assistant:", add_special_tokens=False).input_ids
+        whole = asked + tokenizer(f"{q.answer}</s>", add_special_tokens=False).input_ids
+        words[i, : len(whole)] = whole
+        answer[i], skill[i] = len(asked), LABELS.index(q.skill)
+    return words, answer, skill
 
 
 def look_pixels(student: Student, scene: Scene) -> np.ndarray:

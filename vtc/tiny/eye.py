@@ -28,25 +28,26 @@ class Heads(nn.Module):
     """Linear read-outs used in training only: what covers a token and a patch, and what a look as a whole holds.
 
     A token that stands for several patches is asked for the text of each and for one thing (see `told`): what is said
-    twice must not take room twice.
+    twice must not take room twice. A token of two frames is asked about each; a picture is asked about as its first.
     """
 
-    def __init__(self, width: int, vision_width: int, patches: int) -> None:
-        """`width` of a visual token, of the tower's hidden state, and how many patches a token stands for."""
+    def __init__(self, width: int, vision_width: int, patches: int, frames: int = 1) -> None:
+        """`width` of a visual token and of the tower's states; the patches and frames that a token stands for."""
         super().__init__()
         self.sizes = [c * (patches if field in TEXT_FIELDS else 1) for field, c in FIELDS.items()]
-        self.patch = nn.Linear(width, sum(self.sizes))
-        self.state = nn.Linear(vision_width, sum(CLASSES))
+        self.patch = nn.Linear(width, frames * sum(self.sizes))
+        self.state = nn.Linear(vision_width, frames * sum(CLASSES))
         self.scene = nn.Linear(vision_width, FACTS)
 
-    def fields(self, tokens: Tensor) -> list[Tensor]:
+    def fields(self, tokens: Tensor, frame: int = 0) -> list[Tensor]:
         """The logits of each field for tokens `[n, t, width]`: each `[n, t, patches or 1, classes]`."""
-        parts = self.patch(tokens.float()).split(self.sizes, -1)
+        parts = self.patch(tokens.float()).split(sum(self.sizes), -1)[frame].split(self.sizes, -1)
         return [part.unflatten(-1, (-1, c)) for part, c in zip(parts, CLASSES, strict=True)]
 
-    def state_fields(self, states: Tensor) -> list[Tensor]:
+    def state_fields(self, states: Tensor, frame: int = 0) -> list[Tensor]:
         """The logits of each field for the tower's states of patches `[n, p, d]`: each `[n, p, 1, classes]`."""
-        return [part[..., None, :] for part in self.state(states.float()).split(CLASSES, -1)]
+        parts = self.state(states.float()).split(sum(CLASSES), -1)[frame].split(CLASSES, -1)
+        return [part[..., None, :] for part in parts]
 
 
 def told(patches: Tensor) -> list[Tensor]:
@@ -64,7 +65,7 @@ def to_pixels(batch: np.ndarray, generator: torch.Generator | None, dtype: torch
     pixels = torch.tensor(batch).permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
     if generator is not None:
         gain = 1 + 0.06 * torch.randn(len(batch), 1, 1, 1, generator=generator)
-        shift = 0.04 * torch.randn(len(batch), 3, 1, 1, generator=generator)
+        shift = 0.04 * torch.randn(len(batch), pixels.shape[1], 1, 1, generator=generator)
         pixels = pixels * gain + shift + 0.03 * torch.randn(pixels.shape, generator=generator)
     return pixels.to(dtype)
 
@@ -79,14 +80,17 @@ def eye_loss(
 ) -> Tensor:
     """The dense loss of what `student.encode` saw, plus that of the class token's summary on a quarter of the batch.
 
-    `truth` is patches `[n, p, fields]` and facts `[n, facts]` of looks of `size` pixels. The class token is taught what
-    a look holds, so that its attention means something, as CLIP's does.
+    `truth` is patches `[n, p, fields]` (in films the fields of two frames side by side) and facts `[n, facts]` of looks
+    of `size` pixels. The class token is taught what a look
+    holds, so that its attention means something, as CLIP's does.
     """
     (tokens, hidden), (patches, facts) = encoded, truth
-    loss = patch_loss(heads.fields(tokens), told(student.by_token(patches, size)))
-    states = student.patch_states(hidden)
-    if states is not None:
-        loss = loss + patch_loss(heads.state_fields(states), told(patches[:, :, None]))
+    states, loss = student.patch_states(hidden), tokens.new_zeros(()).float()
+    frames = patches.split(len(FIELDS), -1)
+    for frame, shown in enumerate(frames):
+        loss = loss + patch_loss(heads.fields(tokens, frame), told(student.by_token(shown, size))) / len(frames)
+        if states is not None:
+            loss = loss + patch_loss(heads.state_fields(states, frame), told(shown[:, :, None])) / len(frames)
     few = max(1, len(hidden) // 4)
     summary = student.summary(model, hidden[:few])
     if summary is None:
@@ -115,10 +119,10 @@ def some_looks(group: Group, rows: np.ndarray, rng: np.random.Generator) -> tupl
 
 @torch.no_grad()
 def eye_accuracy(student: Student, model: Any, heads: Heads, bank: Bank, batch: int = 64) -> dict[str, float]:
-    """Share of right answers per field where something covers a patch; tiny: shapes at lone things' centres."""
+    """Share of right answers on pictures by field, where something is; tiny: shapes at lone things' centres."""
     some = next(model.parameters())
     right: dict[str, list[Tensor]] = {f: [] for f in (*FIELDS, "tiny")}
-    for group in bank:
+    for group in (g for g in bank if g.channels == 3):
         for rows in batches_in_order(len(group), batch):
             pixels = np.concatenate(group.pixels[rows])
             tokens, _ = student.encode(model, to_pixels(pixels, None, some.dtype).to(some.device))

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from vtc.tiny.draw import fixed, outline
+from vtc.tiny.film_parts import State
 from vtc.tiny.spec import COLORS, SHAPES, SYMBOLS
 from vtc.tiny.students.base import PATCH, Look
 from vtc.tiny.things import Plate, Thing
@@ -27,8 +28,8 @@ MOST_THINGS = 10
 FACTS = len(COLORS) * len(SHAPES) + MOST_THINGS + 1
 
 
-def patch_labels(scene: Scene, look: Look) -> np.ndarray:
-    """The labels of what `look` shows of `scene`, uint8 `[patches, len(FIELDS)]`, row by row."""
+def patch_labels(scene: Scene | State, look: Look) -> np.ndarray:
+    """The labels of what `look` shows of `scene` (or of a frame), uint8 `[patches, len(FIELDS)]`, row by row."""
     (left, top, right, bottom), (width, height) = look
     corner, scale = np.array([left, top]), np.array([width / (right - left), height / (bottom - top)])
     columns, rows = width // PATCH, height // PATCH

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtc.tiny.bank import Bank
+from vtc.tiny.bank import LABELS, Bank, Group
 from vtc.tiny.pack import Packed, pack
-from vtc.tiny.questions import SKILLS
 from vtc.tiny.students.base import Student
 from vtc.tiny.words import vocabulary
 
@@ -49,11 +48,11 @@ def around(student: Student) -> tuple[Tensor, Tensor]:
 
 
 def answer_logits(
-    student: Student, model: Any, packed: Packed, visual: Tensor, size: tuple[int, int]
+    student: Student, model: Any, packed: Packed, visual: Tensor, group: Group
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits `[m, words]` where an answer's token comes next, that token `[m]`, its row and question `[m, 2]`, weight.
 
-    `visual` `[b, p, v, width]` of looks of `size` pixels; the language model must attend with `block_attention`.
+    `visual` `[b, p, v, width]` of pictures or films of `group`; the language model must attend with `block_attention`.
     """
     b, n, t = packed.ids.shape
     embed = model.get_input_embeddings()
@@ -67,7 +66,9 @@ def answer_logits(
     hidden = student.language_model(model)(
         inputs_embeds=torch.cat([head, embed(packed.ids).view(b, n * t, -1)], 1),
         attention_mask=torch.zeros(1, 1, head.shape[1], t, device=visual.device),
-        position_ids=student.positions(packed.steps.cpu(), (n, t), visual.shape[1], size).to(visual.device),
+        position_ids=student.positions(packed.steps.cpu(), (n, t), visual.shape[1], group.size, group.looks).to(
+            visual.device
+        ),
         use_cache=False,
     ).last_hidden_state
     hidden = hidden[:, head.shape[1] :].reshape(b, n, t, -1)[:, :, :-1]
@@ -81,9 +82,9 @@ def answer_logits(
     )
 
 
-def mind_loss(student: Student, model: Any, packed: Packed, visual: Tensor, size: tuple[int, int]) -> Tensor:
+def mind_loss(student: Student, model: Any, packed: Packed, visual: Tensor, group: Group) -> Tensor:
     """Mean cross-entropy of the answers' tokens, weighted by skill."""
-    logits, truth, _, weight = answer_logits(student, model, packed.to(visual.device), visual, size)
+    logits, truth, _, weight = answer_logits(student, model, packed.to(visual.device), visual, group)
     return (F.cross_entropy(logits, truth, reduction="none") * weight).sum() / weight.sum()
 
 
@@ -104,9 +105,9 @@ def mind_accuracy(
             packed = pack(
                 group, rows[:, None], rng, visual.shape[1] + around_it, group.words.shape[1], spread=spread
             ).to(visual.device)
-            logits, truth, question, _ = answer_logits(student, model, packed, visual[rows, None], group.size)
+            logits, truth, question, _ = answer_logits(student, model, packed, visual[rows, None], group)
             wrong = set(map(tuple, question[logits.argmax(-1) != truth].tolist()))
             for i, q in map(tuple, question.unique(dim=0).tolist()):
-                right.setdefault(SKILLS[group.skill[rows[i], q]], []).append((i, q) not in wrong)
-    out = {s: round(float(np.mean(right[s])), 4) for s in SKILLS if s in right}
+                right.setdefault(LABELS[group.skill[rows[i], q]], []).append((i, q) not in wrong)
+    out = {s: round(float(np.mean(right[s])), 4) for s in LABELS if s in right}
     return {"all": round(float(np.mean([r for rs in right.values() for r in rs])), 4), **out}

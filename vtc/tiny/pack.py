@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vtc.tiny.bank import Group
-from vtc.tiny.questions import SKILLS
+from vtc.tiny.bank import LABELS, Group
 from vtc.tiny.words import SPECIAL, vocabulary
 
 _IDS = vocabulary()
@@ -90,7 +89,7 @@ def _dialogues(group: Group, row: np.ndarray, rng: np.random.Generator, question
             lead = [*(_TURN if block[0] else []), *(_WHICH[p] if len(row) > 1 else [])]
             text, start = lead + words[words > 0].tolist(), len(lead) + int(group.answer[row[p], q])
             rest = len(text) - start
-            weight = WEIGHTS.get(SKILLS[group.skill[row[p], q]], 1.0)
+            weight = WEIGHTS.get(LABELS[group.skill[row[p], q]], 1.0)
             block[0].extend(text)
             block[1].extend([-100] * start + text[start:])
             block[2].extend([-1] * start + [p * group.answer.shape[1] + q] * rest)

@@ -66,8 +66,8 @@ class Run:
         return self.bank[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
 
     def rows(self, group: Group, rng: np.random.Generator, batch: int, most: int | None = None) -> np.ndarray:
-        """The numbers of `batch` scenes of `group` with at most `most` things."""
-        fit = np.arange(len(group)) if most is None else np.flatnonzero(group.things <= most)
+        """The numbers of `batch` scenes of `group` with at most `most` things, or as few as there are."""
+        fit = np.arange(len(group)) if most is None else np.flatnonzero(group.things <= max(most, group.things.min()))
         return np.sort(rng.choice(fit, batch, replace=len(fit) < batch))
 
     def see(self, group: Group, rows: np.ndarray | slice, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:

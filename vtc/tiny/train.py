@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--hours", type=float, default=1.5, help="hours of training, all phases together")
     parser.add_argument("--steps", type=int, help="steps of each phase, in place of --hours")
     parser.add_argument("--scenes", type=int, default=40960, help="how many scenes to draw")
+    parser.add_argument("--films", type=int, default=8192, help="how many films to draw, for a model that sees films")
     parser.add_argument("--watch", type=int, default=192, help="how many unseen scenes watch over training")
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -80,8 +81,9 @@ def _start(options: argparse.Namespace) -> Run:
     started = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     student = STUDENTS[options.name]
-    bank = load_bank(options.out, student, 0, options.scenes, options.workers)
-    watch = load_bank(options.out, student, WATCH, options.watch, options.workers)
+    films = options.films if student.films else 0
+    bank = load_bank(options.out, student, 0, options.scenes, options.workers, films)
+    watch = load_bank(options.out, student, WATCH, options.watch, options.workers, min(films, options.watch))
     master, worker = student.build_model(), student.build_model().bfloat16()
     student.prepare(master)
     if options.start:
@@ -95,7 +97,7 @@ def _start(options: argparse.Namespace) -> Run:
     use_attention(student.language_model(worker), block_attention)
     master.to(options.device)  # type: ignore[arg-type]
     worker.to(options.device)  # type: ignore[arg-type]
-    heads = Heads(WIDTH, WIDTH, student.merge**2).to(options.device)
+    heads = Heads(WIDTH, WIDTH, student.merge**2, 2 if student.films else 1).to(options.device)
     settings = (options.out, options.device, options.seed, options.hours, options.steps)
     run = Run(student, master, worker, heads, bank, watch, *settings)
     run.follow()
@@ -154,7 +156,7 @@ def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
         with torch.set_grad_enabled(not frozen):
             tokens, hidden = run.see(group, rows, noise)
         visual = tokens.unflatten(0, (-1, group.looks)).flatten(1, 2)
-        together = 2 if rng.random() < 0.12 else 1
+        together = 2 if group.channels == 3 and rng.random() < 0.12 else 1
         turns = int(rng.choice((1, 2, 3), p=(0.8, 0.1, 0.1)))
         packed = pack(
             group,
@@ -166,7 +168,7 @@ def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
             spread=True,
             chatter=bool(rng.random() < 0.25),
         )
-        loss = mind_loss(run.student, run.worker, packed, visual.unflatten(0, (-1, together)), group.size)
+        loss = mind_loss(run.student, run.worker, packed, visual.unflatten(0, (-1, together)), group)
         if not frozen:
             patches, facts = np.concatenate(group.patches[rows]), np.concatenate(group.facts[rows])
             loss = loss + EYE_SHARE * _eye_loss(run, group, (tokens, hidden), patches, facts)

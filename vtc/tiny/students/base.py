@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
+from vtc.tiny.film import Film
 from vtc.tiny.places import in_a_row
 from vtc.tiny.things import Box
 from vtc.tiny.words import vocabulary
@@ -29,6 +30,7 @@ class Student(ABC):
     before: tuple[str, ...] = ()  # structural tokens around a picture's visual tokens
     after: tuple[str, ...] = ()
     eye: tuple[str, ...]  # names that the parameters of tower and projector start with
+    films: bool = False  # whether it is taught films too
     mind: tuple[str, ...] = ("model.language_model", "lm_head")
 
     @abstractmethod
@@ -42,6 +44,10 @@ class Student(ABC):
     @abstractmethod
     def looks(self, scene: Scene) -> list[Look]:
         """What the tower sees of `scene`, in the order of the model's inputs; all of one size in pixels."""
+
+    def film_looks(self, film: Film) -> list[Look]:
+        """What the tower sees of `film`, frames in pairs. ValueError for a model that is not taught films."""
+        raise ValueError(f"{self.name} is not taught films")
 
     @abstractmethod
     def canvas(self, scene: Scene) -> tuple[int, int]:
@@ -59,10 +65,12 @@ class Student(ABC):
     def encode(self, model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Visual tokens `[n, t, width]` and the last hidden states of the tower `[n, s, d]` of looks `[n, 3, h, w]`."""
 
-    def positions(self, steps: Tensor, blocks: tuple[int, int], pictures: int, size: tuple[int, int]) -> Tensor:
+    def positions(
+        self, steps: Tensor, blocks: tuple[int, int], pictures: int, size: tuple[int, int], looks: int
+    ) -> Tensor:
         """The positions of a packed sequence from its `steps` `[b, s]`; `blocks` as in `places.in_a_row`.
 
-        `pictures`: how many stand before the blocks, their looks being of `size` pixels.
+        `pictures`: how many (or films) stand before the blocks, each of `looks` looks of `size` pixels.
         """
         return in_a_row(steps, blocks)
 

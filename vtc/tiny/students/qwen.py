@@ -14,6 +14,8 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
+from vtc.tiny.film import Film
+from vtc.tiny.film_spec import PIXELS
 from vtc.tiny.students.base import HEADS, PATCH, WIDTH, Look, Student, greedy, text_config
 from vtc.tiny.words import build_tokenizer, chat_template, vocabulary
 from vtc.tiny.world import Scene
@@ -39,6 +41,7 @@ class TinyQwen(Student):
     name, view, merge = "tiny-qwen", "native", MERGE
     before, after = ("<|vision_start|>",), ("<|vision_end|>",)
     eye = ("model.visual",)
+    films = True
 
     def build_model(self) -> Qwen2_5_VLForConditionalGeneration:
         """Five blocks, the third and the last see the whole picture, the others windows of 96 pixels."""
@@ -121,11 +124,11 @@ class TinyQwen(Student):
             nn.init.normal_(block.attn.proj.weight, std=WIDTH**-0.5)
 
     def encode(self, model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """A picture's patches go in twice, as two frames of a still film."""
+        """Pictures `[n, 3, h, w]` go in twice, as the two frames of a still film; a film's look is `[n, 6, h, w]`."""
         n, _, height, width = pixels.shape
         rows, columns = height // CELL, width // CELL
-        cut = pixels.view(n, 3, 1, rows, MERGE, PATCH, columns, MERGE, PATCH).expand(-1, -1, FRAMES, *[-1] * 6)
-        patches = cut.permute(0, 3, 6, 4, 7, 1, 2, 5, 8).reshape(n * rows * columns * MERGE**2, -1)
+        cut = pixels.view(n, -1, 3, rows, MERGE, PATCH, columns, MERGE, PATCH).expand(-1, FRAMES, *[-1] * 7)
+        patches = cut.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(n * rows * columns * MERGE**2, -1)
         grid = torch.tensor([[1, rows * MERGE, columns * MERGE]] * n, device=pixels.device)
         tower = model.model.visual
         out = tower(patches, grid_thw=grid)
@@ -133,6 +136,10 @@ class TinyQwen(Student):
         states = out.last_hidden_state.view(n, rows * columns, MERGE**2, -1)[:, order.argsort()]
         states = states.view(n, rows, columns, MERGE, MERGE, -1).permute(0, 1, 3, 2, 4, 5)
         return out.pooler_output.view(n, rows * columns, -1), states.reshape(n, rows * columns * MERGE**2, -1)
+
+    def film_looks(self, film: Film) -> list[Look]:
+        """Two frames at once, at the size that films are drawn for."""
+        return [((0.0, 0.0, film.width, film.height), (PIXELS, PIXELS))] * (film.frames // FRAMES)
 
     def summary(self, model: Any, hidden: Tensor) -> None:
         """There is no class token."""
@@ -146,24 +153,32 @@ class TinyQwen(Student):
         """Qwen's ViT with its merger."""
         return model.model.visual  # type: ignore[no-any-return]
 
-    def positions(self, steps: Tensor, blocks: tuple[int, int], pictures: int, size: tuple[int, int]) -> Tensor:
-        """M-RoPE, `[3, b, s]`: a picture stands at one time, over rows and columns; text goes on behind the longer."""
+    def positions(
+        self, steps: Tensor, blocks: tuple[int, int], pictures: int, size: tuple[int, int], looks: int
+    ) -> Tensor:
+        """M-RoPE, `[3, b, s]`: a look has one time, over rows and columns; text goes on behind the longer of those.
+
+        The looks of a film are a second apart, which is two positions; text that follows does not wait for its end.
+        """
         b, s = steps.shape
         rows, columns = size[1] // CELL, size[0] // CELL
-        each = rows * columns + len(self.before) + len(self.after)
+        cells = rows * columns
+        each = looks * cells + len(self.before) + len(self.after)
         lead = s - math.prod(blocks) - pictures * each
         place = torch.zeros(3, b, s, dtype=steps.dtype)
         place[:, :, :lead] = steps[:, :lead].cumsum(1) - steps[:, :1]
         at, last = lead, place[0, :, lead - 1]
         for _ in range(pictures):
             place[:, :, at] = start = last + steps[:, at]
-            first, end = at + 1, at + 1 + rows * columns
+            first, end = at + 1, at + 1 + looks * cells
             down = steps[:, first : first + rows].cumsum(1) + start[:, None]
             across = steps[:, first + rows : first + rows + columns].cumsum(1) + start[:, None]
             down, across = (x - x[:, :1] + (start + steps[:, first])[:, None] for x in (down, across))
-            place[0, :, first:end] = down[:, :1]
-            place[1, :, first:end] = down[:, :, None].expand(b, rows, columns).flatten(1)
-            place[2, :, first:end] = across[:, None].expand(b, rows, columns).flatten(1)
+            wait = 2 * steps[:, first : first + looks]
+            time = down[:, :1] + wait.cumsum(1) - wait[:, :1]
+            place[0, :, first:end] = time[:, :, None].expand(b, looks, cells).flatten(1)
+            place[1, :, first:end] = down[:, :, None].expand(b, rows, columns).flatten(1).repeat(1, looks)
+            place[2, :, first:end] = across[:, None].expand(b, rows, columns).flatten(1).repeat(1, looks)
             place[:, :, end] = last = torch.maximum(down[:, -1], across[:, -1]) + steps[:, end]
             at = end + 1
         text = steps[:, at:].view(b, *blocks).cumsum(2) + last[:, None, None]
