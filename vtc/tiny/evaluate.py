@@ -13,6 +13,9 @@ from PIL import Image
 
 from vtc import reduce_tokens
 from vtc.tiny import NAMES, VIEW_OF, path
+from vtc.tiny.film import Film
+from vtc.tiny.film_spec import PIXELS
+from vtc.tiny.film_spec import SKILLS as FILM_SKILLS
 from vtc.tiny.questions import SKILLS, Question
 from vtc.tiny.world import HELD_OUT, Scene
 
@@ -26,21 +29,35 @@ def load(name: str, directory: Path | None = None) -> tuple[Any, Any]:
     return processor, AutoModelForImageTextToText.from_pretrained(directory, local_files_only=True).eval()
 
 
-def prompt(processor: Any, question: str, picture: bool = True) -> str:
-    """The chat prompt of one `question` about one picture, or about none."""
-    content = [*([{"type": "image"}] if picture else []), {"type": "text", "text": question}]
+def prompt(processor: Any, question: str, medium: str | None = "image") -> str:
+    """The chat prompt of one `question` about one `medium`, "image" or "video", or about none."""
+    content = [*([{"type": medium}] if medium else []), {"type": "text", "text": question}]
     return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
 
 @torch.no_grad()
 def answer(model: Any, processor: Any, images: list[Image.Image] | None, questions: list[str]) -> list[str]:
     """Greedy answers to `questions[i]` about `images[i]` (None: text alone), one left-padded batch."""
-    texts = [prompt(processor, q, images is not None) for q in questions]
+    texts = [prompt(processor, q, None if images is None else "image") for q in questions]
     # InternVL's processor takes the pictures of a batch row by row.
     media = {} if images is None else {"images": [[image] for image in images]}
-    inputs = processor(text=texts, padding=True, return_tensors="pt", **media).to(model.device)
+    return _generate(model, processor, processor(text=texts, padding=True, return_tensors="pt", **media))
+
+
+@torch.no_grad()
+def answer_films(model: Any, processor: Any, films: list[Film], questions: list[str]) -> list[str]:
+    """Greedy answers to `questions[i]` about all frames of `films[i]`, one left-padded batch."""
+    texts = [prompt(processor, q, "video") for q in questions]
+    facts = [[{"fps": film.fps, "total_num_frames": film.frames}] for film in films]
+    frames = [[film.pixels(PIXELS)] for film in films]
+    options = {"padding": True, "return_tensors": "pt", "do_sample_frames": False}
+    return _generate(model, processor, processor(text=texts, videos=frames, video_metadata=facts, **options))
+
+
+def _generate(model: Any, processor: Any, inputs: Any) -> list[str]:
+    inputs = inputs.to(model.device)
     out = model.generate(**inputs, do_sample=False, max_new_tokens=6)
-    return processor.batch_decode(out[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
+    return processor.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
 def exact(given: str, truth: str) -> bool:
@@ -58,19 +75,38 @@ def asked(
             yield scene, question
 
 
+def asked_films(
+    seeds: Iterable[int], per_film: int | None = None, shifted: bool = False
+) -> Iterator[tuple[Film, Question]]:
+    """The questions of each seed's film, all or the first `per_film` of them."""
+    for seed in seeds:
+        film = Film(seed, shifted)
+        for question in film.questions[:per_film]:
+            yield film, question
+
+
 def exact_match(
-    model: Any, processor: Any, todo: Iterable[tuple[Scene, Question]], batch: int = 64, blind: bool = False
+    model: Any,
+    processor: Any,
+    todo: Iterable[tuple[Scene | Film, Question]],
+    batch: int = 64,
+    blind: bool = False,
 ) -> dict[str, tuple[int, int]]:
     """Right answers and questions by skill, and under "all"; skills that were not asked are left out.
 
-    `blind`: the questions alone, without the pictures.
+    `todo` is about scenes or about films alone. `blind`: the questions alone, without the pictures.
     """
-    tally = {skill: [0, 0] for skill in ("all", *SKILLS)}
+    tally = {skill: [0, 0] for skill in ("all", *SKILLS, *FILM_SKILLS)}
     todo = list(todo)
     for start in range(0, len(todo), batch):
         part = todo[start : start + batch]
-        images = None if blind else [scene.image for scene, _ in part]
-        given = answer(model, processor, images, [q.question for _, q in part])
+        films = [shown for shown, _ in part if isinstance(shown, Film)]
+        images = None if blind else [shown.image for shown, _ in part if isinstance(shown, Scene)]
+        questions = [q.question for _, q in part]
+        if films and not blind:
+            given = answer_films(model, processor, films, questions)
+        else:
+            given = answer(model, processor, images, questions)
         for (_, question), text in zip(part, given, strict=True):
             for skill in ("all", question.skill):
                 tally[skill][0] += exact(text, question.answer)
@@ -85,6 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=200, help="unseen scenes")
     parser.add_argument("--first", type=int, default=HELD_OUT, help="the first scene's seed")
     parser.add_argument("--per-scene", type=int, default=None, help="at most this many questions a scene")
+    parser.add_argument("--films", action="store_true", help="films in place of pictures")
     parser.add_argument("--shifted", action="store_true", help="grounds, sizes and fonts that no training saw")
     parser.add_argument("--blind", action="store_true", help="the questions alone, without the pictures")
     parser.add_argument("--device", default="cpu")
@@ -101,8 +138,13 @@ def main(arguments: list[str] | None = None) -> None:
     if options.recipe:
         reduce_tokens(model, options.recipe, keep=options.keep, positions=options.positions)
     seeds = range(options.first, options.first + options.n)
-    todo = asked(seeds, options.per_scene, options.name, options.shifted)
-    for skill, (right, n) in exact_match(model.to(options.device), processor, todo, blind=options.blind).items():
+    todo: Iterable[tuple[Scene | Film, Question]] = (
+        asked_films(seeds, options.per_scene, options.shifted)
+        if options.films
+        else asked(seeds, options.per_scene, options.name, options.shifted)
+    )
+    batch = 16 if options.films else 64
+    for skill, (right, n) in exact_match(model.to(options.device), processor, todo, batch, options.blind).items():
         print(f"{skill:10} {right / n:6.1%}  {right} of {n}")
 
 
