@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vtc.tiny import VIEW_OF, spec
+from vtc.tiny.drill import drill
 from vtc.tiny.questions import SKILLS
 from vtc.tiny.spec import CLEAR, COLORS, HELD_OUT, KINDS, NEAREST, PLACES, SHAPES, VIEWS
 from vtc.tiny.students import STUDENTS
@@ -206,3 +207,18 @@ def test_every_skill_is_asked_and_its_prior_is_low():
         for skill in ("exists", "relation"):
             given = [q.answer for q in questions if q.skill == skill]
             assert 0.4 < given.count("yes") / len(given) < 0.6, skill
+
+
+def test_drilled_questions_are_true_and_rich_in_slow_skills():
+    usual, drilled = collections.Counter(), collections.Counter()
+    for seed in range(150):
+        scene = Scene(seed, "native")
+        questions = drill(scene, 24)
+        assert len({q.question for q in questions}) == len(questions) <= 24
+        for q in questions:
+            assert _solve(scene, q.question) == [q.answer], q
+        usual.update(q.skill for q in scene.questions)
+        drilled.update(q.skill for q in questions)
+    for skill in ("relation", "nearest"):
+        assert drilled[skill] > 1.5 * usual[skill]
+    assert set(drilled) == set(usual)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
+from vtc.tiny.drill import drill
 from vtc.tiny.film import Film
 from vtc.tiny.film_spec import SKILLS as FILM_SKILLS
 from vtc.tiny.labels import FACTS, look_facts, patch_labels
@@ -71,11 +72,14 @@ Bank = list[Group]
 _NAMES = [f.name for f in fields(Group)]
 
 
-def make_bank(student: Student, first: int, n: int, workers: int, films: int = 0) -> Bank:
-    """Draw `n` scenes and so many films of the seeds from `first` on, `workers` processes at once, grouped by size."""
+def make_bank(student: Student, first: int, n: int, workers: int, films: int = 0, drilled: bool = False) -> Bank:
+    """Draw `n` scenes and so many films of the seeds from `first` on, `workers` processes at once, grouped by size.
+
+    `drilled`: with the questions of `drill.drill`.
+    """
     jobs = [
-        (student.name, film, s, min(_CHUNK, first + count - s))
-        for film, count in ((False, n), (True, films))
+        (student.name, kind, s, min(_CHUNK, first + count - s))
+        for kind, count in (("scene" if not drilled else "drill", n), ("film", films))
         for s in range(first, first + count, _CHUNK)
     ]
     if workers <= 1:
@@ -90,13 +94,15 @@ def make_bank(student: Student, first: int, n: int, workers: int, films: int = 0
     ]
 
 
-def load_bank(folder: Path, student: Student, first: int, n: int, workers: int, films: int = 0) -> Bank:
+def load_bank(
+    folder: Path, student: Student, first: int, n: int, workers: int, films: int = 0, drilled: bool = False
+) -> Bank:
     """`make_bank`, kept in `folder` for the next time."""
-    stem = folder / (f"bank-{first}-{n}" + (f"-{films}" if films else ""))
+    stem = folder / (f"bank-{first}-{n}" + (f"-{films}" if films else "") + ("-drilled" if drilled else ""))
     if not stem.is_dir():
         unfinished = stem.with_suffix(".tmp")
         unfinished.mkdir(parents=True, exist_ok=True)
-        for i, group in enumerate(make_bank(student, first, n, workers, films)):
+        for i, group in enumerate(make_bank(student, first, n, workers, films, drilled)):
             for name in _NAMES:
                 np.save(unfinished / f"{i}-{name}.npy", getattr(group, name))
         unfinished.rename(stem)
@@ -107,28 +113,30 @@ def load_bank(folder: Path, student: Student, first: int, n: int, workers: int, 
 Shape = tuple[int, ...]
 
 
-def _chunk(job: tuple[str, bool, int, int]) -> dict[Shape, tuple[np.ndarray, ...]]:
+def _chunk(job: tuple[str, str, int, int]) -> dict[Shape, tuple[np.ndarray, ...]]:
     cv2.setNumThreads(1)
-    name, film, first, n = job
+    name, kind, first, n = job
     student, tokenizer = STUDENTS[name], build_tokenizer()
     rows: dict[Shape, list[tuple[np.ndarray, ...]]] = {}
     for seed in range(first, first + n):
-        if film:
+        if kind == "film":
             arrays = _film_arrays(student, Film(seed), tokenizer)
         else:
-            arrays = _arrays(student, Scene(seed, student.view), tokenizer)
+            arrays = _arrays(student, Scene(seed, student.view), tokenizer, kind == "drill")
         rows.setdefault(arrays[0].shape, []).append(arrays)
     return {canvas: tuple(np.stack(column) for column in zip(*some, strict=True)) for canvas, some in rows.items()}
 
 
-def _arrays(student: Student, scene: Scene, tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
+def _arrays(
+    student: Student, scene: Scene, tokenizer: PreTrainedTokenizerFast, drilled: bool
+) -> tuple[np.ndarray, ...]:
     looks = student.looks(scene)
     return (
         look_pixels(student, scene),
         np.stack([patch_labels(scene, look) for look in looks]),
         np.stack([look_facts(scene, look) for look in looks]),
         np.array(len(scene.things), np.int8),
-        *_question_arrays(scene.questions, tokenizer),
+        *_question_arrays(drill(scene, MAX_QUESTIONS) if drilled else scene.questions, tokenizer),
     )
 
 

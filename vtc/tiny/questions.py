@@ -12,7 +12,7 @@ from vtc.tiny.world import Scene
 
 __all__ = ["SKILLS", "Question", "ask", "plural"]
 
-_OF_KIND = {"lone": "tiny", "crowded": "crowded"}
+OF_KIND = {"lone": "tiny", "crowded": "crowded"}
 _AT_MOST = {"shape": 2, "color": 2, "where": 2, "what": 3}  # questions of a skill about one scene
 
 
@@ -48,7 +48,7 @@ def ask(scene: Scene) -> list[Question]:
     for question in mixed:
         seen[question.skill] += 1
         if seen[question.skill] <= _AT_MOST.get(question.skill, len(mixed)):
-            chosen.append(replace(question, skill=_OF_KIND.get(scene.kind, question.skill)))
+            chosen.append(replace(question, skill=OF_KIND.get(scene.kind, question.skill)))
     return chosen
 
 
@@ -187,32 +187,46 @@ def related(a: Thing, b: Thing, relation: str) -> bool | None:
     return (gap < 0) == (relation in ("left of", "above"))
 
 
+def relate(a: Thing, b: Thing, rng: np.random.Generator) -> Question | None:
+    """Whether `a` stands in some relation to `b`, both named by their shape; None if all are unclear."""
+    for j in shuffled(rng, len(RELATIONS)):
+        truth = related(a, b, RELATIONS[j])
+        if truth is not None:
+            text = f"is the {a.shape} {RELATIONS[j]} the {b.shape}?"
+            return Question(text, "yes" if truth else "no", "relation")
+    return None
+
+
 def _relations(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """Up to two relations of things named by their shape, yes and no equally likely."""
     lone = [t for t in scene.things if single(scene, shape=t.shape)]
     pairs = [(a, b) for a in lone for b in lone if a is not b]
-    out: list[Question] = []
-    for i in shuffled(rng, len(pairs))[:2]:
-        a, b = pairs[i]
-        for j in shuffled(rng, len(RELATIONS)):
-            truth = related(a, b, RELATIONS[j])
-            if truth is not None:
-                text = f"is the {a.shape} {RELATIONS[j]} the {b.shape}?"
-                out.append(Question(text, "yes" if truth else "no", "relation"))
-                break
-    return out
+    asked = [relate(*pairs[i], rng) for i in shuffled(rng, len(pairs))[:2]]
+    return [question for question in asked if question]
+
+
+def nearest_to(scene: Scene, thing: Thing, rng: np.random.Generator) -> Question | None:
+    """What is nearest to `thing`; None if that is unclear, or no name means this thing alone."""
+    name = named(scene, thing, rng)
+    far = sorted((((t.x - thing.x) ** 2 + (t.y - thing.y) ** 2) ** 0.5, t.name) for t in scene.things)[1:]
+    if not name or len(far) < 2 or far[0][0] > NEAREST * far[1][0]:
+        return None
+    form = pick(rng, ("what is nearest to the {}?", "which object is nearest to the {}?"))
+    return Question(form.format(name), far[0][1], "nearest")
 
 
 def _nearest(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """What is nearest to up to two things, where the second nearest is clearly farther."""
     out: list[Question] = []
     for i in shuffled(rng, len(scene.things)):
-        thing = scene.things[i]
-        name = named(scene, thing, rng)
-        far = sorted((((t.x - thing.x) ** 2 + (t.y - thing.y) ** 2) ** 0.5, t.name) for t in scene.things)[1:]
-        if name and len(far) > 1 and far[0][0] <= NEAREST * far[1][0] and len(out) < 2:
-            form = pick(rng, ("what is nearest to the {}?", "which object is nearest to the {}?"))
-            out.append(Question(form.format(name), far[0][1], "nearest"))
+        # Names and forms are drawn for every thing, so that the draws do not depend on what is asked.
+        state = rng.bit_generator.state
+        question = nearest_to(scene, scene.things[i], rng)
+        if question and len(out) == 2:
+            rng.bit_generator.state = state
+            named(scene, scene.things[i], rng)
+        elif question:
+            out.append(question)
     return out
 
 

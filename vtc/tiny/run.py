@@ -16,8 +16,8 @@ from vtc.tiny.eye import Heads, batches_in_order, to_pixels
 from vtc.tiny.loop import Budget, Learner, log, save_atomically
 from vtc.tiny.students.base import Student
 
-PHASES = ("eye", "mind", "both")
-SHARES = {"eye": 0.4, "mind": 0.35, "both": 0.25}  # of --hours
+PHASES = ("eye", "mind", "drill", "both")
+SHARES = {"eye": 0.35, "mind": 0.3, "drill": 0.2, "both": 0.15}  # of --hours
 SECONDS_BETWEEN_NOTES = 60
 
 
@@ -30,6 +30,7 @@ class Run:
     worker: PreTrainedModel
     heads: Heads
     bank: Bank
+    drilled: Bank
     watch: Bank
     out: Path
     device: str
@@ -60,10 +61,11 @@ class Run:
         data = np.random.default_rng([self.seed, PHASES.index(phase), budget.done_steps])
         return data, torch.Generator().manual_seed(self.seed + budget.done_steps)
 
-    def group(self, rng: np.random.Generator) -> Group:
-        """A group of scenes, as likely as it is large."""
-        sizes = np.array([len(group) for group in self.bank], float)
-        return self.bank[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
+    def group(self, rng: np.random.Generator, phase: str) -> Group:
+        """A group of scenes, as likely as it is large; of the drilled ones too in the last two phases."""
+        bank = self.bank + self.drilled if phase in ("drill", "both") else self.bank
+        sizes = np.array([len(group) for group in bank], float)
+        return bank[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
 
     def rows(self, group: Group, rng: np.random.Generator, batch: int, most: int | None = None) -> np.ndarray:
         """The numbers of `batch` scenes of `group` with at most `most` things, or as few as there are."""

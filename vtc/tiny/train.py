@@ -1,6 +1,7 @@
 """Train an embedded model from scratch: `python -m vtc.tiny.train tiny-llava --hours 1.5`.
 
-Three phases: the eye alone with the truth of every patch; the language model, eye frozen; both together at a low rate.
+Four phases: the eye alone with the truth of every patch; the language model, eye frozen; the same with more questions
+of the skills that are slow to learn; both together at a low rate.
 A killed run goes on with `--resume`. Everything it keeps lies in `--out`: checkpoints, drawn scenes, `log.jsonl`,
 at last the finished directory, to be copied to `vtc/tiny/weights/`. `--start` goes on from a finished directory.
 On a CPU one thread a run is the quickest (`OMP_NUM_THREADS=1`): two runs side by side get through twice the work.
@@ -25,11 +26,11 @@ from vtc.tiny.spec import VERSION, WATCH
 from vtc.tiny.students import STUDENTS
 from vtc.tiny.students.base import WIDTH
 
-RATES = {"eye": 3e-3, "mind": 3e-3, "both": 1e-3}
+RATES = {"eye": 3e-3, "mind": 3e-3, "drill": 2e-3, "both": 5e-4}
 PATCHES = 32 * 196  # of a batch of phase one
 SCENES = 16  # of a batch of the other phases
 QUESTIONS = 18
-EYE_SHARE = 0.1  # of the eye's own loss in phase three
+EYE_SHARE = 0.1  # of the eye's own loss in the last phase
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,7 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--hours", type=float, default=1.5, help="hours of training, all phases together")
     parser.add_argument("--steps", type=int, help="steps of each phase, in place of --hours")
-    parser.add_argument("--scenes", type=int, default=40960, help="how many scenes to draw")
+    parser.add_argument(
+        "--scenes", type=int, default=40960, help="how many scenes to draw; half as many more are drilled"
+    )
     parser.add_argument("--films", type=int, default=8192, help="how many films to draw, for a model that sees films")
     parser.add_argument("--watch", type=int, default=192, help="how many unseen scenes watch over training")
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
@@ -83,6 +86,7 @@ def _start(options: argparse.Namespace) -> Run:
     student = STUDENTS[options.name]
     films = options.films if student.films else 0
     bank = load_bank(options.out, student, 0, options.scenes, options.workers, films)
+    drilled = load_bank(options.out, student, options.scenes, options.scenes // 2, options.workers, drilled=True)
     watch = load_bank(options.out, student, WATCH, options.watch, options.workers, min(films, options.watch))
     master, worker = student.build_model(), student.build_model().bfloat16()
     student.prepare(master)
@@ -99,7 +103,7 @@ def _start(options: argparse.Namespace) -> Run:
     worker.to(options.device)  # type: ignore[arg-type]
     heads = Heads(WIDTH, WIDTH, student.merge**2, 2 if student.films else 1).to(options.device)
     settings = (options.out, options.device, options.seed, options.hours, options.steps)
-    run = Run(student, master, worker, heads, bank, watch, *settings)
+    run = Run(student, master, worker, heads, bank, drilled, watch, *settings)
     run.follow()
     drawn = sum(len(group) for group in bank)
     log(options.out, event="start", world=VERSION, scenes=drawn, data_seconds=round(time.monotonic() - started, 1))
@@ -114,7 +118,7 @@ def _teach_eye(run: Run, phase: str, state: dict[str, Any]) -> None:
     rng, noise = run.draws(phase, budget)
     watch = run.watcher(phase, budget, learner, lambda: eye_accuracy(run.student, run.worker, run.heads, run.watch))
     while budget.progress < 1:
-        group = run.group(rng)
+        group = run.group(rng, phase)
         rows = run.rows(group, rng, max(1, PATCHES // group.patches.shape[2]))
         pixels, patches, facts = some_looks(group, rows, rng)
         loss = _eye_loss(run, group, run.encode(pixels, noise), patches, facts)
@@ -129,13 +133,13 @@ def _eye_loss(run: Run, group: Group, encoded: Any, patches: np.ndarray, facts: 
 
 
 def _curriculum(progress: float) -> int | None:
-    """At most how many things a picture may hold at this point of phase two; None: any number."""
+    """At most how many things a picture may hold at this point of the phase "mind"; None: any number."""
     return 1 if progress < 0.05 else 2 if progress < 0.12 else 5 if progress < 0.25 else None
 
 
 def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
-    """Phase two with the eye frozen; phase three with the eye learning on, from the answers and from its own truth."""
-    frozen = phase == "mind"
+    """The eye is frozen but in the last phase, where it learns on, from the answers and from its own truth."""
+    frozen = phase != "both"
     budget = run.budget(phase, state)
     parts = run.pairs(*run.student.mind) if frozen else run.pairs("") + run.heads_pairs()
     learner = Learner(parts, RATES[phase])
@@ -151,8 +155,8 @@ def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
     watch = run.watcher(phase, budget, learner, accuracy)
     extra = sum(len(ids) for ids in around(run.student))
     while budget.progress < 1:
-        group = run.group(rng)
-        rows = run.rows(group, rng, SCENES, _curriculum(budget.progress) if frozen else None)
+        group = run.group(rng, phase)
+        rows = run.rows(group, rng, SCENES, _curriculum(budget.progress) if phase == "mind" else None)
         with torch.set_grad_enabled(not frozen):
             tokens, hidden = run.see(group, rows, noise)
         visual = tokens.unflatten(0, (-1, group.looks)).flatten(1, 2)

@@ -1,0 +1,60 @@
+"""Further questions about training scenes, of the skills that are slowest to learn: the same forms, of more things.
+
+Used in training only; what a model is scored on is `questions.ask` alone.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vtc.tiny.placing import pick, shuffled
+from vtc.tiny.questions import OF_KIND, Question, nearest_to, plural, relate, single
+from vtc.tiny.spec import COLORS, MOST, SHAPES
+from vtc.tiny.world import Scene
+
+AT_MOST = {"relation": 7, "nearest": 4, "count": 4}
+USUAL = 9  # of the scene's own questions
+
+
+def drill(scene: Scene, most: int) -> list[Question]:
+    """At most `most` questions about `scene`: relations, nearest things and counts, then some of its own, shuffled."""
+    rng = np.random.Generator(np.random.PCG64([scene.seed, 3]))
+    asked: dict[str, Question] = {}
+    for make in (_relations, _nearest, _counts):
+        found = list(make(scene, rng))
+        for i in shuffled(rng, len(found))[: AT_MOST[found[0].skill] if found else 0]:
+            asked.setdefault(found[i].question, found[i])
+    for question in scene.questions[: max(USUAL, most - len(asked))]:
+        asked.setdefault(question.question, question)
+    questions = list(asked.values())[:most]
+    skill = OF_KIND.get(scene.kind)
+    return [
+        Question(questions[i].question, questions[i].answer, skill or questions[i].skill)
+        for i in shuffled(rng, len(questions))
+    ]
+
+
+def _relations(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:
+    lone = [t for t in scene.things if single(scene, shape=t.shape)]
+    for a in lone:
+        for b in lone:
+            question = relate(a, b, rng) if a is not b else None
+            if question:
+                yield question
+
+
+def _nearest(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:
+    for thing in scene.things:
+        question = nearest_to(scene, thing, rng)
+        if question:
+            yield question
+
+
+def _counts(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:
+    form = pick(rng, ("how many {} are there?", "how many {} do you see?", "how many {} are in the picture?"))
+    for color in dict.fromkeys([*(t.color for t in scene.things), pick(rng, COLORS)]):
+        yield Question(form.format(f"{color} shapes"), str(sum(t.color == color for t in scene.things)), "count")
+    for shape in dict.fromkeys([*(t.shape for t in scene.things), pick(rng, SHAPES)]):
+        yield Question(form.format(plural(shape)), str(sum(t.shape == shape for t in scene.things)), "count")
+    if len(scene.things) <= MOST:
+        yield Question(form.format("shapes"), str(len(scene.things)), "count")
