@@ -8,13 +8,16 @@ import re
 from collections import Counter
 
 import pytest
+import torch
 
-from vtc.bench.arms import chosen, parse_keeps
+from vtc.bench.arms import ALL_TOKENS, TEXT_ALONE, Arm, chosen, parse_keeps
 from vtc.bench.cases import read
 from vtc.bench.drawn import drawn, first_seed, skills
 from vtc.bench.plan import Plan, fingerprint
+from vtc.bench.score import Scorer
 from vtc.recipes import RECIPES, recipe
 from vtc.tiny.samples import samples
+from vtc.tiny.students import STUDENTS
 
 GOOD = {"image": "a.png", "question": "what?"}
 
@@ -178,3 +181,27 @@ def test_recipes_and_keeps_by_name(tmp_path):
     for text, message in (("1,many", "'many' is no number"), (".5,0.5", "twice")):
         with pytest.raises(ValueError, match=message):
             parse_keeps(text)
+
+
+def test_films_are_drawn_as_clips_and_answered_in_a_batch():
+    torch.manual_seed(0)
+    student = STUDENTS["tiny-qwen"]
+    model, processor = student.build_model().eval(), student.build_processor()
+    torch.nn.init.normal_(model.lm_head.weight, std=0.5)
+    cases = drawn("tiny-qwen", 12, films=True, per_scene=2)
+    assert {case.skill for case in cases} <= set(skills(films=True))
+    assert {len(case.picture().frames) for case in cases} <= {8, 12, 16}
+    arms = [ALL_TOKENS, TEXT_ALONE, Arm("kcenter", 0.25, recipe("kcenter", keep=0.25))]
+    scorer = Scorer("tiny-qwen", model, processor, arms, 4)
+    rows = {(row.name, row.id): row for row in scorer.rows(cases)}
+    assert scorer.refused == []
+    assert all(row.error is None for row in rows.values())
+    for case in cases:
+        frames = len(case.picture().frames)
+        assert rows["full", case.id].tokens == 18 * frames
+        assert rows["kcenter", case.id].tokens == round(18 * frames / 4 + 1e-9)
+        assert rows["none", case.id].tokens == 0
+    alone = Scorer("tiny-qwen", model, processor, arms[:1], 4).rows(cases[:1])
+    assert next(alone).given == rows["full", cases[0].id].given
+    with pytest.raises(ValueError, match="--skills 'text' is unknown"):
+        drawn("tiny-qwen", 2, only=["text"], films=True)

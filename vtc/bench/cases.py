@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from vtc.media import load_picture
@@ -18,8 +20,33 @@ FIELDS = ("image", "question", "answer", "skill", "id")
 
 
 @dataclass(frozen=True)
+class Clip:
+    """A film as a model takes it: `frames` uint8 `[T, H, W, 3]`, `fps` a second; none of them is left out."""
+
+    frames: NDArray[np.uint8]
+    fps: float
+
+    def tobytes(self) -> bytes:
+        """The pixels."""
+        return self.frames.tobytes()
+
+    def metadata(self) -> dict[str, Any]:
+        """What processors want to know of it."""
+        count = len(self.frames)
+        return {
+            "fps": self.fps,
+            "total_num_frames": count,
+            "duration": count / self.fps,
+            "frames_indices": list(range(count)),
+        }
+
+
+Medium = Image.Image | Clip
+
+
+@dataclass(frozen=True)
 class Case:
-    """One question about one picture.
+    """One question about one picture or film.
 
     Attributes:
         id: unique in its run.
@@ -27,7 +54,7 @@ class Case:
         question: what is asked.
         answer: the true answer, or None where only agreement with the full model can be measured.
         skill: what the question needs, by which results are split.
-        picture: loads the picture, and raises OSError or ValueError where it cannot be read.
+        picture: loads the picture or film, and raises OSError or ValueError where it cannot be read.
     """
 
     id: str
@@ -35,7 +62,7 @@ class Case:
     question: str
     answer: str | None
     skill: str | None
-    picture: Callable[[], Image.Image] = field(repr=False, compare=False)
+    picture: Callable[[], Medium] = field(repr=False, compare=False)
 
 
 def read(path: Path) -> tuple[list[Case], list[str]]:

@@ -60,6 +60,7 @@ def quality(
     shifted: Annotated[
         bool, typer.Option("--shifted", help="Draw grounds, fonts and sizes that no training showed.")
     ] = False,
+    films: Annotated[bool, typer.Option("--films", help="Draw films in place of pictures.")] = False,
     positions: Annotated[
         str | None,
         typer.Option(metavar="original|compact", help="Coordinates of kept tokens. Default: each recipe's own."),
@@ -97,6 +98,7 @@ def quality(
         per_scene=per_scene,
         skills=tuple(_parts(skills)),
         shifted=shifted,
+        films=films,
         data=data,
         device=device,
         dtype=dtype,

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from vtc.adapters import find
 from vtc.ask import greedy
+
+from .cases import Clip, Medium
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,18 @@ class Along(LogitsProcessor):
 
 
 def inputs(
-    model: Any, processor: Any, questions: Sequence[str], pictures: Sequence[Image.Image] | None
+    model: Any, processor: Any, questions: Sequence[str], pictures: Sequence[Medium] | None
 ) -> Mapping[str, Any]:
-    """The model's inputs for `questions[i]` about `pictures[i]`, or without any picture, padded left."""
+    """The model's inputs for `questions[i]` about `pictures[i]` (or films), or without any, padded left."""
     content: list[list[dict[str, Any]]] = [[{"type": "text", "text": question}] for question in questions]
+    options: dict[str, Any] = {"padding": True} if len(questions) > 1 else {}
     for parts, picture in zip(content, pictures or (), strict=pictures is not None):
-        parts.insert(0, {"type": "image", "image": picture})
+        if isinstance(picture, Clip):
+            parts.insert(0, {"type": "video", "video": picture.frames})
+            options["do_sample_frames"] = False
+            options.setdefault("video_metadata", []).append([picture.metadata()])
+        else:
+            parts.insert(0, {"type": "image", "image": picture})
     with _padding_left(processor.tokenizer):
         made: Any = processor.apply_chat_template(
             [[{"role": "user", "content": parts}] for parts in content],
@@ -64,7 +71,7 @@ def inputs(
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-            processor_kwargs={"padding": True} if len(questions) > 1 else {},
+            processor_kwargs=options,
         )
     return dict(made.to(model.device, dtype=model.dtype))
 

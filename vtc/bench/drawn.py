@@ -9,9 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from .cases import Case, check_skills
+from .cases import Case, Clip, Medium, check_skills
 
 if TYPE_CHECKING:
     from vtc.tiny.questions import Question
@@ -21,11 +19,11 @@ WAIT, PATIENCE = 50, 2000
 """Scenes on end that bring nothing after which skills may grow uneven, and after which no further one is drawn."""
 
 
-def skills() -> tuple[str, ...]:
+def skills(films: bool = False) -> tuple[str, ...]:
     """The skills that questions of the world are labelled with."""
-    from vtc.tiny.questions import SKILLS
+    from vtc.tiny import film_spec, spec
 
-    return tuple(SKILLS)
+    return film_spec.SKILLS if films else spec.SKILLS
 
 
 def first_seed(first: int | None = None) -> int:
@@ -56,6 +54,13 @@ def asked(model: str, shifted: bool, seed: int) -> Iterator[tuple[Any, Question]
     yield from pairs([seed], name=name if name in NAMES else NAMES[0], shifted=shifted)
 
 
+def asked_of_films(shifted: bool, seed: int) -> Iterator[tuple[Any, Question]]:
+    """The film of `seed`, beside each of its questions."""
+    from vtc.tiny.evaluate import asked_films
+
+    yield from asked_films([seed], shifted=shifted)
+
+
 def drawn(
     model: str,
     n: int,
@@ -63,8 +68,9 @@ def drawn(
     per_scene: int = PER_SCENE,
     only: Sequence[str] = (),
     shifted: bool = False,
+    films: bool = False,
 ) -> list[Case]:
-    """`n` questions about the scenes from seed `first` on, the same in every process.
+    """`n` questions about the scenes (or films) from seed `first` on, the same in every process.
 
     Scene by scene, at most `per_scene` questions are taken, always one of the skill that was asked least so far (the
     first such in the scene's own order), and none of a skill that is ahead of the average by more than one. So skills
@@ -77,8 +83,8 @@ def drawn(
     Raises:
         ValueError: an unknown skill, a training seed, or a skill that no scene asks for.
     """
-    check_skills(only, skills())
-    scenes = partial(asked, model, shifted)
+    check_skills(only, skills(films))
+    scenes = partial(asked_of_films, shifted) if films else partial(asked, model, shifted)
     tally: Counter[str] = Counter()
     cases: list[Case] = []
     barren = 0
@@ -116,6 +122,9 @@ def _of_scene(
     return chosen
 
 
-def _picture(scenes: Scenes, seed: int) -> Image.Image:
-    scene, _ = next(scenes(seed))
-    return scene.image
+def _picture(scenes: Scenes, seed: int) -> Medium:
+    from vtc.tiny.film import Film
+    from vtc.tiny.film_spec import PIXELS
+
+    shown, _ = next(scenes(seed))
+    return Clip(shown.pixels(PIXELS), shown.fps) if isinstance(shown, Film) else shown.image

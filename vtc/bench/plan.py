@@ -36,6 +36,7 @@ class Plan:
         n: questions; None: 500 about drawn scenes, all of `data`.
         first, per_scene: the first scene's seed (None: the first unseen one), and the most questions about one scene.
         shifted: draw scenes unlike those of any training.
+        films: draw films in place of pictures.
         skills: the skills that are asked for; all where there are none.
         data: a JSONL file of other pictures and questions; see `cases.read`.
         batch: questions answered together; None: 64 on embedded models, 8 on others.
@@ -51,6 +52,7 @@ class Plan:
     per_scene: int | None = None
     skills: tuple[str, ...] = ()
     shifted: bool = False
+    films: bool = False
     data: Path | None = None
     device: str = "auto"
     dtype: str = "auto"
@@ -72,6 +74,7 @@ class Plan:
         if not self.keeps and self.recipes:
             raise ValueError("--keep is empty; name at least one number")
         drawing = {"--first": self.first, "--per-scene": self.per_scene, "--shifted": self.shifted or None}
+        drawing["--films"] = self.films or None
         given = [f"{name} {value}" for name, value in drawing.items() if value is not None]
         if self.data is not None and given:
             raise ValueError(f"{given[0]} chooses among drawn scenes, and --data {self.data} names others; pass one")
@@ -98,7 +101,7 @@ class Plan:
     def _drawn(self, model: str) -> list[Case]:
         n = QUESTIONS if self.n is None else self.n
         most = PER_SCENE if self.per_scene is None else self.per_scene
-        return drawn(model, n, self.first, most, self.skills, self.shifted)
+        return drawn(model, n, self.first, most, self.skills, self.shifted, self.films)
 
     def _read(self) -> list[Case]:
         assert self.data is not None
@@ -129,7 +132,8 @@ class Plan:
             "text_alone": self.text_alone,
             "data": None if self.data is None else str(self.data.resolve()),
             **{
-                name: getattr(self, name) for name in ("n", "first", "per_scene", "shifted", "device", "dtype", "batch")
+                name: getattr(self, name)
+                for name in ("n", "first", "per_scene", "shifted", "films", "device", "dtype", "batch")
             },
             "skills": list(self.skills),
             "max_new_tokens": self.max_new_tokens,

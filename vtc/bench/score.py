@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 
 from vtc.check import require
 from vtc.tiny.evaluate import exact
 from vtc.wrap import reduced
 
 from .arms import FULL, NONE, Arm
-from .cases import Case
+from .cases import Case, Medium
 from .decode import Decoded, decode, divergence, inputs, logits_along, visual_tokens
 from .rows import Row
 
@@ -27,7 +26,7 @@ class Batch:
     """Some cases as the model takes them, and the full model's answers."""
 
     cases: Sequence[Case]
-    pictures: Sequence[Image.Image]
+    pictures: Sequence[Medium]
     given: Mapping[str, Any]
     full: Decoded
 
@@ -74,7 +73,7 @@ class Scorer:
         if ready:
             yield from self._answers(ready, pictures, arms)
 
-    def _answers(self, cases: Sequence[Case], pictures: Sequence[Image.Image], arms: Sequence[Arm]) -> Iterator[Row]:
+    def _answers(self, cases: Sequence[Case], pictures: Sequence[Medium], arms: Sequence[Arm]) -> Iterator[Row]:
         try:
             given = inputs(self._model, self._processor, [case.question for case in cases], pictures)
             batch = Batch(cases, pictures, given, decode(self._model, self._processor, given, self._limit))
@@ -90,7 +89,7 @@ class Scorer:
                 yield from rows
 
     def _singly(
-        self, cases: Sequence[Case], pictures: Sequence[Image.Image], arms: Sequence[Arm], error: Exception
+        self, cases: Sequence[Case], pictures: Sequence[Medium], arms: Sequence[Arm], error: Exception
     ) -> Iterator[Row]:
         """One by one, so that a case which breaks its batch costs the others nothing."""
         if len(cases) == 1:
@@ -118,7 +117,7 @@ class Scorer:
                 tokens[item.row] += item.after + item.structural
             return self._judged(batch, arm, short, tokens, self._divergences(batch, short, batch.pictures))
 
-    def _divergences(self, batch: Batch, short: Decoded, pictures: Sequence[Image.Image] | None) -> list[float]:
+    def _divergences(self, batch: Batch, short: Decoded, pictures: Sequence[Medium] | None) -> list[float]:
         """KL of each row along the full model's answer. Where both say the same, the free run went along it already."""
         full = batch.full
         other = [row for row in range(len(batch.cases)) if not short.says(row, full)]
