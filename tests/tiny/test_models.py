@@ -192,10 +192,18 @@ def test_samples_are_unseen_scenes_with_true_answers(loaded):
     assert all(re.fullmatch(r"[a-z0-9 ]+", text) for text in given)
 
 
+MORE = (
+    (["--per-scene", "-1"], "--per-scene=-1 must be 1 or more"),
+    (["--films"], "tiny-llava was not taught films"),
+    (["--keep", "0.1"], "need a --recipe"),
+    (["--first", str(2**41)], "is no unseen seed"),
+)
+
+
 def test_evaluate_prints_skills_and_refuses_training_seeds(capsys):
     main(["tiny-llava", "--n", "2", "--per-scene", "2", "--recipe", "stride", "--keep", "0.5"])
     assert re.match(r"all +\d+\.\d%  \d of 4\n", capsys.readouterr().out)
-    for wrong, message in ((["--first", "3"], "is a training seed"), (["--n", "0"], "must be 1 or more")):
+    for wrong, message in ((["--first", "3"], "is no unseen seed"), (["--n", "0"], "must be 1 or more"), *MORE):
         with pytest.raises(SystemExit):
             main(["tiny-llava", *wrong])
         assert message in capsys.readouterr().err

@@ -286,6 +286,8 @@ def test_a_run_goes_on_where_it_stopped(name, tmp_path, monkeypatch, capsys):
         (["--start", str(tmp_path)], "holds no model.safetensors"),
         (["--hours", "0"], "must be more than 0"),
         (["--scenes", "5"], "too few"),
+        (["--steps", "0"], "--steps=0 must be 1 or more"),
+        (["--watch", "-3"], "--watch=-3 must be 1 or more"),
     ):
         with pytest.raises(SystemExit):
             train.main([name, *wrong])

@@ -76,6 +76,9 @@ class Scorer:
     def _answers(self, cases: Sequence[Case], pictures: Sequence[Medium], arms: Sequence[Arm]) -> Iterator[Row]:
         try:
             given = inputs(self._model, self._processor, [case.question for case in cases], pictures)
+            if 0 in visual_tokens(self._model, given["input_ids"]):
+                # A chat template passes over kinds of media that it does not know.
+                raise ValueError("the prompt holds no placeholder of the picture or film; the model does not take it")
             batch = Batch(cases, pictures, given, decode(self._model, self._processor, given, self._limit))
         except Exception as error:  # processors and models raise anything at all on what they do not take
             yield from self._singly(cases, pictures, arms, error)

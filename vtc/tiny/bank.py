@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
+from vtc.tiny import film_spec, spec
 from vtc.tiny.drill import drill
 from vtc.tiny.film import Film
 from vtc.tiny.film_spec import SKILLS as FILM_SKILLS
@@ -20,7 +21,6 @@ from vtc.tiny.words import build_tokenizer
 from vtc.tiny.world import Scene
 
 MAX_QUESTIONS, MAX_WORDS = 24, 18
-FILM_UNIT = 192  # pixels that films are drawn at before they are shrunk
 LABELS = (*SKILLS, *FILM_SKILLS)
 _CHUNK = 128
 
@@ -98,7 +98,8 @@ def load_bank(
     folder: Path, student: Student, first: int, n: int, workers: int, films: int = 0, drilled: bool = False
 ) -> Bank:
     """`make_bank`, kept in `folder` for the next time."""
-    stem = folder / (f"bank-{first}-{n}" + (f"-{films}" if films else "") + ("-drilled" if drilled else ""))
+    world = f"{student.name}-{spec.VERSION}.{film_spec.VERSION}"
+    stem = folder / (f"bank-{world}-{first}-{n}-{films}" + ("-drilled" if drilled else ""))
     if not stem.is_dir():
         unfinished = stem.with_suffix(".tmp")
         unfinished.mkdir(parents=True, exist_ok=True)
@@ -154,11 +155,8 @@ def _film_arrays(student: Student, film: Film, tokenizer: PreTrainedTokenizerFas
 
 
 def film_pixels(student: Student, film: Film) -> np.ndarray:
-    """The frames of `film` as the tower sees them, uint8 `[frames, h, w, 3]`; resampled as `look_pixels` does."""
-    size = student.film_looks(film)[0][1]
-    resample = Image.Resampling.BICUBIC if film.seed % 2 else Image.Resampling.BOX
-    drawn = film.pixels(FILM_UNIT)
-    return np.stack([np.asarray(Image.fromarray(frame).resize(size, resample)) for frame in drawn])
+    """The frames of `film` as the tower sees them, uint8 `[frames, h, w, 3]`, drawn at the size they are scored at."""
+    return film.pixels(student.film_looks(film)[0][1][0])
 
 
 def _question_arrays(questions: list[Question], tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:

@@ -52,9 +52,9 @@ def _nearest(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:
 
 def _counts(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:
     form = pick(rng, ("how many {} are there?", "how many {} do you see?", "how many {} are in the picture?"))
-    for color in dict.fromkeys([*(t.color for t in scene.things), pick(rng, COLORS)]):
-        yield Question(form.format(f"{color} shapes"), str(sum(t.color == color for t in scene.things)), "count")
-    for shape in dict.fromkeys([*(t.shape for t in scene.things), pick(rng, SHAPES)]):
-        yield Question(form.format(plural(shape)), str(sum(t.shape == shape for t in scene.things)), "count")
-    if len(scene.things) <= MOST:
-        yield Question(form.format("shapes"), str(len(scene.things)), "count")
+    counted = {"shapes": len(scene.things)}
+    for color in (*(t.color for t in scene.things), pick(rng, COLORS)):
+        counted[f"{color} shapes"] = sum(t.color == color for t in scene.things)
+    for shape in (*(t.shape for t in scene.things), pick(rng, SHAPES)):
+        counted[plural(shape)] = sum(t.shape == shape for t in scene.things)
+    yield from (Question(form.format(what), str(n), "count") for what, n in counted.items() if n <= MOST)

@@ -17,7 +17,9 @@ from vtc.tiny.film import Film
 from vtc.tiny.film_spec import PIXELS
 from vtc.tiny.film_spec import SKILLS as FILM_SKILLS
 from vtc.tiny.questions import SKILLS, Question
-from vtc.tiny.world import HELD_OUT, Scene
+from vtc.tiny.spec import HELD_OUT, WATCH
+from vtc.tiny.students import STUDENTS
+from vtc.tiny.world import Scene
 
 
 def load(name: str, directory: Path | None = None) -> tuple[Any, Any]:
@@ -126,14 +128,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--blind", action="store_true", help="the questions alone, without the pictures")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--recipe", help="wrap the model with this recipe; default: all visual tokens")
-    parser.add_argument("--keep", type=float, help="the share of visual tokens to keep; default: the recipe's own")
+    parser.add_argument(
+        "--keep", type=float, help="the share of visual tokens to keep, at most 1; default: the recipe's own"
+    )
     parser.add_argument("--positions", help="original or compact; default: the recipe's own")
     parser.add_argument("--weights", type=Path, help="a directory with this model's weights; default: the packaged")
     options = parser.parse_args(arguments)
-    if options.first < HELD_OUT:
-        parser.error(f"--first={options.first} is a training seed; unseen ones start at {HELD_OUT}")
-    if options.n < 1:
-        parser.error(f"--n={options.n} must be 1 or more")
+    if not HELD_OUT <= options.first < WATCH:
+        parser.error(f"--first={options.first} is no unseen seed; those are {HELD_OUT} to {WATCH - 1}")
+    for name in ("n", "per_scene"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name.replace('_', '-')}={value} must be 1 or more")
+    if options.films and not STUDENTS[options.name].films:
+        parser.error(f"--films: {options.name} was not taught films")
+    if options.recipe is None and (options.keep is not None or options.positions is not None):
+        parser.error("--keep and --positions need a --recipe")
     processor, model = load(options.name, options.weights)
     if options.recipe:
         reduce_tokens(model, options.recipe, keep=options.keep, positions=options.positions)

@@ -119,9 +119,9 @@ def some_looks(group: Group, rows: np.ndarray, rng: np.random.Generator) -> tupl
 
 @torch.no_grad()
 def eye_accuracy(student: Student, model: Any, heads: Heads, bank: Bank, batch: int = 64) -> dict[str, float]:
-    """Share of right answers on pictures by field, where something is; tiny: shapes at lone things' centres."""
+    """Share of right answers on pictures by field, where something is; lone: shapes of things without another."""
     some = next(model.parameters())
-    right: dict[str, list[Tensor]] = {f: [] for f in (*FIELDS, "tiny")}
+    right: dict[str, list[Tensor]] = {f: [] for f in (*FIELDS, "lone")}
     for group in (g for g in bank if g.channels == 3):
         for rows in batches_in_order(len(group), batch):
             pixels = np.concatenate(group.pixels[rows])
@@ -135,7 +135,7 @@ def eye_accuracy(student: Student, model: Any, heads: Heads, bank: Bank, batch: 
             hits = [part.argmax(-1).cpu() == wanted for part, wanted in zip(heads.fields(tokens), truth, strict=True)]
             for field, hit in zip(FIELDS, hits, strict=True):
                 right[field].append(hit[letter if field in TEXT_FIELDS else truth[0] > 0])
-            right["tiny"].append(hits[0][lone & (truth[7] > 0) & (truth[0] != PLATE)])
+            right["lone"].append(hits[0][lone & (truth[7] > 0) & (truth[0] != PLATE)])
     return {f: round(float(torch.cat(r).float().mean()), 4) for f, r in right.items()}
 
 

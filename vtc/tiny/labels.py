@@ -55,7 +55,7 @@ def _label(labels: np.ndarray, item: Thing | Plate, corner: np.ndarray, scale: n
     if isinstance(item, Thing):
         labels[mine, 0], labels[mine, 2] = SHAPES.index(item.shape) + 1, item.striped
     else:
-        labels[mine, 0] = len(SHAPES) + 1
+        labels[mine, 0], labels[mine, 2] = len(SHAPES) + 1, 0
         _label_text(labels, item, corner, scale)
     labels[mine, 1] = COLORS.index(item.color) + 1
     strips = np.floor(center / (columns * PATCH, rows * PATCH) * STRIPS).clip(-1, STRIPS).astype(int) + 1

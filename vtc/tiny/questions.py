@@ -219,7 +219,7 @@ def _nearest(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """What is nearest to up to two things, where the second nearest is clearly farther."""
     out: list[Question] = []
     for i in shuffled(rng, len(scene.things)):
-        # Names and forms are drawn for every thing, so that the draws do not depend on what is asked.
+        # A third question is not asked, but its name is drawn: later draws belong to version 1 of the world.
         state = rng.bit_generator.state
         question = nearest_to(scene, scene.things[i], rng)
         if question and len(out) == 2:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Run:
     seed: int
     hours: float
     steps: int | None
+    done: list[str] = field(default_factory=list)  # phases
 
     def pairs(self, *parts: str) -> list[tuple[str, nn.Parameter, nn.Parameter]]:
         """Name, master and worker parameter of everything whose name starts with one of `parts`."""
@@ -107,8 +108,7 @@ class Run:
             mean = round(float(np.mean(recent)), 4)
             entry = {"phase": phase, "steps": budget.done_steps, "seconds": round(budget.spent, 1), "loss": mean}
             log(self.out, **entry, progress=round(budget.progress, 3), accuracy=accuracy())
-            done = list(PHASES[: PHASES.index(phase)])
-            state = {"phase": phase, "done": done, "steps": budget.done_steps, "seconds": budget.spent}
+            state = {"phase": phase, "done": self.done, "steps": budget.done_steps, "seconds": budget.spent}
             self.checkpoint({**state, "optimizers": learner.state()})
             recent.clear()
             last[0] = time.monotonic()

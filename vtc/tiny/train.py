@@ -56,6 +56,14 @@ def main(arguments: list[str] | None = None) -> None:
     options.out = options.out or Path("runs") / options.name
     if options.scenes < 128:
         parser.error(f"--scenes={options.scenes} is too few to fill a batch of the simplest scenes; give 128 or more")
+    for name in ("steps", "watch", "workers"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name}={value} must be 1 or more")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device=cuda: torch finds no GPU here; leave it out to train on the CPU")
+    if options.eye and options.name != "tiny-internvl":
+        parser.error(f"--eye: the tower of {options.name} cannot start from that of tiny-llava")
     if options.hours <= 0:
         parser.error(f"--hours={options.hours} must be more than 0")
     if options.resume and not (options.out / "checkpoint.pt").is_file():
@@ -70,13 +78,13 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     run = _start(options)
     state = run.resumed() if options.resume else {}
-    done = state.get("done", [])
+    run.done = state.get("done", [])
     for phase in options.phases:
-        if phase not in done:
+        if phase not in run.done:
             teach = _teach_eye if phase == "eye" else _teach_mind
             teach(run, phase, state if state.get("phase") == phase else {})
-            done = [*done, phase]
-            run.checkpoint({"done": done})
+            run.done = [*run.done, phase]
+            run.checkpoint({"done": run.done})
     run.student.save(run.master.state_dict(), options.out / options.name)
 
 
