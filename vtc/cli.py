@@ -37,7 +37,9 @@ app = typer.Typer(
 )
 
 Media = Annotated[Path, typer.Argument(metavar="MEDIA", help="A picture.", show_default=False)]
-Model = Annotated[str, typer.Option(help="tiny-llava or tiny-internvl (embedded, work offline), a directory, or a hub id.")]
+Model = Annotated[
+    str, typer.Option(help="tiny-llava or tiny-internvl (embedded, work offline), a directory, or a hub id.")
+]
 RecipeName = Annotated[str, typer.Option("--recipe", help="A name from `vtc recipes`, or a recipe file (.json).")]
 KeepText = Annotated[
     str | None,
