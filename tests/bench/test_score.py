@@ -60,7 +60,7 @@ def test_fewer_tokens_are_another_distribution(scored):
     assert {row.tokens for row in scored["none@0.0"]} == {0}
     for key in ("kcenter@14", "resize@0.05", "none@0.0"):
         assert all(row.kl > 0 for row in scored[key])
-        assert any(not row.agree for row in scored["none@0.0"])
+    assert any(not row.agree for row in scored["none@0.0"])
 
 
 def test_rows_judge_what_was_said(scored, cases):

@@ -27,7 +27,9 @@ LONG = (12, 16)
 RADIUS = (0.1, 0.17)
 SYMBOL = (0.13, 0.16)  # height of a plate's letters
 SOFT = 0.4  # share of cuts that are soft
-FADE = 2  # frames of a soft cut that show both shots: the last of the old one, the first of the new one
+FADE = (
+    2  # in the two frames of a soft cut, the last of a shot and the first of the next, a shot weighs 2 to 1 in its own
+)
 SHORTEST_SHOT = 3  # frames
 MOST_SHOTS = 4
 CUT = 24  # grey levels by which the mean colors of two neighbouring shots differ at least, in one channel
