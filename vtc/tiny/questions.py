@@ -1,5 +1,6 @@
 """Questions with exact answers about a scene. A question is asked only if its answer is unique and clear."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -65,15 +66,20 @@ def named(scene: Scene, thing: Thing, rng: np.random.Generator) -> str | None:
         names.append(thing.name)
     if single(scene, shape=thing.shape):
         names.append(thing.shape)
-    if single(scene, color=thing.color) and not any(p.color == thing.color for p in scene.plates):
+    if _alone_in_color(scene, thing):
         names.append(f"{thing.color} object")
     return pick(rng, names) if names else None
+
+
+def _alone_in_color(scene: Scene, thing: Thing) -> bool:
+    """Whether "the red object" can mean nothing but `thing`: a plate is an object too."""
+    return bool(single(scene, color=thing.color)) and not any(p.color == thing.color for p in scene.plates)
 
 
 def _attributes(scene: Scene, rng: np.random.Generator) -> list[Question]:
     out = []
     for thing in scene.things:
-        if single(scene, color=thing.color):
+        if _alone_in_color(scene, thing):
             form = pick(rng, ("what shape is the {} object?", "what shape is the {} one?", "which shape is {}?"))
             out.append(Question(form.format(thing.color), thing.shape, "shape"))
         if single(scene, shape=thing.shape):
@@ -206,28 +212,30 @@ def _relations(scene: Scene, rng: np.random.Generator) -> list[Question]:
 
 
 def nearest_to(scene: Scene, thing: Thing, rng: np.random.Generator) -> Question | None:
-    """What is nearest to `thing`; None if that is unclear, or no name means this thing alone."""
+    """What is nearest to `thing`; None if that is unclear, or no name means this thing alone.
+
+    Distances are from centre to centre, to a plate from the centre of `thing` to the plate's edge.
+    """
     name = named(scene, thing, rng)
-    far = sorted((((t.x - thing.x) ** 2 + (t.y - thing.y) ** 2) ** 0.5, t.name) for t in scene.things)[1:]
-    if not name or len(far) < 2 or far[0][0] > NEAREST * far[1][0]:
+    far = sorted((math.dist((t.x, t.y), (thing.x, thing.y)), t.name) for t in scene.things if t is not thing)
+    if not name or not far:
+        return None
+    others = [d for d, _ in far[1:]] + [_to_edge(plate, thing) for plate in scene.plates]
+    if not others or far[0][0] > NEAREST * min(others):
         return None
     form = pick(rng, ("what is nearest to the {}?", "which object is nearest to the {}?"))
     return Question(form.format(name), far[0][1], "nearest")
 
 
+def _to_edge(plate: Plate, thing: Thing) -> float:
+    left, top, right, bottom = plate.box
+    return math.dist((thing.x, thing.y), (min(max(thing.x, left), right), min(max(thing.y, top), bottom)))
+
+
 def _nearest(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """What is nearest to up to two things, where the second nearest is clearly farther."""
-    out: list[Question] = []
-    for i in shuffled(rng, len(scene.things)):
-        # A third question is not asked, but its name is drawn: later draws belong to version 1 of the world.
-        state = rng.bit_generator.state
-        question = nearest_to(scene, scene.things[i], rng)
-        if question and len(out) == 2:
-            rng.bit_generator.state = state
-            named(scene, scene.things[i], rng)
-        elif question:
-            out.append(question)
-    return out
+    """What is nearest to up to two things, where whatever else there is lies clearly farther."""
+    asked = (nearest_to(scene, scene.things[i], rng) for i in shuffled(rng, len(scene.things)))
+    return [question for question in asked if question][:2]
 
 
 def _texts(scene: Scene, rng: np.random.Generator) -> list[Question]:

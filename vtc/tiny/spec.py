@@ -10,7 +10,7 @@ for training; those from `HELD_OUT` on were never trained on; those from `WATCH`
 
 from dataclasses import dataclass
 
-VERSION = "1"
+VERSION = "2"
 HELD_OUT = 2**40
 WATCH = 2**41
 UNIT = 224  # pixels of a unit where nothing else is asked for
