@@ -25,6 +25,7 @@ from vtc.tiny.run import PHASES, Run
 from vtc.tiny.spec import VERSION, WATCH
 from vtc.tiny.students import STUDENTS
 from vtc.tiny.students.base import WIDTH
+from vtc.tiny.students.graft import take_mind
 
 RATES = {"eye": 3e-3, "mind": 3e-3, "drill": 2e-3, "both": 5e-4}
 PATCHES = 32 * 196  # of a batch of phase one
@@ -50,6 +51,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--start", type=Path, help="start from the weights in this directory")
+    parser.add_argument(
+        "--mind", type=Path, help="start the language model from that of this directory, of any embedded model"
+    )
     parser.add_argument("--eye", type=Path, help="start the tower from that of this run of tiny-llava (its --out)")
     parser.add_argument("--out", type=Path, help="default: runs/NAME")
     options = parser.parse_args(arguments)
@@ -68,9 +72,10 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--hours={options.hours} must be more than 0")
     if options.resume and not (options.out / "checkpoint.pt").is_file():
         parser.error(f"--resume found no checkpoint.pt in --out={options.out}; leave it out, or name the run's folder")
-    if options.start and not (options.start / "model.safetensors").is_file():
-        parser.error(f"--start={options.start} holds no model.safetensors; name a finished directory")
-
+    for name in ("start", "mind"):
+        folder = getattr(options, name)
+        if folder and not (folder / "model.safetensors").is_file():
+            parser.error(f"--{name}={folder} holds no model.safetensors; name a finished directory")
     if options.eye and not (options.eye / "checkpoint.pt").is_file():
         parser.error(f"--eye={options.eye} holds no checkpoint.pt; name the --out of a run of tiny-llava")
 
@@ -100,6 +105,8 @@ def _start(options: argparse.Namespace) -> Run:
     student.prepare(master)
     if options.start:
         master.load_state_dict(type(master).from_pretrained(options.start, local_files_only=True).state_dict())
+    if options.mind:
+        take_mind(master, options.mind)
     if options.eye:
         other = STUDENTS["tiny-llava"]
         taught = other.build_model()
@@ -181,7 +188,7 @@ def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
             chatter=bool(rng.random() < 0.25),
         )
         loss = mind_loss(run.student, run.worker, packed, visual.unflatten(0, (-1, together)), group)
-        if not frozen:
+        if not frozen and "eye" in run.done:  # read-outs that were never taught would undo the eye
             patches, facts = np.concatenate(group.patches[rows]), np.concatenate(group.facts[rows])
             loss = loss + EYE_SHARE * _eye_loss(run, group, (tokens, hidden), patches, facts)
         loss.backward()

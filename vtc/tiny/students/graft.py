@@ -1,9 +1,11 @@
 """Give InternVL's ViT the weights that CLIP's learned: block for block they are the same, but for CLIP's first norm."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import AutoModelForImageTextToText
 
 # What CLIP's norm behind the embeddings divides by on average, measured on drawn scenes (0.67, deviation 0.2 among
 # patches). InternVL's tower has no such norm; one division for all patches comes close, and training does the rest.
@@ -46,3 +48,18 @@ def _middle(places: Tensor, wanted: int) -> Tensor:
     edge = (side - small) // 2
     grid = places.view(side, side, -1)[edge : edge + small, edge : edge + small]
     return grid.reshape(wanted, -1)
+
+
+@torch.no_grad()
+def take_mind(model: Any, directory: Path) -> None:
+    """Give the language model of `model`, with its head, the weights of that in the finished `directory`.
+
+    All embedded models share words, width and depth; biases that the other has not start at 0.
+    """
+    theirs = AutoModelForImageTextToText.from_pretrained(directory, local_files_only=True).state_dict()
+    for name, ours in model.state_dict().items():
+        if not name.startswith(("model.language_model.", "lm_head.")):
+            continue
+        if name not in theirs and not name.endswith("_proj.bias"):
+            raise ValueError(f"--mind={directory} has no {name}; name the directory of an embedded model")
+        ours.copy_(theirs.get(name, torch.zeros_like(ours)))
