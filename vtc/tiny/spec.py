@@ -1,6 +1,7 @@
 """The frozen specification of the drawn world: what may appear, how large, how often, on which ground, from which seed.
 
-Version 1 was fixed before any model of it was trained. A change of any value here is another world: it takes another
+Version 1 was fixed before any model of it was trained; version 2 draws the same and asks fewer questions: none of
+`shape` or `nearest` that a plate makes unclear. A change of any value here is another world: it takes another
 `VERSION`, and figures measured on one version are not compared with those of another. `tests/tiny/test_world.py` holds
 the fingerprint of scenes of this version.
 
