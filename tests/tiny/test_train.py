@@ -5,18 +5,21 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForImageTextToText
 
+import vtc.tiny
 from vtc.tiny import film_spec, train
 from vtc.tiny.bank import LABELS, film_pixels, load_bank, look_pixels, make_bank
 from vtc.tiny.film import Film
 from vtc.tiny.labels import FIELDS, patch_labels
-from vtc.tiny.loop import cosine, plain_attention, use_attention
+from vtc.tiny.loop import Learner, cosine, plain_attention, use_attention
 from vtc.tiny.mind import answer_logits, around, block_attention
 from vtc.tiny.pack import LEAD, draw_steps, pack
 from vtc.tiny.places import in_a_row
 from vtc.tiny.spec import SHAPES, SYMBOLS
 from vtc.tiny.students import STUDENTS
 from vtc.tiny.students.base import PATCH
+from vtc.tiny.students.graft import take_mind
 from vtc.tiny.world import Scene
 
 every_student = pytest.mark.parametrize("name", STUDENTS)
@@ -202,6 +205,34 @@ def test_a_grafted_eye_sees_nearly_what_the_first_one_saw():
         STUDENTS["tiny-qwen"].take_eye(None, clip, taught)
 
 
+@pytest.mark.parametrize("name", ["tiny-qwen", "tiny-internvl"])
+def test_a_mind_can_be_taken_from_another_model(name):
+    directory = vtc.tiny.path("tiny-llava")
+    theirs = AutoModelForImageTextToText.from_pretrained(directory, local_files_only=True)
+    student = STUDENTS[name]
+    model = student.build_model()
+    eye = {n: p.clone() for n, p in student.tower(model).named_parameters()}
+    take_mind(model, directory)
+    ids = torch.arange(7, 19)[None]
+    first = student.language_model(model)(input_ids=ids.T).last_hidden_state
+    second = student.language_model(theirs)(input_ids=ids.T).last_hidden_state
+    found, expected = model.lm_head(first), theirs.lm_head(second)  # the norms' epsilons differ a little
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.03 * float(expected.abs().max()))
+    assert all(torch.equal(eye[n], p) for n, p in student.tower(model).named_parameters())
+
+
+def test_a_learner_moves_masters_workers_and_what_is_both():
+    master, worker, both = (torch.nn.Parameter(torch.ones(3)) for _ in range(3))
+    learner = Learner([("a", master, worker), ("b", both, both)], 0.1)
+    for _ in range(2):
+        (worker.sum() + both.sum()).backward()
+        learner.step(1.0)
+    assert (master < 0.9).all()
+    assert torch.equal(master, worker)
+    torch.testing.assert_close(both, master)
+    assert {p.grad for p in (master, worker, both)} == {None}
+
+
 @every_student
 def test_plain_attention_is_the_stock_one(name):
     student = STUDENTS[name]
@@ -283,7 +314,8 @@ def test_a_run_goes_on_where_it_stopped(name, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     for wrong, message in (
         (["--resume", "--out", str(tmp_path / "new")], "--resume found no checkpoint.pt"),
-        (["--start", str(tmp_path)], "holds no model.safetensors"),
+        (["--start", str(tmp_path)], "--start="),
+        (["--mind", str(tmp_path)], "holds no model.safetensors"),
         (["--hours", "0"], "must be more than 0"),
         (["--scenes", "5"], "too few"),
         (["--steps", "0"], "--steps=0 must be 1 or more"),

@@ -12,7 +12,7 @@ import pytest
 
 from vtc.tiny import VIEW_OF, spec
 from vtc.tiny.drill import drill
-from vtc.tiny.questions import ask, SKILLS
+from vtc.tiny.questions import SKILLS, ask
 from vtc.tiny.spec import CLEAR, COLORS, HELD_OUT, KINDS, NEAREST, PLACES, SHAPES, VIEWS
 from vtc.tiny.students import STUDENTS
 from vtc.tiny.world import Scene

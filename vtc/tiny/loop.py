@@ -65,13 +65,15 @@ class Learner:
     def step(self, share: float) -> None:
         """One step at `share` of the full rate; then the worker follows the master."""
         for master, worker in self.pairs:
-            master.grad = None if worker.grad is None else worker.grad.to(torch.float32)
-            worker.grad = None
+            if master is not worker:  # read-outs are their own workers
+                master.grad = None if worker.grad is None else worker.grad.to(torch.float32)
+                worker.grad = None
         torch.nn.utils.clip_grad_norm_([m for m, _ in self.pairs if m.grad is not None], 1.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * share
             optimizer.step()
+            optimizer.zero_grad()
         with torch.no_grad():
             torch._foreach_copy_([w for _, w in self.pairs], [m for m, _ in self.pairs])
 
