@@ -314,8 +314,8 @@ def test_a_run_goes_on_where_it_stopped(name, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     for wrong, message in (
         (["--resume", "--out", str(tmp_path / "new")], "--resume found no checkpoint.pt"),
-        (["--start", str(tmp_path)], "--start="),
-        (["--mind", str(tmp_path)], "holds no model.safetensors"),
+        (["--start", str(tmp_path)], f"--start={tmp_path} holds no model.safetensors"),
+        (["--mind", str(tmp_path)], f"--mind={tmp_path} holds no model.safetensors"),
         (["--hours", "0"], "must be more than 0"),
         (["--scenes", "5"], "too few"),
         (["--steps", "0"], "--steps=0 must be 1 or more"),

@@ -153,7 +153,7 @@ def _curriculum(progress: float) -> int | None:
 
 
 def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
-    """The eye is frozen but in the last phase, where it learns on, from the answers and from its own truth."""
+    """The eye is frozen but in the last phase: there the answers teach it, and its own truth if this run taught it."""
     frozen = phase != "both"
     budget = run.budget(phase, state)
     parts = run.pairs(*run.student.mind) if frozen else run.pairs("") + run.heads_pairs()

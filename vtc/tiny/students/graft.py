@@ -1,4 +1,8 @@
-"""Give InternVL's ViT the weights that CLIP's learned: block for block they are the same, but for CLIP's first norm."""
+"""Start a part of one embedded model from the weights that another learned.
+
+InternVL's ViT from CLIP's: block for block they are the same, but for CLIP's first norm.
+Any language model from another's.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -55,6 +59,7 @@ def take_mind(model: Any, directory: Path) -> None:
     """Give the language model of `model`, with its head, the weights of that in the finished `directory`.
 
     All embedded models share words, width and depth; biases that the other has not start at 0.
+    ValueError for a model that lacks something else.
     """
     theirs = AutoModelForImageTextToText.from_pretrained(directory, local_files_only=True).state_dict()
     for name, ours in model.state_dict().items():
