@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from vtc.tiny import film_spec, spec
-from vtc.tiny.drill import drill
+from vtc.tiny.drill import drill, drill_film
 from vtc.tiny.film import Film
 from vtc.tiny.film_spec import SKILLS as FILM_SKILLS
 from vtc.tiny.labels import FACTS, look_facts, patch_labels
@@ -75,11 +75,11 @@ _NAMES = [f.name for f in fields(Group)]
 def make_bank(student: Student, first: int, n: int, workers: int, films: int = 0, drilled: bool = False) -> Bank:
     """Draw `n` scenes and so many films of the seeds from `first` on, `workers` processes at once, grouped by size.
 
-    `drilled`: with the questions of `drill.drill`.
+    `drilled`: with the questions of `drill`.
     """
     jobs = [
-        (student.name, kind, s, min(_CHUNK, first + count - s))
-        for kind, count in (("scene" if not drilled else "drill", n), ("film", films))
+        (student.name, kind, s, min(_CHUNK, first + count - s), drilled)
+        for kind, count in (("scene", n), ("film", films))
         for s in range(first, first + count, _CHUNK)
     ]
     if workers <= 1:
@@ -114,16 +114,16 @@ def load_bank(
 Shape = tuple[int, ...]
 
 
-def _chunk(job: tuple[str, str, int, int]) -> dict[Shape, tuple[np.ndarray, ...]]:
+def _chunk(job: tuple[str, str, int, int, bool]) -> dict[Shape, tuple[np.ndarray, ...]]:
     cv2.setNumThreads(1)
-    name, kind, first, n = job
+    name, kind, first, n, drilled = job
     student, tokenizer = STUDENTS[name], build_tokenizer()
     rows: dict[Shape, list[tuple[np.ndarray, ...]]] = {}
     for seed in range(first, first + n):
         if kind == "film":
-            arrays = _film_arrays(student, Film(seed), tokenizer)
+            arrays = _film_arrays(student, Film(seed), tokenizer, drilled)
         else:
-            arrays = _arrays(student, Scene(seed, student.view), tokenizer, kind == "drill")
+            arrays = _arrays(student, Scene(seed, student.view), tokenizer, drilled)
         rows.setdefault(arrays[0].shape, []).append(arrays)
     return {canvas: tuple(np.stack(column) for column in zip(*some, strict=True)) for canvas, some in rows.items()}
 
@@ -141,7 +141,9 @@ def _arrays(
     )
 
 
-def _film_arrays(student: Student, film: Film, tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
+def _film_arrays(
+    student: Student, film: Film, tokenizer: PreTrainedTokenizerFast, drilled: bool
+) -> tuple[np.ndarray, ...]:
     looks = student.film_looks(film)
     frames = film_pixels(student, film)
     labels = [patch_labels(film.state(i), looks[i // 2]) for i in range(film.frames)]
@@ -150,7 +152,7 @@ def _film_arrays(student: Student, film: Film, tokenizer: PreTrainedTokenizerFas
         np.stack([np.concatenate(labels[i : i + 2], -1) for i in range(0, film.frames, 2)]),
         np.zeros((len(looks), FACTS), np.uint8),  # models that see films have no class token
         np.array(len(film.actors), np.int8),
-        *_question_arrays(film.questions, tokenizer),
+        *_question_arrays(drill_film(film, MAX_QUESTIONS) if drilled else film.questions, tokenizer),
     )
 
 

@@ -1,12 +1,15 @@
-"""Further questions about training scenes, of the skills that are slowest to learn: the same forms, of more things.
+"""Further questions about training scenes and films, above all of the skills that are slowest to learn.
 
-Used in training only; what a model is scored on is `questions.ask` alone.
+The forms are those of `questions` and `film_questions`, asked of more things. Used in training only; what a model is
+scored on is `questions.ask` and `film_questions.ask` alone.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
+from vtc.tiny.film import Film
+from vtc.tiny.film_questions import every_question
 from vtc.tiny.placing import pick, shuffled
 from vtc.tiny.questions import OF_KIND, Question, nearest_to, plural, relate, single
 from vtc.tiny.spec import COLORS, MOST, SHAPES
@@ -14,6 +17,9 @@ from vtc.tiny.world import Scene
 
 AT_MOST = {"relation": 7, "nearest": 4, "count": 4}
 USUAL = 9  # of the scene's own questions
+ROUNDS = 6  # how often a film's questions are drawn anew
+EASY = ("static",)
+DRILLING = 7  # a stream of random numbers apart from those of `film_script`
 
 
 def drill(scene: Scene, most: int) -> list[Question]:
@@ -32,6 +38,17 @@ def drill(scene: Scene, most: int) -> list[Question]:
         Question(questions[i].question, questions[i].answer, skill or questions[i].skill)
         for i in shuffled(rng, len(questions))
     ]
+
+
+def drill_film(film: Film, most: int) -> list[Question]:
+    """At most `most` questions about `film`, drawn several times over; those of the easy skills fill what is left."""
+    rng = np.random.Generator(np.random.PCG64([film.seed, DRILLING]))
+    asked: dict[str, Question] = {}
+    for _ in range(ROUNDS):
+        for question in every_question(film, rng):
+            asked.setdefault(question.question, question)
+    questions = [list(asked.values())[i] for i in shuffled(rng, len(asked))]
+    return sorted(questions, key=lambda question: question.skill in EASY)[:most]
 
 
 def _relations(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:

@@ -19,7 +19,7 @@ from vtc.tiny.placing import pick, shuffled
 from vtc.tiny.questions import Question
 from vtc.tiny.things import Plate, Thing
 
-__all__ = ["ask"]
+__all__ = ["ask", "every_question"]
 
 _ORDINALS = ("first", "second", "third")
 Rng = np.random.Generator
@@ -28,7 +28,7 @@ Rng = np.random.Generator
 def ask(film: Film) -> list[Question]:
     """The questions of `film`, shuffled, of each skill at most `film_spec.AT_MOST`; deterministic in its seed."""
     rng = np.random.Generator(np.random.PCG64([film.seed, ASKING]))
-    questions = [question for asker in _ASKERS for question in asker(film, rng)]
+    questions = every_question(film, rng)
     seen: Counter[str] = Counter()
     chosen = []
     for i in shuffled(rng, len(questions)):
@@ -36,6 +36,11 @@ def ask(film: Film) -> list[Question]:
         if seen[questions[i].skill] <= AT_MOST[questions[i].skill]:
             chosen.append(questions[i])
     return chosen
+
+
+def every_question(film: Film, rng: Rng) -> list[Question]:
+    """All that can be asked about `film`, its forms drawn from `rng`."""
+    return [question for asker in _ASKERS for question in asker(film, rng)]
 
 
 def named(film: Film, actor: Actor, rng: Rng) -> str | None:

@@ -63,9 +63,16 @@ class Run:
         return data, torch.Generator().manual_seed(self.seed + budget.done_steps)
 
     def group(self, rng: np.random.Generator, phase: str) -> Group:
-        """A group of scenes, as likely as it is large; of the drilled ones too in the last two phases."""
-        bank = self.bank + self.drilled if phase in ("drill", "both") else self.bank
+        """A group of scenes, as likely as it is large; of the drilled ones too in the last two phases.
+
+        There films, if the model sees any, are as likely as pictures: their skills are the slowest to learn.
+        """
+        late = phase in ("drill", "both")
+        bank = self.bank + self.drilled if late else self.bank
         sizes = np.array([len(group) for group in bank], float)
+        films = np.array([group.channels == 6 for group in bank])
+        if late and films.any():
+            sizes[films] *= sizes[~films].sum() / sizes[films].sum()
         return bank[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
 
     def rows(self, group: Group, rng: np.random.Generator, batch: int, most: int | None = None) -> np.ndarray:

@@ -44,7 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--scenes", type=int, default=40960, help="how many scenes to draw; half as many more are drilled"
     )
-    parser.add_argument("--films", type=int, default=8192, help="how many films to draw, for a model that sees films")
+    parser.add_argument(
+        "--films", type=int, default=8192, help="how many films to draw, and to drill, for a model that sees films"
+    )
     parser.add_argument("--watch", type=int, default=192, help="how many unseen scenes watch over training")
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -99,7 +101,7 @@ def _start(options: argparse.Namespace) -> Run:
     student = STUDENTS[options.name]
     films = options.films if student.films else 0
     bank = load_bank(options.out, student, 0, options.scenes, options.workers, films)
-    drilled = load_bank(options.out, student, options.scenes, options.scenes // 2, options.workers, drilled=True)
+    drilled = load_bank(options.out, student, options.scenes, options.scenes // 2, options.workers, films, drilled=True)
     watch = load_bank(options.out, student, WATCH, options.watch, options.workers, min(films, options.watch))
     master, worker = student.build_model(), student.build_model().bfloat16()
     student.prepare(master)
