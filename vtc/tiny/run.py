@@ -65,10 +65,13 @@ class Run:
     def group(self, rng: np.random.Generator, phase: str) -> Group:
         """A group of scenes, as likely as it is large; of the drilled ones too in the last two phases.
 
-        There films, if the model sees any, are as likely as pictures: their skills are the slowest to learn.
+        There films, if the model sees any, are as likely as pictures: their skills are the slowest to learn. In "drill"
+        they are drilled ones only.
         """
         late = phase in ("drill", "both")
         bank = self.bank + self.drilled if late else self.bank
+        if phase == "drill":
+            bank = [group for group in self.bank if group.channels == 3] + self.drilled
         sizes = np.array([len(group) for group in bank], float)
         films = np.array([group.channels == 6 for group in bank])
         if late and films.any():
