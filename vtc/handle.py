@@ -279,7 +279,8 @@ class Handle:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         outputs = kwargs.get("mm_encoder_outputs")
         if isinstance(outputs, Spliced):
-            return self._stepping(kwargs)
+            self._stepping(kwargs)
+            return None
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
         cache = kwargs.get("past_key_values")

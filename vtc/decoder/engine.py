@@ -47,8 +47,8 @@ def plan(stages: Sequence[DecoderStage], depth: int) -> dict[int, Planned]:
                 raise ValueError(f"stages {names} both cut at layer {cut.layer}; give them layers of their own")
             if cut.layer == 0 and stage.reads is not None and stage.reads.source == "previous":
                 raise ValueError(
-                    f"{stage.name}: schedule={stage.schedule} cuts at layer 0, and the stage scores by the attention of "
-                    "the layer before; start at layer 1 or later"
+                    f"{stage.name}: schedule={stage.schedule} cuts at layer 0, and the stage scores by the attention "
+                    "of the layer before; start at layer 1 or later"
                 )
             found[cut.layer] = Planned(cut, stage)
     ordered = dict(sorted(found.items()))
@@ -66,8 +66,8 @@ def check_decoder(decoder: Any) -> None:
     bad = sorted(kinds & set(REFUSED)) or (["sliding_attention"] if any(windows) else [])
     if bad:
         raise ValueError(
-            f"{type(decoder).__name__} has layers of kind {bad}, which do not see every token: decoder stages would not "
-            "be exact; use stages before the language model, such as 'kcenter'"
+            f"{type(decoder).__name__} has layers of kind {bad}, which do not see every token: decoder stages would "
+            "not be exact; use stages before the language model, such as 'kcenter'"
         )
     implementation = str(getattr(decoder.config, "_attn_implementation", ""))
     if "flex" in implementation or "paged" in implementation:
@@ -84,9 +84,9 @@ def check_decoder(decoder: Any) -> None:
 class Engine:
     """The decoder stages at work on one decoder."""
 
-    def __init__(self, decoder: nn.Module, stages: Sequence[DecoderStage]) -> None:
-        self._decoder: Any = decoder
-        self._layers: list[Any] = list(self._decoder.layers)
+    def __init__(self, decoder: Any, stages: Sequence[DecoderStage]) -> None:
+        self._decoder = decoder
+        self._layers: list[Any] = list(decoder.layers)
         self.plan = plan(stages, len(self._layers))
         self._first = min(self.plan)
         reads = [(entry.cut.layer, entry.stage.reads) for entry in self.plan.values()]

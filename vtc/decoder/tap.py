@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .cache import Slots, filled, is_shortened, plain
@@ -45,10 +45,10 @@ class Tap:
     the model's own configuration names, at each call.
     """
 
-    def __init__(self, attention: nn.Module) -> None:
-        self._attention: Any = attention
+    def __init__(self, attention: Any) -> None:
+        self._attention = attention
         self._stock = attention.config
-        listening = copy.copy(attention.config)
+        listening = copy.copy(self._stock)
         listening._attn_implementation = NAME
         listening.vtc_stock = self._stock
         self._attention.config = listening

@@ -98,6 +98,6 @@ class Trace:
             return "decoder: the prompt was not read yet"
         steps = ", ".join(f"{self.layers[layer]} from layer {layer}" for layer in self.kept)
         return (
-            f"decoder: {sum(self._entering)} visual tokens, {steps}; {self.mean:.1f} per layer ({self.share:.0%}), which "
-            "shortens reading the prompt; a decoding step at batch 1 hardly gets faster"
+            f"decoder: {sum(self._entering)} visual tokens, {steps}; {self.mean:.1f} per layer ({self.share:.0%}), "
+            "which shortens reading the prompt; a decoding step at batch 1 hardly gets faster"
         )
