@@ -49,6 +49,15 @@ class Trace:
         return sum(self.layers) / self.depth
 
     @property
+    def mean_by_row(self) -> tuple[float, ...]:
+        """`mean` for each row of the batch."""
+        found = [0.0] * len(self.prompt)
+        for counts in self._by_layer():
+            for row, count in zip(self.rows, counts, strict=True):
+                found[row] += count / self.depth
+        return tuple(found)
+
+    @property
     def share(self) -> float:
         """`mean` as a share of the tokens that entered the first layer."""
         return self.mean / sum(self._entering)
