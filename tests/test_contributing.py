@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ import torch
 
 from tests import oracle
 from tests.checks import check_chosen, check_close, check_counts, check_decoding, check_forward, check_given, check_same
+from tests.decoder.common import every_full, told
 from tests.families import FAMILIES, visual
 from tests.grid import UNEVEN, every_family, fresh, generate, kept_by_row, steps, stock, watching
 from vtc import Recipe, adapters, reduce_tokens, restore
@@ -24,20 +26,21 @@ TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8
 def example(name: str) -> ModuleType:
     """The example as a module."""
     (source,) = re.findall(rf"<!-- tested: {name} -->\n```python\n(.*?)```", TEXT, re.S)
-    module = ModuleType(name)
+    module = sys.modules[f"contributing_{name}"] = ModuleType(f"contributing_{name}")
     exec(compile(source, f"CONTRIBUTING.md ({name})", "exec"), vars(module))
     return module
 
 
 Loudest = example("selector").Loudest
+Brightest = example("decoder").Brightest
 Gemma3 = example("family").Gemma3
 gemma = next(family for family in FAMILIES if family.name == "gemma3")
 
 
-@pytest.mark.parametrize("name", ["selector", "family"])
+@pytest.mark.parametrize("name", ["selector", "decoder", "family"])
 def test_the_examples_are_short(name):
     (source,) = re.findall(rf"<!-- tested: {name} -->\n```python\n(.*?)```", TEXT, re.S)
-    body = source[source.index("@dataclass" if name == "selector" else "class ") :]
+    body = source[source.index("@dataclass" if name != "family" else "class ") :]
     assert len([line for line in body.splitlines() if line.strip()]) <= 24
 
 
@@ -100,3 +103,13 @@ def test_the_family_says_that_it_has_no_cues(monkeypatch):
     monkeypatch.setattr(adapters, "FAMILIES", (Gemma3, *adapters.FAMILIES))
     with pytest.raises(ValueError, match=r"cue 'attention'.*kcenter"):
         reduce_tokens(fresh(gemma), "cls")
+
+
+@every_full
+def test_the_decoder_stage_is_exact(family):
+    inputs = family.inputs(UNEVEN)
+    model = reduce_tokens(fresh(family), Recipe((Brightest(),)))
+    out = generate(model, inputs)
+    trace = model.vtc.report.decoder
+    assert trace.layers[-1] < trace.layers[0]
+    check_decoding(stock(family), told(model, family, inputs), out.sequences, steps(out))
