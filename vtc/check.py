@@ -110,10 +110,16 @@ def recipes(names: Sequence[str] | None = None, keep: Keep | None = None, positi
     """The recipes of these names (by default `SPREAD`), for each kind of positions asked.
 
     Raises:
-        ValueError: an unknown name or kind of positions, or a `keep` that drops nothing or is out of range.
+        ValueError: an unknown name or kind of positions, a `keep` that drops nothing or is out of range, or a recipe
+            with decoder stages.
     """
     found = [recipe(name, keep=keep, positions=mode) for name in names or SPREAD for mode in asked(positions)]
     for one in found:
+        if one.decoder:
+            raise ValueError(
+                f"recipe {one.name!r} has decoder stages, and what is checked here is the prompt that reaches the "
+                "language model; check a recipe without them"
+            )
         if isinstance(one.keep, float) and one.keep == 1.0:
             raise ValueError(f"keep={one.keep} keeps every token, so that nothing is checked; pass less, such as 0.25")
     return found

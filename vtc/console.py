@@ -103,13 +103,15 @@ def print_comparison(result: Comparison, recipe: Recipe) -> None:
     table = Table("", "all tokens", f"{recipe.name}, keep {recipe.keep}")
     table.add_row("answer", escape(result.full), escape(result.short))
     table.add_row("visual tokens", str(report.before), str(report.after))
+    if report.decoder is not None and report.decoder.kept:
+        table.add_row("visual tokens per layer", str(report.before), f"{report.decoder.mean:.1f}")
     table.add_row("prompt tokens", *(str(sum(count)) for count in (report.prompt_before, report.prompt_after)))
     if result.seconds_full is not None and result.seconds_short is not None:
         times = (f"{seconds * 1e3:.1f} ms" for seconds in (result.seconds_full, result.seconds_short))
         table.add_row("time to first token", *times)
     console.print(table)
-    saved = f"{report.kv_bytes_saved / 2**20:.2f} MiB of KV cache"
-    flops = 1 - report.prefill_flops_after / max(1, report.prefill_flops_before)
+    saved = f"{report.bytes_saved / 2**20:.2f} MiB of KV cache"
+    flops = 1 - report.flops_after / max(1, report.prefill_flops_before)
     _line(console, f"saved: {saved}, {flops:.0%} of the language model's prefill FLOPs (by arithmetic)")
     if report.seconds:
         spent = ", ".join(f"{phase} {seconds * 1e3:.1f} ms" for phase, seconds in report.seconds.items())

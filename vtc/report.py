@@ -144,16 +144,26 @@ class Report:
         """Structural tokens."""
         return sum(item.structural for item in self.items)
 
+    @property
+    def flops_after(self) -> int:
+        """`prefill_flops_after`, less what decoder stages saved of it once the prompt was read."""
+        return self.prefill_flops_after if self.decoder is None else self.decoder.prefill_flops
+
+    @property
+    def bytes_saved(self) -> int:
+        """`kv_bytes_saved`, and what decoder stages saved once the prompt was read."""
+        return self.kv_bytes_saved + (0 if self.decoder is None else self.decoder.kv_bytes_saved)
+
     def __str__(self) -> str:
         lines = [f"{self.recipe}: {self.after} of {self.before} visual tokens ({self.structural} structural)"]
         for i, item in enumerate(self.items):
             units = ", ".join(f"{u.kind} {'x'.join(map(str, u.grid))}: {u.after} of {u.before}" for u in item.units)
             lines.append(f"  {item.modality} {i} (row {item.row}): {units}")
         if self.seconds:
-            flops = 1 - self.prefill_flops_after / max(1, self.prefill_flops_before)
+            flops = 1 - self.flops_after / max(1, self.prefill_flops_before)
             if self.decoder is not None:
                 lines.append(f"  {self.decoder}")
             spent = ", ".join(f"{phase} {seconds * 1e3:.1f} ms" for phase, seconds in self.seconds.items())
-            lines.append(f"  saved: {self.kv_bytes_saved / 2**20:.2f} MiB of KV cache, {flops:.0%} of prefill FLOPs")
+            lines.append(f"  saved: {self.bytes_saved / 2**20:.2f} MiB of KV cache, {flops:.0%} of prefill FLOPs")
             lines.append(f"  spent: {spent}")
         return "\n".join(lines)

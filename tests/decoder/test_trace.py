@@ -66,4 +66,6 @@ def test_a_reduction_before_and_one_inside_are_told_apart(family):
     report = model.vtc.report
     assert report.decoder.layers[0] == report.after < report.before
     assert report.decoder.layers[-1] < report.after
+    assert report.flops_after == report.decoder.prefill_flops
+    assert report.bytes_saved == report.kv_bytes_saved + report.decoder.kv_bytes_saved > report.kv_bytes_saved
     assert report.decoder.prefill_flops < report.prefill_flops_after < report.prefill_flops_before

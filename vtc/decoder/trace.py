@@ -76,6 +76,11 @@ class Trace:
         lengths = self._lengths()
         return tuple(each * sum(lengths[i * rows : (i + 1) * rows]) for i in range(self.depth))
 
+    @property
+    def kv_bytes_saved(self) -> int:
+        """Bytes of keys and values of the prompt that are not cached, beside those of a prompt that nothing leaves."""
+        return sum(self.prompt) * (self.cost.kv_bytes // self.depth) * self.depth - sum(self.kv_bytes)
+
     def _by_layer(self) -> list[tuple[int, ...]]:
         found, now = [], self._entering
         for layer in range(self.depth):
