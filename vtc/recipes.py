@@ -19,9 +19,11 @@ from .stages import (
     Area,
     ClsSampling,
     Density,
+    EncoderStage,
     Even,
     Grid,
     InputStage,
+    KCenter,
     LocalGlobal,
     MaxSum,
     Mean,
@@ -30,6 +32,7 @@ from .stages import (
     Selector,
     Stage,
     Thumbnail,
+    ToMe,
     Whole,
 )
 from .stages.select import MERGED, SELECTORS
@@ -37,6 +40,8 @@ from .tokens import Layout, Reduction, VisualTokens
 
 SCHEMA = 1
 POSITIONS = ("original", "compact")
+FOLDED_CUES = frozenset(("encoder_features", "question"))
+"""Cues that are there where the encoder folds tokens together: they are about what comes out of it."""
 S = TypeVar("S", bound=Stage)
 
 
@@ -45,7 +50,8 @@ class Recipe:
     """What is done with each item's visual tokens.
 
     Attributes:
-        stages: at most one of each kind: input, allocate, select, merge; at least an input stage or a selector.
+        stages: at most one of each kind: input, encoder, allocate, select, merge; at least an input stage, an encoder
+            stage or a selector.
         keep: a share (0, 1] of each item's candidate tokens, or at most that many per item (int).
         positions: `original`: kept tokens keep their coordinates; `compact`: coordinates are renumbered.
         seed: for seeded stages.
@@ -75,13 +81,34 @@ class Recipe:
         doubled = {kind for kind in kinds if kinds.count(kind) > 1}
         if doubled:
             raise ValueError(f"stages holds more than one {sorted(doubled)[0]!r} stage: {self.labels}; keep one")
-        if self.input is None and self.selector is None:
+        if self.input is None and self.encoder is None and self.selector is None:
             raise ValueError(f"stages={self.labels} drops nothing; add a selector or an input stage")
         if self.selector is None and any(s.kind in ("merge", "allocate") for s in self.stages):
             raise ValueError(f"stages={self.labels} merges or allocates without a selector; add one")
         if self.input is not None and self.selector is not None and self.input.own_share is None:
             raise ValueError(
                 f"stages={self.labels}: beside a selector the input stage needs its own share, e.g. Resize(share=0.5)"
+            )
+
+        self._check_encoder()
+
+    def _check_encoder(self) -> None:
+        stage = self.encoder
+        if stage is None:
+            return
+        if self.input is not None:
+            raise ValueError(f"stages={self.labels}: an input stage and an encoder stage do not go together; use one")
+        if stage.own_share is None and (self.selector is not None or stage.spread):
+            why = "that spreads" if stage.spread else "beside a selector"
+            raise ValueError(
+                f"stages={self.labels}: an encoder stage {why} needs its own share, e.g. {type(stage).__name__}"
+                f"(share=0.5{', spread=True' if stage.spread else ''})"
+            )
+        patchwise = sorted(set(self.cues) - FOLDED_CUES)
+        if patchwise:
+            raise ValueError(
+                f"stages={self.labels}: cue {patchwise[0]!r} is about single patches, and {stage.label!r} folds them "
+                "together before it is taken; use a selector without cues, such as KCenter()"
             )
 
     def _stage(self, kind: type[S]) -> S | None:
@@ -96,6 +123,17 @@ class Recipe:
     def input(self) -> InputStage | None:
         """The input stage, if there is one."""
         return self._stage(InputStage)  # type: ignore[type-abstract]
+
+    @property
+    def encoder(self) -> EncoderStage | None:
+        """The encoder stage, if there is one."""
+        return self._stage(EncoderStage)  # type: ignore[type-abstract]
+
+    @property
+    def encoder_keep(self) -> Keep:
+        """What the encoder stage leaves: its own share, or the recipe's `keep`."""
+        own = self.encoder.own_share if self.encoder is not None else None
+        return self.keep if own is None else own
 
     @property
     def selector(self) -> Selector | None:
@@ -159,6 +197,8 @@ class Recipe:
     def count(self, layout: Layout) -> int:
         """Exact number of candidate tokens that go on. Pure arithmetic, known before the encoder runs."""
         encoded = sum(t * h * w for t, h, w in self.encoded_grids(layout)) if self.input else sum(layout.candidates)
+        if self.encoder is not None and not self.encoder.spread:
+            encoded = Budget(self.encoder_keep).count(encoded)
         if self.selector is None:
             return encoded
         return min(encoded, Budget(self.keep).count(sum(layout.candidates)))
@@ -277,6 +317,8 @@ def _enrol_recipes() -> None:
     RECIPES.add("globalcom2", lambda: (Thumbnail(), LocalGlobal()))
     RECIPES.add("tokencorr", lambda: (Density(), ClsSampling()))
     RECIPES.add("resize", lambda: (Resize(),))
+    RECIPES.add("tome", lambda: (ToMe(),))
+    RECIPES.add("tome+kcenter", lambda: (ToMe(share=0.5, spread=True), KCenter()))
 
 
 _enrol_recipes()

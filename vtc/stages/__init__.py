@@ -5,13 +5,14 @@ from .allocate.even import Even
 from .allocate.thumbnail import Thumbnail
 from .allocate.whole import Whole
 from .base import STAGES, Allocator, InputStage, Merger, Selector, Stage, enrol
+from .encoder import EncoderStage, ToMe
 from .input.resize import Resize
 from .merge.area import Area
 from .merge.mean import Mean
 from .select import SELECTORS, Cls, ClsSampling, Grid, KCenter, LocalGlobal, MaxSum, Random, Stride
 
 enrol(*SELECTORS)
-enrol(Even, Whole, Thumbnail, Density, Mean, Area, Resize)
+enrol(Even, Whole, Thumbnail, Density, Mean, Area, Resize, ToMe)
 
 __all__ = [
     "STAGES",
@@ -20,6 +21,7 @@ __all__ = [
     "Cls",
     "ClsSampling",
     "Density",
+    "EncoderStage",
     "Even",
     "Grid",
     "InputStage",
@@ -34,6 +36,7 @@ __all__ = [
     "Stage",
     "Stride",
     "Thumbnail",
+    "ToMe",
     "Whole",
     "enrol",
 ]
