@@ -31,8 +31,8 @@ def blocks_of(tower: Any, depth: Callable[[int], int] = lambda layers: layers) -
         return _timm(tower, depth)
     else:
         raise ValueError(
-            f"vision tower {type(tower).__name__} ({kind}): tokens can be folded inside of {KNOWN}; use a selector such "
-            "as 'kcenter'"
+            f"vision tower {type(tower).__name__} ({kind}): tokens can be folded inside of {KNOWN}; use a selector "
+            "such as 'kcenter'"
         )
     return Blocks(tuple(found[: depth(len(found))]), prefix, bool(prefix), tower)
 

@@ -58,7 +58,7 @@ class Qwen2VL(Adapter):
         raise ValueError(
             f"stage {stage!r} folds tokens inside the vision tower, and that of {type(self.model).__name__} turns keys "
             "by their places, cuts attention at lengths known beforehand, and hands whole blocks of patches to its "
-            "merger: no patch may be missing; use a selector such as 'kcenter', or 'resize' for a cheaper encoder"
+            "merger: no patch may be missing; use a selector such as 'kcenter'"
         )
 
     def media(self, inputs: Mapping[str, Any]) -> list[Media]:

@@ -56,12 +56,12 @@ class Fold:
 
     def spread(self, rows: Tensor) -> Tensor:
         """`rows` `[B, K, D]` given back to all tokens: `[B, N, D]`. What dropped tokens get means nothing."""
-        return spread(rows, self.into)
+        return take(rows, self.into.clamp_min(0))
 
 
-def spread(rows: Tensor, into: Tensor) -> Tensor:
-    """For each place of `into` `[B, N]` the row of `rows` `[B, K, D]` that it names: `[B, N, D]`."""
-    return rows.gather(1, into.clamp_min(0)[..., None].expand(-1, -1, rows.shape[2]))
+def take(rows: Tensor, index: Tensor) -> Tensor:
+    """The rows `index` `[B, K]` of each of `rows` `[B, N, D]`: `[B, K, D]`."""
+    return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
 
 
 def _summed(into: Tensor, rows: Tensor, count: int) -> Tensor:
@@ -120,6 +120,8 @@ class View:
         scale: of the products of queries and keys.
         prefix: how many tokens stand before the patches (class token, registers) and are never candidates.
         has_cls: whether the first of them is a class token.
+        layer: the number of the layer, from 0.
+        patches: how many candidates the first layer had.
     """
 
     hidden: Tensor
@@ -129,3 +131,5 @@ class View:
     scale: float
     prefix: int
     has_cls: bool
+    layer: int
+    patches: int

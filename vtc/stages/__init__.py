@@ -5,14 +5,14 @@ from .allocate.even import Even
 from .allocate.thumbnail import Thumbnail
 from .allocate.whole import Whole
 from .base import STAGES, Allocator, InputStage, Merger, Selector, Stage, enrol
-from .encoder import EncoderStage, ToMe
+from .encoder import DiffRate, EncoderStage, ToMe
 from .input.resize import Resize
 from .merge.area import Area
 from .merge.mean import Mean
 from .select import SELECTORS, Cls, ClsSampling, Grid, KCenter, LocalGlobal, MaxSum, Random, Stride
 
 enrol(*SELECTORS)
-enrol(Even, Whole, Thumbnail, Density, Mean, Area, Resize, ToMe)
+enrol(Even, Whole, Thumbnail, Density, Mean, Area, Resize, ToMe, DiffRate)
 
 __all__ = [
     "STAGES",
@@ -21,6 +21,7 @@ __all__ = [
     "Cls",
     "ClsSampling",
     "Density",
+    "DiffRate",
     "EncoderStage",
     "Even",
     "Grid",

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..folding import spread
+from ..folding import take
 from .blocks import Block, Blocks
 from .work import current
 
@@ -97,7 +97,7 @@ class _BlockHooks:
         work.advance(self._blocks, self._index)
         if self._last and work.stage.spread:
             assert work.done is not None
-            short = spread(short, work.done.assign)
+            short = take(short, work.done.assign)
         return (short, *output[1:]) if isinstance(output, tuple) else short
 
 

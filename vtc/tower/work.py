@@ -70,7 +70,17 @@ class Work:
         assert run.keys is not None
         assert run.queries is not None
         keys, queries = block.by_head(run.keys), block.by_head(run.queries)
-        view = View(hidden.detach(), keys, queries, run.state.size, block.scale, blocks.prefix, blocks.has_cls)
+        view = View(
+            hidden=hidden.detach(),
+            keys=keys,
+            queries=queries,
+            size=run.state.size,
+            scale=block.scale,
+            prefix=blocks.prefix,
+            has_cls=blocks.has_cls,
+            layer=index,
+            patches=run.state.assign.shape[1] - blocks.prefix,
+        )
         # Scores are fp32 even where the caller runs under autocast.
         with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
             run.fold = self.stage.fold(view, run.left[index])
