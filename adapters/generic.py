@@ -217,7 +217,8 @@ class Generic(Adapter):
         if not spread:
             raise ValueError(
                 f"stage {stage!r} would change how many tokens the tower of {type(self.model).__name__} gives, and the "
-                "generic adapter does not know what is made of them; use the recipe 'tome+kcenter', which spreads"
+                "generic adapter does not know what is made of them; have it spread, with a share of its own: "
+                "Recipe((ToMe(share=0.5, spread=True), KCenter()))"
             )
         return blocks_of(tower)
 

@@ -44,8 +44,7 @@ class Towered(Adapter):
         if not spread and not self.shrinks:
             raise ValueError(
                 f"stage {stage!r} would leave gaps in the grid of patches that {type(self.model).__name__} makes its "
-                "tokens of; have it spread, with a share of its own: Recipe((ToMe(share=0.5, spread=True), KCenter())) "
-                "or the recipe 'tome+kcenter'"
+                "tokens of; have it spread, with a share of its own: Recipe((ToMe(share=0.5, spread=True), KCenter()))"
             )
         return blocks_of(self.model.base_model.vision_tower, self._tower.depth(stage))
 
@@ -115,7 +114,7 @@ class Tower:
 
     def tokens(self, rows: Sequence[Tensor], layouts: Sequence[Layout]) -> list[VisualTokens]:
         """The features of each of some pictures of one pass, where an encoder stage folded tokens its survivors'."""
-        done = finished(int(self.has_cls))
+        done = finished()
         if done is None:
             return [VisualTokens(row, layout) for row, layout in zip(rows, layouts, strict=True)]
         found = []

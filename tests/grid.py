@@ -29,6 +29,8 @@ COMPOSED = (
     Recipe((Resize(share=0.6), Random(), Mean()), name="resize+random-mean"),
     Recipe((Stride(),), keep=5, name="stride-5"),
     Recipe((ToMe(share=0.7, shape="decreasing"), KCenter(), Mean()), name="tome+kcenter-mean"),
+    # Spread survivors have twins, so that a selector by features would choose among equals.
+    Recipe((ToMe(share=0.6, spread=True), Stride()), name="tome-spread+stride"),
 )
 RECIPES = (*(replace(recipe, keep=0.3) for recipe in named_recipes()), *(replace(r, seed=7) for r in COMPOSED))
 

@@ -42,11 +42,12 @@ class Fold:
         return cls(into, anchor, weight)
 
     def merged(self, rows: Tensor) -> Tensor:
-        """`rows` `[B, N, D]` as `[B, K, D]`, the weighted means, taken in fp32; gradients flow."""
+        """`rows` `[B, N, D]` as `[B, K, D]`, the weighted means, taken in fp32 or fp64; gradients flow."""
         into, share = self.into.clamp_min(0), self.weight.masked_fill(self.into < 0, 0)
         total = self.summed(share)
         # A token that is its output's only one has a share of exactly 1, and stays as it is, bit for bit.
-        parts = rows.float() * (share / total.gather(1, into))[..., None]
+        wide = rows if rows.dtype == torch.float64 else rows.float()
+        parts = wide * (share / total.gather(1, into))[..., None]
         return _summed(into, parts, self.anchor.shape[1]).to(rows.dtype)
 
     def summed(self, values: Tensor) -> Tensor:

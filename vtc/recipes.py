@@ -23,7 +23,6 @@ from .stages import (
     Even,
     Grid,
     InputStage,
-    KCenter,
     LocalGlobal,
     MaxSum,
     Mean,
@@ -318,7 +317,6 @@ def _enrol_recipes() -> None:
     RECIPES.add("tokencorr", lambda: (Density(), ClsSampling()))
     RECIPES.add("resize", lambda: (Resize(),))
     RECIPES.add("tome", lambda: (ToMe(),))
-    RECIPES.add("tome+kcenter", lambda: (ToMe(share=0.5, spread=True), KCenter()))
 
 
 _enrol_recipes()

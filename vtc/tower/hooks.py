@@ -94,10 +94,9 @@ class _BlockHooks:
         rows: Tensor = output[0] if isinstance(output, tuple) else output
         fold = work.running.fold
         short = rows if fold is None else fold.merged(rows)
-        work.advance(self._blocks, self._index)
+        state = work.advance(self._blocks, self._index)
         if self._last and work.stage.spread:
-            assert work.done is not None
-            short = take(short, work.done.assign)
+            short = take(short, state.assign)
         return (short, *output[1:]) if isinstance(output, tuple) else short
 
 

@@ -86,15 +86,16 @@ class Work:
             run.fold = self.stage.fold(view, run.left[index])
         return run.fold
 
-    def advance(self, blocks: Blocks, index: int) -> None:
-        """Block `index` is over."""
+    def advance(self, blocks: Blocks, index: int) -> Provenance:
+        """Block `index` is over. Answers what the tokens are made of now."""
         run = self.running
         assert run is not None
         if run.fold is not None:
             run.state = run.state.then(run.fold)
         run.queries = run.keys = run.fold = None
         if index == len(blocks.blocks) - 1:
-            self.running, self.done = None, run.state
+            self.running, self.done = None, run.state.without(blocks.prefix)
+        return run.state
 
 
 _work: ContextVar[Work | None] = ContextVar("vtc_tower", default=None)
@@ -116,8 +117,8 @@ def current() -> Work | None:
     return _work.get()
 
 
-def finished(prefix: int) -> Provenance | None:
-    """What came of the last run of a tower, without the `prefix` tokens; None where no stage is at work, or it spreads.
+def finished() -> Provenance | None:
+    """What came of the last run of a tower, patches only; None where no stage is at work, or it spreads.
 
     Where a stage spreads, the tower's output has all its places, and nothing is missing from it.
     """
@@ -125,4 +126,4 @@ def finished(prefix: int) -> Provenance | None:
     if work is None or work.stage.spread:
         return None
     assert work.done is not None, "no tower with hooks ran"
-    return work.done.without(prefix)
+    return work.done
