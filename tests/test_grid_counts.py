@@ -55,7 +55,9 @@ def test_generate_is_given_what_was_declared(case: Case, keep):
             model.vtc.count(**inputs)
         return
     if spare_of_layers(case, keep):
-        with pytest.raises(ValueError, match=r"keep leaves \d+ of 36 patches, and 2 layers .* no fewer than 9; keep at"):
+        with pytest.raises(
+            ValueError, match=r"keep leaves \d+ of 36 patches, and 2 layers .* no fewer than 9; keep at"
+        ):
             generate(model, inputs, tokens=2)
         return
     declared = model.vtc.count(**inputs)

@@ -311,7 +311,9 @@ def test_towers_that_cannot_fold_are_refused():
         short(pixels())
     tower = clip()
     tower.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(ValueError, match=r"attn_implementation='flash_attention_2' .* takes no bias.*proportional=False"):
+    with pytest.raises(
+        ValueError, match=r"attn_implementation='flash_attention_2' .* takes no bias.*proportional=False"
+    ):
         folded(tower, ToMe()).__enter__()
     with pytest.raises(ValueError, match=r"vision tower Linear \(None\): tokens can be folded inside of CLIP"):
         folded(nn.Linear(2, 2), ToMe()).__enter__()

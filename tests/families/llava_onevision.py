@@ -95,5 +95,11 @@ LLAVA_ONEVISION = (
     Family("llava-onevision-film", llava_onevision, film_inputs, thumbnails=True, folds="spread"),
 )
 LLAVA_ONEVISION_VARIANTS = (
-    Family("llava-onevision-several", llava_onevision, partial(llava_onevision_inputs, nested=True), thumbnails=True, folds="spread"),
+    Family(
+        "llava-onevision-several",
+        llava_onevision,
+        partial(llava_onevision_inputs, nested=True),
+        thumbnails=True,
+        folds="spread",
+    ),
 )

@@ -79,6 +79,8 @@ def match(keys: Tensor, prefix: int, merges: int) -> Tensor:
     """
     pictures, _, tokens, _ = keys.shape
     places = torch.arange(tokens, device=keys.device)
+    if not merges:
+        return places.repeat(pictures, 1)
     first, second = places[(places >= prefix) & (places % 2 == 0)], places[(places >= prefix) & (places % 2 == 1)]
     metric = unit_rows(keys.float().mean(dim=1).flatten(0, 1)).unflatten(0, (pictures, tokens))
     score, best = _strongest(metric[:, first], metric[:, second])
