@@ -214,13 +214,14 @@ class Generic(Adapter):
         tower = getattr(self.model.base_model, "vision_tower", None)
         if tower is None or getattr(self.model.config, "vision_feature_layer", -1) != -1:
             return super().blocks(stage, spread=spread)
+        found = blocks_of(tower)
         if not spread:
             raise ValueError(
                 f"stage {stage!r} would change how many tokens the tower of {type(self.model).__name__} gives, and the "
                 "generic adapter does not know what is made of them; have it spread, with a share of its own: "
                 "Recipe((ToMe(share=0.5, spread=True), KCenter()))"
             )
-        return blocks_of(tower)
+        return found
 
 
 class GenericGrid(Qwen3VL):

@@ -307,8 +307,8 @@ def test_towers_that_cannot_fold_are_refused():
     with pytest.raises(ValueError, match=r"'encoder/diffrate' looks at a class token, and SiglipVisionModel has none"):
         folded(siglip(), RATES).__enter__()
     short = spread(CLIPVisionModel(CLIPVisionConfig(**VISION, image_size=SIDE, patch_size=PATCH)))
-    with pytest.raises(ValueError, match=r"rates for 4 layers, and the vision tower has 3"), folded(short, RATES):
-        short(pixels())
+    with pytest.raises(ValueError, match=r"rates for 4 layers, and the vision tower has 3"):
+        folded(short, RATES).__enter__()
     tower = clip()
     tower.config._attn_implementation = "flash_attention_2"
     with pytest.raises(

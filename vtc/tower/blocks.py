@@ -64,8 +64,10 @@ class Blocks:
         """Refuses what would go wrong in this tower as it is now.
 
         Raises:
-            ValueError: an attention kernel without bias, a missing class token, or gradient checkpointing.
+            ValueError: an attention kernel without bias, a missing class token, rates of another depth, or gradient
+                checkpointing.
         """
+        stage.check_layers(len(self.blocks))
         name = type(self.tower).__name__
         if stage.needs_cls and not self.has_cls:
             raise ValueError(f"stage {stage.label!r} looks at a class token, and {name} has none; use 'encoder/tome'")

@@ -26,6 +26,9 @@ class EncoderStage(Stage):
     def own_share(self) -> float | None:
         """The share of patches that survive, or None where it takes the recipe's `keep`."""
 
+    def check_layers(self, layers: int) -> None:
+        """Raises ValueError where the stage is made for a tower of another depth; most fit any."""
+
     @abstractmethod
     def schedule(self, candidates: int, target: int, layers: int) -> tuple[int, ...]:
         """How many of a picture's `candidates` are left behind each of `layers`; the last entry is `target`.

@@ -55,12 +55,13 @@ class DiffRate(EncoderStage):
             raise TypeError(f"tokens, pruned, merged={self.tokens!r}, {self.pruned}, {self.merged}; expected ints")
         if not self.merged or len(self.pruned) != len(self.merged):
             raise ValueError(
-                f"pruned has {len(self.pruned)} entries, merged {len(self.merged)}; expected one of each for every layer"
+                f"pruned has {len(self.pruned)} entries, merged {len(self.merged)}; expected one of each for every "
+                "layer"
             )
         if min(numbers) < 1 or any(later > earlier for earlier, later in pairwise(numbers)):
             raise ValueError(
-                f"tokens={self.tokens}, pruned={self.pruned}, merged={self.merged}: numbers left must be at least 1 and "
-                "never rise, first by pruning, then by merging, layer by layer"
+                f"tokens={self.tokens}, pruned={self.pruned}, merged={self.merged}: numbers left must be at least 1 "
+                "and never rise, first by pruning, then by merging, layer by layer"
             )
 
     @classmethod
@@ -86,13 +87,17 @@ class DiffRate(EncoderStage):
         """See `EncoderStage.own_share`."""
         return self.merged[-1] / self.tokens
 
-    def schedule(self, candidates: int, target: int, layers: int) -> tuple[int, ...]:
-        """See `EncoderStage.schedule`."""
+    def check_layers(self, layers: int) -> None:
+        """See `EncoderStage.check_layers`."""
         if layers != len(self.merged):
             raise ValueError(
-                f"merged={self.merged} has rates for {len(self.merged)} layers, and the vision tower has {layers} up to "
-                "the one that gives its features; use rates that were learnt for it, or 'encoder/tome'"
+                f"merged={self.merged} has rates for {len(self.merged)} layers, and the vision tower has {layers} up "
+                "to the one that gives its features; use rates that were learnt for it, or 'encoder/tome'"
             )
+
+    def schedule(self, candidates: int, target: int, layers: int) -> tuple[int, ...]:
+        """See `EncoderStage.schedule`."""
+        self.check_layers(layers)
         found = tuple(self._scaled(number, candidates) for number in self.merged)
         assert found[-1] == target
         return found
