@@ -257,6 +257,7 @@ def test_rates_come_from_a_file_and_travel_in_recipes(tmp_path):
         ({"pruned": (8, 8)}, ValueError, "never rise"),
         ({"tokens": 12.0}, TypeError, "expected ints"),
         ({"merged": (9, True)}, TypeError, "expected ints"),
+        ({"merged": 9}, TypeError, "merged=9 is a int; expected a number for each layer"),
     ],
 )
 def test_wrong_rates_are_refused(changes, error, message):

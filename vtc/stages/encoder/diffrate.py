@@ -49,15 +49,21 @@ class DiffRate(EncoderStage):
 
     def __post_init__(self) -> None:
         for name in ("pruned", "merged"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        numbers = [self.tokens, *(n for pair in zip(self.pruned, self.merged, strict=False) for n in pair)]
+            given = getattr(self, name)
+            if not isinstance(given, list | tuple):
+                raise TypeError(f"{name}={given!r} is a {type(given).__name__}; expected a number for each layer")
+            object.__setattr__(self, name, tuple(given))
         if any(isinstance(n, bool) or not isinstance(n, int) for n in (self.tokens, *self.pruned, *self.merged)):
             raise TypeError(f"tokens, pruned, merged={self.tokens!r}, {self.pruned}, {self.merged}; expected ints")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         if not self.merged or len(self.pruned) != len(self.merged):
             raise ValueError(
                 f"pruned has {len(self.pruned)} entries, merged {len(self.merged)}; expected one of each for every "
                 "layer"
             )
+        numbers = [self.tokens, *(n for pair in zip(self.pruned, self.merged, strict=True) for n in pair)]
         if min(numbers) < 1 or any(later > earlier for earlier, later in pairwise(numbers)):
             raise ValueError(
                 f"tokens={self.tokens}, pruned={self.pruned}, merged={self.merged}: numbers left must be at least 1 "
