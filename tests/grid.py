@@ -1,8 +1,9 @@
 """The shared grid: what is enrolled in every check of `test_grid_*.py`, and small tools that those checks share.
 
-A new selector, or any other recipe that is known by name, is in it without a line here. A recipe beyond the named ones
-(parameters that matter, stages composed) is one line in `COMPOSED`. A family is one line in `families.FAMILIES`, and
-one in `eyes.EYES`, which says how its encoder works.
+A new selector, or any other recipe that is known by name, is in it without a line here; those with decoder stages are
+in the checks of `tests/decoder` likewise. A recipe beyond the named ones (parameters that matter, stages composed) is
+one line in `COMPOSED`. A family is one line in `families.FAMILIES`, and one in `eyes.EYES`, which says how its encoder
+works.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ COMPOSED = (
     # Spread survivors have twins, so that a selector by features would choose among equals.
     Recipe((ToMe(share=0.6, spread=True), Stride()), name="tome-spread+stride"),
 )
-RECIPES = (*(replace(recipe, keep=0.3) for recipe in named_recipes()), *(replace(r, seed=7) for r in COMPOSED))
+NAMED = tuple(replace(recipe, keep=0.3) for recipe in named_recipes() if not recipe.decoder)
+RECIPES = (*NAMED, *(replace(r, seed=7) for r in COMPOSED))
 
 # A prompt is a row of parts: an int is that many text tokens, a tuple a picture: (seed, height, width in patches).
 UNEVEN = [[3, (1, 12, 4), 4, (2, 4, 8), 5], [2, (3, 8, 6), 6], [9]]

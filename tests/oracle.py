@@ -7,7 +7,7 @@ The media are encoded one by one by the stock model; the recipe's stages are cal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from inspect import signature
 from math import floor
@@ -53,6 +53,9 @@ class Plan:
         columns: where each token stands in the caller's padded prompt.
         items: the row's pictures.
         planes: for each visual token, what the first layers add to it; None for text.
+        places: for each of `items`, the token of this row that each of its outputs is.
+        gone: by layer of the decoder, the tokens that nothing attends to from there on.
+        folded: by layer, tokens that become the weighted mean of others: (token, members, weights).
     """
 
     embeds: Tensor
@@ -61,6 +64,9 @@ class Plan:
     columns: list[int]
     items: list[Item]
     planes: list[list[Tensor] | None]
+    places: list[list[int]]
+    gone: dict[int, list[int]] = field(default_factory=dict)
+    folded: dict[int, list[tuple[int, list[int], list[float]]]] = field(default_factory=dict)
 
 
 def fold(reduction: Reduction, features: Tensor) -> Tensor:
@@ -170,6 +176,7 @@ def _plan(
     left = {kind: [items[id(p)] for p in pictures if eye.modality(p) == kind] for kind in names.values()}
     done = dict.fromkeys(left, 0)
     rows, positions, kept, planes = [], [], [], []
+    places: dict[int, list[int]] = {id(item): [] for item in items.values()}
     following, i = 0, 0
     while i < len(line):
         if line[i] not in names:
@@ -189,6 +196,7 @@ def _plan(
         stays = [item.anchor[k] - start for k in outputs]
         ladder, climbed = ladders(full[:, i : i + size], stays)
         for n, (k, place) in enumerate(zip(outputs, stays, strict=True)):
+            places[id(item)].append(len(rows))
             rows.append(item.features[k])
             planes.append([plane[k] for plane in item.planes])
             positions.append(following + ladder[n] if compact else full[:, i + place])
@@ -198,7 +206,8 @@ def _plan(
             done[kind] = 0
             left[kind].pop(0)
     found = torch.stack(positions, dim=1)
-    return Plan(torch.stack(rows), found, int(found[:, -1].max()) + 1, kept, list(items.values()), planes)
+    last = int(found[:, -1].max()) + 1
+    return Plan(torch.stack(rows), found, last, kept, list(items.values()), planes, list(places.values()))
 
 
 def ladders(full: Tensor, stays: list[int]) -> tuple[Tensor, int]:
@@ -231,6 +240,8 @@ def logits(model: nn.Module, plan: Plan, tokens: Sequence[int] = ()) -> Tensor:
     embeds = torch.cat([plan.embeds, model.get_input_embeddings()(new)])[None]
     steps = (plan.following + torch.arange(len(new))).expand(len(plan.positions), -1)
     positions = torch.cat([plan.positions, steps], dim=1)[:, None]
+    if plan.gone or plan.folded:
+        return model.lm_head(_by_layer(model, plan, embeds, positions))[0]
     out = model.get_decoder()(
         **_deepstack(plan, embeds),
         inputs_embeds=embeds,
@@ -239,6 +250,28 @@ def logits(model: nn.Module, plan: Plan, tokens: Sequence[int] = ()) -> Tensor:
         use_cache=False,
     )
     return model.lm_head(out.last_hidden_state)[0]
+
+
+def _by_layer(model: nn.Module, plan: Plan, states: Tensor, positions: Tensor) -> Tensor:
+    """The decoder layer by layer, over everything; what is gone is masked as a key, and goes on as a query."""
+    decoder = model.get_decoder()
+    angles = decoder.rotary_emb(states, positions[0] if len(positions) == 1 else positions)
+    length = states.shape[1]
+    seen = torch.ones(length, length).tril().bool()
+    for i, layer in enumerate(decoder.layers):
+        for token in plan.gone.get(i, ()):
+            seen[:, token] = False
+            seen[token, token] = True  # else a row would see nothing, which is NaN; nothing sees it
+        entering = states
+        for token, members, weights in plan.folded.get(i, ()):
+            mean = sum(w * entering[0, m] for m, w in zip(members, weights, strict=True)) / sum(weights)
+            states = torch.cat([states[:, :token], mean[None, None], states[:, token + 1 :]], dim=1)
+        mask = torch.where(seen, 0.0, torch.finfo(states.dtype).min)[None, None]
+        states = layer(states, attention_mask=mask, position_embeddings=angles)
+        for token, planes in enumerate(plan.planes):
+            if planes is not None and i < len(planes):
+                states[0, token] += planes[i]
+    return decoder.norm(states)
 
 
 def _attention(model: nn.Module, plan: Plan, embeds: Tensor) -> Any:

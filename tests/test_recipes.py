@@ -38,7 +38,7 @@ def test_json_round_trip(found, changes, tmp_path):
 def test_a_name_gives_its_recipe(found):
     assert recipe(found.name) == found
     assert found.name in NAMED
-    assert found.keep == 0.25
+    assert found.keep == (1.0 if found.only_decoder else 0.25)
     assert found.positions == "original"
 
 
@@ -94,7 +94,7 @@ def test_what_names_no_recipe_is_refused(spec, error, message):
 @pytest.mark.parametrize(
     ("stages", "error", "message"),
     [
-        ((), ValueError, "drops nothing; add a selector or an input stage"),
+        ((), ValueError, "drops nothing; add a selector, an input stage or a decoder stage"),
         ((Mean(),), ValueError, "drops nothing"),
         ((Resize(), Mean()), ValueError, "merges or allocates without a selector"),
         ((Resize(), Even()), ValueError, "merges or allocates without a selector"),

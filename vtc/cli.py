@@ -148,7 +148,7 @@ def recipes() -> None:
     for named in named_recipes():
         papers = ", ".join(dict.fromkeys(stage.paper for stage in named.stages if stage.paper)) or "-"
         signals = ", ".join(dict.fromkeys(stage.signal for stage in named.stages if stage.signal)) or "-"
-        count = "adaptive" if named.adaptive else "exact"
+        count = "adaptive" if any(stage.adaptive for stage in named.stages) else "exact"
         table.add_row(named.name, papers, signals, count, ", ".join(named.labels))
     Console().print(table)
 

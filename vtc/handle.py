@@ -15,6 +15,8 @@ from torch.utils.hooks import RemovableHandle
 from vtc.adapters import Adapter
 
 from .cached import CachedPrompt
+from .decoder.engine import Engine, check_decoder, plan
+from .decoder.step import STEP
 from .forward import continued, full_logits, inner_logits, shortened
 from .recipes import Recipe
 from .reduce import encoder_cues
@@ -40,7 +42,7 @@ class Handle:
         self.model: Any = model
         self._adapter = adapter
         self._builder = RequestBuilder(adapter, recipe)
-        self._hooks: list[RemovableHandle] = []
+        self._hooks: list[RemovableHandle | Engine] = []
         self._stock: dict[str, Any] = {}
         self._flash = False
 
@@ -85,6 +87,10 @@ class Handle:
                 f"stage {self.recipe.input.label!r} cannot change the size at which {name} encodes: pass smaller "
                 "pictures to its processor, or use a selector such as 'stride'"
             )
+        if self.recipe.decoder:
+            decoder = self.model.get_decoder()
+            check_decoder(decoder)
+            plan(self.recipe.decoder, len(decoder.layers))
 
     def attach(self) -> None:
         """Installs the hooks. Nothing stays behind if that fails."""
@@ -99,6 +105,10 @@ class Handle:
             if self._flash:
                 layers = self.model.get_decoder().layers
                 self._hooks += [x.register_forward_pre_hook(_without_positions, with_kwargs=True) for x in layers]
+            if self.recipe.decoder:
+                engine = Engine(self.model.get_decoder(), self.recipe.decoder)
+                self._hooks.append(engine)
+                engine.attach()
         except Exception:
             self.detach()
             raise
@@ -276,6 +286,7 @@ class Handle:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         outputs = kwargs.get("mm_encoder_outputs")
         if isinstance(outputs, Spliced):
+            self._stepping(kwargs)
             return None
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
@@ -291,7 +302,17 @@ class Handle:
             full = note.expand(len(kwargs["input_ids"]), kwargs["input_ids"].device).full_mask(length)
             kwargs = {**kwargs, "attention_mask": full}
         request = self._request(kwargs)
-        return None if request is None else ((), self._shortened(request, kwargs))
+        if request is None:
+            return None
+        short = self._shortened(request, kwargs)
+        self._stepping(short)
+        return (), short
+
+    def _stepping(self, kwargs: dict[str, Any]) -> None:
+        """Gives the decoder stages, if there are any, what they must know of a call that reads a prompt."""
+        request = kwargs["mm_encoder_outputs"].request
+        if self.recipe.decoder and request is not None:
+            kwargs[STEP] = request.step(*kwargs["input_ids"].shape)
 
     def _shortened(self, request: Request, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a plain `forward`, shortened."""
@@ -307,6 +328,8 @@ class Handle:
         if not isinstance(spliced, Spliced) or spliced.request is None:
             return None
         request, wanted = spliced.request, spliced.logits_to_keep
+        if STEP in kwargs and request.trace is not None:
+            request.trace.note(kwargs[STEP].kept)
         cache = kwargs.get("past_key_values")
         parts = output if isinstance(output, tuple) else tuple(output.values())
         cache = next((part for part in parts if hasattr(part, "get_seq_length")), cache)

@@ -18,11 +18,15 @@ from .stages import (
     Allocator,
     Area,
     ClsSampling,
+    DecoderStage,
     Density,
     EncoderStage,
     Even,
+    Feather,
     Grid,
     InputStage,
+    KCenter,
+    Layerwise,
     LocalGlobal,
     MaxSum,
     Mean,
@@ -31,9 +35,11 @@ from .stages import (
     Selector,
     Stage,
     Thumbnail,
+    ToDRE,
     ToMe,
     Whole,
 )
+from .stages.decoder import DECODER
 from .stages.select import MERGED, SELECTORS
 from .tokens import Layout, Reduction, VisualTokens
 
@@ -49,22 +55,25 @@ class Recipe:
     """What is done with each item's visual tokens.
 
     Attributes:
-        stages: at most one of each kind: input, encoder, allocate, select, merge; at least an input stage, an encoder
-            stage or a selector.
-        keep: a share (0, 1] of each item's candidate tokens, or at most that many per item (int).
+        stages: at most one of each kind: input, encoder, allocate, select, merge; and decoder stages, which cut at
+            layers of their own. At least one of them drops something.
+        keep: a share (0, 1] of each item's candidate tokens that reach the language model, or at most that many per
+            item (int). Default: a quarter, or all where there are only decoder stages, which state their own schedule.
         positions: `original`: kept tokens keep their coordinates; `compact`: coordinates are renumbered.
         seed: for seeded stages.
         name: how reports call it.
     """
 
     stages: tuple[Stage, ...]
-    keep: Keep = 0.25
+    keep: Keep = None  # type: ignore[assignment]  # what it becomes depends on the stages
     positions: str = "original"
     seed: int = 0
     name: str = "custom"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
+        if self.keep is None:
+            object.__setattr__(self, "keep", 1.0 if self.only_decoder else 0.25)
         object.__setattr__(self, "keep", check_keep(self.keep))
         if self.positions not in POSITIONS:
             raise ValueError(f"positions={self.positions!r}; expected one of {', '.join(POSITIONS)}")
@@ -77,11 +86,17 @@ class Recipe:
             if not isinstance(stage, Stage):
                 raise TypeError(f"stages holds {stage!r}; expected stages such as KCenter() or Mean()")
         kinds = [stage.kind for stage in self.stages]
-        doubled = {kind for kind in kinds if kinds.count(kind) > 1}
+        doubled = {kind for kind in kinds if kinds.count(kind) > 1 and kind != DecoderStage.kind}
         if doubled:
             raise ValueError(f"stages holds more than one {sorted(doubled)[0]!r} stage: {self.labels}; keep one")
-        if self.input is None and self.encoder is None and self.selector is None:
-            raise ValueError(f"stages={self.labels} drops nothing; add a selector or an input stage")
+        if not self.decoder and all(stage is None for stage in (self.input, self.encoder, self.selector)):
+            raise ValueError(f"stages={self.labels} drops nothing; add a selector, an input stage or a decoder stage")
+        if self.only_decoder and self.keep != 1.0:
+            raise ValueError(
+                f"keep={self.keep}: stages={self.labels} drop nothing before the language model, and inside it each "
+                f"follows its own schedule; give that, as in {type(self.decoder[0]).__name__}(schedule=[(0.5, 0.25)]), "
+                "or add a selector"
+            )
         if self.selector is None and any(s.kind in ("merge", "allocate") for s in self.stages):
             raise ValueError(f"stages={self.labels} merges or allocates without a selector; add one")
         if self.input is not None and self.selector is not None and self.input.own_share is None:
@@ -140,6 +155,17 @@ class Recipe:
         return self._stage(Selector)  # type: ignore[type-abstract]
 
     @property
+    def decoder(self) -> tuple[DecoderStage, ...]:
+        """The decoder stages, if there are any."""
+        return tuple(stage for stage in self.stages if isinstance(stage, DecoderStage))
+
+    @property
+    def only_decoder(self) -> bool:
+        """Whether every token reaches the language model, and some leave inside it."""
+        before = (self.input, self.encoder, self.selector)
+        return bool(self.decoder) and all(stage is None for stage in before)
+
+    @property
     def allocator(self) -> Allocator:
         """The allocator; `even` where none is named."""
         return self._stage(Allocator) or Even()  # type: ignore[type-abstract]
@@ -156,8 +182,8 @@ class Recipe:
 
     @property
     def adaptive(self) -> bool:
-        """Whether any stage's total depends on content."""
-        return any(stage.adaptive for stage in self.stages)
+        """Whether the total that reaches the language model depends on content."""
+        return any(stage.adaptive for stage in self.stages if not isinstance(stage, DecoderStage))
 
     @property
     def seeded(self) -> bool:
@@ -317,6 +343,11 @@ def _enrol_recipes() -> None:
     RECIPES.add("tokencorr", lambda: (Density(), ClsSampling()))
     RECIPES.add("resize", lambda: (Resize(),))
     RECIPES.add("tome", lambda: (ToMe(),))
+    for stage in DECODER:
+        RECIPES.add("todre-late" if stage is ToDRE else stage.name, lambda s=stage: (s(),))  # type: ignore[misc]
+    RECIPES.add("kcenter+layerwise", lambda: (KCenter(), Layerwise()))
+    RECIPES.add("kcenter+feather", lambda: (KCenter(), Feather()))
+    RECIPES.add("todre+late", lambda: (Whole(), MaxSum(pivot="attention"), ToDRE()))
 
 
 _enrol_recipes()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .decoder.trace import Trace
 from .tokens import Layout, Reduction
 
 
@@ -114,6 +115,8 @@ class Report:
         prefill_flops_before, prefill_flops_after: FLOPs of the decoder layers over the prompt, likewise. The encoder,
             the selection and the vocabulary head are not in it.
         seconds: measured, by phase: `encode`, `select`, `merge`, `splice`; empty where nothing was reduced.
+        decoder: what decoder stages did, once the prompt was read; None where there are none. The numbers above are
+            then of the prompt as it enters the first layer.
     """
 
     recipe: str
@@ -124,6 +127,7 @@ class Report:
     prefill_flops_before: int = 0
     prefill_flops_after: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    decoder: Trace | None = None
 
     @property
     def before(self) -> int:
@@ -147,6 +151,8 @@ class Report:
             lines.append(f"  {item.modality} {i} (row {item.row}): {units}")
         if self.seconds:
             flops = 1 - self.prefill_flops_after / max(1, self.prefill_flops_before)
+            if self.decoder is not None:
+                lines.append(f"  {self.decoder}")
             spent = ", ".join(f"{phase} {seconds * 1e3:.1f} ms" for phase, seconds in self.seconds.items())
             lines.append(f"  saved: {self.kv_bytes_saved / 2**20:.2f} MiB of KV cache, {flops:.0%} of prefill FLOPs")
             lines.append(f"  spent: {spent}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor
 from vtc.adapters import Adapter, Media
 
 from .cached import CachedPrompt, join
+from .decoder.step import Placed, Step
+from .decoder.trace import Trace
 from .prompt import Span, Splice, compact, locate
 from .recipes import Recipe
 from .reduce import QUESTION, Reduced, is_identity, reduce_media
@@ -32,6 +34,8 @@ class Request:
         delta: see `CachedPrompt`.
         offset: full columns that the caller's ids leave out, since the cache holds them: 0, or all cached ones.
         embedded: by modality, by row, what the model gets of each item.
+        placed: where the items' tokens stand among the new columns; only where decoder stages will ask.
+        trace: what decoder stages did, noted by the first run over the prompt.
     """
 
     prefix: Splice | None
@@ -41,6 +45,19 @@ class Request:
     delta: Tensor
     offset: int
     embedded: Mapping[str, Sequence[Sequence[Embedded]]]
+    placed: Sequence[Placed] = ()
+    trace: Trace | None = None
+
+    def step(self, rows: int, length: int) -> Step:
+        """What decoder stages must know of a call of `rows` rows and `length` columns that reads the prompt."""
+        times = rows // len(self.delta)
+        suffix = self.suffix.expand(rows)
+        before = self.splice.short_length - suffix.short_length
+        real = self.splice.expand(rows).mask
+        grown = real.new_ones(rows, length - suffix.short_length)
+        ends = suffix.mask * torch.arange(1, suffix.short_length + 1, device=real.device)
+        items = [replace(item, row=item.row * times + i) for item in self.placed for i in range(times)]
+        return Step(items, torch.cat([real, grown], dim=1), ends.amax(dim=1).sub(1).clamp_min(0), before, length)
 
     @cached_property
     def splice(self) -> Splice:
@@ -135,7 +152,8 @@ class RequestBuilder:
         sizes = [(item.modality, len(item.layout)) for item in media]
         spans = locate(new_ids, self.adapter.placeholders, sizes)
         _check_visible(spans, mask[:, done:])
-        if prefix is None and all(is_identity(self.recipe, item) for item in media):
+        unchanged = not self.recipe.decoder and all(is_identity(self.recipe, item) for item in media)
+        if prefix is None and (unchanged or not media):
             return None, self._report(media, spans, [Reduction.identity(len(m.layout)) for m in media], mask, mask, {})
         clock = Clock(self.adapter.model.device)
         questions = self._questions(new_ids, mask[:, done:], spans) if QUESTION in self.recipe.cues else None
@@ -144,7 +162,16 @@ class RequestBuilder:
             request = self._splice(inputs, new_ids, mask, spans, reduced, prefix, base)
         short = request.splice.mask
         items = [item.reduction for item in reduced]
-        return request, self._report(media, spans, items, mask, short, clock.seconds)
+        report = self._report(media, spans, items, mask, short, clock.seconds)
+        if self.recipe.decoder and media:
+            report = replace(report, decoder=self._trace(request, short))
+            request = replace(request, trace=report.decoder)
+        return request, report
+
+    def _trace(self, request: Request, short: Tensor) -> Trace:
+        rows, sizes, fixed = zip(*((p.row, len(p.columns), len(p.structural)) for p in request.placed), strict=True)
+        depth = len(self.adapter.model.get_decoder().layers)
+        return Trace(self.adapter.cost(), depth, tuple(short.long().sum(dim=1).tolist()), rows, sizes, fixed)
 
     @torch.no_grad()
     def _questions(self, ids: Tensor, mask: Tensor, spans: Sequence[Span]) -> list[Tensor]:
@@ -233,6 +260,7 @@ class RequestBuilder:
             delta=delta,
             offset=mask.shape[1] - inputs["input_ids"].shape[1],
             embedded=self._by_row(spans, reduced, rows),
+            placed=[_placed(s, r, suffix) for s, r in zip(spans, reduced, strict=True)] if self.recipe.decoder else (),
         )
 
     def _start(self, before: Tensor, base: CachedPrompt | None) -> Tensor:
@@ -294,6 +322,14 @@ class RequestBuilder:
             prefill_flops_after=sum(map(cost.prefill_flops, short)),
             seconds=seconds,
         )
+
+
+def _placed(span: Span, item: Reduced, suffix: Splice) -> Placed:
+    """Where the kept tokens of an item stand in the short prompt: a kept column is its own nearest."""
+    anchor = item.reduction.anchor.cpu()
+    columns = suffix.nearest[span.row].cpu()[span.columns[anchor]]
+    fixed = item.media.layout.structural[anchor]
+    return Placed(span.row, columns[~fixed], columns[fixed], anchor[~fixed], item.media.layout)
 
 
 def _check_visible(spans: Sequence[Span], mask: Tensor) -> None:

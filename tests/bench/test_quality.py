@@ -104,6 +104,21 @@ def test_the_tables(out):
     assert re.search(r"\| [+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\] \|", row)
 
 
+def test_stages_inside_the_language_model_are_run_once_by_their_own_schedule(tmp_path):
+    chosen = tuple(map(recipe, ("fastv", "kcenter+layerwise")))
+    plan = Plan(("tiny-llava",), chosen, (0.5,), text_alone=False, n=4, dtype="float32", max_new_tokens=6)
+    made = run(plan, tmp_path, curve=False, draws=10).document
+    alone, composed = arm(made, "fastv", 1.0), arm(made, "kcenter+layerwise", 0.5)
+    assert [a["recipe"] for a in made["models"][0]["arms"]] == ["full", "fastv", "kcenter+layerwise"]
+    assert (alone["tokens"], composed["tokens"]) == (196, 98)
+    # Of six layers FastV shortens four by half; the composition leaves half from layer 2 on, a quarter from layer 3 on.
+    assert alone["layers"] == pytest.approx(196 * (2 + 4 * 0.5) / 6)
+    assert composed["layers"] == pytest.approx((98 * 2 + 49 + 25 * 3) / 6, abs=0.5)
+    tables = (tmp_path / "quality.md").read_text(encoding="utf-8")
+    assert "| fastv | 67% |" in tables
+    assert "inside the language model, each by its own schedule" in tables
+
+
 def test_a_run_that_was_killed_goes_on_to_the_same_results(out, outcome, tmp_path):
     data = (out / ROWS).read_bytes()
     for name in ("config.json", ROWS):

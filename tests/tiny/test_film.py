@@ -14,6 +14,7 @@ import pytest
 
 from tests.tiny.film_oracle import Tracks, solve
 from vtc.tiny import film_spec, spec
+from vtc.tiny.drill import drill_film
 from vtc.tiny.film import HELD_OUT, WATCH, Film
 from vtc.tiny.labels import patch_labels
 from vtc.tiny.spec import COLORS, SHAPES
@@ -95,6 +96,23 @@ def test_every_question_has_exactly_the_stated_answer(seed, shifted):
     for q in film.questions:
         assert q.skill in film_spec.SKILLS
         assert solve(seen, q.question) == [q.answer], (film, q)
+
+
+def test_drilled_questions_are_true_and_rich_in_slow_skills():
+    usual, drilled = Counter(), Counter()
+    for seed in range(80):
+        film = Film(seed)
+        questions = drill_film(film, 24)
+        assert len({q.question for q in questions}) == len(questions) <= 24
+        seen = states(film)
+        for q in questions:
+            assert solve(seen, q.question) == [q.answer], q
+        usual.update(q.skill for q in film.questions)
+        drilled.update(q.skill for q in questions)
+    for skill in ("order", "times", "move", "change"):
+        assert drilled[skill] > 2 * usual[skill]
+    assert drilled["static"] / drilled.total() < usual["static"] / usual.total()
+    assert set(drilled) == set(usual)
 
 
 def _reversed(seen):

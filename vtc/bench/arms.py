@@ -40,10 +40,16 @@ TEXT_ALONE = Arm(NONE, 0.0)
 
 
 def arms(recipes: Iterable[Recipe], keeps: Sequence[Keep], text_alone: bool = True) -> list[Arm]:
-    """The full model, the text alone where it is wanted, then each recipe at each keep."""
+    """The full model, the text alone where it is wanted, then each recipe at each keep.
+
+    A recipe of decoder stages alone has one arm: all tokens reach the language model, and leave by its own schedule.
+    """
     out = [ALL_TOKENS, *([TEXT_ALONE] if text_alone else [])]
     for one in recipes:
-        out += [Arm(one.name, keep, replace(one, keep=keep)) for keep in keeps]
+        if one.only_decoder:
+            out.append(Arm(one.name, 1.0, one))
+        else:
+            out += [Arm(one.name, keep, replace(one, keep=keep)) for keep in keeps]
     return out
 
 

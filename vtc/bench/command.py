@@ -139,16 +139,18 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 
 
 def _print(outcome: Outcome) -> None:
-    from .tables import TITLES, matrix
+    from .tables import TITLES, inside, matrix
 
     console = Console()
     for model in outcome.document["models"]:
         if model["failed"]:
             console.print(escape(f"{model['name']}: {model['failed']}"), highlight=False)
             continue
-        head, rows = matrix(model)
-        table = Table(*head, title=f"{escape(model['name'])}, {TITLES[model['metric']]} (%)")
-        for row in rows:
-            table.add_row(*map(escape, row))
-        console.print(table)
+        title = f"{escape(model['name'])}, {TITLES[model['metric']]} (%)"
+        for (head, rows), name in ((matrix(model), title), (inside(model), "inside the language model")):
+            table = Table(*head, title=name)
+            for row in rows:
+                table.add_row(*map(escape, row))
+            if rows:
+                console.print(table)
     console.print(escape(f"written: {', '.join(map(str, outcome.files))}"), highlight=False, soft_wrap=True)

@@ -52,10 +52,10 @@ def _panel(panel: Any, model: dict[str, Any], names: list[str]) -> None:
     measured = [arm for arm in model["arms"] if arm["status"] == "measured" and arm[metric] is not None]
     full = next((arm for arm in measured if arm["recipe"] == FULL), None)
     for i, name in enumerate(names):
-        own = sorted((arm for arm in measured if arm["recipe"] == name), key=lambda arm: arm["tokens"])
+        own = sorted((arm for arm in measured if arm["recipe"] == name), key=lambda arm: arm["layers"])
         if not own or full is None:
             continue
-        share = [100 * arm["tokens"] / full["tokens"] for arm in own]
+        share = [100 * arm["layers"] / full["layers"] for arm in own]
         # Lines of one colour differ by their marks too.
         style = {"color": COLORS[i % 7], "linestyle": LINES[i // 7 % 4], "marker": MARKERS[(i + 2 * (i // 7)) % 7]}
         panel.plot(share, [100 * arm[metric]["mean"] for arm in own], label=name, markersize=4, linewidth=1.2, **style)
@@ -64,11 +64,11 @@ def _panel(panel: Any, model: dict[str, Any], names: list[str]) -> None:
             if arm["recipe"] == name:
                 panel.axhline(100 * arm[metric]["mean"], color="grey", linestyle=line, linewidth=1, label=label)
     panel.set_xscale("log")
-    panel.set_xlabel("visual tokens kept (% of all, log scale)")
+    panel.set_xlabel("visual tokens per layer of the language model (% of all, log scale)")
     panel.set_ylabel(f"{TITLES[metric]} (%)")
     panel.set_title(model["name"])
     ticks = (
-        sorted({round(100 * arm["tokens"] / full["tokens"], 3) for arm in measured if _is_recipe(arm)}) if full else []
+        sorted({round(100 * arm["layers"] / full["layers"], 3) for arm in measured if _is_recipe(arm)}) if full else []
     )
     _ticks(panel, ticks)
     panel.grid(alpha=0.3)

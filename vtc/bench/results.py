@@ -30,7 +30,7 @@ class Results:
         cases: what was asked.
         arms: what was compared.
         scene: `[N]` numbers of scenes from 0 on.
-        values: by measure (`exact`, `agreement`, `kl`, `tokens`), then by arm key.
+        values: by measure (`exact`, `agreement`, `kl`, `tokens`, `layers`), then by arm key.
         refused: by arm key, why the model does not take the recipe.
         errors: by arm key, then by case, why there is no answer.
     """
@@ -48,7 +48,7 @@ class Results:
         number = {scene: i for i, scene in enumerate(dict.fromkeys(case.scene for case in cases))}
         scene = np.array([number[case.scene] for case in cases], dtype=np.int64)
         found = {arm.key: [rows.get((model, arm.key, case.id)) for case in cases] for arm in arms}
-        names = {"exact": "exact", "agreement": "agree", "kl": "kl", "tokens": "tokens"}
+        names = {"exact": "exact", "agreement": "agree", "kl": "kl", "tokens": "tokens", "layers": "layers"}
         values = {
             name: {key: np.array([_number(row, field) for row in some]) for key, some in found.items()}
             for name, field in names.items()
@@ -190,7 +190,10 @@ def _arms(results: Results, draws: int, seed: int) -> list[dict[str, Any]]:
         entry = {"recipe": arm.name, "keep": arm.keep, "status": status, "why": why}
         entry["n"] = int((~np.isnan(tokens)).sum())
         entry["errors"] = len(results.errors[arm.key])
-        entry["tokens"] = None if np.isnan(tokens).all() else float(np.nanmean(tokens))
+        for name in ("tokens", "layers"):
+            found_ones = results.values[name][arm.key]
+            entry[name] = None if np.isnan(found_ones).all() else float(np.nanmean(found_ones))
+        entry["inside"] = arm.recipe is not None and arm.recipe.only_decoder
         out.append({**entry, **measures, "skills": _by_skill(results, arm)})
     return out
 

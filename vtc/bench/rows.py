@@ -22,7 +22,8 @@ class Row:
     Attributes:
         model, name, keep, id: which arm answered which case; `id` is empty where the model refuses the whole arm.
         given: the answer.
-        tokens: visual tokens that went on.
+        tokens: visual tokens that reached the language model.
+        layers: visual tokens that each of its layers was given, on average.
         agree: whether it is the full model's answer, blind to case and outer blanks.
         exact: whether it is the true one; None where that is not known.
         kl: mean KL divergence in nats from the full model's distribution, over the tokens of the full model's answer.
@@ -36,6 +37,7 @@ class Row:
     id: str
     given: str = ""
     tokens: int = 0
+    layers: float = 0.0
     agree: bool | None = None
     exact: bool | None = None
     kl: float | None = None

@@ -108,17 +108,19 @@ class Scorer:
         if arm.name == FULL:
             tokens = visual_tokens(self._model, batch.given["input_ids"])
             alike = [divergence(logits, logits) for logits in batch.full.logits]  # 0, unless they are no numbers
-            return self._judged(batch, arm, batch.full, tokens, alike)
+            return self._judged(batch, arm, batch.full, tokens, tokens, alike)
         if arm.name == NONE:
             given = inputs(self._model, self._processor, [case.question for case in batch.cases], None)
             short = decode(self._model, self._processor, given, self._limit)
-            return self._judged(batch, arm, short, [0] * len(batch.cases), self._divergences(batch, short, None))
+            none = [0] * len(batch.cases)
+            return self._judged(batch, arm, short, none, none, self._divergences(batch, short, None))
         with reduced(self._model, arm.recipe):  # type: ignore[arg-type]
             short = decode(self._model, self._processor, batch.given, self._limit)
-            tokens = [0] * len(batch.cases)
-            for item in self._model.vtc.report.items:
+            report, tokens = self._model.vtc.report, [0] * len(batch.cases)
+            for item in report.items:
                 tokens[item.row] += item.after + item.structural
-            return self._judged(batch, arm, short, tokens, self._divergences(batch, short, batch.pictures))
+            layers = tokens if report.decoder is None else report.decoder.mean_by_row
+            return self._judged(batch, arm, short, tokens, layers, self._divergences(batch, short, batch.pictures))
 
     def _divergences(self, batch: Batch, short: Decoded, pictures: Sequence[Medium] | None) -> list[float]:
         """KL of each row along the full model's answer. Where both say the same, the free run went along it already."""
@@ -138,14 +140,21 @@ class Scorer:
         ]
 
     def _judged(
-        self, batch: Batch, arm: Arm, answers: Decoded, tokens: Sequence[int], kl: Sequence[float]
+        self,
+        batch: Batch,
+        arm: Arm,
+        answers: Decoded,
+        tokens: Sequence[int],
+        layers: Sequence[float],
+        kl: Sequence[float],
     ) -> list[Row]:
         rows = []
         for i, case in enumerate(batch.cases):
             text = answers.texts[i]
             right = None if case.answer is None else exact(text, case.answer)
             agree = exact(text, batch.full.texts[i])
-            rows.append(Row(self._name, arm.name, arm.keep, case.id, text, tokens[i], agree, right, kl[i]))
+            said = {"given": text, "tokens": tokens[i], "layers": float(layers[i])}
+            rows.append(Row(self._name, arm.name, arm.keep, case.id, **said, agree=agree, exact=right, kl=kl[i]))
         return rows
 
 

@@ -23,7 +23,8 @@ def markdown(made: dict[str, Any]) -> str:
         f"{versions}; config {made['config_hash']}. Intervals: {bootstrap['level']:.0%}, paired bootstrap over scenes, "
         f"{bootstrap['draws']} draws, seed {bootstrap['seed']}. Scores and differences are in percent and percentage "
         "points; KL is the mean over the tokens of the full model's answer, in nats, from its distribution to the "
-        "reduced model's; tokens are visual tokens that reach the language model, a picture on average.",
+        "reduced model's; tokens are visual tokens that reach the language model, a picture on average, and per layer "
+        "is how many of them each of its layers is given, which differs where some leave inside it.",
     ]
     for model in made["models"]:
         lines += ["", f"## {model['name']}", "", *(_failed(model) if model["failed"] else _model(model))]
@@ -42,10 +43,19 @@ def _model(model: dict[str, Any]) -> list[str]:
     asked = f"{model['questions']} questions about {model['scenes']} pictures; weights {model['weights']}."
     few = f" Fewer than {FEW} pictures: take the intervals for narrower than they should be."
     lines = [asked + (few if model["scenes"] < FEW else ""), "", *overview(model), *_gate(model)]
-    keeps = dict.fromkeys(arm["keep"] for arm in model["arms"] if arm["recipe"] not in (FULL, NONE))
+    keeps = dict.fromkeys(arm["keep"] for arm in model["arms"] if _before(arm))
     for keep in keeps:
-        lines += ["", f"### keep {keep}", "", *_detail(model, keep)]
+        chosen = [arm for arm in model["arms"] if arm["keep"] == keep and type(arm["keep"]) is type(keep)]
+        lines += ["", f"### keep {keep}", "", *_detail(model, [arm for arm in chosen if _before(arm)])]
+    if any(arm["inside"] for arm in model["arms"]):
+        inside = [arm for arm in model["arms"] if arm["inside"]]
+        lines += ["", "### inside the language model, each by its own schedule", "", *_detail(model, inside)]
     return lines
+
+
+def _before(arm: dict[str, Any]) -> bool:
+    """Whether the arm is that of a recipe at a keep."""
+    return arm["recipe"] not in (FULL, NONE) and not arm["inside"]
 
 
 def matrix(model: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -53,7 +63,7 @@ def matrix(model: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     baselines = [arm for arm in model["arms"] if arm["recipe"] in (FULL, NONE)]
     recipes: dict[str, list[dict[str, Any]]] = {}
     for arm in model["arms"]:
-        if arm["recipe"] not in (FULL, NONE):
+        if _before(arm):
             recipes.setdefault(arm["recipe"], []).append(arm)
     keeps = [str(arm["keep"]) for arm in next(iter(recipes.values()), [])]
     head = ["recipe", *(f"keep {keep}" for keep in keeps or ["0"])]
@@ -65,8 +75,9 @@ def matrix(model: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def overview(model: dict[str, Any]) -> list[str]:
     """`matrix` as Markdown, under a line that says what the score is."""
-    head, rows = matrix(model)
-    return [f"Score: {TITLES[model['metric']]}.", "", *_table(head, rows)]
+    found = [f"Score: {TITLES[model['metric']]}.", "", *_table(*matrix(model))]
+    head, rows = inside(model)
+    return found + (["", *_table(head, rows)] if rows else [])
 
 
 def _gate(model: dict[str, Any]) -> list[str]:
@@ -88,21 +99,42 @@ def _gate(model: dict[str, Any]) -> list[str]:
     ]
 
 
-def _detail(model: dict[str, Any], keep: float | int) -> list[str]:
+def inside(model: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of a table of recipes whose tokens leave inside the language model only."""
+    full = next(arm for arm in model["arms"] if arm["recipe"] == FULL)
+    head = ["recipe", "tokens per layer", TITLES[model["metric"]]]
+    rows = []
+    for arm in (arm for arm in model["arms"] if arm["inside"]):
+        share = f"{arm['layers'] / full['layers']:.0%}" if arm["layers"] and full["layers"] else "-"
+        rows.append([arm["recipe"], share, _score(arm, model["metric"])])
+    return head, rows
+
+
+def _detail(model: dict[str, Any], chosen: Sequence[dict[str, Any]]) -> list[str]:
     skills = model["skills"]
-    head = ["recipe", "tokens", TITLES[model["metric"]], "against full", "against resize", "agreement", "KL", *skills]
-    arms = [arm for arm in model["arms"] if arm["recipe"] in (FULL, NONE) or arm["keep"] == keep]
-    arms = [arm for arm in arms if arm["recipe"] in (FULL, NONE) or type(arm["keep"]) is type(keep)]
-    return _table(head, [_detail_row(model, arm) for arm in arms])
+    head = [
+        "recipe",
+        "tokens",
+        "per layer",
+        TITLES[model["metric"]],
+        "against full",
+        "against resize",
+        "agreement",
+        "KL",
+        *skills,
+    ]
+    baselines = [arm for arm in model["arms"] if arm["recipe"] in (FULL, NONE)]
+    return _table(head, [_detail_row(model, arm) for arm in (*baselines, *chosen)])
 
 
 def _detail_row(model: dict[str, Any], arm: dict[str, Any]) -> list[str]:
     if arm["status"] != "measured" or not arm["n"]:
-        return [arm["recipe"], _why(arm), *["-"] * (5 + len(model["skills"]))]
+        return [arm["recipe"], _why(arm), *["-"] * (6 + len(model["skills"]))]
     skills = (arm["skills"].get(skill) for skill in model["skills"])
     return [
         arm["recipe"],
         f"{arm['tokens']:.1f}",
+        f"{arm['layers']:.1f}",
         _score(arm, model["metric"]),
         *(_difference(arm[name]) for name in ("versus_full", "versus_resize")),
         _percent(arm["agreement"]["mean"]),

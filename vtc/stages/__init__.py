@@ -5,38 +5,59 @@ from .allocate.even import Even
 from .allocate.thumbnail import Thumbnail
 from .allocate.whole import Whole
 from .base import STAGES, Allocator, InputStage, Merger, Selector, Stage, enrol
+from .decoder import (
+    DECODER,
+    VTW,
+    DecoderStage,
+    FastV,
+    Feather,
+    Layerwise,
+    LLaVolta,
+    PyramidDrop,
+    SparseVLM,
+    ToDRE,
+)
 from .encoder import DiffRate, EncoderStage, ToMe
 from .input.resize import Resize
 from .merge.area import Area
 from .merge.mean import Mean
 from .select import SELECTORS, Cls, ClsSampling, Grid, KCenter, LocalGlobal, MaxSum, Random, Stride
 
-enrol(*SELECTORS)
+enrol(*SELECTORS, *DECODER)
 enrol(Even, Whole, Thumbnail, Density, Mean, Area, Resize, ToMe, DiffRate)
 
 __all__ = [
     "STAGES",
+    "VTW",
     "Allocator",
     "Area",
     "Cls",
     "ClsSampling",
+    "DecoderStage",
     "Density",
     "DiffRate",
     "EncoderStage",
     "Even",
+    "FastV",
+    "Feather",
     "Grid",
     "InputStage",
     "KCenter",
+    "LLaVolta",
+    "Layerwise",
     "LocalGlobal",
     "MaxSum",
     "Mean",
     "Merger",
+    "PyramidDrop",
     "Random",
     "Resize",
     "Selector",
+    "SparseVLM",
     "Stage",
     "Stride",
     "Thumbnail",
+    "ToDRE",
     "ToMe",
     "Whole",
     "enrol",

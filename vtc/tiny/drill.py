@@ -18,7 +18,8 @@ from vtc.tiny.world import Scene
 AT_MOST = {"relation": 7, "nearest": 4, "count": 4}
 USUAL = 9  # of the scene's own questions
 ROUNDS = 6  # how often a film's questions are drawn anew
-EASY = ("static",)
+EASY = ("static", "appear", "leave")
+FEW = 4  # of the easy ones about a film
 DRILLING = 7  # a stream of random numbers apart from those of `film_script`
 
 
@@ -41,14 +42,15 @@ def drill(scene: Scene, most: int) -> list[Question]:
 
 
 def drill_film(film: Film, most: int) -> list[Question]:
-    """At most `most` questions about `film`, drawn several times over; those of the easy skills fill what is left."""
+    """At most `most` questions about `film`, drawn several times over, few of them of the easy skills."""
     rng = np.random.Generator(np.random.PCG64([film.seed, DRILLING]))
     asked: dict[str, Question] = {}
     for _ in range(ROUNDS):
         for question in every_question(film, rng):
             asked.setdefault(question.question, question)
     questions = [list(asked.values())[i] for i in shuffled(rng, len(asked))]
-    return sorted(questions, key=lambda question: question.skill in EASY)[:most]
+    easy = [question for question in questions if question.skill in EASY][:FEW]
+    return [*(question for question in questions if question.skill not in EASY), *easy][:most]
 
 
 def _relations(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:

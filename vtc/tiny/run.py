@@ -16,8 +16,8 @@ from vtc.tiny.eye import Heads, batches_in_order, to_pixels
 from vtc.tiny.loop import Budget, Learner, log, save_atomically
 from vtc.tiny.students.base import Student
 
-PHASES = ("eye", "mind", "drill", "both")
-SHARES = {"eye": 0.35, "mind": 0.3, "drill": 0.2, "both": 0.15}  # of --hours
+PHASES = ("eye", "mind", "films", "drill", "both")
+SHARES = {"eye": 0.35, "mind": 0.3, "films": 0.2, "drill": 0.2, "both": 0.15}  # of --hours
 SECONDS_BETWEEN_NOTES = 60
 
 
@@ -65,10 +65,15 @@ class Run:
     def group(self, rng: np.random.Generator, phase: str) -> Group:
         """A group of scenes, as likely as it is large; of the drilled ones too in the last two phases.
 
-        There films, if the model sees any, are as likely as pictures: their skills are the slowest to learn.
+        There films, if the model sees any, are as likely as pictures: their skills are the slowest to learn. In "drill"
+        they are drilled ones only, and "films" has nothing else.
         """
         late = phase in ("drill", "both")
         bank = self.bank + self.drilled if late else self.bank
+        if phase == "films":
+            bank = [group for group in self.drilled if group.channels == 6]
+        if phase == "drill":
+            bank = [group for group in self.bank if group.channels == 3] + self.drilled
         sizes = np.array([len(group) for group in bank], float)
         films = np.array([group.channels == 6 for group in bank])
         if late and films.any():

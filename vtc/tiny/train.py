@@ -1,7 +1,8 @@
 """Train an embedded model from scratch: `python -m vtc.tiny.train tiny-llava --hours 1.5`.
 
 Four phases: the eye alone with the truth of every patch; the language model, eye frozen; the same with more questions
-of the skills that are slow to learn; both together at a low rate.
+of the skills that are slow to learn; both together at a low rate. A fifth, `films`, is run where it is named: drilled
+films alone, those of few actors first.
 A killed run goes on with `--resume`. Everything it keeps lies in `--out`: checkpoints, drawn scenes, `log.jsonl`,
 at last the finished directory, to be copied to `vtc/tiny/weights/`. `--start` goes on from a finished directory.
 On a CPU one thread a run is the quickest (`OMP_NUM_THREADS=1`): two runs side by side get through twice the work.
@@ -27,7 +28,7 @@ from vtc.tiny.students import STUDENTS
 from vtc.tiny.students.base import WIDTH
 from vtc.tiny.students.graft import take_mind
 
-RATES = {"eye": 3e-3, "mind": 3e-3, "drill": 2e-3, "both": 5e-4}
+RATES = {"eye": 3e-3, "mind": 3e-3, "films": 2e-3, "drill": 2e-3, "both": 5e-4}
 PATCHES = 32 * 196  # of a batch of phase one
 SCENES = 16  # of a batch of the other phases
 QUESTIONS = 18
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--films", type=int, default=8192, help="how many films to draw, and to drill, for a model that sees films"
     )
     parser.add_argument("--watch", type=int, default=192, help="how many unseen scenes watch over training")
-    parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=[phase for phase in PHASES if phase != "films"])
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -149,8 +150,12 @@ def _eye_loss(run: Run, group: Group, encoded: Any, patches: np.ndarray, facts: 
     return eye_loss(run.student, run.worker, run.heads, encoded, truth, group.size)
 
 
-def _curriculum(progress: float) -> int | None:
-    """At most how many things a picture may hold at this point of the phase "mind"; None: any number."""
+def _curriculum(phase: str, progress: float) -> int | None:
+    """At most how many things a picture or film may hold at this point of a phase; None: any number."""
+    if phase == "films":
+        return 2 if progress < 0.2 else 3 if progress < 0.5 else None
+    if phase != "mind":
+        return None
     return 1 if progress < 0.05 else 2 if progress < 0.12 else 5 if progress < 0.25 else None
 
 
@@ -173,7 +178,7 @@ def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
     extra = sum(len(ids) for ids in around(run.student))
     while budget.progress < 1:
         group = run.group(rng, phase)
-        rows = run.rows(group, rng, SCENES, _curriculum(budget.progress) if phase == "mind" else None)
+        rows = run.rows(group, rng, SCENES, _curriculum(phase, budget.progress))
         with torch.set_grad_enabled(not frozen):
             tokens, hidden = run.see(group, rows, noise)
         visual = tokens.unflatten(0, (-1, group.looks)).flatten(1, 2)

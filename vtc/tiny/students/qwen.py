@@ -57,7 +57,7 @@ class TinyQwen(Student):
             "temporal_patch_size": FRAMES,
             "window_size": WINDOW,
             "fullatt_block_indexes": [2, 4],
-            "tokens_per_second": 2,
+            "tokens_per_second": 1,
         }
         rope = {"rope_type": "default", "rope_theta": TEXT_BASE, "mrope_section": SECTIONS}
         config = Qwen2_5_VLConfig(
@@ -158,7 +158,8 @@ class TinyQwen(Student):
     ) -> Tensor:
         """M-RoPE, `[3, b, s]`: a look has one time, over rows and columns; text goes on behind the longer of those.
 
-        The looks of a film are a second apart, which is two positions; text that follows does not wait for its end.
+        The looks of a film are a second apart, which is one position: the slowest of the four frequencies of time turns
+        by less than half a circle over eight of them. Text that follows does not wait for the film's end.
         """
         b, s = steps.shape
         rows, columns = size[1] // CELL, size[0] // CELL
@@ -174,7 +175,7 @@ class TinyQwen(Student):
             down = steps[:, first : first + rows].cumsum(1) + start[:, None]
             across = steps[:, first + rows : first + rows + columns].cumsum(1) + start[:, None]
             down, across = (x - x[:, :1] + (start + steps[:, first])[:, None] for x in (down, across))
-            wait = 2 * steps[:, first : first + looks]
+            wait = steps[:, first : first + looks]
             time = down[:, :1] + wait.cumsum(1) - wait[:, :1]
             place[0, :, first:end] = time[:, :, None].expand(b, looks, cells).flatten(1)
             place[1, :, first:end] = down[:, :, None].expand(b, rows, columns).flatten(1).repeat(1, looks)

@@ -1,0 +1,1 @@
+"""Decoder stages against the slow oracle, and each method against its paper's rule."""

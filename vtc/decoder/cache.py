@@ -1,0 +1,164 @@
+"""Cache layers that hold fewer tokens than their neighbours, and report the length that they would have in full.
+
+All that looks at a cache from outside (masks, `generate`, beams, cropping) counts logical positions: those of the
+sequence as it enters the first layer. Only here is it known which of them have a slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin, StaticLayer
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Which logical positions the first M slots of a cache layer hold; later slots follow without gaps.
+
+    Attributes:
+        position: `[B, M]` int64.
+        valid: `[B, M]` bool, or None where no slot is a filler.
+        end: the logical position of slot M.
+    """
+
+    position: Tensor
+    valid: Tensor | None
+    end: int
+
+    def grown(self, keys: int) -> Slots:
+        """The same for `keys` slots."""
+        more = keys - self.position.shape[1]
+        tail = torch.arange(self.end, self.end + more, device=self.position.device)
+        position = torch.cat([self.position, tail.expand(len(self.position), -1)], dim=1)
+        valid = self.valid
+        if valid is not None:
+            valid = torch.cat([valid, valid.new_ones(len(valid), more)], dim=1)
+        return Slots(position, valid, self.end + more)
+
+    def joined(self, position: Tensor, valid: Tensor | None, end: int) -> Slots:
+        """These slots, then further ones."""
+        both = None
+        if self.valid is not None or valid is not None:
+            parts = ((self.valid, self.position), (valid, position))
+            both = torch.cat([torch.ones_like(p, dtype=torch.bool) if v is None else v for v, p in parts], dim=1)
+        return Slots(torch.cat([self.position, position], dim=1), both, end)
+
+    def rows(self, pick: Callable[[Tensor], Tensor]) -> Slots:
+        """The slots of a batch whose rows were changed by `pick`."""
+        return Slots(pick(self.position), None if self.valid is None else pick(self.valid), self.end)
+
+
+def plain(rows: int, length: int, device: torch.device) -> Slots:
+    """The slots of a layer that holds every position."""
+    return Slots(torch.arange(length, device=device).expand(rows, -1), None, length)
+
+
+_CLASSES: dict[type, type] = {}
+
+
+def shortened_class(base: type) -> type:
+    """The subclass of a cache layer's class `base` that knows its `slots`.
+
+    One base only: the class of a layer is changed in place, which a second base would forbid.
+    """
+    if base not in _CLASSES:
+        name = f"Shortened{base.__name__}"
+        body = {**_BODY, "__module__": __name__, "__qualname__": name, "_base": base, "_layer_type": None}
+        _CLASSES[base] = globals()[name] = type(name, (base,), body)
+    return _CLASSES[base]
+
+
+def __getattr__(name: str) -> Any:
+    """Finds the classes again that a pickled cache names."""
+    import transformers.cache_utils as stock
+
+    base = getattr(stock, name.removeprefix("Shortened"), None) if name.startswith("Shortened") else None
+    if isinstance(base, type) and issubclass(base, CacheLayerMixin):
+        return shortened_class(base)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def shortened(cache: Cache, layer: int) -> Any:
+    """Layer `layer` of `cache`, made to know its slots.
+
+    Raises:
+        ValueError: a layer that does not hold every token, such as one with a sliding window.
+    """
+    if cache.layer_class_to_replicate is not None:
+        while len(cache.layers) <= layer:
+            cache.layers.append(cache.layer_class_to_replicate())
+    held: Any = cache.layers[layer]
+    if not is_shortened(held):
+        if getattr(held, "is_sliding", False) or not hasattr(held, "get_seq_length"):
+            raise ValueError(
+                f"past_key_values has a {type(held).__name__} at layer {layer}: decoder stages need layers that hold "
+                "every token; use stages before the language model"
+            )
+        held.__class__ = shortened_class(type(held))
+    return held
+
+
+def is_shortened(held: Any) -> bool:
+    """Whether a cache layer knows its slots."""
+    return getattr(held, "slots", False) is not False
+
+
+def filled(held: Any) -> int:
+    """How many slots of a shortened layer are filled."""
+    return int(type(held)._base.get_seq_length(held))
+
+
+def keys_seen(held: Any, new: int) -> int:
+    """How many keys attention is given when `new` tokens come."""
+    return int(held.max_cache_len) if isinstance(held, StaticLayer) else filled(held) + new
+
+
+def _get_seq_length(self: Any) -> Any:
+    length = type(self)._base.get_seq_length(self)
+    if self.slots is None or not self.is_initialized:
+        return length
+    return length + (self.slots.end - self.slots.position.shape[1])
+
+
+def _over_rows(name: str) -> Callable[[Any, Any], None]:
+    def changed(self: Any, by: Any) -> None:
+        getattr(type(self)._base, name)(self, by)
+        if self.slots is not None:
+            self.slots = self.slots.rows(lambda x: _PICKS[name](x, by))
+
+    return changed
+
+
+_PICKS: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "reorder_cache": lambda x, beams: x.index_select(0, beams.to(x.device)),
+    "batch_repeat_interleave": lambda x, times: x.repeat_interleave(times, dim=0),
+    "batch_select_indices": lambda x, rows: x[rows],
+}
+
+
+def _crop(self: Any, tokens_to_remove: int) -> None:
+    if self.slots is not None and filled(self) + tokens_to_remove < self.slots.position.shape[1]:
+        raise ValueError(
+            f"crop({tokens_to_remove}) would cut into a prompt whose tokens were dropped inside the decoder; start the "
+            "conversation again"
+        )
+    type(self)._base.crop(self, tokens_to_remove)
+
+
+def _reset(self: Any) -> None:
+    type(self)._base.reset(self)
+    self.slots = None
+
+
+_BODY: dict[str, Any] = {
+    "__doc__": "A cache layer with a slot for some positions only; its lengths are logical.",
+    "slots": None,
+    "get_seq_length": _get_seq_length,
+    "crop": _crop,
+    "reset": _reset,
+    **{name: _over_rows(name) for name in _PICKS},
+}

@@ -1,0 +1,233 @@
+"""Hooks on the layers of a decoder: tokens leave before a layer, and at the end everything has its length again.
+
+Nothing of a model's `forward` is copied. What a call needs travels through its own arguments (`step.STEP`), what a
+cache needs stands in its layers (`cache.Slots`), so that nothing is kept between calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vtc.stages.decoder import Cut, DecoderStage
+
+from .cache import Slots, filled, keys_seen, plain, shortened
+from .choose import cut_before
+from .mask import remapped
+from .step import STEP, Step, gathered
+from .tap import Tap, probe
+
+REFUSED = ("sliding_attention", "chunked_attention", "linear_attention", "conv", "mamba")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cut and the stage that makes it."""
+
+    cut: Cut
+    stage: DecoderStage
+
+
+def plan(stages: Sequence[DecoderStage], depth: int) -> dict[int, Planned]:
+    """The cuts of all stages, by layer, for a decoder of `depth` layers.
+
+    Raises:
+        ValueError: two stages cut at one layer, keeps that grow, or a stage that reads the layer before the first.
+    """
+    found: dict[int, Planned] = {}
+    for stage in stages:
+        for cut in stage.cuts(depth):
+            if cut.layer in found:
+                names = sorted((found[cut.layer].stage.name, stage.name))
+                raise ValueError(f"stages {names} both cut at layer {cut.layer}; give them layers of their own")
+            if cut.layer == 0 and stage.reads is not None and stage.reads.source == "previous":
+                raise ValueError(
+                    f"{stage.name}: schedule={stage.schedule} cuts at layer 0, and the stage scores by the attention "
+                    "of the layer before; start at layer 1 or later"
+                )
+            found[cut.layer] = Planned(cut, stage)
+    ordered = dict(sorted(found.items()))
+    keeps = [entry.cut.keep for entry in ordered.values()]
+    for before, after in pairwise(keeps):
+        if type(before) is type(after) and after > before:
+            raise ValueError(f"stages keep {keeps} at layers {list(ordered)}; tokens that left do not come back")
+    return ordered
+
+
+def check_decoder(decoder: Any) -> None:
+    """Raises ValueError where a decoder has layers that tokens cannot leave before."""
+    kinds = set(getattr(decoder.config, "layer_types", None) or ())
+    windows = [getattr(getattr(layer, "self_attn", None), "sliding_window", None) for layer in decoder.layers]
+    bad = sorted(kinds & set(REFUSED)) or (["sliding_attention"] if any(windows) else [])
+    if bad:
+        raise ValueError(
+            f"{type(decoder).__name__} has layers of kind {bad}, which do not see every token: decoder stages would "
+            "not be exact; use stages before the language model, such as 'kcenter'"
+        )
+    implementation = str(getattr(decoder.config, "_attn_implementation", ""))
+    if "flex" in implementation or "paged" in implementation:
+        raise ValueError(
+            f"attn_implementation={implementation!r} takes masks that cannot be shortened; load the model with 'sdpa', "
+            "'eager' or 'flash_attention_2'"
+        )
+    if not all(hasattr(layer, "self_attn") and hasattr(layer, "input_layernorm") for layer in decoder.layers):
+        raise ValueError(
+            f"{type(decoder).__name__} has layers of an unknown make; use stages before the language model"
+        )
+
+
+class Engine:
+    """The decoder stages at work on one decoder."""
+
+    def __init__(self, decoder: Any, stages: Sequence[DecoderStage]) -> None:
+        self._decoder = decoder
+        self._layers: list[Any] = list(decoder.layers)
+        self.plan = plan(stages, len(self._layers))
+        self._first = min(self.plan)
+        reads = [(entry.cut.layer, entry.stage.reads) for entry in self.plan.values()]
+        self._tapped = {layer - (r.source == "previous") for layer, r in reads if r is not None}
+        self._entry = any(r is not None and r.entry for _, r in reads)
+        self._hooks: list[Any] = []
+
+    def attach(self) -> None:
+        """Installs the hooks. Nothing stays behind if that fails."""
+        check_decoder(self._decoder)
+        try:
+            self._hooks.append(self._decoder.register_forward_pre_hook(_take_planes, with_kwargs=True))
+            self._hooks += [Tap(self._layers[layer].self_attn) for layer in sorted(self._tapped)]
+            for i, layer in enumerate(self._layers):
+                self._hooks.append(layer.register_forward_pre_hook(self._before(i), with_kwargs=True))
+            self._hooks.append(self._layers[-1].register_forward_hook(_lengthen, with_kwargs=True))
+        except Exception:
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        """Removes every hook."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def _before(self, i: int) -> Any:
+        """The hook at the entry of layer `i`."""
+        needed = i in self._tapped or i == len(self._layers) - 1
+
+        def before(layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+            step: Step | None = kwargs.get(STEP)
+            if step is None:
+                if i >= self._first:
+                    self._resume(i, args, kwargs)
+                return None
+            if not needed:
+                del kwargs[STEP]
+            states = self._advance(i, step, args[0] if args else kwargs["hidden_states"], kwargs)
+            if args:
+                return (states, *args[1:]), kwargs
+            kwargs["hidden_states"] = states
+            return None
+
+        return before
+
+    def _advance(self, i: int, step: Step, states: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        """The states that enter layer `i`, and its arguments made to fit them."""
+        if 0 < i <= len(step.planes):
+            states = states + gathered(step.planes[i - 1].to(states), step.columns(states.device))
+        if i == 0:
+            step.angles = kwargs["position_embeddings"]
+            step.entered = states if self._entry else None
+        entry, cache = self.plan.get(i), kwargs.get("past_key_values")
+        if entry is not None:
+            if entry.stage.reads is not None and entry.stage.reads.source == "own":
+                with torch.no_grad():
+                    probe(self._layers[i], states, step, step.turned(states.device), i, cache)
+            states = cut_before(step, states, entry.stage, entry.cut)
+        if step.here is not None:
+            kwargs["position_embeddings"] = step.turned(states.device)
+            # Layers turn by the angles; gaps in the ids would read as packed sequences.
+            kwargs["position_ids"] = None
+            kwargs["attention_mask"] = self._fitted(i, step, states, kwargs.get("attention_mask"), cache)
+        return states
+
+    def _fitted(self, i: int, step: Step, states: Tensor, mask: Tensor | None, cache: Any) -> Tensor | None:
+        """The mask of layer `i` for what is left; the layer of the cache is told which positions it gets."""
+        here = step.columns(states.device)
+        slots, start = Slots(here, step.valid, step.length), 0
+        if cache is not None:
+            held = shortened(cache, i)
+            keys = keys_seen(held, here.shape[1])
+            if step.offset:
+                start = filled(held)
+                before = plain(len(here), start, here.device) if held.slots is None else held.slots.grown(start)
+                slots = before.joined(here + step.offset, step.valid, step.offset + step.length)
+            held.slots = slots
+            slots = slots.grown(keys)
+        if i in self._tapped:
+            step.held[i] = slots, start
+        if step.offset:
+            return self._remapped(mask, slots, here, here + step.offset, states)
+        key = (id(here), slots.position.shape[1])
+        if key not in step.masks:
+            step.masks[key] = self._remapped(mask, slots, here, here, states)
+        return step.masks[key]
+
+    def _remapped(self, mask: Any, slots: Slots, rows: Tensor | None, queries: Tensor, states: Tensor) -> Tensor | None:
+        implementation = str(self._decoder.config._attn_implementation)
+        return remapped(mask, slots, rows, queries, implementation, states.dtype)
+
+    def _resume(self, i: int, args: Any, kwargs: dict[str, Any]) -> None:
+        """Makes the mask of a step without media fit what layer `i` of its cache holds."""
+        cache = kwargs.get("past_key_values")
+        if cache is None or len(cache.layers) <= i:
+            return
+        held, mask = cache.layers[i], kwargs.get("attention_mask")
+        slots: Slots | None = getattr(held, "slots", None)
+        if slots is None or (mask is None and slots.valid is None):
+            return
+        states = args[0] if args else kwargs["hidden_states"]
+        known = _masks_beside(mask)
+        if id(slots) not in known:
+            new = states.shape[1]
+            queries = slots.position.new_zeros(0)
+            if mask is None:
+                queries = (torch.arange(new, device=states.device) + held.get_seq_length()).expand(len(states), -1)
+            known[id(slots)] = self._remapped(mask, slots.grown(keys_seen(held, new)), None, queries, states)
+        kwargs["attention_mask"] = known[id(slots)]
+
+
+def _masks_beside(mask: Tensor | None) -> dict[int, Tensor | None]:
+    """Masks made of `mask`, which all layers of a call are given; they are kept on it and go when it goes."""
+    if mask is None or torch.compiler.is_compiling():
+        return {}
+    known: dict[int, Tensor | None] | None = getattr(mask, "_vtc_masks", None)
+    if known is None:
+        known = {}
+        mask._vtc_masks = known  # type: ignore[attr-defined]
+    return known
+
+
+def _take_planes(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    """Takes over the planes that the decoder would add to states of full length."""
+    step, planes = kwargs.get(STEP), kwargs.get("deepstack_visual_embeds")
+    if step is not None and planes:
+        shown = kwargs["visual_pos_masks"]
+        step.planes = [_dense(shown.to(plane.device), plane) for plane in planes]
+        kwargs["deepstack_visual_embeds"] = None
+
+
+def _dense(shown: Tensor, plane: Tensor) -> Tensor:
+    return plane.new_zeros(*shown.shape, plane.shape[-1]).masked_scatter(shown[..., None], plane)
+
+
+def _lengthen(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+    """Gives the last layer's states the length that the call had: a token that left repeats the one before it."""
+    step: Step | None = kwargs.get(STEP)
+    if step is None or step.here is None:
+        return None
+    states = output[0] if isinstance(output, tuple) else output
+    whole = gathered(states, step.slots(states.device))
+    return (whole, *output[1:]) if isinstance(output, tuple) else whole

@@ -1,0 +1,112 @@
+"""How many visual tokens each decoder layer was given, and what that cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from vtc.cost import DecoderCost
+
+
+@dataclass
+class Trace:
+    """What decoder stages did over one prompt. All is arithmetic on executed counts; nothing is timed.
+
+    Attributes:
+        cost: of the decoder.
+        depth: its layers.
+        prompt: real tokens of each row that enter the first layer.
+        rows: the row of each item.
+        sizes: the candidate tokens of each item that enter the first layer.
+        structural: the structural tokens of each item; they leave with the last candidate.
+        kept: by layer with a cut, the candidates of each item that enter it, as tokens of its layout; empty until the
+            prompt was read.
+    """
+
+    cost: DecoderCost
+    depth: int
+    prompt: tuple[int, ...]
+    rows: tuple[int, ...]
+    sizes: tuple[int, ...]
+    structural: tuple[int, ...]
+    kept: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
+
+    def note(self, kept: Mapping[int, tuple[Tensor, ...]]) -> None:
+        """Takes what the first run over the prompt kept; an item that beams repeat counts once."""
+        if not self.kept:
+            self.kept = {layer: found[:: len(found) // len(self.sizes)] for layer, found in kept.items()}
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Visual tokens of all items that each layer is given."""
+        return tuple(map(sum, self._by_layer()))
+
+    @property
+    def mean(self) -> float:
+        """Mean visual tokens per layer, all items together: the field's common measure."""
+        return sum(self.layers) / self.depth
+
+    @property
+    def mean_by_row(self) -> tuple[float, ...]:
+        """`mean` for each row of the batch."""
+        found = [0.0] * len(self.prompt)
+        for counts in self._by_layer():
+            for row, count in zip(self.rows, counts, strict=True):
+                found[row] += count / self.depth
+        return tuple(found)
+
+    @property
+    def share(self) -> float:
+        """`mean` as a share of the tokens that entered the first layer."""
+        return self.mean / sum(self._entering)
+
+    @property
+    def prefill_flops(self) -> int:
+        """FLOPs of the decoder layers over the prompt, by the executed schedule."""
+        linear, pairs = (f / self.depth for f in (self.cost.linear_flops, self.cost.attention_flops))
+        return round(sum(linear * n + pairs * n * n for n in self._lengths()))
+
+    @property
+    def kv_bytes(self) -> tuple[int, ...]:
+        """Bytes of keys and values of the prompt that each layer caches, all rows together."""
+        each = self.cost.kv_bytes // self.depth
+        rows = len(self.prompt)
+        lengths = self._lengths()
+        return tuple(each * sum(lengths[i * rows : (i + 1) * rows]) for i in range(self.depth))
+
+    def _by_layer(self) -> list[tuple[int, ...]]:
+        found, now = [], self._entering
+        for layer in range(self.depth):
+            if layer in self.kept:
+                now = tuple(self._held(i, len(left)) for i, left in enumerate(self.kept[layer]))
+            found.append(now)
+        return found
+
+    @property
+    def _entering(self) -> tuple[int, ...]:
+        """Visual tokens of each item at the first layer."""
+        return tuple(self._held(i, size) for i, size in enumerate(self.sizes))
+
+    def _held(self, item: int, candidates: int) -> int:
+        return candidates + self.structural[item] if candidates else 0
+
+    def _lengths(self) -> list[int]:
+        """Real tokens of each row at each layer, layer by layer."""
+        lengths = []
+        for counts in self._by_layer():
+            gone = [0] * len(self.prompt)
+            for row, size, count in zip(self.rows, self._entering, counts, strict=True):
+                gone[row] += size - count
+            lengths += [n - g for n, g in zip(self.prompt, gone, strict=True)]
+        return lengths
+
+    def __str__(self) -> str:
+        if not self.kept:
+            return "decoder: the prompt was not read yet"
+        steps = ", ".join(f"{self.layers[layer]} from layer {layer}" for layer in self.kept)
+        return (
+            f"decoder: {sum(self._entering)} visual tokens, {steps}; {self.mean:.1f} per layer ({self.share:.0%}), "
+            "which shortens reading the prompt; a decoding step at batch 1 hardly gets faster"
+        )

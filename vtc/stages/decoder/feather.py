@@ -1,0 +1,50 @@
+"""Attention of the last token without positions, and a uniform grid beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..scores import top_k
+from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule, places
+
+
+@dataclass(frozen=True)
+class Feather(DecoderStage):
+    """The last token's attention in the layer before, rotations undone, softmax over the item's own tokens (section 4).
+
+    At the first step every `stride`-th row and column stays as well, so that no region is lost while scores are still
+    rough. How many tokens that adds depends on where the best ones lie: the count is adaptive.
+
+    Attributes:
+        schedule: (layer, share of best tokens). The paper has layers 8 and 16 of 32.
+        stride: of the uniform grid of the first step; 0 for none.
+    """
+
+    schedule: Schedule = ((0.25, 0.3), (0.5, 0.09))
+    stride: int = 3
+
+    name = "feather"
+    paper = "FEATHER, 2412.13180"
+    signal = "attention of the last token without positions, and a grid"
+    adaptive = True
+    reads = Reads("previous")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.stride, bool) or not isinstance(self.stride, int):
+            raise TypeError(f"stride={self.stride!r} is a {type(self.stride).__name__}; expected an int")
+        if self.stride < 0:
+            raise ValueError(f"stride={self.stride}; expected 1 or more, or 0 for no grid")
+
+    def keep(self, tokens: DecoderTokens, count: int, cut: Cut) -> Tensor:
+        """See `DecoderStage.keep`."""
+        scores = tokens.shown.without_rotation()[:, 0].mean(dim=0)
+        chosen = torch.zeros(len(tokens), dtype=torch.bool, device=scores.device)
+        chosen[top_k(scores, count)] = True
+        if self.stride and cut.step == 0:
+            cell = tokens.layout.cell[tokens.index.cpu(), 1:]
+            chosen |= (cell % self.stride == 0).all(dim=1).to(chosen.device)
+        return places(chosen)
