@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import threading
 
 import pytest
@@ -14,7 +15,7 @@ from tests.families import FAMILIES, VARIANTS, Family
 from tests.grid import SEVERAL, UNEVEN, fresh, stock
 from tests.towers import layers_of
 from vtc import Budget, Recipe, reduce_tokens, restore
-from vtc.stages import Cls, DiffRate, KCenter, MaxSum, Random, Stride, ToMe
+from vtc.stages import Cls, DiffRate, FastV, KCenter, MaxSum, Random, Stride, ToMe
 
 SPREAD = Recipe((ToMe(share=0.5, spread=True), Stride()), keep=0.3, name="spread")
 ALL = {family.name: family for family in (*FAMILIES, *VARIANTS)}
@@ -234,3 +235,33 @@ def test_hooks_of_transformers_may_come_first():
     late(**inputs)
     outs = [reduce_tokens(model, "tome", keep=0.5)(**inputs).logits for model in (late, early)]
     check_close(outs[0], outs[1], "logits")
+
+
+@torch.no_grad()
+def test_copies_and_pickles_fold_on_their_own():
+    model, inputs = reduce_tokens(LLAVA.build(), "tome", keep=0.5), LLAVA.inputs(UNEVEN)
+    again = pickle.loads(pickle.dumps(model))  # a stock model that ran may not be picklable
+    want = model(**inputs).logits
+    other = copy.deepcopy(model)
+    restore(model)
+    for twin in (again, other):
+        check_same(twin(**inputs).logits, want, "logits")
+        check_same(restore(twin)(**inputs).logits, model(**inputs).logits, "logits after undo")
+
+
+@pytest.mark.parametrize(
+    ("stages", "after"),
+    [
+        ((ToMe(share=0.5), FastV()), 18),
+        ((ToMe(share=0.5, spread=True), FastV()), 36),
+        ((ToMe(share=0.5), KCenter(), FastV()), 9),
+    ],
+    ids=["fewer", "spread", "selected"],
+)
+@torch.no_grad()
+def test_decoder_stages_go_on_from_the_survivors(stages, after):
+    model = reduce_tokens(fresh(LLAVA), Recipe(stages, keep=0.25))
+    inputs = LLAVA.inputs(SEVERAL)
+    model(**inputs)
+    assert [item.after for item in model.vtc.report.items] == [after] * 3
+    assert model.vtc.count(**inputs) == [after] * 3
