@@ -9,8 +9,8 @@ def schedule(candidates: int, target: int, layers: int, shape: str) -> tuple[int
     """How many of `candidates` are left behind each of `layers`; the last entry is `target`.
 
     `constant`: as many go in each layer, those that do not divide in the first layers (ToMe, arXiv 2210.09461, section
-    3: r tokens a layer). `decreasing`: as many in all, from twice that in the first layer down to none in the last
-    (its appendix). No layer can fold more than half of its candidates; where the plain numbers would ask it to, earlier
+    3: r tokens a layer). `decreasing`: as many in all, falling evenly from about twice that in the first layer to none
+    in the last. No layer can fold more than half of its candidates; where the plain numbers would ask it to, earlier
     layers fold more.
 
     Raises:
