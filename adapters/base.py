@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from vtc.cost import DecoderCost
 from vtc.tokens import Embedded, Layout, VisualTokens
+from vtc.tower import Blocks
 
 from .cues import Tap
 
@@ -103,6 +104,21 @@ class Adapter(ABC):
     def listen(self, cues: Sequence[str]) -> list[RemovableHandle]:
         """Installs the taps for `cues`; they do nothing outside of `encode`."""
         return [module.register_forward_pre_hook(tap, with_kwargs=True) for module, tap in self.taps(cues)]
+
+    def blocks(self, stage: str, *, spread: bool) -> Blocks:
+        """The blocks of the vision tower, up to the one whose output is the feature, for an encoder stage.
+
+        Args:
+            stage: its label, for errors.
+            spread: whether it gives survivors back to all their cells at the tower's end.
+
+        Raises:
+            ValueError: tokens cannot be folded in this tower, or the count behind it cannot change.
+        """
+        raise ValueError(
+            f"stage {stage!r} folds tokens inside the vision tower, and how that of {type(self.model).__name__} is "
+            "built is not known; use a selector such as 'kcenter'"
+        )
 
     def positions(self, ids: Tensor, mask: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         """Position ids of the unreduced prompt, `[B, L]` or `[axes, B, L]`, as the stock `generate` makes them.

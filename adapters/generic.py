@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from vtc.tokens import Embedded, VisualTokens
+from vtc.tower import Blocks
 
 from .base import Adapter, Media
+from .blocks import blocks_of
 from .cues import Tap
 from .placeholders import arranged, partition
 from .qwen3_vl import Qwen3VL
@@ -206,6 +208,20 @@ class Generic(Adapter):
     def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
         """See `Adapter.taps`."""
         return _no_taps(self.model, cues)
+
+    def blocks(self, stage: str, *, spread: bool) -> Blocks:
+        """See `Adapter.blocks`. What the model makes of its tower's output is not known: it must get all of it."""
+        tower = getattr(self.model.base_model, "vision_tower", None)
+        if tower is None or getattr(self.model.config, "vision_feature_layer", -1) != -1:
+            return super().blocks(stage, spread=spread)
+        found = blocks_of(tower)
+        if not spread:
+            raise ValueError(
+                f"stage {stage!r} would change how many tokens the tower of {type(self.model).__name__} gives, and the "
+                "generic adapter does not know what is made of them; have it spread, with a share of its own: "
+                "Recipe((ToMe(share=0.5, spread=True), KCenter()))"
+            )
+        return found
 
 
 class GenericGrid(Qwen3VL):

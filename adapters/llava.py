@@ -29,6 +29,7 @@ class Llava(Towered):
         "vision_feature_select_strategy",
     )
     resizable = True
+    shrinks = True
 
     @property
     def placeholders(self) -> dict[str, int]:
@@ -79,9 +80,9 @@ class Llava(Towered):
         with hearing() as heard:
             features = self.model.base_model.get_image_features(pixels, return_dict=True, **extra).pooler_output
         values = {cue: self._tower.cue(cue, heard) for cue in cues}
+        found = self._tower.tokens(features, [item.layout for item in media])
         return [
-            VisualTokens(row, item.layout, {cue: value[i] for cue, value in values.items()})
-            for i, (row, item) in enumerate(zip(features, media, strict=True))
+            replace(tokens, cues={cue: value[i] for cue, value in values.items()}) for i, tokens in enumerate(found)
         ]
 
     def resized(self, media: Media, height: int, width: int) -> Media:

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 from transformers.vision_utils import get_vision_window_index
 
 from vtc.tokens import Layout, VisualTokens
+from vtc.tower import Blocks
 
 from . import cues as signals
 from .base import Adapter, Media
@@ -51,6 +52,14 @@ class Qwen2VL(Adapter):
     @property
     def _merge(self) -> int:
         return int(self.model.config.vision_config.spatial_merge_size)
+
+    def blocks(self, stage: str, *, spread: bool) -> Blocks:
+        """See `Adapter.blocks`."""
+        raise ValueError(
+            f"stage {stage!r} folds tokens inside the vision tower, and that of {type(self.model).__name__} turns keys "
+            "by their places, cuts attention at lengths known beforehand, and hands whole blocks of patches to its "
+            "merger: no patch may be missing; use a selector such as 'kcenter'"
+        )
 
     def media(self, inputs: Mapping[str, Any]) -> list[Media]:
         """See `Adapter.media`. Pixels are `[patches, values]`, grids `[items, 3]` in patches."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from vtc.tokens import Layout, Reduction, VisualTokens
+from vtc.tower import Blocks, finished
+
 from . import cues as signals
 from .base import Adapter
+from .blocks import blocks_of
 from .cues import Tap, first_argument, split_heads
 
 WITH_CLS = ("clip_vision_model", "internvl_vision")
@@ -18,6 +22,9 @@ WITHOUT_CLS = ("siglip_vision_model",)
 
 class Towered(Adapter):
     """A family whose encoder is such a tower."""
+
+    shrinks: ClassVar[bool] = False
+    """Whether each patch is one token, so that the tower may give fewer of them."""
 
     @classmethod
     def serves(cls, model: Any) -> bool:
@@ -31,6 +38,15 @@ class Towered(Adapter):
     def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
         """See `Adapter.taps`."""
         return self._tower.taps(cues)
+
+    def blocks(self, stage: str, *, spread: bool) -> Blocks:
+        """See `Adapter.blocks`."""
+        if not spread and not self.shrinks:
+            raise ValueError(
+                f"stage {stage!r} would leave gaps in the grid of patches that {type(self.model).__name__} makes its "
+                "tokens of; have it spread, with a share of its own: Recipe((ToMe(share=0.5, spread=True), KCenter()))"
+            )
+        return blocks_of(self.model.base_model.vision_tower, self._tower.depth(stage))
 
 
 class Tower:
@@ -71,12 +87,41 @@ class Tower:
     def _attention(self, early: bool) -> Any:
         tower = self._model.base_model.vision_tower
         layers: Any = next(m for n, m in tower.named_modules() if n.endswith(("encoder.layers", "encoder.layer")))
+        place = self._place(len(layers))
+        layer = layers[place // 2 if early else place]
+        return layer.self_attn if hasattr(layer, "self_attn") else layer.attention
+
+    def _place(self, layers: int) -> int:
+        """The number of the layer whose output is the feature."""
         given = self._model.config.vision_feature_layer
         last = given if isinstance(given, int) else given[-1]
         # hidden_states[0] is the embedding, so a count from the front is one ahead of the layer's own number.
-        place = len(layers) + last if last < 0 else max(last - 1, 0)
-        layer = layers[place // 2 if early else place]
-        return layer.self_attn if hasattr(layer, "self_attn") else layer.attention
+        return layers + last if last < 0 else max(last - 1, 0)
+
+    def depth(self, stage: str) -> Callable[[int], int]:
+        """From a tower's number of layers to how many of them make the feature.
+
+        Raises:
+            ValueError: the features of several layers are put together, or those of none are taken.
+        """
+        given = self._model.config.vision_feature_layer
+        if not isinstance(given, int) or given == 0:
+            raise ValueError(
+                f"vision_feature_layer={given!r}: stage {stage!r} folds tokens before the one layer that gives the "
+                "features; use a selector such as 'kcenter'"
+            )
+        return lambda layers: self._place(layers) + 1
+
+    def tokens(self, rows: Sequence[Tensor], layouts: Sequence[Layout]) -> list[VisualTokens]:
+        """The features of each of some pictures of one pass, where an encoder stage folded tokens its survivors'."""
+        done = finished()
+        if done is None:
+            return [VisualTokens(row, layout) for row, layout in zip(rows, layouts, strict=True)]
+        found = []
+        for row, layout, reduction in zip(rows, layouts, done.reductions(), strict=True):
+            folded = _behind_cls(reduction) if self.passes_cls else reduction
+            found.append(VisualTokens(row, layout.take(folded.anchor), folded=folded))
+        return found
 
     def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
         """The modules to listen to, see `Adapter.taps`."""
@@ -110,3 +155,11 @@ class Tower:
 
     def _without_cls(self, values: Tensor) -> Tensor:
         return values[:, 1:] if self.has_cls and not self.passes_cls else values
+
+
+def _behind_cls(reduction: Reduction) -> Reduction:
+    """`reduction` of patches where the class token stands before them, and stays."""
+    zero = reduction.anchor.new_zeros(1)
+    assign = torch.where(reduction.assign < 0, reduction.assign, reduction.assign + 1)
+    weight = torch.cat([reduction.weight.new_ones(1), reduction.weight])
+    return Reduction(torch.cat([zero, reduction.anchor + 1]), torch.cat([zero, assign]), weight)

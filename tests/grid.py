@@ -23,12 +23,15 @@ from tests.families import FAMILIES, Family
 from vtc import Recipe, named_recipes, reduce_tokens
 from vtc.recipes import POSITIONS
 from vtc.reduce import encoder_cues
-from vtc.stages import KCenter, Mean, Random, Resize, Stride
+from vtc.stages import KCenter, Mean, Random, Resize, Stride, ToMe
 
 COMPOSED = (
     Recipe((Resize(share=0.6), KCenter()), name="resize+kcenter"),
     Recipe((Resize(share=0.6), Random(), Mean()), name="resize+random-mean"),
     Recipe((Stride(),), keep=5, name="stride-5"),
+    Recipe((ToMe(share=0.7, shape="decreasing"), KCenter(), Mean()), name="tome+kcenter-mean"),
+    # Spread survivors have twins, so that a selector by features would choose among equals.
+    Recipe((ToMe(share=0.6, spread=True), Stride()), name="tome-spread+stride"),
 )
 NAMED = tuple(replace(recipe, keep=0.3) for recipe in named_recipes() if not recipe.decoder)
 RECIPES = (*NAMED, *(replace(r, seed=7) for r in COMPOSED))
@@ -45,6 +48,8 @@ PROMPTS = {"uneven": UNEVEN, "adjacent": ADJACENT}
 def takes(family: Family, recipe: Recipe) -> bool:
     """Whether the recipe can run on the family at all; `test_grid_misuse` shows that the others are refused."""
     if recipe.input is not None and (not family.resizes or family.name == "llava-full"):
+        return False
+    if recipe.encoder is not None and family.folds not in ("fewer", "spread" if recipe.encoder.spread else "fewer"):
         return False
     if any(stage.thumbnail for stage in recipe.stages) and not family.thumbnails:
         return False

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.eyes import EYES, Eye, Picture
+from tests.eyes.towers import has_cls
 from tests.families import Family, placeholders
-from vtc import Budget, Recipe, Reduction, VisualTokens, adapters
+from tests.towers import by_hand
+from vtc import Budget, Layout, Recipe, Reduction, VisualTokens, adapters
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture)
     if recipe.input is not None:
         budget = Budget(recipe.input.own_share or recipe.keep).count(sum(full.candidates)) // len(full.grids)
         small = eye.smaller(model, picture, *recipe.input.target(full.grids[0], budget))
-    layout, features = eye.layout(model, small), eye.features(model, small)
+    layout, features, survivors = _encoded(model, eye, recipe, small)
     cues = {name: eye.cues(model, small)[name] for name in recipe.cues}
     key = adapters.Media(eye.modality(picture), full, eye.content(picture)).key
     tokens = VisualTokens(features, layout, cues, key)
@@ -92,12 +94,27 @@ def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture)
     if recipe.selector is not None:
         total = min(total, Budget(recipe.keep).count(sum(full.candidates)))
     reduction = recipe.reduce(tokens, total)
-    anchor = reduction.anchor.tolist()
+    anchor = [survivors[k] for k in reduction.anchor.tolist()]
     if small is not picture:
         large, little = ((len(full.grids) * grid[0], *grid[1:]) for grid in (full.grids[0], layout.grids[0]))
         anchor = [_place(large, little, place) for place in anchor]
     planes = [fold(reduction, plane) for plane in eye.planes(model, small)]
     return Item(anchor, fold(reduction, features), full.cell[anchor], len(full), planes)
+
+
+def _encoded(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture) -> tuple[Layout, Tensor, list[int]]:
+    """The layout and the features of what the encoder gives, and which of the picture's tokens each began as."""
+    layout = eye.layout(model, picture)
+    if recipe.encoder is None:
+        return layout, eye.features(model, picture), list(range(len(layout)))
+    keep = recipe.encoder.own_share or recipe.keep
+    with by_hand(model, recipe.encoder, keep) as found:
+        features = eye.features(model, picture)
+    if recipe.encoder.spread:
+        return layout, features, list(range(len(layout)))
+    missing = int(has_cls(model) and model.config.vision_feature_select_strategy != "full")
+    began = [token.began - missing for token in found[0] if token.began >= missing]
+    return layout.take(torch.tensor(began)), features, began
 
 
 def _place(full: tuple[int, int, int], small: tuple[int, int, int], token: int) -> int:

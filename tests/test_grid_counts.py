@@ -54,6 +54,12 @@ def test_generate_is_given_what_was_declared(case: Case, keep):
         with pytest.raises(ValueError, match=r"leaves \d+ tokens for \d+ frames.*at least one token a frame"):
             model.vtc.count(**inputs)
         return
+    if spare_of_layers(case, keep):
+        with pytest.raises(
+            ValueError, match=r"keep leaves \d+ of 36 patches, and 2 layers .* no fewer than 9; keep at"
+        ):
+            generate(model, inputs, tokens=2)
+        return
     declared = model.vtc.count(**inputs)
     with watching(model) as calls:
         generate(model, inputs, tokens=2)
@@ -72,3 +78,9 @@ def spare_of_frames(case: Case, inputs, keep) -> bool:
     layouts = [eye.layout(model, picture) for picture in eye.pictures(inputs)]
     budget = Budget(case.recipe.input.own_share or keep)
     return any(budget.count(sum(layout.candidates)) < len(layout.grids) for layout in layouts)
+
+
+def spare_of_layers(case: Case, keep) -> bool:
+    """Whether an encoder stage alone is asked for more than its two layers can fold of 36 patches."""
+    stage = case.recipe.encoder
+    return stage is not None and stage.own_share is None and Budget(keep).count(36) < 9

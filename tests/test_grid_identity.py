@@ -16,7 +16,7 @@ whole = over(
     [
         c
         for c in cases()
-        if (c.recipe.input is None or c.recipe.input.own_share is None)
+        if all(stage is None or stage.own_share is None for stage in (c.recipe.input, c.recipe.encoder))
         and (c.recipe.positions == "original" or c.recipe.name == "kcenter-mean")
     ]
 )

@@ -22,6 +22,7 @@ from .recipes import Recipe
 from .reduce import encoder_cues
 from .report import Report
 from .request import Request, RequestBuilder, Spliced
+from .tower import install
 
 OVERRIDDEN = ("generate", "prepare_inputs_for_generation")
 
@@ -78,6 +79,9 @@ class Handle:
                     f"stage {stage.label!r} is guided by a thumbnail, and {name} has none; use 'even' as the allocator"
                 )
         self._adapter.taps(encoder_cues(self.recipe))
+        if self.recipe.encoder is not None:
+            stage = self.recipe.encoder
+            self._adapter.blocks(stage.label, spread=stage.spread).check(stage)
         if self.recipe.input is not None and not self._adapter.resizable:
             raise ValueError(
                 f"stage {self.recipe.input.label!r} cannot change the size at which {name} encodes: pass smaller "
@@ -92,6 +96,9 @@ class Handle:
         """Installs the hooks. Nothing stays behind if that fails."""
         try:
             self._hooks += self._adapter.listen(encoder_cues(self.recipe))
+            if self.recipe.encoder is not None:
+                stage = self.recipe.encoder
+                self._hooks += install(self._adapter.blocks(stage.label, spread=stage.spread))
             self._hooks.append(self.model.register_forward_pre_hook(self._before_forward, with_kwargs=True))
             self._hooks.append(self.model.register_forward_hook(self._after_forward, with_kwargs=True))
             self._flash = self._uses_flash()

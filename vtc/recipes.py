@@ -20,6 +20,7 @@ from .stages import (
     ClsSampling,
     DecoderStage,
     Density,
+    EncoderStage,
     Even,
     Feather,
     Grid,
@@ -35,6 +36,7 @@ from .stages import (
     Stage,
     Thumbnail,
     ToDRE,
+    ToMe,
     Whole,
 )
 from .stages.decoder import DECODER
@@ -43,6 +45,8 @@ from .tokens import Layout, Reduction, VisualTokens
 
 SCHEMA = 1
 POSITIONS = ("original", "compact")
+FOLDED_CUES = frozenset(("encoder_features", "question"))
+"""Cues that are there where the encoder folds tokens together: they are about what comes out of it."""
 S = TypeVar("S", bound=Stage)
 
 
@@ -51,8 +55,8 @@ class Recipe:
     """What is done with each item's visual tokens.
 
     Attributes:
-        stages: at most one of each kind: input, allocate, select, merge; and decoder stages, which cut at layers of
-            their own. At least one of them drops something.
+        stages: at most one of each kind: input, encoder, allocate, select, merge; and decoder stages, which cut at
+            layers of their own. At least one of them drops something.
         keep: a share (0, 1] of each item's candidate tokens that reach the language model, or at most that many per
             item (int). Default: a quarter, or all where there are only decoder stages, which state their own schedule.
         positions: `original`: kept tokens keep their coordinates; `compact`: coordinates are renumbered.
@@ -85,7 +89,7 @@ class Recipe:
         doubled = {kind for kind in kinds if kinds.count(kind) > 1 and kind != DecoderStage.kind}
         if doubled:
             raise ValueError(f"stages holds more than one {sorted(doubled)[0]!r} stage: {self.labels}; keep one")
-        if self.input is None and self.selector is None and not self.decoder:
+        if not self.decoder and all(stage is None for stage in (self.input, self.encoder, self.selector)):
             raise ValueError(f"stages={self.labels} drops nothing; add a selector, an input stage or a decoder stage")
         if self.only_decoder and self.keep != 1.0:
             raise ValueError(
@@ -98,6 +102,27 @@ class Recipe:
         if self.input is not None and self.selector is not None and self.input.own_share is None:
             raise ValueError(
                 f"stages={self.labels}: beside a selector the input stage needs its own share, e.g. Resize(share=0.5)"
+            )
+
+        self._check_encoder()
+
+    def _check_encoder(self) -> None:
+        stage = self.encoder
+        if stage is None:
+            return
+        if self.input is not None:
+            raise ValueError(f"stages={self.labels}: an input stage and an encoder stage do not go together; use one")
+        if stage.own_share is None and (self.selector is not None or stage.spread):
+            why = "that spreads" if stage.spread else "beside a selector"
+            raise ValueError(
+                f"stages={self.labels}: an encoder stage {why} needs its own share, e.g. {type(stage).__name__}"
+                f"(share=0.5{', spread=True' if stage.spread else ''})"
+            )
+        patchwise = sorted(set(self.cues) - FOLDED_CUES)
+        if patchwise:
+            raise ValueError(
+                f"stages={self.labels}: cue {patchwise[0]!r} is about single patches, and {stage.label!r} folds them "
+                "together before it is taken; use a selector without cues, such as KCenter()"
             )
 
     def _stage(self, kind: type[S]) -> S | None:
@@ -114,6 +139,17 @@ class Recipe:
         return self._stage(InputStage)  # type: ignore[type-abstract]
 
     @property
+    def encoder(self) -> EncoderStage | None:
+        """The encoder stage, if there is one."""
+        return self._stage(EncoderStage)  # type: ignore[type-abstract]
+
+    @property
+    def encoder_keep(self) -> Keep:
+        """What the encoder stage leaves: its own share, or the recipe's `keep`."""
+        own = self.encoder.own_share if self.encoder is not None else None
+        return self.keep if own is None else own
+
+    @property
     def selector(self) -> Selector | None:
         """The selector, if there is one."""
         return self._stage(Selector)  # type: ignore[type-abstract]
@@ -126,7 +162,8 @@ class Recipe:
     @property
     def only_decoder(self) -> bool:
         """Whether every token reaches the language model, and some leave inside it."""
-        return bool(self.decoder) and self.input is None and self.selector is None
+        before = (self.input, self.encoder, self.selector)
+        return bool(self.decoder) and all(stage is None for stage in before)
 
     @property
     def allocator(self) -> Allocator:
@@ -185,6 +222,8 @@ class Recipe:
     def count(self, layout: Layout) -> int:
         """Exact number of candidate tokens that go on. Pure arithmetic, known before the encoder runs."""
         encoded = sum(t * h * w for t, h, w in self.encoded_grids(layout)) if self.input else sum(layout.candidates)
+        if self.encoder is not None and not self.encoder.spread:
+            encoded = Budget(self.encoder_keep).count(encoded)
         if self.selector is None:
             return encoded
         return min(encoded, Budget(self.keep).count(sum(layout.candidates)))
@@ -303,6 +342,7 @@ def _enrol_recipes() -> None:
     RECIPES.add("globalcom2", lambda: (Thumbnail(), LocalGlobal()))
     RECIPES.add("tokencorr", lambda: (Density(), ClsSampling()))
     RECIPES.add("resize", lambda: (Resize(),))
+    RECIPES.add("tome", lambda: (ToMe(),))
     for stage in DECODER:
         RECIPES.add("todre-late" if stage is ToDRE else stage.name, lambda s=stage: (s(),))  # type: ignore[misc]
     RECIPES.add("kcenter+layerwise", lambda: (KCenter(), Layerwise()))

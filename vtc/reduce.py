@@ -13,6 +13,7 @@ from vtc.adapters import Adapter, Media
 from .recipes import Recipe
 from .report import Clock
 from .tokens import Embedded, Layout, Reduction, VisualTokens
+from .tower import merging
 
 QUESTION = "question"
 """The one cue that comes from the prompt and not from the encoder."""
@@ -36,6 +37,8 @@ class Reduced:
 def is_identity(recipe: Recipe, media: Media) -> bool:
     """Whether `recipe` leaves the item untouched. Known before the encoder runs."""
     same_grid = recipe.encoded_grids(media.layout) == media.layout.grids
+    if recipe.encoder is not None and recipe.encoder.spread:
+        return False
     return not recipe.adaptive and same_grid and recipe.count(media.layout) == sum(media.layout.candidates)
 
 
@@ -55,7 +58,7 @@ def reduce_media(
         clock: takes the seconds.
         questions: `[T, D]` for each item, the embeddings of the text beside it, where the recipe asks for them.
     """
-    with clock.measure("encode"):
+    with clock.measure("encode"), merging(recipe.encoder, recipe.encoder_keep):
         small = [_resized(adapter, recipe, item) for item in media]
         encoded = adapter.encode(small, encoder_cues(recipe))
     if questions is not None:
@@ -68,7 +71,7 @@ def reduce_media(
     with clock.measure("merge"):
         embedded = [_embedded(tokens, reduction) for tokens, reduction in zip(encoded, reductions, strict=True)]
     return [
-        Reduced(item, rows, _at_full_size(item.layout, tokens.layout, reduction))
+        Reduced(item, rows, _of_all(item.layout, tokens, reduction))
         for item, tokens, rows, reduction in zip(media, encoded, embedded, reductions, strict=True)
     ]
 
@@ -90,6 +93,13 @@ def _reduce(recipe: Recipe, media: Media, tokens: VisualTokens) -> Reduction:
         tokens = replace(tokens, key=media.key)
     total = min(recipe.count(media.layout), sum(tokens.layout.candidates))
     return recipe.reduce(tokens, total)
+
+
+def _of_all(full: Layout, tokens: VisualTokens, reduction: Reduction) -> Reduction:
+    """`reduction` of what the encoder gave in terms of all the tokens that the item has."""
+    if tokens.folded is not None:
+        return reduction.after(tokens.folded)
+    return _at_full_size(full, tokens.layout, reduction)
 
 
 def _at_full_size(full: Layout, small: Layout, reduction: Reduction) -> Reduction:

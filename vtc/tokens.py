@@ -70,6 +70,10 @@ class Layout:
     def __len__(self) -> int:
         return len(self.unit)
 
+    def take(self, index: Tensor) -> Layout:
+        """The layout of the tokens `index` alone, in their units and on their full grids."""
+        return replace(self, unit=self.unit[index], cell=self.cell[index], structural=self.structural[index])
+
     @property
     def centres(self) -> Tensor:
         """`[N, 2]` fp64, where the middle of each token lies in the picture, (down, right) as shares of its size.
@@ -107,6 +111,8 @@ class VisualTokens:
             batch nor the company there changes a draw.
         planes: each `[N, D]`, further features of the same tokens, which the model adds in its first layers
             (DeepStack).
+        folded: where the encoder itself folded tokens together, what it made of all that the item has: these are the
+            outputs of it, and `layout` holds the places of its anchors.
     """
 
     features: Tensor
@@ -114,6 +120,7 @@ class VisualTokens:
     cues: Mapping[str, Tensor] = field(default_factory=dict)
     key: int = 0
     planes: tuple[Tensor, ...] = ()
+    folded: Reduction | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.features) != len(self.layout):
@@ -202,6 +209,15 @@ class Reduction:
         rows = features[into].float() * weight[:, None]
         sums = rows.new_zeros(len(self.anchor), features.shape[1]).index_add(0, target, rows)
         return (sums / total[:, None]).to(features.dtype)
+
+    def after(self, first: Reduction) -> Reduction:
+        """`first` and then this one, of its outputs, as one reduction of the tokens that `first` had."""
+        own = self.to(first.anchor.device)
+        into = first.assign.clamp_min(0)
+        assign = own.assign[into].masked_fill(first.assign < 0, -1)
+        mass = first.weight.masked_fill(first.assign < 0, 0)
+        total = mass.new_zeros(len(first.anchor)).index_add(0, into, mass)
+        return Reduction(first.anchor[own.anchor], assign, first.weight / total[into] * own.weight[into])
 
     def to(self, device: torch.device | str) -> Reduction:
         """The same reduction with its tensors on `device`."""

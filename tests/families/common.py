@@ -91,6 +91,8 @@ class Family:
         thumbnails: whether its pictures come as tiles beside a thumbnail.
         resizes: whether an input stage can be used.
         cues: whether its vision tower gives cues at all.
+        folds: what an encoder stage may leave of its tower's tokens: `fewer`, or as many if it must `spread` them;
+            empty where it is refused.
         axes: of its position ids.
         layers: `full`, or what some of its decoder's layers have instead of keys for all tokens: `sliding` windows, or
             a `linear` state, which cannot be cropped, masked later or repeated.
@@ -103,6 +105,7 @@ class Family:
     thumbnails: bool = False
     resizes: bool = False
     cues: bool = True
+    folds: str = ""
     axes: int = 1
     layers: str = "full"
 

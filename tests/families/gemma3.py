@@ -48,4 +48,4 @@ def gemma3_inputs(rows: Sequence[Row], side: str = "left") -> dict[str, Tensor]:
     return out | dict(pixel_values=torch.stack(pixels)) if pixels else out
 
 
-GEMMA3 = Family("gemma3", gemma3, gemma3_inputs, cues=False, layers="sliding")
+GEMMA3 = Family("gemma3", gemma3, gemma3_inputs, cues=False, layers="sliding", folds="spread")

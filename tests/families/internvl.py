@@ -62,4 +62,4 @@ def internvl_inputs(rows: Sequence[Row], side: str = "left") -> dict[str, Tensor
     return out | dict(pixel_values=torch.cat(pixels)) if pixels else out
 
 
-INTERNVL = Family("internvl", internvl, internvl_inputs, has_cls=True, thumbnails=True)
+INTERNVL = Family("internvl", internvl, internvl_inputs, has_cls=True, thumbnails=True, folds="spread")

@@ -43,8 +43,15 @@ def llava_inputs(rows: Sequence[Row], side: str = "left", *, tokens: int = 36) -
     return out
 
 
-LLAVA = Family("llava", llava, llava_inputs, has_cls=True, resizes=True)
+LLAVA = Family("llava", llava, llava_inputs, has_cls=True, resizes=True, folds="fewer")
 LLAVA_VARIANTS = (
-    Family("llava-siglip", partial(llava, tower="siglip"), llava_inputs, resizes=True),
-    Family("llava-full", partial(llava, strategy="full"), partial(llava_inputs, tokens=37), has_cls=True, resizes=True),
+    Family("llava-siglip", partial(llava, tower="siglip"), llava_inputs, resizes=True, folds="fewer"),
+    Family(
+        "llava-full",
+        partial(llava, strategy="full"),
+        partial(llava_inputs, tokens=37),
+        has_cls=True,
+        resizes=True,
+        folds="fewer",
+    ),
 )

@@ -92,7 +92,7 @@ def llava_next_inputs(rows: Sequence[Row], side: str = "left", *, tile: int = PA
     return out | dict(pixel_values=stacked(pixels), image_sizes=torch.tensor(sizes)) if pixels else out
 
 
-LLAVA_NEXT = Family("llava-next", llava_next, llava_next_inputs, has_cls=True, thumbnails=True)
+LLAVA_NEXT = Family("llava-next", llava_next, llava_next_inputs, has_cls=True, thumbnails=True, folds="spread")
 LLAVA_NEXT_VARIANTS = (
     Family(
         "llava-next-siglip",

@@ -91,9 +91,15 @@ def _filmed(part: Any) -> Any:
 
 
 LLAVA_ONEVISION = (
-    Family("llava-onevision", llava_onevision, llava_onevision_inputs, thumbnails=True),
-    Family("llava-onevision-film", llava_onevision, film_inputs, thumbnails=True),
+    Family("llava-onevision", llava_onevision, llava_onevision_inputs, thumbnails=True, folds="spread"),
+    Family("llava-onevision-film", llava_onevision, film_inputs, thumbnails=True, folds="spread"),
 )
 LLAVA_ONEVISION_VARIANTS = (
-    Family("llava-onevision-several", llava_onevision, partial(llava_onevision_inputs, nested=True), thumbnails=True),
+    Family(
+        "llava-onevision-several",
+        llava_onevision,
+        partial(llava_onevision_inputs, nested=True),
+        thumbnails=True,
+        folds="spread",
+    ),
 )

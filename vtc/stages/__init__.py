@@ -17,13 +17,14 @@ from .decoder import (
     SparseVLM,
     ToDRE,
 )
+from .encoder import DiffRate, EncoderStage, ToMe
 from .input.resize import Resize
 from .merge.area import Area
 from .merge.mean import Mean
 from .select import SELECTORS, Cls, ClsSampling, Grid, KCenter, LocalGlobal, MaxSum, Random, Stride
 
 enrol(*SELECTORS, *DECODER)
-enrol(Even, Whole, Thumbnail, Density, Mean, Area, Resize)
+enrol(Even, Whole, Thumbnail, Density, Mean, Area, Resize, ToMe, DiffRate)
 
 __all__ = [
     "STAGES",
@@ -34,6 +35,8 @@ __all__ = [
     "ClsSampling",
     "DecoderStage",
     "Density",
+    "DiffRate",
+    "EncoderStage",
     "Even",
     "FastV",
     "Feather",
@@ -55,6 +58,7 @@ __all__ = [
     "Stride",
     "Thumbnail",
     "ToDRE",
+    "ToMe",
     "Whole",
     "enrol",
 ]

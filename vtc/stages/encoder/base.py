@@ -1,0 +1,59 @@
+"""What an encoder stage is: a schedule over the layers of a vision tower, and what one layer folds together."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from numbers import Real
+from typing import ClassVar
+
+from ...folding import Fold, View
+from ..base import Stage
+
+
+class EncoderStage(Stage):
+    """Folds tokens together layer by layer. Its counts are known before the encoder runs."""
+
+    kind = "encoder"
+    needs_cls: ClassVar[bool] = False
+    """Whether it looks at the class token, so that a tower without one cannot be used."""
+    proportional: bool = True
+    """Whether the attention of later layers weighs a token by the number of patches that it stands for."""
+    spread: bool = False
+    """Whether survivors are given back to all their cells at the tower's end, so that the count stays what it was."""
+
+    @property
+    @abstractmethod
+    def own_share(self) -> float | None:
+        """The share of patches that survive, or None where it takes the recipe's `keep`."""
+
+    def check_layers(self, layers: int) -> None:
+        """Raises ValueError where the stage is made for a tower of another depth; most fit any."""
+
+    @abstractmethod
+    def schedule(self, candidates: int, target: int, layers: int) -> tuple[int, ...]:
+        """How many of a picture's `candidates` are left behind each of `layers`; the last entry is `target`.
+
+        Raises:
+            ValueError: the layers cannot end on that number.
+        """
+
+    @abstractmethod
+    def fold(self, view: View, left: int) -> Fold:
+        """Folds one layer's candidates into exactly `left`, alike in number for each picture of the batch."""
+
+
+def check_share(share: object) -> float | None:
+    """`share` as a float, or None.
+
+    Raises:
+        TypeError: no number.
+        ValueError: outside (0, 1].
+    """
+    if share is None:
+        return None
+    if isinstance(share, bool) or not isinstance(share, Real):
+        raise TypeError(f"share={share!r} is a {type(share).__name__}; expected a float in (0, 1], or None")
+    number = float(share)
+    if not 0 < number <= 1:
+        raise ValueError(f"share={share} is outside (0, 1]; expected a share of the patches, or None")
+    return number
