@@ -153,8 +153,8 @@ class Scorer:
             text = answers.texts[i]
             right = None if case.answer is None else exact(text, case.answer)
             agree = exact(text, batch.full.texts[i])
-            said = {"given": text, "tokens": tokens[i], "layers": float(layers[i])}
-            rows.append(Row(self._name, arm.name, arm.keep, case.id, **said, agree=agree, exact=right, kl=kl[i]))
+            shown = tokens[i], float(layers[i])
+            rows.append(Row(self._name, arm.name, arm.keep, case.id, text, *shown, agree, right, kl[i]))
         return rows
 
 
