@@ -20,7 +20,8 @@ from vtc.stages.decoder import Cut, DecoderStage, DecoderTokens
 
 FULL = tuple(family for family in FAMILIES if family.layers == "full")
 every_full = pytest.mark.parametrize("family", FULL, ids=lambda family: family.name)
-FOUR = tuple(f for f in FULL if f.name in ("llava", "qwen2.5", "qwen3", "internvl"))
+FOUR = tuple(f for f in FULL if f.name in ("llava", "qwen25vl", "qwen3vl", "internvl"))
+assert len(FOUR) == 4
 BATCHES = {
     "one": [[3, (1, 12, 4), 4]],
     "even": [[3, (1, 12, 4), 4], [3, (2, 12, 4), 4]],
