@@ -38,7 +38,7 @@ app = typer.Typer(
 
 Media = Annotated[Path, typer.Argument(metavar="MEDIA", help="A picture.", show_default=False)]
 Model = Annotated[
-    str, typer.Option(help="tiny-llava or tiny-internvl (embedded, work offline), a directory, or a hub id.")
+    str, typer.Option(help="tiny-llava, tiny-internvl or tiny-qwen (embedded, work offline), a directory, or a hub id.")
 ]
 RecipeName = Annotated[str, typer.Option("--recipe", help="A name from `vtc recipes`, or a recipe file (.json).")]
 KeepText = Annotated[

@@ -14,7 +14,7 @@ from PIL import Image
 
 import vtc.tiny
 from vtc.tiny import NAMES, VIEW_OF, publish
-from vtc.tiny.evaluate import answer, asked, exact, exact_match, load, main
+from vtc.tiny.evaluate import answer, asked, asked_films, exact, exact_match, load, main
 from vtc.tiny.samples import samples
 from vtc.tiny.spec import VERSION
 from vtc.tiny.students import STUDENTS
@@ -22,6 +22,8 @@ from vtc.tiny.world import HELD_OUT, Scene
 
 every_model = pytest.mark.parametrize("name", NAMES)
 UNSEEN = HELD_OUT + 5000
+TOKENS = {"tiny-llava": ("<image>", 196), "tiny-internvl": ("<IMG_CONTEXT>", 180), "tiny-qwen": ("<|image_pad|>", 90)}
+"""How a picture stands in each prompt, and how many visual tokens it has at least."""
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +92,13 @@ def test_packaged_files_are_what_the_code_builds(name, loaded):
 @every_model
 def test_a_picture_has_enough_visual_tokens(name, loaded):
     processor, model = loaded[name]
-    slot = "<image>" if name == "tiny-llava" else "<IMG_CONTEXT>"
+    slot, least = TOKENS[name]
     inputs = processor(images=Scene(HELD_OUT, VIEW_OF[name]).image, text=slot, return_tensors="pt")
     visual = int((inputs.input_ids == model.config.image_token_id).sum())
-    features = torch.cat(list(model.model.get_image_features(inputs.pixel_values).pooler_output))
+    grid = {"image_grid_thw": inputs.image_grid_thw} if "image_grid_thw" in inputs else {}
+    features = torch.cat(list(model.model.get_image_features(inputs.pixel_values, **grid).pooler_output))
     assert visual == features.flatten(0, -2).shape[0]
-    assert visual >= (196 if name == "tiny-llava" else 180)
+    assert visual >= least
 
 
 def test_wide_pictures_are_not_cropped(loaded):
@@ -124,6 +127,15 @@ def test_answers_unseen_scenes_and_not_without_the_picture(name, loaded):
     todo = list(asked(range(UNSEEN, UNSEEN + 50), 5, name))
     right, n = exact_match(model, processor, todo)["all"]
     assert right / n >= 0.8, f"{right} of {n}"
+    blind, n = exact_match(model, processor, todo, blind=True)["all"]
+    assert blind / n < 0.45, f"{blind} of {n}"
+
+
+def test_answers_unseen_films_and_not_without_them(loaded):
+    processor, model = loaded["tiny-qwen"]
+    todo = list(asked_films(range(UNSEEN, UNSEEN + 40), 4))
+    right, n = exact_match(model, processor, todo)["all"]
+    assert right / n >= 0.7, f"{right} of {n}"
     blind, n = exact_match(model, processor, todo, blind=True)["all"]
     assert blind / n < 0.45, f"{blind} of {n}"
 
