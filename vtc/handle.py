@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from vtc.adapters import Adapter
 
 from .cached import CachedPrompt
+from .decoder.cache import is_shortened
 from .decoder.engine import Engine, check_decoder, plan
 from .decoder.step import STEP
 from .forward import continued, full_logits, inner_logits, shortened
@@ -159,6 +160,7 @@ class Handle:
         if self._flash != self._uses_flash():
             raise ValueError("the attention implementation was changed after wrapping; call reduce_tokens again")
         cache, ids = inputs.get("past_key_values"), inputs.get("input_ids")
+        self._check_layers(cache)
         base = CachedPrompt.of(cache)
         if base is not None and isinstance(ids, Tensor):
             base = base.expand(len(ids), ids.device)
@@ -177,6 +179,14 @@ class Handle:
         request, report = self._builder.build(inputs, media, prefix, base)
         self._note(report)
         return request
+
+    def _check_layers(self, cache: Any) -> None:
+        """Refuses a cache that tokens left inside the decoder, where nothing here would make masks fit its layers."""
+        if not self.recipe.decoder and any(is_shortened(layer) for layer in getattr(cache, "layers", ())):
+            raise ValueError(
+                "past_key_values holds a prompt that visual tokens left inside the language model; go on from it with a "
+                "recipe that has decoder stages, or start anew"
+            )
 
     def _check_text(self, ids: Any, cache: Any) -> None:
         """Refuses placeholders that no media came with."""
@@ -293,6 +303,8 @@ class Handle:
         cache = kwargs.get("past_key_values")
         if not self._adapter.has_media(kwargs) and not outputs:
             note = getattr(cache, "vtc", None)
+            if note is not None and not torch.compiler.is_compiling():
+                self._check_layers(cache)
             if note is None and cache is None and outputs is None and not torch.compiler.is_compiling():
                 self._request(kwargs)
             return None if note is None else ((), continued(self._adapter, note, kwargs))

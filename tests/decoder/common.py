@@ -15,6 +15,7 @@ from tests import oracle
 from tests.families import FAMILIES, Family
 from tests.grid import fresh, stock
 from vtc import Recipe, Reduction, reduce_tokens
+from vtc.decoder.trace import Trace
 from vtc.stages import KCenter
 from vtc.stages.decoder import Cut, DecoderStage, DecoderTokens
 
@@ -22,6 +23,7 @@ FULL = tuple(family for family in FAMILIES if family.layers == "full")
 every_full = pytest.mark.parametrize("family", FULL, ids=lambda family: family.name)
 FOUR = tuple(f for f in FULL if f.name in ("llava", "qwen25vl", "qwen3vl", "internvl"))
 assert len(FOUR) == 4
+four = pytest.mark.parametrize("family", FOUR, ids=lambda family: family.name)
 BATCHES = {
     "one": [[3, (1, 12, 4), 4]],
     "even": [[3, (1, 12, 4), 4], [3, (2, 12, 4), 4]],
@@ -93,16 +95,22 @@ def wrapped(family: Family, chosen: Recipe, attention: str = "sdpa") -> nn.Modul
     return reduce_tokens(fresh(family, attention), chosen)
 
 
-def told(model: nn.Module, family: Family, inputs: dict[str, Tensor]) -> list[oracle.Plan]:
-    """The oracle's rows for the last call of a wrapped model, what left each layer among them."""
+def told(model: nn.Module, family: Family, inputs: dict[str, Tensor], *traces: Trace) -> list[oracle.Plan]:
+    """The oracle's rows for the last call of a wrapped model, what left each layer among them.
+
+    Where `traces` are given, `inputs` are a whole conversation, and these are of its turns with pictures.
+    """
     found = model.vtc.recipe
     before = replace(found, stages=tuple(s for s in found.stages if not isinstance(s, DecoderStage)) or (KCenter(),))
     plans = oracle.plans(stock(family, "eager"), family, inputs, before)
-    trace = model.vtc.report.decoder
-    if trace is None:
+    found_traces = traces or tuple(t for t in (model.vtc.report.decoder,) if t is not None)
+    if not found_traces:
         return plans
-    of_row = {r: [i for i, row in enumerate(trace.rows) if row == r] for r in range(len(plans))}
-    return [_told(plan, trace.kept, of_row[r], found.decoder) for r, plan in enumerate(plans)]
+    rows = [row for trace in found_traces for row in trace.rows]
+    layers = {layer for trace in found_traces for layer in trace.kept}
+    kept = {layer: [left for trace in found_traces for left in trace.kept[layer]] for layer in layers}
+    of_row = {r: [i for i, row in enumerate(rows) if row == r] for r in range(len(plans))}
+    return [_told(plan, kept, of_row[r], found.decoder) for r, plan in enumerate(plans)]
 
 
 def _told(plan: oracle.Plan, kept: dict[int, Any], mine: Sequence[int], stages: Sequence[Any]) -> oracle.Plan:

@@ -88,7 +88,6 @@ class Engine:
         self._decoder = decoder
         self._layers: list[Any] = list(decoder.layers)
         self.plan = plan(stages, len(self._layers))
-        self._first = min(self.plan)
         reads = [(entry.cut.layer, entry.stage.reads) for entry in self.plan.values()]
         self._tapped = {layer - (r.source == "previous") for layer, r in reads if r is not None}
         self._entry = any(r is not None and r.entry for _, r in reads)
@@ -119,13 +118,13 @@ class Engine:
 
         def before(layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
             step: Step | None = kwargs.get(STEP)
+            states = args[0] if args else kwargs["hidden_states"]
             if step is None:
-                if i >= self._first:
-                    self._resume(i, args, kwargs)
+                self._resume(i, None, states, kwargs)
                 return None
             if not needed:
                 del kwargs[STEP]
-            states = self._advance(i, step, args[0] if args else kwargs["hidden_states"], kwargs)
+            states = self._advance(i, step, states, kwargs)
             if args:
                 return (states, *args[1:]), kwargs
             kwargs["hidden_states"] = states
@@ -151,6 +150,8 @@ class Engine:
             # Layers turn by the angles; gaps in the ids would read as packed sequences.
             kwargs["position_ids"] = None
             kwargs["attention_mask"] = self._fitted(i, step, states, kwargs.get("attention_mask"), cache)
+        elif step.offset:
+            self._resume(i, step, states, kwargs)
         return states
 
     def _fitted(self, i: int, step: Step, states: Tensor, mask: Tensor | None, cache: Any) -> Tensor | None:
@@ -179,19 +180,25 @@ class Engine:
         implementation = str(self._decoder.config._attn_implementation)
         return remapped(mask, slots, rows, queries, implementation, states.dtype)
 
-    def _resume(self, i: int, args: Any, kwargs: dict[str, Any]) -> None:
-        """Makes the mask of a step without media fit what layer `i` of its cache holds."""
+    def _resume(self, i: int, step: Step | None, states: Tensor, kwargs: dict[str, Any]) -> None:
+        """Makes the mask of a call of which nothing left so far fit what layer `i` of its cache holds.
+
+        Such a cache may come from another recipe, so no layer is passed over.
+        """
         cache = kwargs.get("past_key_values")
         if cache is None or len(cache.layers) <= i:
             return
         held, mask = cache.layers[i], kwargs.get("attention_mask")
         slots: Slots | None = getattr(held, "slots", None)
-        if slots is None or (mask is None and slots.valid is None):
+        if slots is None:
             return
-        states = args[0] if args else kwargs["hidden_states"]
+        new = states.shape[1]
+        if step is not None and i in self._tapped:
+            step.held[i] = slots.grown(keys_seen(held, new)), filled(held)
+        if mask is None and slots.valid is None:
+            return
         known = _masks_beside(mask)
         if id(slots) not in known:
-            new = states.shape[1]
             queries = slots.position.new_zeros(0)
             if mask is None:
                 queries = (torch.arange(new, device=states.device) + held.get_seq_length()).expand(len(states), -1)

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 
 # Which view of the drawn world (`vtc.tiny.spec.VIEWS`) each model is asked about.
-VIEW_OF = {"tiny-llava": "square", "tiny-internvl": "native"}
+VIEW_OF = {"tiny-llava": "square", "tiny-internvl": "native", "tiny-qwen": "native"}
 NAMES = tuple(VIEW_OF)
 
 _ROOT = Path(__file__).parent

@@ -1,0 +1,105 @@
+"""Second turns: what left a layer in the first turn stays away, whatever the next turn brings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests import oracle
+from tests.checks import check_close, check_decoding
+from tests.decoder.common import BATCHES, every_schedule, four, recipe, told, wrapped
+from tests.families import IMAGE, VIDEO, placeholders
+from tests.grid import generate, steps, stock
+from tests.test_turns import TYPES, longer, whole
+from vtc import reduce_tokens
+
+
+def first_turn(model: Any, inputs: dict[str, Tensor]) -> Any:
+    """Three tokens, none of which a next turn would take for media."""
+    return generate(model, inputs, tokens=3, suppress_tokens=placeholders(model))
+
+
+@pytest.mark.parametrize("batch", ["one", "uneven"])
+@every_schedule
+@four
+def test_generate_goes_on_from_the_cache(family, schedule, batch):
+    model, inputs = wrapped(family, recipe(schedule)), family.inputs(BATCHES[batch])
+    first = first_turn(model, inputs)
+    trace = model.vtc.report.decoder
+    ids, mask, grown = longer(family, inputs, first.sequences)
+    second = generate(
+        model, {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values}, tokens=3
+    )
+    plans = told(model, family, whole(inputs, ids, mask, grown), trace)
+    check_decoding(stock(family), plans, second.sequences, steps(second))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@every_schedule
+@four
+@torch.no_grad()
+def test_forward_goes_on_from_the_cache(family, schedule, attention):
+    model, inputs = wrapped(family, recipe(schedule, before=0.6), attention), family.inputs(BATCHES["uneven"])
+    cache = model(**inputs, use_cache=True).past_key_values
+    trace = model.vtc.report.decoder
+    ids, mask, grown = longer(family, inputs, inputs["input_ids"], words=5)
+    plans = told(model, family, whole(inputs, ids, mask, grown), trace)
+    new = inputs["input_ids"].shape[1]
+    parts = [
+        model(input_ids=ids[:, a:b], attention_mask=mask[:, :b], past_key_values=cache).logits
+        for a, b in ((new, new + 3), (new + 3, new + 5))
+    ]
+    for r, plan in enumerate(plans):
+        check_close(torch.cat(parts, dim=1)[r], oracle.logits(stock(family), plan)[-grown:], f"row {r}: logits")
+
+
+@every_schedule
+@four
+def test_the_second_turn_brings_a_picture(family, schedule):
+    model, inputs = wrapped(family, recipe(schedule)), family.inputs([[3, (1, 12, 4), 5]])
+    first = first_turn(model, inputs)
+    traces = [model.vtc.report.decoder]
+    new = family.inputs([[2, (4, 8, 6), 3]])
+    ids = torch.cat([first.sequences, new["input_ids"][:, 1:]], dim=1)
+    media = {k: v for k, v in new.items() if k not in ("input_ids", "attention_mask", *TYPES)}
+    both = {k: torch.cat([inputs[k], v]) for k, v in media.items()}
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    for name in set(TYPES) & set(inputs):
+        given[name] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
+    second = generate(model, {**given, **media, "past_key_values": first.past_key_values}, tokens=3)
+    traces.append(model.vtc.report.decoder)
+    plans = told(model, family, {**given, **both}, *traces)
+    check_decoding(stock(family), plans, second.sequences, steps(second))
+
+
+@pytest.mark.parametrize("later", ["layer-0", "withdraw"])
+@four
+def test_another_recipe_by_the_second_turn(family, later):
+    model, inputs = wrapped(family, recipe("pyramid")), family.inputs(BATCHES["uneven"])
+    first = first_turn(model, inputs)
+    trace = model.vtc.report.decoder
+    ids, mask, grown = longer(family, inputs, first.sequences)
+    plans = told(model, family, whole(inputs, ids, mask, grown), trace)
+    reduce_tokens(model, recipe(later))
+    second = generate(
+        model, {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values}, tokens=3
+    )
+    check_decoding(stock(family), plans, second.sequences, steps(second))
+
+
+@four
+def test_a_recipe_without_decoder_stages_refuses_the_cache(family):
+    model, inputs = wrapped(family, recipe("once")), family.inputs(BATCHES["one"])
+    first = first_turn(model, inputs)
+    ids, mask, _ = longer(family, inputs, first.sequences)
+    reduce_tokens(model, "kcenter")
+    cache = first.past_key_values
+    with pytest.raises(
+        ValueError, match="left inside the language model; go on from it with a recipe that has decoder"
+    ):
+        generate(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}, tokens=1)
+    with pytest.raises(ValueError, match="left inside the language model"):
+        model(input_ids=ids[:, -1:], past_key_values=cache)
