@@ -184,7 +184,7 @@ class Handle:
         """Refuses a cache that tokens left inside the decoder, where nothing here would make masks fit its layers."""
         if not self.recipe.decoder and any(is_shortened(layer) for layer in getattr(cache, "layers", ())):
             raise ValueError(
-                "past_key_values holds a prompt that visual tokens left inside the language model; go on from it with a "
+                "past_key_values holds a prompt that visual tokens left inside the language model; go on with a "
                 "recipe that has decoder stages, or start anew"
             )
 

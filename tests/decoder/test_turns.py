@@ -97,9 +97,7 @@ def test_a_recipe_without_decoder_stages_refuses_the_cache(family):
     ids, mask, _ = longer(family, inputs, first.sequences)
     reduce_tokens(model, "kcenter")
     cache = first.past_key_values
-    with pytest.raises(
-        ValueError, match="left inside the language model; go on from it with a recipe that has decoder"
-    ):
+    with pytest.raises(ValueError, match="left inside the language model; go on with a recipe that has decoder"):
         generate(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}, tokens=1)
     with pytest.raises(ValueError, match="left inside the language model"):
         model(input_ids=ids[:, -1:], past_key_values=cache)

@@ -47,6 +47,22 @@ class Slots:
             both = torch.cat([torch.ones_like(p, dtype=torch.bool) if v is None else v for v, p in parts], dim=1)
         return Slots(torch.cat([self.position, position], dim=1), both, end)
 
+    def shortened(self, last: int) -> Slots:
+        """The same without the `last` slots, which must hold as many neighbouring positions, in every row.
+
+        Raises:
+            ValueError: tokens are missing there, so that it is not known how many slots the positions take.
+        """
+        ends = torch.arange(self.end - last, self.end, device=self.position.device)
+        whole = last <= self.position.shape[1] and bool((self.position[:, -last:] == ends).all())
+        if not whole or (self.valid is not None and not bool(self.valid[:, -last:].all())):
+            raise ValueError(
+                f"the cache cannot be cropped by {last} tokens of its prompt: visual tokens left there inside the "
+                "language model; start the conversation again"
+            )
+        valid = None if self.valid is None else self.valid[:, :-last]
+        return Slots(self.position[:, :-last], valid, self.end - last)
+
     def rows(self, pick: Callable[[Tensor], Tensor]) -> Slots:
         """The slots of a batch whose rows were changed by `pick`."""
         return Slots(pick(self.position), None if self.valid is None else pick(self.valid), self.end)
@@ -141,11 +157,10 @@ _PICKS: dict[str, Callable[[Tensor, Any], Tensor]] = {
 
 
 def _crop(self: Any, tokens_to_remove: int) -> None:
-    if self.slots is not None and filled(self) + tokens_to_remove < self.slots.position.shape[1]:
-        raise ValueError(
-            f"crop({tokens_to_remove}) would cut into a prompt whose tokens were dropped inside the decoder; start the "
-            "conversation again"
-        )
+    if self.slots is not None:
+        over = self.slots.position.shape[1] - (filled(self) + min(0, tokens_to_remove))
+        if over > 0:
+            self.slots = self.slots.shortened(over)
     type(self)._base.crop(self, tokens_to_remove)
 
 

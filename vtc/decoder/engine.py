@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -100,7 +101,7 @@ class Engine:
             self._hooks.append(self._decoder.register_forward_pre_hook(_take_planes, with_kwargs=True))
             self._hooks += [Tap(self._layers[layer].self_attn) for layer in sorted(self._tapped)]
             for i, layer in enumerate(self._layers):
-                self._hooks.append(layer.register_forward_pre_hook(self._before(i), with_kwargs=True))
+                self._hooks.append(layer.register_forward_pre_hook(partial(self._before, i), with_kwargs=True))
             self._hooks.append(self._layers[-1].register_forward_hook(_lengthen, with_kwargs=True))
         except Exception:
             self.remove()
@@ -112,25 +113,20 @@ class Engine:
             hook.remove()
         self._hooks.clear()
 
-    def _before(self, i: int) -> Any:
+    def _before(self, i: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """The hook at the entry of layer `i`."""
-        needed = i in self._tapped or i == len(self._layers) - 1
-
-        def before(layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-            step: Step | None = kwargs.get(STEP)
-            states = args[0] if args else kwargs["hidden_states"]
-            if step is None:
-                self._resume(i, None, states, kwargs)
-                return None
-            if not needed:
-                del kwargs[STEP]
-            states = self._advance(i, step, states, kwargs)
-            if args:
-                return (states, *args[1:]), kwargs
-            kwargs["hidden_states"] = states
+        step: Step | None = kwargs.get(STEP)
+        states = args[0] if args else kwargs["hidden_states"]
+        if step is None:
+            self._resume(i, None, states, kwargs)
             return None
-
-        return before
+        if i not in self._tapped and i < len(self._layers) - 1:
+            del kwargs[STEP]  # a kernel need not know what to do with it
+        states = self._advance(i, step, states, kwargs)
+        if args:
+            return (states, *args[1:]), kwargs
+        kwargs["hidden_states"] = states
+        return None
 
     def _advance(self, i: int, step: Step, states: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """The states that enter layer `i`, and its arguments made to fit them."""

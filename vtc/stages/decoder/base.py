@@ -107,7 +107,9 @@ class DecoderStage(Stage):
         Raises:
             ValueError: a layer that the decoder does not have, or layers that are not ascending there.
         """
-        found = [Cut(resolve(layer, depth), keep, i) for i, (layer, keep) in enumerate(self.schedule)]
+        # A share of a shallow decoder is never so early that the layer it scores by does not exist.
+        least = int(self.reads is not None and self.reads.source == "previous")
+        found = [Cut(resolve(layer, depth, least), keep, i) for i, (layer, keep) in enumerate(self.schedule)]
         for cut, (layer, _) in zip(found, self.schedule, strict=True):
             if cut.layer >= depth:
                 raise ValueError(
@@ -141,9 +143,9 @@ class DecoderStage(Stage):
         """
 
 
-def resolve(layer: Depth, depth: int) -> int:
-    """The index of a layer named by number, or by share of the depth: the nearest that exists, the later of two."""
-    return layer if isinstance(layer, int) else min(depth - 1, int(layer * depth + 0.5 + 1e-9))
+def resolve(layer: Depth, depth: int, least: int = 0) -> int:
+    """The index of a layer named by number, or by share of the depth: the nearest from `least` on, the later of two."""
+    return layer if isinstance(layer, int) else max(least, min(depth - 1, int(layer * depth + 0.5 + 1e-9)))
 
 
 def check_schedule(schedule: Any) -> Schedule:

@@ -87,7 +87,7 @@ class TinyQwen(Student):
         return Qwen2_5_VLProcessor(
             Qwen2VLImageProcessor(**options),
             build_tokenizer(**NAMES),
-            Qwen2VLVideoProcessor(**options),
+            Qwen2VLVideoProcessor(**options, cap_pixels_per_frame=False),
             chat_template=chat_template(*slots),
         )
 
