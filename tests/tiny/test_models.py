@@ -22,7 +22,7 @@ from vtc.tiny.world import HELD_OUT, Scene
 
 every_model = pytest.mark.parametrize("name", NAMES)
 UNSEEN = HELD_OUT + 5000
-TOKENS = {"tiny-llava": ("<image>", 196), "tiny-internvl": ("<IMG_CONTEXT>", 180), "tiny-qwen": ("<|image_pad|>", 90)}
+TOKENS = {"tiny-llava": ("<image>", 196), "tiny-internvl": ("<IMG_CONTEXT>", 180), "tiny-qwen": ("<|image_pad|>", 126)}
 """How a picture stands in each prompt, and how many visual tokens it has at least."""
 
 
