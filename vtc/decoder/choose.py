@@ -55,6 +55,7 @@ def _moved(step: Step, states: Tensor, here: Tensor, alive: Tensor) -> Tensor:
     order = torch.where(stays, place + here.shape[1], place).argsort(dim=1)[:, here.shape[1] - width :]
     valid = stays.gather(1, order)
     step.here, step.valid = here.gather(1, order), None if bool(valid.all()) else valid
+    step.masks.clear()  # they go by the identity of the columns that were left until now
     return gathered(states, order)
 
 
