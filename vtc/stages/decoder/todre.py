@@ -17,7 +17,7 @@ class ToDRE(DecoderStage):
     Both are shares of a query's attention in the layer before, mean over heads and queries: of text to the item's
     tokens, and of these to the text (section 4.2). Only text behind the item sees it, and it sees only text before it.
     Text in front of a conversation's first picture counts as the system prompt, which the paper leaves out: the first
-    token draws so much attention that with it no threshold would be met.
+    token draws much of all attention, and would hold every picture back.
 
     Attributes:
         schedule: the paper has 28 of 32 layers.
