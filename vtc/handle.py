@@ -325,6 +325,8 @@ class Handle:
         request = kwargs["mm_encoder_outputs"].request
         if self.recipe.decoder and request is not None:
             kwargs[STEP] = request.step(*kwargs["input_ids"].shape)
+            if kwargs.get("labels") is not None:
+                kwargs[STEP].ends_before(kwargs["labels"])
 
     def _shortened(self, request: Request, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a plain `forward`, shortened."""

@@ -138,7 +138,9 @@ def test_todre_withdraws_below_both_thresholds(family):
     shown = Shown(family)
     most = []
     for r, columns in shown.items:
-        behind, every = shown.words(r, columns[-1]), shown.words(r, -1)
+        behind = shown.words(r, columns[-1])
+        opening = min(c[0] for row, c in shown.items if row == r)  # in front of it is the system prompt
+        every = shown.words(r, opening)
         rows = shown.attention[LAYER - 1][r]
         toward = float(rows[:, behind][:, :, columns].sum(-1).mean())
         back = float(rows[:, columns][:, :, every].sum(-1).mean())

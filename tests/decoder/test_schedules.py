@@ -102,3 +102,41 @@ def test_a_trainer_follows_it_by_optimiser_steps(tmp_path):
     assert "vtc" not in model.__dict__
     moved = [name for name, value in model.named_parameters() if not torch.equal(value, start[name])]
     assert any("language_model" in name for name in moved)
+
+
+def test_a_layer_that_does_not_exist_is_refused_before_the_first_step():
+    """Not at step 2600, where LLaVolta's stage for layer 16 of 32 begins."""
+    model, schedule = fresh(LLAVA), llavolta()
+    with pytest.raises(ValueError, match="names layer 16, and the decoder has layers 0 to 2"):
+        schedule.on_train_begin(None, SimpleNamespace(global_step=0), None, model=model)
+    assert "vtc" not in model.__dict__
+    schedule.on_train_begin(None, SimpleNamespace(global_step=3900), None, model=model)  # nothing of it is left to do
+    assert "vtc" not in model.__dict__
+
+
+def test_a_trainer_that_resumes_finds_its_place(tmp_path):
+    """Stopped after 3 of 5 optimiser steps and gone on from the checkpoint: the stages are those of one whole run."""
+    pytest.importorskip("accelerate")
+    from transformers import Trainer, TrainingArguments
+
+    inputs = LLAVA.inputs(BATCHES["one"])
+    labels = inputs["input_ids"].masked_fill(visual(inputs["input_ids"], fresh(LLAVA)), -100)
+    rows = [{**{k: v[0] for k, v in inputs.items()}, "labels": labels[0]}] * 10
+    seen: list[tuple[int, tuple[int, ...]]] = []
+
+    class Watch(RecipeSchedule):
+        def on_step_end(self, args, state, control, **kwargs):
+            handle = kwargs["model"].__dict__.get("vtc")
+            seen.append((state.global_step, () if handle is None else handle.report.decoder.layers))
+            control.should_save = control.should_training_stop = state.global_step == 3
+            return control
+
+    options = dict(per_device_train_batch_size=1, gradient_accumulation_steps=2, max_steps=5, learning_rate=1e-3)
+    quiet = dict(report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True)
+    for checkpoint in (None, str(tmp_path / "checkpoint-3")):
+        model = fresh(LLAVA)
+        schedule = Watch(llavolta(stages=((1, 4), (1, 2)), pivots=(2, 4)).entries)
+        arguments = TrainingArguments(str(tmp_path), **options, **quiet)
+        Trainer(model, arguments, train_dataset=rows, callbacks=[schedule]).train(resume_from_checkpoint=checkpoint)
+        assert "vtc" not in model.__dict__
+    assert seen == [(1, (36, 9, 9)), (2, (36, 9, 9)), (3, (36, 18, 18)), (4, (36, 18, 18)), (5, ())]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vtc import Layout
@@ -52,6 +55,38 @@ def test_shares_of_the_depth_mean_the_nearest_layer():
     assert [cut.layer for cut in FastV([(0.99, 0)]).cuts(4)] == [3]
 
 
+@given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 1)), min_size=1, max_size=5), st.integers(1, 48))
+@settings(max_examples=80, deadline=None)
+def test_cuts_are_the_schedule_or_an_error(pairs, depth):
+    """Whatever is asked: ascending layers that exist with counts that never grow, or a ValueError that says why not."""
+    falling = all(b[1] <= a[1] for a, b in pairwise(pairs))
+    rising = all(b[0] > a[0] for a, b in pairwise(pairs))
+    if not falling or not rising or pairs[-1][0] >= depth:
+        with pytest.raises(ValueError, match=r"keep grows|each must come after|the decoder has layers 0 to"):
+            Layerwise(pairs).cuts(depth)
+        return
+    cuts = Layerwise(pairs).cuts(depth)
+    assert [(cut.layer, cut.keep) for cut in cuts] == pairs
+    for total in (1, 7, 576):
+        counts = [cut.count(total) for cut in cuts]
+        assert counts == sorted(counts, reverse=True)
+        want = [0 if keep == 0 else min(total, max(1, math.floor(keep * total + 0.5 + 1e-9))) for _, keep in pairs]
+        assert counts == want
+
+
+@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=5, unique=True), st.integers(1, 48))
+@settings(max_examples=80, deadline=None)
+def test_shares_of_the_depth_are_ascending_layers_that_exist(shares, depth):
+    """Shares that meet in a shallow decoder become one cut, with the last keep of them."""
+    pairs = [(share, 1 / (i + 1)) for i, share in enumerate(sorted(shares))]
+    cuts = Layerwise(pairs).cuts(depth)
+    layers = [cut.layer for cut in cuts]
+    assert layers == sorted(set(layers))
+    assert all(0 <= layer < depth for layer in layers)
+    last = {min(depth - 1, math.floor(share * depth + 0.5 + 1e-9)): keep for share, keep in pairs}
+    assert {cut.layer: cut.keep for cut in cuts} == last
+
+
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.data())
 @settings(max_examples=60, deadline=None)
 def test_even_covers_are_exact(height, width, frames, data):
@@ -72,6 +107,27 @@ def test_a_whole_grid_is_cut_into_rectangles(height, width, data):
     count = data.draw(st.integers(1, len(layout)))
     found = evenly(layout, torch.arange(len(layout)), count)
     assert found.tolist() == unit_pieces(layout, 0, count).anchor.sort().values.tolist()
+
+
+@given(st.integers(4, 12), st.integers(4, 12), st.integers(0, 10**6), st.data())
+@settings(max_examples=40, deadline=None)
+def test_thinned_grids_are_covered_nearly_as_evenly_as_whole_ones(height, width, seed, data):
+    """Each even point of the lattice is near a token that stays, if it was near one that was still here."""
+    layout = Layout.of_grid(height, width)
+    order = torch.randperm(len(layout), generator=torch.Generator().manual_seed(seed))
+    here = order[: data.draw(st.integers(len(layout) // 2, len(layout) - 1))].sort().values
+    count = data.draw(st.integers(1, len(here)))
+    found = here[evenly(layout, here, count)]
+    points = layout.cell[unit_pieces(layout, 0, count).anchor].double()
+    to_here = torch.cdist(points, layout.cell[here].double()).amin(dim=1)
+    to_found = torch.cdist(points, layout.cell[found].double()).amin(dim=1)
+    assert bool((to_found >= to_here).all())
+    best = torch.cdist(points, layout.cell[here].double())
+    # The nearest pair of all is always taken; on average a point gets no worse than by lot.
+    assert int((to_found == best.amin()).sum()) > 0
+    lot = here[torch.randperm(len(here), generator=torch.Generator().manual_seed(seed))[:count]]
+    by_lot = torch.cdist(points, layout.cell[lot].double()).amin(dim=1)
+    assert float(to_found.mean()) <= float(by_lot.mean()) + 1e-9
 
 
 def test_each_frame_keeps_its_share():
@@ -115,6 +171,26 @@ def test_clusters_have_one_centre_each(total, seed, data):
     far = torch.cdist(points, points[centre])
     others = [i for i in range(total) if i not in centre.tolist()]
     torch.testing.assert_close(far[others, member[others]], far[others].amin(dim=1))
+
+
+@given(st.integers(6, 40), st.integers(0, 10**6), st.sampled_from([0.0, 3000.0]), st.data())
+@settings(max_examples=30, deadline=None)
+def test_centres_are_those_of_a_loop(total, seed, away, data):
+    """Du et al.: dense, and far from whatever is denser; wherever the points lie, since states hold huge entries."""
+    count = data.draw(st.integers(1, total))
+    points = torch.randn(total, 6, generator=torch.Generator().manual_seed(seed))
+    points[:, 2] += away
+    rows = points.double().tolist()
+    far = [[sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) ** 0.5 / 6**0.5 for y in rows] for x in rows]
+    dense = [math.exp(-sum(d**2 for d in sorted(line)[:5]) / 5) for line in far]
+    worth = []
+    for i in range(total):
+        denser = [far[i][j] for j in range(total) if dense[j] > dense[i]]
+        worth.append(dense[i] * (min(denser) if denser else max(far[i])))
+    want = sorted(range(total), key=lambda i: -worth[i])
+    edge = [worth[i] for i in want[count - 1 : count + 1]]
+    assume(len(edge) < 2 or edge[0] - edge[1] > 1e-3)
+    assert density_peaks(points, count)[0].tolist() == sorted(want[:count])
 
 
 def test_two_heaps_of_points_are_two_clusters():

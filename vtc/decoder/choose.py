@@ -94,7 +94,8 @@ def _tokens(
 ) -> DecoderTokens:
     columns = item.columns[left].to(states.device)
     behind = _text(step, item, states.device)
-    behind, words = behind[behind > int(item.columns[-1])], behind
+    words = _spoken(step, item.row, behind)
+    behind = behind[behind > int(item.columns[-1])]
     reads, row = stage.reads, item.row
     tokens = DecoderTokens(states[row, place[row, columns]], item.layout, item.index[left], len(item.columns))
     if reads is None:
@@ -113,7 +114,7 @@ def _tokens(
         item.layout,
         tokens.index,
         tokens.first,
-        None if entered is None else entered[columns],
+        None if entered is None else entered[item.columns.to(entered.device)],
         None if entered is None else entered[behind],
         attention,
     )
@@ -128,6 +129,13 @@ def _text(step: Step, item: Placed, device: torch.device) -> Tensor:
             text[other.columns.to(text.device)] = False
             text[other.structural.to(text.device)] = False
     return torch.nonzero(text).flatten().to(device)
+
+
+def _spoken(step: Step, row: int, text: Tensor) -> Tensor:
+    """`text` without the system prompt, which is what opens a conversation before its first picture."""
+    if step.offset:
+        return text
+    return text[text > min(int(item.columns[0]) for item in step.items if item.row == row)]
 
 
 def _attention(

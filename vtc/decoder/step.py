@@ -41,7 +41,7 @@ class Step:
     Attributes:
         items: the call's visual items.
         real: `[B, P + q]` bool, tokens that are no padding, those in the cache among them.
-        last: `[B]` the column of the prompt's last token.
+        last: `[B]` the column of the prompt's last token; in training, of the last before the answer.
         offset: P, tokens in the cache before the call.
         length: q, columns of the call.
         here: `[B, n]` the columns that are left, ascending, fillers first; None where all are.
@@ -76,6 +76,21 @@ class Step:
     def __post_init__(self) -> None:
         if not self.left:
             self.left = [torch.arange(len(item.columns)) for item in self.items]
+
+    def ends_before(self, labels: Tensor) -> None:
+        """Ends each prompt where its answer begins: what is asked about pictures must not look ahead.
+
+        Args:
+            labels: `[B, q or P + q]`, -100 where nothing is to be learnt. The answer of a row begins at the first
+                label behind its last picture; a row with labels right behind that picture has no question.
+        """
+        learnt = labels[:, -self.length :] != -100
+        for row in range(self.rows):
+            pictures = [item for item in self.items if item.row == row]
+            end = max((int(torch.cat([i.columns, i.structural]).max()) for i in pictures), default=-1)
+            answer = end + 1 + int(learnt[row, end + 1 :].int().argmax()) if bool(learnt[row, end + 1 :].any()) else 0
+            if pictures and answer > end + 1:
+                self.last[row] = answer - 1
 
     @property
     def rows(self) -> int:

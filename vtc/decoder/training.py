@@ -41,7 +41,19 @@ class RecipeSchedule(TrainerCallback):
         return sum(first <= step for first, _ in self.entries) - 1
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Wraps the model for the step that training starts or goes on at."""
+        """Wraps the model for the step that training starts or goes on at.
+
+        Every entry is tried first, so that a layer that the model does not have is no surprise at a later step.
+
+        Raises:
+            ValueError: a recipe that the model cannot follow.
+        """
+        try:
+            for _, recipe in self.entries[self.due(state.global_step) :]:
+                if recipe is not None:
+                    reduce_tokens(kwargs["model"], recipe)
+        finally:
+            restore(kwargs["model"])
         self._at = None
         self.on_step_begin(args, state, control, **kwargs)
 

@@ -19,7 +19,8 @@ class Attention:
         visible: `[R, S]` bool, which keys each query may see.
         words: how many of the queries are text.
         own: `[N]` int64, the keys of the item's candidate tokens.
-        text: `[T]` int64, the keys of the row's text that this call brought.
+        text: `[T]` int64, the keys of the row's text that this call brought, without what opens the prompt before any
+            picture.
         query_angles, own_angles: (cos, sin), each `[R, r]` and `[N, r]`: the rotations, of the first r of d.
         scaling: what products are multiplied with.
     """

@@ -49,7 +49,8 @@ class DecoderTokens:
         layout: of the whole item, at full size.
         index: `[N]` int64, which tokens of `layout` are still here, ascending.
         first: how many there were at the first layer.
-        entered: `[N, D]` the same tokens as they entered the first layer; None unless the stage reads the entry.
+        entered: `[first, D]` all of the item's candidates as they entered the first layer, those that left since among
+            them; None unless the stage reads the entry.
         words: `[T, D]` the text behind the item in its row, as it entered the first layer; or None.
         attention: what the stage `reads`, or None.
     """

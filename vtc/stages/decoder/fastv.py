@@ -12,8 +12,9 @@ from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule
 
 @dataclass(frozen=True)
 class FastV(DecoderStage):
-    """The highest attention of the last token in the layer before, softmax over all keys, mean over heads (section 3).
+    """The highest attention of the last token in the layer before, softmax over all keys, mean over heads.
 
+    So the authors' code has it; section 4.1 speaks of the mean attention that a token receives from all others.
     Scores lean to the end of the picture, since rotary positions damp what is far away: see `Feather`.
     """
 

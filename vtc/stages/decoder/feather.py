@@ -13,17 +13,18 @@ from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule, places
 
 @dataclass(frozen=True)
 class Feather(DecoderStage):
-    """The last token's attention in the layer before, rotations undone, softmax over the item's own tokens (section 4).
+    """The last token's attention in the layer before, rotations undone, softmax over the item's own tokens.
 
     At the first step every `stride`-th row and column stays as well, so that no region is lost while scores are still
-    rough. How many tokens that adds depends on where the best ones lie: the count is adaptive.
+    rough (sections 4.1, 4.2). How many tokens that adds depends on where the best ones lie: the count is adaptive.
 
     Attributes:
-        schedule: (layer, share of best tokens). The paper has layers 8 and 16 of 32.
+        schedule: (layer, share of best tokens). The paper has layers 8 and 16 of 32, and at the second keeps .09 of
+            what is left: with the grid that is .378, so .034 of all.
         stride: of the uniform grid of the first step; 0 for none.
     """
 
-    schedule: Schedule = ((0.25, 0.3), (0.5, 0.09))
+    schedule: Schedule = ((0.25, 0.3), (0.5, 0.034))
     stride: int = 3
 
     name = "feather"

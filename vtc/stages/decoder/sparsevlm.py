@@ -21,13 +21,14 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class SparseVLM(DecoderStage):
-    """The highest attention of the raters, mean over heads and raters, in the layer before (section 3.2).
+    """The highest attention of the raters, mean over heads and raters, in the layer before (sections 3.2, 3.3).
 
     Raters are the words behind the item whose mean affinity to its tokens, as both enter the first layer, is above the
-    average. The best of the dropped tokens are clustered by density peaks, and each cluster's mean stays at the place
-    of its centre (the paper appends them behind the others and numbers all positions anew). The clusters are part of
-    the exact count. The paper takes its counts from a table, which the default schedule holds as shares (192 tokens
-    on average, layers 3, 7 and 16 of 32).
+    average; they are the same at every layer. The best of the dropped tokens are clustered by density peaks, and each
+    cluster's mean stays at the place of its centre (the authors' code appends them behind the others and numbers all
+    positions anew). The clusters are part of the exact count. That code takes its counts from a table, which the
+    default schedule holds as shares (192 tokens on average, layers 3, 7 and 16 of 32); the paper's own counts follow
+    the rank of the attention.
 
     Attributes:
         schedule: (layer, keep).
@@ -92,6 +93,7 @@ def density_peaks(points: Tensor, count: int) -> tuple[Tensor, Tensor]:
     A centre is dense and far from anything denser (Du et al. 2016); the others join the nearest centre. Ties go to
     the lower place.
     """
+    points = points - points.mean(dim=0)  # far from the origin, `cdist` loses small distances
     distance = torch.cdist(points, points) / points.shape[1] ** 0.5
     near = distance.topk(min(NEIGHBOURS, len(points)), dim=1, largest=False).values
     density = (-near.square().mean(dim=1)).exp()

@@ -12,10 +12,12 @@ from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule
 
 @dataclass(frozen=True)
 class ToDRE(DecoderStage):
-    """Withdraws an item's tokens before the schedule's layer if both cross attentions are below `threshold` (stage 2).
+    """Withdraws an item's tokens before the schedule's layer if both cross attentions are below `threshold`.
 
     Both are shares of a query's attention in the layer before, mean over heads and queries: of text to the item's
-    tokens, and of these to the text. Only text behind the item sees it, and it sees only text before it.
+    tokens, and of these to the text (section 4.2). Only text behind the item sees it, and it sees only text before it.
+    Text in front of a conversation's first picture counts as the system prompt, which the paper leaves out: the first
+    token draws much of all attention, and would hold every picture back.
 
     Attributes:
         schedule: the paper has 28 of 32 layers.
