@@ -55,6 +55,7 @@ def _moved(step: Step, states: Tensor, here: Tensor, alive: Tensor) -> Tensor:
     order = torch.where(stays, place + here.shape[1], place).argsort(dim=1)[:, here.shape[1] - width :]
     valid = stays.gather(1, order)
     step.here, step.valid = here.gather(1, order), None if bool(valid.all()) else valid
+    step.masks.clear()
     return gathered(states, order)
 
 
