@@ -16,7 +16,7 @@ from vtc.adapters import Adapter
 
 from .cached import CachedPrompt
 from .decoder.cache import is_shortened
-from .decoder.engine import Engine, check_decoder, plan
+from .decoder.engine import Engine, check_attention, check_decoder, plan
 from .decoder.step import STEP
 from .forward import continued, full_logits, inner_logits, shortened
 from .recipes import Recipe
@@ -159,6 +159,8 @@ class Handle:
             raise ValueError(f"{videos}: {type(self.model).__name__} takes no videos; pass frames as pictures")
         if self._flash != self._uses_flash():
             raise ValueError("the attention implementation was changed after wrapping; call reduce_tokens again")
+        if self.recipe.decoder:
+            check_attention(self.model.get_decoder())
         cache, ids = inputs.get("past_key_values"), inputs.get("input_ids")
         self._check_layers(cache)
         base = CachedPrompt.of(cache)

@@ -104,6 +104,8 @@ class Spliced(dict[str, Any]):
 
 ID_SHAPED = {"token_type_ids": 0, "mm_token_type_ids": 0, "labels": -100}
 """Arguments with one integer per id of the prompt, and what stands for padding in them."""
+PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx")
+"""Arguments that cut rows into sequences."""
 
 
 class RequestBuilder:
@@ -207,6 +209,12 @@ class RequestBuilder:
                 f"input_ids and attention_mask describe {mask.shape[1]} tokens, the cache holds {done}; pass the ids "
                 "of the whole conversation, or the new ones with the attention_mask of the whole conversation"
             )
+        for name in PACKING:
+            if inputs.get(name) is not None:
+                raise ValueError(
+                    f"{name} says that rows are packed from several sequences, which cannot be shortened; pass one "
+                    "sequence a row"
+                )
         for name in ID_SHAPED:
             value = inputs.get(name)
             if isinstance(value, Tensor) and value.shape[-1] not in (ids.shape[1], mask.shape[1]):

@@ -6,11 +6,14 @@ import copy
 
 import pytest
 import torch
+from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration, MistralConfig
 
 from tests.checks import footprint
 from tests.decoder.common import BATCHES, ByLot, four, recipe, wrapped
-from tests.families import FAMILIES
+from tests.families import FAMILIES, IMAGE, placeholders
+from tests.families.common import TEXT, VISION, spread
 from tests.grid import fresh, generate, stock
+from tests.test_turns import longer
 from vtc import Recipe, reduce_tokens
 from vtc.stages import KCenter
 from vtc.stages.decoder import VTW, FastV, Feather, Layerwise, PyramidDrop, ToDRE
@@ -102,3 +105,87 @@ def test_a_stage_that_breaks_its_contract(family):
         generate(model, family.inputs(BATCHES["one"]))
     out = generate(reduce_tokens(model, recipe("once")), family.inputs(BATCHES["one"]))  # nothing stays behind
     assert out.sequences.shape[0] == 1
+
+
+def test_windows_that_the_configuration_does_not_name_by_layer():
+    text = MistralConfig(**TEXT, sliding_window=8)
+    vision = {"model_type": "clip_vision_model", **VISION, "image_size": 42, "patch_size": 7}
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE)
+    model = spread(LlavaForConditionalGeneration._from_config(config))
+    with pytest.raises(ValueError, match=r"sliding_attention.*stages before the language model"):
+        reduce_tokens(model, "layerwise")
+
+
+@four
+def test_a_cache_with_windows(family):
+    model = wrapped(family, recipe("once"))
+    windows = MistralConfig(**TEXT, sliding_window=8)
+    cache = DynamicCache(config=windows)
+    with pytest.raises(ValueError, match="past_key_values has a DynamicSlidingWindowLayer at layer"):
+        generate(model, family.inputs(BATCHES["one"]), past_key_values=cache)
+
+
+@four
+def test_packed_sequences(family):
+    model, inputs = wrapped(family, recipe("once")), dict(family.inputs(BATCHES["one"]))
+    length = inputs["input_ids"].shape[1]
+    ends = torch.tensor([0, 5, length], dtype=torch.int32)
+    with pytest.raises(ValueError, match=r"cu_seq_lens_q.*packed.*one sequence a row"):
+        model(**inputs, cu_seq_lens_q=ends, cu_seq_lens_k=ends, max_length_q=length, max_length_k=length)
+    del inputs["attention_mask"]
+    packed = torch.cat([torch.arange(5), torch.arange(length - 5)])[None]
+    given = packed if family.axes == 1 else packed.expand(4, 1, -1)
+    with pytest.raises(ValueError, match=r"packed.*one sequence a row"):
+        model(**inputs, position_ids=given)
+
+
+@four
+def test_right_padding_before_generation(family):
+    with pytest.raises(ValueError, match="padding_side = 'left'"):
+        generate(wrapped(family, recipe("once")), family.inputs(BATCHES["uneven"], "right"))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "error", "words"),
+    [
+        (((1, 0.25), (2, 0.5)), ValueError, "keep grows from 0.25 to 0.5 at layer 2.*give keeps that fall"),
+        (((1, 5), (2, 9)), ValueError, "keep grows from 5 to 9 at layer 2"),
+        (((1, 5), (2, 0.5)), ValueError, "mixes shares and counts; give keeps of one kind"),
+        (((-1, 0.5),), ValueError, "layer -1; expected an index from 0 on"),
+        (((1.0, 0.5),), ValueError, r"layer 1.0; expected .* a share of the depth in \[0, 1\)"),
+        (((1, 1.5),), ValueError, r"keep=1.5 at layer 1; expected a share in \[0, 1\]"),
+        (((1, -0.5),), ValueError, "keep=-0.5 at layer 1"),
+        ((), TypeError, r"schedule=\(\); expected \[\(layer, keep\)"),
+        (((1, True),), TypeError, r"schedule holds \(1, True\); expected a pair"),
+        ("often", TypeError, "schedule='often'; expected"),
+        (((float("nan"), 0.5),), ValueError, "layer nan; expected"),
+        (((1, float("nan")),), ValueError, "keep=nan at layer 1; expected"),
+    ],
+)
+def test_schedules_that_mean_nothing(schedule, error, words):
+    with pytest.raises(error, match=words):
+        Layerwise(schedule)
+
+
+@four
+@torch.no_grad()
+def test_a_prompt_that_was_cropped(family):
+    model, inputs = wrapped(family, recipe("once")), family.inputs(BATCHES["one"])
+    first = generate(model, inputs, suppress_tokens=placeholders(model))
+    ids, mask, _ = longer(family, inputs, first.sequences)
+    with pytest.raises(ValueError, match="start the conversation again"):
+        first.past_key_values.crop(-20)
+    with pytest.raises(ValueError, match="start the conversation again"):
+        generate(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values})
+
+
+@four
+def test_flex_attention_after_wrapping(family):
+    model, inputs = reduce_tokens(fresh(family), "layerwise"), family.inputs(BATCHES["one"])
+    config = model.get_decoder().config
+    config._attn_implementation_internal = "flex_attention"
+    for call in (generate, lambda m, x: m(**x)):
+        with pytest.raises(ValueError, match="attn_implementation='flex_attention' takes masks"):
+            call(model, inputs)
+    config._attn_implementation_internal = "sdpa"
+    generate(model, inputs)

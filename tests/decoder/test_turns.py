@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import DynamicCache, StaticCache
 
 from tests import oracle
 from tests.checks import check_close, check_decoding
-from tests.decoder.common import BATCHES, every_schedule, four, recipe, told, wrapped
+from tests.decoder.common import BATCHES, ByLot, every_schedule, four, recipe, told, wrapped
 from tests.families import IMAGE, VIDEO, placeholders
 from tests.grid import generate, steps, stock
 from tests.test_turns import TYPES, longer, whole
-from vtc import reduce_tokens
+from vtc import Recipe, reduce_tokens
+from vtc.stages.decoder import DecoderStage, FastV, Feather, PyramidDrop
 
 
 def first_turn(model: Any, inputs: dict[str, Tensor]) -> Any:
@@ -101,3 +104,42 @@ def test_a_recipe_without_decoder_stages_refuses_the_cache(family):
         generate(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}, tokens=1)
     with pytest.raises(ValueError, match="left inside the language model"):
         model(input_ids=ids[:, -1:], past_key_values=cache)
+
+
+def sparing_the_first(stage: type[DecoderStage]) -> type[DecoderStage]:
+    """`stage`, which takes nothing from a picture that opens the conversation.
+
+    What leaves at a layer is still seen by the others' choice there, and in a later turn it is not.
+    """
+
+    def keep(self: Any, tokens: Any, count: int, cut: Any) -> Tensor:
+        opens = int(tokens.shown.own[0]) < 8
+        return torch.arange(len(tokens)) if opens else stage.keep(self, tokens, count, cut)
+
+    return dataclass(frozen=True)(type(stage.__name__, (stage,), {"keep": keep, "adaptive": True}))
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+@pytest.mark.parametrize("stage", [FastV, Feather, PyramidDrop], ids=lambda stage: stage.name)
+@four
+@torch.no_grad()
+def test_what_a_stage_reads_of_a_cache(family, stage, cache):
+    options = {"stride": 0} if stage is Feather else {}
+    model = wrapped(family, Recipe((ByLot(((0, 0.6),)), sparing_the_first(stage)(((2, 0.25),), **options))))
+    inputs, new = family.inputs([[3, (1, 12, 4), 5]]), family.inputs([[2, (4, 8, 6), 3]])
+    ids = torch.cat([inputs["input_ids"], new["input_ids"][:, 1:]], dim=1)
+    media = {k: v for k, v in new.items() if k not in ("input_ids", "attention_mask", *TYPES)}
+    both = {k: torch.cat([inputs[k], v]) for k, v in media.items()}
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    for name in set(TYPES) & set(inputs):
+        given[name] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
+    want = model(**given, **both).logits
+    kept = {layer: found[1].tolist() for layer, found in model.vtc.report.decoder.kept.items()}
+    config = model.config.get_text_config()
+    held = StaticCache(config=config, max_cache_len=ids.shape[1]) if cache == "static" else DynamicCache(config=config)
+    model(**inputs, past_key_values=held)
+    done = inputs["input_ids"].shape[1]
+    brought = {k: v if k == "attention_mask" else v[:, done:] for k, v in given.items()}
+    second = model(**brought, **media, past_key_values=held).logits
+    assert {layer: found[0].tolist() for layer, found in model.vtc.report.decoder.kept.items()} == kept
+    check_close(second[:, -3:], want[:, -3:], "logits")

@@ -62,23 +62,31 @@ def plan(stages: Sequence[DecoderStage], depth: int) -> dict[int, Planned]:
 
 def check_decoder(decoder: Any) -> None:
     """Raises ValueError where a decoder has layers that tokens cannot leave before."""
-    kinds = set(getattr(decoder.config, "layer_types", None) or ())
+    config = decoder.config
+    kinds = set(getattr(config, "layer_types", None) or ())
     windows = [getattr(getattr(layer, "self_attn", None), "sliding_window", None) for layer in decoder.layers]
+    if not kinds and getattr(config, "use_sliding_window", True):  # one window for all layers, as in Mistral
+        windows.append(getattr(config, "sliding_window", None))
     bad = sorted(kinds & set(REFUSED)) or (["sliding_attention"] if any(windows) else [])
     if bad:
         raise ValueError(
             f"{type(decoder).__name__} has layers of kind {bad}, which do not see every token: decoder stages would "
             "not be exact; use stages before the language model, such as 'kcenter'"
         )
+    check_attention(decoder)
+    if not all(hasattr(layer, "self_attn") and hasattr(layer, "input_layernorm") for layer in decoder.layers):
+        raise ValueError(
+            f"{type(decoder).__name__} has layers of an unknown make; use stages before the language model"
+        )
+
+
+def check_attention(decoder: Any) -> None:
+    """Raises ValueError where the attention implementation, which may change at any time, takes no ordinary masks."""
     implementation = str(getattr(decoder.config, "_attn_implementation", ""))
     if "flex" in implementation or "paged" in implementation:
         raise ValueError(
             f"attn_implementation={implementation!r} takes masks that cannot be shortened; load the model with 'sdpa', "
-            "'eager' or 'flash_attention_2'"
-        )
-    if not all(hasattr(layer, "self_attn") and hasattr(layer, "input_layernorm") for layer in decoder.layers):
-        raise ValueError(
-            f"{type(decoder).__name__} has layers of an unknown make; use stages before the language model"
+            "'eager' or 'flash_attention_2', or call model.set_attn_implementation"
         )
 
 
@@ -152,25 +160,24 @@ class Engine:
 
     def _fitted(self, i: int, step: Step, states: Tensor, mask: Tensor | None, cache: Any) -> Tensor | None:
         """The mask of layer `i` for what is left; the layer of the cache is told which positions it gets."""
-        here = step.columns(states.device)
-        slots, start = Slots(here, step.valid, step.length), 0
+        here, slots, start = step.columns(states.device), step.kept_slots(states.device), 0
         if cache is not None:
             held = shortened(cache, i)
             keys = keys_seen(held, here.shape[1])
             if step.offset:
                 start = filled(held)
                 before = plain(len(here), start, here.device) if held.slots is None else held.slots.grown(start)
-                slots = before.joined(here + step.offset, step.valid, step.offset + step.length)
+                slots = before.joined(slots.position + step.offset, slots.valid, step.offset + slots.end)
             held.slots = slots
             slots = slots.grown(keys)
         if i in self._tapped:
             step.held[i] = slots, start
         if step.offset:
             return self._remapped(mask, slots, here, here + step.offset, states)
-        key = (id(here), slots.position.shape[1])
-        if key not in step.masks:
-            step.masks[key] = self._remapped(mask, slots, here, here, states)
-        return step.masks[key]
+        keys = slots.position.shape[1]
+        if keys not in step.masks:
+            step.masks[keys] = self._remapped(mask, slots, here, here, states)
+        return step.masks[keys]
 
     def _remapped(self, mask: Any, slots: Slots, rows: Tensor | None, queries: Tensor, states: Tensor) -> Tensor | None:
         implementation = str(self._decoder.config._attn_implementation)
@@ -193,20 +200,23 @@ class Engine:
             step.held[i] = slots.grown(keys_seen(held, new)), filled(held)
         if mask is None and slots.valid is None:
             return
-        known = _masks_beside(mask)
-        if id(slots) not in known:
+        known, key = _masks_beside(mask), (id(slots), keys_seen(held, new))
+        if key not in known:
             queries = slots.position.new_zeros(0)
             if mask is None:
                 queries = (torch.arange(new, device=states.device) + held.get_seq_length()).expand(len(states), -1)
-            known[id(slots)] = self._remapped(mask, slots.grown(keys_seen(held, new)), None, queries, states)
-        kwargs["attention_mask"] = known[id(slots)]
+            known[key] = slots, self._remapped(mask, slots.grown(key[1]), None, queries, states)
+        kwargs["attention_mask"] = known[key][1]
 
 
-def _masks_beside(mask: Tensor | None) -> dict[int, Tensor | None]:
-    """Masks made of `mask`, which all layers of a call are given; they are kept on it and go when it goes."""
+def _masks_beside(mask: Tensor | None) -> dict[tuple[int, int], tuple[Slots, Tensor | None]]:
+    """Masks made of `mask`, which all layers of a call are given; they are kept on it and go when it goes.
+
+    By the id of the slots and the number of keys. Beside each mask are its slots, so that no others take that id.
+    """
     if mask is None or torch.compiler.is_compiling():
         return {}
-    known: dict[int, Tensor | None] | None = getattr(mask, "_vtc_masks", None)
+    known: dict[tuple[int, int], tuple[Slots, Tensor | None]] | None = getattr(mask, "_vtc_masks", None)
     if known is None:
         known = {}
         mask._vtc_masks = known  # type: ignore[attr-defined]

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from vtc.tokens import Layout
 
+from .cache import Slots
+
 STEP = "vtc_step"
 """The argument by which a `Step` travels from the model to its decoder layers."""
 
@@ -52,7 +54,7 @@ class Step:
         left: for each item, which of its `columns` are left, on the CPU.
         seen: by layer, the queries and keys that a tap caught.
         held: by layer, the positions of its keys, and the first key of this call; only of shortened layers.
-        masks: attention masks of layers that are alike.
+        masks: attention masks by number of keys, until more tokens leave.
         kept: by layer with a cut, the candidates of each item that enter it, as tokens of its layout, on the CPU.
     """
 
@@ -69,9 +71,10 @@ class Step:
     left: list[Tensor] = field(default_factory=list)
     seen: dict[int, Any] = field(default_factory=dict)
     held: dict[int, Any] = field(default_factory=dict)
-    masks: dict[tuple[int, int], Tensor | None] = field(default_factory=dict)
+    masks: dict[int, Tensor | None] = field(default_factory=dict)
     kept: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
     _turned: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
+    _kept: tuple[Tensor, Slots] | None = None
 
     def __post_init__(self) -> None:
         if not self.left:
@@ -112,6 +115,13 @@ class Step:
             cos, sin = (gathered(angle, self.here).to(device) for angle in self.angles)
             self._turned = self.here, (cos, sin)
         return self._turned[1]
+
+    def kept_slots(self, device: torch.device) -> Slots:
+        """What a cache layer holds of this call: one for all layers until more leave, so that they share masks."""
+        here = self.columns(device)
+        if self._kept is None or self._kept[0] is not here:
+            self._kept = here, Slots(here, self.valid, self.length)
+        return self._kept[1]
 
     def slots(self, device: torch.device) -> Tensor:
         """`[B, q]` the place of each column among those that are left, or of the nearest one before it.

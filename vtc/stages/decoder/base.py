@@ -175,11 +175,11 @@ def _pair(entry: Any) -> tuple[Depth, Share]:
     if not numbers:
         raise TypeError(f"schedule holds {entry!r}; expected a pair (layer, keep) of numbers")
     layer, keep = entry
-    if layer < 0 or (isinstance(layer, float) and layer >= 1):
+    if not layer >= 0 or (isinstance(layer, float) and layer >= 1):  # so that NaN is refused too
         raise ValueError(
             f"schedule names layer {layer!r}; expected an index from 0 on, or a share of the depth in [0, 1)"
         )
-    if keep < 0 or (isinstance(keep, float) and keep > 1):
+    if not keep >= 0 or (isinstance(keep, float) and keep > 1):
         raise ValueError(f"schedule has keep={keep!r} at layer {layer!r}; expected a share in [0, 1], or a count")
     return layer, keep
 
