@@ -12,6 +12,7 @@ from transformers import BertConfig, BertModel, Qwen3VLProcessor, Qwen3VLVideoPr
 
 from tests.families import FAMILIES, LLAVA, Family
 from tests.families.qwen import qwen3vl, qwen25vl
+from tests.names import CACHE
 from tests.test_cli import vtc_command
 from tests.test_processors import qwen_processor
 from vtc import Recipe, Reduction, handle, tiny
@@ -228,7 +229,7 @@ def no_identity(patch):
 def late_steps(patch):
     def change(stock, self, *args, **kwargs):
         given = stock(self, *args, **kwargs)
-        cache = kwargs.get("past_key_values")
+        cache = kwargs.get(CACHE)
         if "vtc" in (kwargs.get("mm_encoder_outputs") or {}) and cache is not None and cache.get_seq_length():
             given["position_ids"] = given["position_ids"] + 3
         return given

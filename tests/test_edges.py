@@ -10,6 +10,7 @@ from transformers import DynamicCache, GenerationConfig, StaticCache
 from transformers.generation import LogitsProcessor
 
 from tests.families import PAD, text
+from tests.names import CACHE
 from tests.test_generate import ROWS, answer, each_family
 from tests.test_neighbours import lora
 from tests.test_turns import first_turn, longer, whole
@@ -45,7 +46,7 @@ def test_padding_after_an_early_end_stays_masked_in_the_next_turn(family):
     ids[0, prompt + 2 : prompt + 5], mask[0, prompt + 2 : prompt + 5] = PAD, 0
     expected = logits(model, whole(inputs, ids, mask, grown))
     # The cache of row 0 holds what really was generated there; the mask hides it.
-    got = logits(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values})
+    got = logits(model, {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]})
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -54,16 +55,16 @@ def test_a_cache_cropped_into_the_prompt_is_refused_and_one_cropped_to_it_is_not
     if family.layers != "full":
         return  # transformers crops caches of full layers only
     model, inputs, first = first_turn(family, ROWS[1:])
-    cache, short = first.past_key_values, model.vtc.report.prompt_after[0]
+    cache, short = first[CACHE], model.vtc.report.prompt_after[0]
     cache.crop(short - cache.get_seq_length())
     ids = torch.cat([inputs["input_ids"], torch.tensor([text(3, 9)])], dim=1)
     mask = torch.ones_like(ids)
     expected = answer(model, whole(inputs, ids, mask, 3))
     deeper = copy.deepcopy(cache)
-    assert torch.equal(answer(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}), expected)
+    assert torch.equal(answer(model, {"input_ids": ids, "attention_mask": mask, CACHE: cache}), expected)
     deeper.crop(-2)
     with pytest.raises(ValueError, match="cropped"):
-        answer(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": deeper})
+        answer(model, {"input_ids": ids, "attention_mask": mask, CACHE: deeper})
 
 
 @each_family
@@ -71,7 +72,7 @@ def test_a_failed_turn_can_be_repeated(family):
     model, inputs, first = first_turn(family, ROWS[1:])
     ids, mask, grown = longer(family, inputs, first.sequences)
     expected = answer(model, whole(inputs, ids, mask, grown))
-    given = {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values}
+    given = {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]}
 
     def fail(*args):
         raise MemoryError
@@ -90,9 +91,9 @@ def test_a_cache_that_was_reset_forgets_its_pictures(family):
     expected = answer(model, texts)
     reduce_tokens(model, keep=0.25)
     cache = StaticCache(config=model.config.get_text_config(), max_cache_len=120)
-    answer(model, {**family.inputs(ROWS[1:]), "past_key_values": cache})
+    answer(model, {**family.inputs(ROWS[1:]), CACHE: cache})
     cache.reset()
-    assert torch.equal(answer(model, {**texts, "past_key_values": cache}), expected)
+    assert torch.equal(answer(model, {**texts, CACHE: cache}), expected)
     assert not hasattr(cache, "vtc")
 
 
@@ -119,7 +120,7 @@ def test_a_loop_over_forward_in_other_styles(family, style):
     expected = answer(model, inputs)[0, -5:].tolist()
     out = model(**inputs, use_cache=True, return_dict=style != "tuple")
     first = out[0] if style == "tuple" else out.logits
-    cache = next(p for p in out if hasattr(p, "get_seq_length")) if style == "tuple" else out.past_key_values
+    cache = next(p for p in out if hasattr(p, "get_seq_length")) if style == "tuple" else out[CACHE]
     if style == "repeated" and family.layers == "linear":
         return  # a state cannot be repeated
     if style == "repeated":
@@ -132,7 +133,7 @@ def test_a_loop_over_forward_in_other_styles(family, style):
         given = {"input_ids": token} if style != "embeds" else {"inputs_embeds": model.get_input_embeddings()(token)}
         if style == "short mask":
             given["attention_mask"] = torch.ones(1, cache.get_seq_length() + 1, dtype=torch.long)
-        first = model(**given, past_key_values=cache, use_cache=True).logits
+        first = model(**given, **{CACHE: cache}, use_cache=True).logits
     assert got == expected
 
 
@@ -143,10 +144,10 @@ def test_a_forward_inside_of_generate_is_reduced_and_leaves_the_report(family):
 
     class Nested(LogitsProcessor):
         def __call__(self, input_ids, scores):
-            lengths.append(model(**family.inputs(ONE), use_cache=True).past_key_values.get_seq_length())
+            lengths.append(model(**family.inputs(ONE), use_cache=True)[CACHE].get_seq_length())
             return scores
 
-    alone = model(**family.inputs(ONE), use_cache=True).past_key_values.get_seq_length()
+    alone = model(**family.inputs(ONE), use_cache=True)[CACHE].get_seq_length()
     answer(model, inputs, logits_processor=[Nested()])
     assert set(lengths) == {alone}
     assert len(model.vtc.report.items) == 2
@@ -243,7 +244,7 @@ def test_a_negative_padding_id_is_not_used(family):
 def test_a_first_turn_of_text_and_then_a_picture_says_what_to_do(family):
     model = reduce_tokens(family.build(), keep=0.25)
     cache = DynamicCache(config=model.config.get_text_config())
-    answer(model, {**family.inputs([[6]]), "past_key_values": cache})
+    answer(model, {**family.inputs([[6]]), CACHE: cache})
     later = family.inputs(ONE)
     with pytest.raises(ValueError, match="without the cache"):
-        answer(model, {**later, "past_key_values": cache})
+        answer(model, {**later, CACHE: cache})

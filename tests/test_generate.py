@@ -10,6 +10,7 @@ from transformers import DynamicCache, StoppingCriteria, TextIteratorStreamer
 from transformers.generation import LogitsProcessor
 
 from tests.families import BOS, FAMILIES, VOCAB, Family, visual
+from tests.names import CACHE
 from vtc import reduce_tokens, restore
 
 ROWS = [[3, (1,), 5], [2, (2,), 2, (3,), 4]]
@@ -138,7 +139,7 @@ def test_returned_dict_holds_sequences_and_scores(family, wrapped):
     out = answer(wrapped, inputs, return_dict_in_generate=True, output_scores=True)
     assert torch.equal(out.sequences, answer(wrapped, inputs))
     assert len(out.scores) == LENGTH
-    cached = out.past_key_values.get_seq_length()
+    cached = out[CACHE].get_seq_length()
     assert cached == max(wrapped.vtc.report.prompt_after) + LENGTH - 1
 
 
@@ -167,7 +168,7 @@ def test_text_only_prompts_are_the_stock_model(family):
 def test_a_given_empty_cache_is_filled(family, wrapped):
     inputs = family.inputs(ROWS)
     cache = DynamicCache(config=wrapped.config.get_text_config())
-    assert torch.equal(answer(wrapped, inputs, past_key_values=cache), answer(wrapped, inputs))
+    assert torch.equal(answer(wrapped, inputs, **{CACHE: cache}), answer(wrapped, inputs))
     assert cache.get_seq_length() == max(wrapped.vtc.report.prompt_after) + LENGTH - 1
 
 
@@ -225,7 +226,7 @@ def test_a_loop_over_forward_equals_generate(family, positions, with_mask):
             tokens.append(out.logits[:, -1].argmax(-1, keepdim=True))
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             masked = {"attention_mask": mask} if with_mask else {}
-            out = model(input_ids=tokens[-1], past_key_values=out.past_key_values, use_cache=True, **masked)
+            out = model(input_ids=tokens[-1], **{CACHE: out[CACHE]}, use_cache=True, **masked)
     assert torch.equal(torch.cat(tokens, dim=1), expected[:, -LENGTH:])
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.names import CACHE
 from tests.test_generate import ROWS, answer, each_family
 from vtc import reduce_tokens
 from vtc.adapters import find
@@ -33,7 +34,7 @@ def test_kv_bytes_saved_are_those_not_in_the_cache(family):
     inputs = family.inputs(ROWS[1:])
 
     def held() -> int:
-        cache = answer(model, inputs, return_dict_in_generate=True).past_key_values
+        cache = answer(model, inputs, return_dict_in_generate=True)[CACHE]
         keyed = [layer for layer in cache.layers if hasattr(layer, "keys")]
         return sum(t.nbytes for layer in keyed for t in (layer.keys, layer.values))
 

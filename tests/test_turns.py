@@ -10,6 +10,7 @@ import torch
 from transformers import DynamicCache
 
 from tests.families import FAMILIES, IMAGE, VIDEO, placeholders, text
+from tests.names import CACHE
 from tests.test_generate import ROWS, answer, each_family
 from vtc import reduce_tokens
 
@@ -50,8 +51,8 @@ def test_second_turn_equals_one_fresh_prompt(family, positions, rows):
     model, inputs, first = first_turn(family, rows, positions=positions)
     ids, mask, grown = longer(family, inputs, first.sequences)
     expected = answer(model, whole(inputs, ids, mask, grown))
-    cache = copy.deepcopy(first.past_key_values)
-    out = answer(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": cache})
+    cache = copy.deepcopy(first[CACHE])
+    out = answer(model, {"input_ids": ids, "attention_mask": mask, CACHE: cache})
     assert torch.equal(out, expected)
 
 
@@ -62,7 +63,7 @@ def test_second_turn_without_a_mask_and_with_token_types(family):
     ids, mask, grown = longer(family, inputs, first.sequences)
     fresh = whole(inputs, ids, mask, grown)
     expected = answer(model, fresh)
-    given = {"input_ids": ids, "past_key_values": first.past_key_values}
+    given = {"input_ids": ids, CACHE: first[CACHE]}
     if "mm_token_type_ids" in fresh:
         given["mm_token_type_ids"] = fresh["mm_token_type_ids"]
     assert torch.equal(answer(model, given), expected)
@@ -74,7 +75,7 @@ def test_second_turn_with_only_the_new_tokens(family):
     ids, mask, grown = longer(family, inputs, first.sequences)
     expected = answer(model, whole(inputs, ids, mask, grown))
     new = ids[:, -5:]  # the last generated token, which no cache holds yet, and the four words of the new question
-    out = answer(model, {"input_ids": new, "attention_mask": mask, "past_key_values": first.past_key_values})
+    out = answer(model, {"input_ids": new, "attention_mask": mask, CACHE: first[CACHE]})
     assert out[:, new.shape[1] :].tolist() == expected[:, ids.shape[1] :].tolist()
 
 
@@ -84,7 +85,7 @@ def test_an_answer_longer_than_the_conversation_before_it(family):
     ids, mask, grown = longer(family, inputs, first.sequences)
     many = ids.shape[1] + 10
     expected = answer(model, whole(inputs, ids, mask, grown), max_new_tokens=many)
-    given = {"input_ids": ids[:, -5:], "attention_mask": mask, "past_key_values": first.past_key_values}
+    given = {"input_ids": ids[:, -5:], "attention_mask": mask, CACHE: first[CACHE]}
     out = answer(model, given, max_new_tokens=many)
     assert out[:, 5:].tolist() == expected[:, ids.shape[1] :].tolist()
 
@@ -95,12 +96,12 @@ def test_third_turn(family):
     ids, mask, _ = longer(family, inputs, first.sequences)
     second = answer(
         model,
-        {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values},
+        {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]},
         return_dict_in_generate=True,
     )
     ids, mask, grown = longer(family, inputs, second.sequences)
     expected = answer(model, whole(inputs, ids, mask, grown))
-    out = answer(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": second.past_key_values})
+    out = answer(model, {"input_ids": ids, "attention_mask": mask, CACHE: second[CACHE]})
     assert torch.equal(out, expected)
 
 
@@ -117,7 +118,7 @@ def test_a_new_picture_in_the_second_turn(family, positions):
     for name in set(TYPES) & set(inputs):
         given[name] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
     expected = answer(model, {**given, **both})
-    out = answer(model, {**given, **media, "past_key_values": first.past_key_values})
+    out = answer(model, {**given, **media, CACHE: first[CACHE]})
     assert torch.equal(out, expected)
     assert len(model.vtc.report.items) == 1
 
@@ -125,12 +126,12 @@ def test_a_new_picture_in_the_second_turn(family, positions):
 @each_family
 def test_a_cache_survives_pickling_and_another_question(family):
     model, inputs, first = first_turn(family, ROWS[1:], recipe="random")
-    stored = pickle.dumps(first.past_key_values)
+    stored = pickle.dumps(first[CACHE])
     ids, mask, grown = longer(family, inputs, first.sequences)
     expected = answer(model, whole(inputs, ids, mask, grown))
     # Another recipe by now: the media in the cache keep their first reduction.
     reduce_tokens(model, "stride", keep=0.5)
-    given = {"input_ids": ids, "attention_mask": mask, "past_key_values": pickle.loads(stored)}
+    given = {"input_ids": ids, "attention_mask": mask, CACHE: pickle.loads(stored)}
     assert torch.equal(answer(model, given), expected)
 
 
@@ -139,7 +140,7 @@ def test_beams_can_be_gone_on_from(family):
     model = reduce_tokens(family.build(), "kcenter", keep=0.25)
     inputs = family.inputs(ROWS)
     first = answer(model, inputs, num_beams=2, num_return_sequences=2, return_dict_in_generate=True)
-    assert first.past_key_values.vtc.splice.mask.shape[0] == 4
+    assert first[CACHE].vtc.splice.mask.shape[0] == 4
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -148,20 +149,20 @@ def test_a_cache_filled_by_the_bare_model_is_refused(family):
     inputs = family.inputs([[3, (1,), 5]])
     first = answer(model, inputs, return_dict_in_generate=True)
     reduce_tokens(model, keep=0.25)
-    with pytest.raises(ValueError, match="past_key_values holds"):
-        answer(model, {**inputs, "past_key_values": first.past_key_values})
+    with pytest.raises(ValueError, match="the cache holds"):
+        answer(model, {**inputs, CACHE: first[CACHE]})
 
 
 @each_family
 def test_a_cache_that_was_emptied_starts_anew(family):
     model, inputs, first = first_turn(family, ROWS[1:])
     cache = DynamicCache(config=model.config.get_text_config())
-    cache.vtc = first.past_key_values.vtc
-    assert torch.equal(answer(model, {**inputs, "past_key_values": cache}), first.sequences)
+    cache.vtc = first[CACHE].vtc
+    assert torch.equal(answer(model, {**inputs, CACHE: cache}), first.sequences)
 
 
 @each_family
 def test_too_few_ids_for_the_cache_are_refused(family):
     model, _, first = first_turn(family, ROWS[1:])
     with pytest.raises(ValueError, match="whole conversation"):
-        answer(model, {"input_ids": first.sequences[:, -2:], "past_key_values": first.past_key_values})
+        answer(model, {"input_ids": first.sequences[:, -2:], CACHE: first[CACHE]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,13 @@ import torch
 from torch import Tensor
 
 from .prompt import Splice
+
+CACHE_NAMES = ("cache", "past_key_values")  # since transformers 5.24, and before
+
+
+def cache_among(arguments: Mapping[str, Any]) -> Any:
+    """The key-value cache among the arguments of a call, by either of its names; None where there is none."""
+    return next((arguments[name] for name in CACHE_NAMES if arguments.get(name) is not None), None)
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class CachedPrompt:
             return None
         if held < note.splice.short_length:
             raise ValueError(
-                f"past_key_values holds {held} tokens, fewer than the {note.splice.short_length} of its shortened "
+                f"the cache holds {held} tokens, fewer than the {note.splice.short_length} of its shortened "
                 "prompt; a cache of reduced media can be cropped down to that, not below: start the conversation again"
             )
         return note
@@ -61,7 +69,7 @@ class CachedPrompt:
         times = rows // len(self.delta)
         if times * len(self.delta) != rows:
             raise ValueError(
-                f"past_key_values holds {len(self.delta)} rows, input_ids {rows}; pass one row of ids for each row of "
+                f"the cache holds {len(self.delta)} rows, input_ids {rows}; pass one row of ids for each row of "
                 "the cache (after beam search: as many as there were beams)"
             )
         mask, delta = (x.repeat_interleave(times, dim=0).to(device) for x in (self.mask, self.delta))

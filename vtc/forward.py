@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vtc.adapters import Adapter
 
-from .cached import CachedPrompt, full_mask
+from .cached import CachedPrompt, cache_among, full_mask
 from .prompt import Splice
 from .request import ID_SHAPED, Request, Spliced
 
@@ -55,7 +55,7 @@ def continued(adapter: Adapter, note: CachedPrompt, kwargs: dict[str, Any]) -> d
         ValueError: a mask of another length than the conversation or the cache has.
     """
     mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
-    cache: Any = kwargs["past_key_values"]
+    cache = cache_among(kwargs)
     tokens = kwargs.get("input_ids") if kwargs.get("input_ids") is not None else kwargs.get("inputs_embeds")
     prepared = mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2)
     if tokens is None or (positions is not None and (prepared or (mask is None and not note.padded))):

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from vtc.adapters import Adapter
 
-from .cached import CachedPrompt
+from .cached import CachedPrompt, cache_among
 from .decoder.cache import is_shortened
 from .decoder.engine import Engine, check_attention, check_decoder, plan
 from .decoder.step import STEP
@@ -161,7 +161,7 @@ class Handle:
             raise ValueError("the attention implementation was changed after wrapping; call reduce_tokens again")
         if self.recipe.decoder:
             check_attention(self.model.get_decoder())
-        cache, ids = inputs.get("past_key_values"), inputs.get("input_ids")
+        cache, ids = cache_among(inputs), inputs.get("input_ids")
         self._check_layers(cache)
         base = CachedPrompt.of(cache)
         if base is not None and isinstance(ids, Tensor):
@@ -174,7 +174,7 @@ class Handle:
             return None
         if base is None and cache is not None and int(cache.get_seq_length()) > 0:
             raise ValueError(
-                f"past_key_values holds {int(cache.get_seq_length())} tokens of turns in which this recipe dropped "
+                f"the cache holds {int(cache.get_seq_length())} tokens of turns in which this recipe dropped "
                 "nothing, or of another model, and what they stand for is not known; give the whole conversation "
                 "without the cache"
             )
@@ -186,7 +186,7 @@ class Handle:
         """Refuses a cache that tokens left inside the decoder, where nothing here would make masks fit its layers."""
         if not self.recipe.decoder and any(is_shortened(layer) for layer in getattr(cache, "layers", ())):
             raise ValueError(
-                "past_key_values holds a prompt that visual tokens left inside the language model; go on with a "
+                "the cache holds a prompt that visual tokens left inside the language model; go on with a "
                 "recipe that has decoder stages, or start anew"
             )
 
@@ -236,7 +236,7 @@ class Handle:
     @staticmethod
     def _inferred_mask(kwargs: Mapping[str, Any], config: Any) -> Tensor | None:
         """The mask that stock `generate` infers from padding where the caller gave none; None where there is none."""
-        ids, note = kwargs.get("input_ids"), getattr(kwargs.get("past_key_values"), "vtc", None)
+        ids, note = kwargs.get("input_ids"), getattr(cache_among(kwargs), "vtc", None)
         pad, ends = (_ids(value) for value in (config.pad_token_id, config.eos_token_id))
         if kwargs.get("attention_mask") is not None or not isinstance(ids, Tensor) or not pad or set(pad) & set(ends):
             return None
@@ -247,21 +247,20 @@ class Handle:
         self,
         input_ids: Tensor,
         next_sequence_length: int | None = None,
-        past_key_values: Any = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         is_first_iteration: bool | None = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """The stock method, given the shortened prompt. `generate` calls it before each step of the model."""
-        outputs = kwargs.get("mm_encoder_outputs")
+        outputs, cache = kwargs.get("mm_encoder_outputs"), cache_among(kwargs)
         request = outputs.get("vtc") if isinstance(outputs, dict) else None
         given = {"input_ids": input_ids, "attention_mask": attention_mask, **kwargs}
         if request is None and outputs:  # a request that nothing is taken from: the forward hooks leave it alone
             given["mm_encoder_outputs"] = Spliced(outputs)
-        elif request is not None and (is_first_iteration or past_key_values is None):
+        elif request is not None and (is_first_iteration or cache is None):
             given = shortened(request, given, self._adapter, self._filler())
-            held = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
+            held = int(cache.get_seq_length()) if cache is not None else 0
             if next_sequence_length is not None and held:
                 next_sequence_length = given["input_ids"].shape[1] - held
         elif request is not None and (attention_mask is not None or request.padded):
@@ -269,7 +268,7 @@ class Handle:
             full = attention_mask if attention_mask is not None else self._grown_mask(request, input_ids)
             given["attention_mask"] = request.splice.expand(rows).take(full, 0)
         # Without a cache an explicit mask must stay: else gaps in the positions read as packed sequences.
-        if request is not None and attention_mask is None and not request.padded and past_key_values is not None:
+        if request is not None and attention_mask is None and not request.padded and cache is not None:
             given["attention_mask"] = None
         if inputs_embeds is not None:
             given["inputs_embeds"] = inputs_embeds
@@ -277,7 +276,6 @@ class Handle:
             "prepare_inputs_for_generation",
             given.pop("input_ids"),
             next_sequence_length=next_sequence_length,
-            past_key_values=past_key_values,
             is_first_iteration=is_first_iteration,
             **given,
         )
@@ -302,7 +300,7 @@ class Handle:
             return None
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
-        cache = kwargs.get("past_key_values")
+        cache = cache_among(kwargs)
         if not self._adapter.has_media(kwargs) and not outputs:
             note = getattr(cache, "vtc", None)
             if note is not None and not torch.compiler.is_compiling():
@@ -346,7 +344,7 @@ class Handle:
         request, wanted = spliced.request, spliced.logits_to_keep
         if STEP in kwargs and request.trace is not None:
             request.trace.note(kwargs[STEP].kept)
-        cache = kwargs.get("past_key_values")
+        cache = cache_among(kwargs)
         parts = output if isinstance(output, tuple) else tuple(output.values())
         cache = next((part for part in parts if hasattr(part, "get_seq_length")), cache)
         if cache is not None:  # only now that the model has filled it

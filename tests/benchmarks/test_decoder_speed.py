@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+from tests.names import CACHE
 from vtc import Recipe, reduce_tokens, restore
 from vtc.stages import Layerwise
 
@@ -86,13 +87,13 @@ def test_a_decoding_step_hardly_feels_the_hooks(benchmark, request):
     model, inputs = llava(56, 112, layers), prompt()
     token = torch.tensor([[5]])
 
-    cache = reduce_tokens(model, RECIPE)(**inputs).past_key_values
+    cache = reduce_tokens(model, RECIPE)(**inputs)[CACHE]
     length, held = int(cache.get_seq_length()), [layer.keys.shape[2] for layer in cache.layers]
     decoder, embeds = model.get_decoder(), model.get_input_embeddings()(token)
 
     def step() -> None:
         """One step on the shortened cache: without masks the hooks have nothing to do but to find that out."""
-        decoder(inputs_embeds=embeds, position_ids=torch.tensor([[length]]), past_key_values=cache)
+        decoder(inputs_embeds=embeds, position_ids=torch.tensor([[length]]), **{CACHE: cache})
         for layer, slots in zip(cache.layers, held, strict=True):
             layer.keys, layer.values = layer.keys[:, :, :slots], layer.values[:, :, :slots]
 

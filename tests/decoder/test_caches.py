@@ -13,6 +13,7 @@ from transformers import CompileConfig, DynamicCache
 from tests.checks import check_close, check_decoding, check_same
 from tests.decoder.common import BATCHES, every_schedule, four, recipe, told, wrapped
 from tests.grid import generate, steps, stock
+from tests.names import CACHE
 from vtc.decoder.cache import filled
 
 
@@ -44,7 +45,7 @@ def prompt(family: Any, schedule: str = "pyramid", **options: Any) -> tuple[Any,
     """A model, its prompt, and the cache that it makes of it."""
     model, inputs = wrapped(family, recipe(schedule)), family.inputs(BATCHES["uneven"])
     with torch.no_grad():
-        return model, inputs, model(**inputs, use_cache=True, **options).past_key_values
+        return model, inputs, model(**inputs, use_cache=True, **options)[CACHE]
 
 
 @torch.no_grad()
@@ -52,7 +53,7 @@ def stepped(model: Any, mask: torch.Tensor, cache: Any, words: int = 2) -> torch
     """The logits of a few further tokens. `mask` is of the prompt."""
     ids = torch.arange(10, 10 + words * len(mask)).view(len(mask), words)
     whole = torch.cat([mask, mask.new_ones(len(mask), words)], dim=1)
-    return model(input_ids=ids, attention_mask=whole, past_key_values=cache).logits
+    return model(input_ids=ids, attention_mask=whole, **{CACHE: cache}).logits
 
 
 @four
@@ -107,7 +108,7 @@ def test_rows_may_be_repeated_reordered_and_selected(family, schedule):
                 input_ids=ids[rows],
                 attention_mask=torch.cat([mask[rows], mask.new_ones(len(rows), 2)], dim=1),
                 position_ids=positions,
-                past_key_values=changed,
+                **{CACHE: changed},
             ).logits
         check_close(logits, want[rows], name)
 
@@ -142,7 +143,7 @@ def test_a_cache_that_was_reset_is_as_new(family):
     cache.reset()
     assert cache.get_seq_length() == 0
     with torch.no_grad():
-        model(**inputs, past_key_values=cache)
+        model(**inputs, **{CACHE: cache})
     check_same(stepped(model, inputs["attention_mask"], cache), want, "logits")
 
 
@@ -151,6 +152,6 @@ def test_a_cache_that_was_reset_is_as_new(family):
 def test_an_empty_cache_may_be_given(family, configured):
     model, inputs = wrapped(family, recipe("pyramid")), family.inputs(BATCHES["uneven"])
     cache = DynamicCache(config=model.config.get_text_config()) if configured else DynamicCache()
-    out = generate(model, inputs, past_key_values=cache)
-    assert out.past_key_values is cache
+    out = generate(model, inputs, **{CACHE: cache})
+    assert out[CACHE] is cache
     check_decoding(stock(family), told(model, family, inputs), out.sequences, steps(out))

@@ -16,6 +16,7 @@ from tests.decoder.common import BATCHES, ByLot, four, recipe, told, wrapped
 from tests.decoder.test_turns import first_turn
 from tests.families import LLAVA
 from tests.grid import fresh, generate, steps, stock
+from tests.names import CACHE
 from tests.test_turns import longer
 from vtc import Recipe, reduce_tokens, restore
 from vtc.decoder import cache as caches
@@ -135,10 +136,10 @@ def test_a_cache_that_forgets_what_it_lacks(family):
     model, inputs = wrapped(family, recipe("once")), family.inputs(BATCHES["uneven"])
     first = first_turn(model, inputs)
     ids, given_mask, _ = longer(family, inputs, first.sequences)
-    for layer in first.past_key_values.layers:
+    for layer in first[CACHE].layers:
         layer.slots = None
     with pytest.raises(RuntimeError, match="size of tensor"):
-        generate(model, {"input_ids": ids, "attention_mask": given_mask, "past_key_values": first.past_key_values})
+        generate(model, {"input_ids": ids, "attention_mask": given_mask, CACHE: first[CACHE]})
 
 
 @four

@@ -13,6 +13,7 @@ from tests.checks import check_close
 from tests.decoder.common import BATCHES, every_schedule, four, recipe, told, wrapped
 from tests.families import placeholders
 from tests.grid import fresh, generate, steps, stock
+from tests.names import CACHE
 
 ONE = BATCHES["one"]
 TOKENS = 10
@@ -69,11 +70,11 @@ def test_a_batch_equals_its_rows_in_any_order(family, schedule):
 @torch.no_grad()
 def test_a_generated_placeholder_is_text(family):
     model, inputs = wrapped(family, recipe("pyramid")), family.inputs(ONE)
-    cache = model(**inputs, use_cache=True).past_key_values
+    cache = model(**inputs, use_cache=True)[CACHE]
     plans = told(model, family, inputs)
     token = placeholders(model)[0]
     mask = torch.ones(1, inputs["input_ids"].shape[1] + 1, dtype=torch.int64)
-    given = {"input_ids": torch.tensor([[token]]), "attention_mask": mask, "past_key_values": cache}
+    given = {"input_ids": torch.tensor([[token]]), "attention_mask": mask, CACHE: cache}
     if "mm_token_type_ids" in inputs:
         given["mm_token_type_ids"] = torch.zeros(1, 1, dtype=torch.int32)
     logits = model(**given).logits

@@ -20,6 +20,7 @@ from tests.checks import check_close, check_same, footprint
 from tests.decoder.common import BATCHES, FULL, every_full, every_schedule, four, recipe, wrapped
 from tests.families.internvl import INTERNVL
 from tests.grid import fresh, generate, steps, stock
+from tests.names import CACHE
 from tests.test_neighbours import lora
 from vtc import Recipe, named_recipes, reduce_tokens, restore
 
@@ -131,11 +132,11 @@ def test_sampling_draws_what_it_draws_without_a_cache(family, schedule):
 @torch.no_grad()
 def test_copies_of_a_cache_go_on_alike(family, schedule, duplicate):
     model, inputs = wrapped(family, recipe(schedule)), family.inputs(ROWS)
-    cache = model(**inputs, use_cache=True).past_key_values
+    cache = model(**inputs, use_cache=True)[CACHE]
     twin = duplicate(cache)
     mask = torch.cat([inputs["attention_mask"], torch.ones(len(ROWS), 2, dtype=torch.int64)], dim=1)
     given = {"input_ids": torch.tensor([[5, 6]] * len(ROWS)), "attention_mask": mask}
-    check_same(model(**given, past_key_values=twin).logits, model(**given, past_key_values=cache).logits, "logits")
+    check_same(model(**given, **{CACHE: twin}).logits, model(**given, **{CACHE: cache}).logits, "logits")
 
 
 @pytest.mark.parametrize("name", ["fastv", "pyramiddrop"])
@@ -156,7 +157,7 @@ def test_copies_of_a_model_work_on_their_own(family, duplicate, name):
 @four
 def test_a_prompt_cannot_be_cropped_and_what_follows_can(family):
     model, inputs = wrapped(family, recipe("once")), family.inputs(BATCHES["one"])
-    cache = generate(model, inputs, tokens=4).past_key_values
+    cache = generate(model, inputs, tokens=4)[CACHE]
     length = int(cache.get_seq_length())
     cache.crop(-2)
     assert int(cache.get_seq_length()) == length - 2

@@ -13,6 +13,7 @@ from tests.decoder.common import four, wrapped
 from tests.decoder.slow import At, walk
 from tests.families import IMAGE, VIDEO, Family, placeholders, visual
 from tests.grid import generate, stock
+from tests.names import CACHE
 from tests.test_turns import TYPES
 from vtc import Layout, Recipe
 from vtc.stages import KCenter
@@ -145,7 +146,7 @@ def test_a_later_turn_reads_the_keys_in_the_cache(family, method):
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     for name in set(TYPES) & set(inputs):
         given[name] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
-    generate(model, {**given, **media, "past_key_values": first.past_key_values}, tokens=1)
+    generate(model, {**given, **media, CACHE: first[CACHE]}, tokens=1)
     both = {**given, **{k: torch.cat([inputs[k], v]) for k, v in media.items()}}
     assert by_library(model) == by_rule(family, recipe, both, rule, {0: earlier[0]})[1:]
 

@@ -13,6 +13,7 @@ from tests.decoder.common import BATCHES, ByLot, four, recipe, wrapped
 from tests.families import FAMILIES, IMAGE, placeholders
 from tests.families.common import TEXT, VISION, spread
 from tests.grid import fresh, generate, stock
+from tests.names import CACHE
 from tests.test_turns import longer
 from vtc import Recipe, reduce_tokens
 from vtc.stages import KCenter
@@ -81,17 +82,15 @@ def test_chunked_prefill(family):
 @four
 def test_a_cache_that_was_filled_before_wrapping(family):
     model, inputs = fresh(family), family.inputs(BATCHES["one"])
-    cache = model(input_ids=torch.tensor([[5, 6, 7]]), use_cache=True).past_key_values
+    cache = model(input_ids=torch.tensor([[5, 6, 7]]), use_cache=True)[CACHE]
     reduce_tokens(model, Recipe((PyramidDrop(((1, 0.5),)),)))
     before = torch.tensor([[5, 6, 7]])
     given = {**inputs, "attention_mask": torch.ones(1, 3 + inputs["input_ids"].shape[1], dtype=torch.int64)}
     for name in ("input_ids", "mm_token_type_ids"):
         if name in inputs:
             given[name] = torch.cat([before if name == "input_ids" else 0 * before, inputs[name]], dim=1)
-    with pytest.raises(
-        ValueError, match="past_key_values holds 3 tokens of turns in which this recipe dropped nothing"
-    ):
-        generate(model, {**given, "past_key_values": cache}, tokens=1)
+    with pytest.raises(ValueError, match="the cache holds 3 tokens of turns in which this recipe dropped nothing"):
+        generate(model, {**given, CACHE: cache}, tokens=1)
 
 
 @four
@@ -121,8 +120,8 @@ def test_a_cache_with_windows(family):
     model = wrapped(family, recipe("once"))
     windows = MistralConfig(**TEXT, sliding_window=8)
     cache = DynamicCache(config=windows)
-    with pytest.raises(ValueError, match="past_key_values has a DynamicSlidingWindowLayer at layer"):
-        generate(model, family.inputs(BATCHES["one"]), past_key_values=cache)
+    with pytest.raises(ValueError, match="the cache has a DynamicSlidingWindowLayer at layer"):
+        generate(model, family.inputs(BATCHES["one"]), **{CACHE: cache})
 
 
 @four
@@ -174,9 +173,9 @@ def test_a_prompt_that_was_cropped(family):
     first = generate(model, inputs, suppress_tokens=placeholders(model))
     ids, mask, _ = longer(family, inputs, first.sequences)
     with pytest.raises(ValueError, match="start the conversation again"):
-        first.past_key_values.crop(-20)
+        first[CACHE].crop(-20)
     with pytest.raises(ValueError, match="start the conversation again"):
-        generate(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values})
+        generate(model, {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]})
 
 
 @four

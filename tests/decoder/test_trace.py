@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.decoder.common import BATCHES, FOUR, recipe, wrapped
 from tests.grid import generate
+from tests.names import CACHE
 from vtc import reduce_tokens
 
 four = pytest.mark.parametrize("family", FOUR, ids=lambda family: family.name)
@@ -37,7 +38,7 @@ def _leaf(name: str, prefix: str) -> bool:
 @four
 def test_kv_bytes_are_those_in_the_cache(family, schedule):
     model = wrapped(family, recipe(schedule))
-    cache = generate(model, family.inputs(BATCHES["one"]), tokens=1).past_key_values
+    cache = generate(model, family.inputs(BATCHES["one"]), tokens=1)[CACHE]
     held = tuple(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     assert model.vtc.report.decoder.kv_bytes == held
     assert len(set(held)) > 1 or schedule == "layer-0"

@@ -15,6 +15,7 @@ from tests.checks import check_close, check_decoding
 from tests.decoder.common import BATCHES, ByLot, every_schedule, four, recipe, told, wrapped
 from tests.families import IMAGE, VIDEO, placeholders
 from tests.grid import generate, steps, stock
+from tests.names import CACHE
 from tests.test_turns import TYPES, longer, whole
 from vtc import Recipe, reduce_tokens
 from vtc.stages.decoder import DecoderStage, FastV, Feather, PyramidDrop
@@ -33,9 +34,7 @@ def test_generate_goes_on_from_the_cache(family, schedule, batch):
     first = first_turn(model, inputs)
     trace = model.vtc.report.decoder
     ids, mask, grown = longer(family, inputs, first.sequences)
-    second = generate(
-        model, {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values}, tokens=3
-    )
+    second = generate(model, {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]}, tokens=3)
     plans = told(model, family, whole(inputs, ids, mask, grown), trace)
     check_decoding(stock(family), plans, second.sequences, steps(second))
 
@@ -46,13 +45,13 @@ def test_generate_goes_on_from_the_cache(family, schedule, batch):
 @torch.no_grad()
 def test_forward_goes_on_from_the_cache(family, schedule, attention):
     model, inputs = wrapped(family, recipe(schedule, before=0.6), attention), family.inputs(BATCHES["uneven"])
-    cache = model(**inputs, use_cache=True).past_key_values
+    cache = model(**inputs, use_cache=True)[CACHE]
     trace = model.vtc.report.decoder
     ids, mask, grown = longer(family, inputs, inputs["input_ids"], words=5)
     plans = told(model, family, whole(inputs, ids, mask, grown), trace)
     new = inputs["input_ids"].shape[1]
     parts = [
-        model(input_ids=ids[:, a:b], attention_mask=mask[:, :b], past_key_values=cache).logits
+        model(input_ids=ids[:, a:b], attention_mask=mask[:, :b], **{CACHE: cache}).logits
         for a, b in ((new, new + 3), (new + 3, new + 5))
     ]
     for r, plan in enumerate(plans):
@@ -72,7 +71,7 @@ def test_the_second_turn_brings_a_picture(family, schedule):
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     for name in set(TYPES) & set(inputs):
         given[name] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
-    second = generate(model, {**given, **media, "past_key_values": first.past_key_values}, tokens=3)
+    second = generate(model, {**given, **media, CACHE: first[CACHE]}, tokens=3)
     traces.append(model.vtc.report.decoder)
     plans = told(model, family, {**given, **both}, *traces)
     check_decoding(stock(family), plans, second.sequences, steps(second))
@@ -87,9 +86,7 @@ def test_another_recipe_by_the_second_turn(family, later):
     ids, mask, grown = longer(family, inputs, first.sequences)
     plans = told(model, family, whole(inputs, ids, mask, grown), trace)
     reduce_tokens(model, recipe(later))
-    second = generate(
-        model, {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values}, tokens=3
-    )
+    second = generate(model, {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]}, tokens=3)
     check_decoding(stock(family), plans, second.sequences, steps(second))
 
 
@@ -99,11 +96,11 @@ def test_a_recipe_without_decoder_stages_refuses_the_cache(family):
     first = first_turn(model, inputs)
     ids, mask, _ = longer(family, inputs, first.sequences)
     reduce_tokens(model, "kcenter")
-    cache = first.past_key_values
+    cache = first[CACHE]
     with pytest.raises(ValueError, match="left inside the language model; go on with a recipe that has decoder"):
-        generate(model, {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}, tokens=1)
+        generate(model, {"input_ids": ids, "attention_mask": mask, CACHE: cache}, tokens=1)
     with pytest.raises(ValueError, match="left inside the language model"):
-        model(input_ids=ids[:, -1:], past_key_values=cache)
+        model(input_ids=ids[:, -1:], **{CACHE: cache})
 
 
 def sparing_the_first(stage: type[DecoderStage]) -> type[DecoderStage]:
@@ -137,9 +134,9 @@ def test_what_a_stage_reads_of_a_cache(family, stage, cache):
     kept = {layer: found[1].tolist() for layer, found in model.vtc.report.decoder.kept.items()}
     config = model.config.get_text_config()
     held = StaticCache(config=config, max_cache_len=ids.shape[1]) if cache == "static" else DynamicCache(config=config)
-    model(**inputs, past_key_values=held)
+    model(**inputs, **{CACHE: held})
     done = inputs["input_ids"].shape[1]
     brought = {k: v if k == "attention_mask" else v[:, done:] for k, v in given.items()}
-    second = model(**brought, **media, past_key_values=held).logits
+    second = model(**brought, **media, **{CACHE: held}).logits
     assert {layer: found[0].tolist() for layer, found in model.vtc.report.decoder.kept.items()} == kept
     check_close(second[:, -3:], want[:, -3:], "logits")

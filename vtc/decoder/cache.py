@@ -111,7 +111,7 @@ def shortened(cache: Cache, layer: int) -> Any:
     if not is_shortened(held):
         if getattr(held, "is_sliding", False) or not hasattr(held, "get_seq_length"):
             raise ValueError(
-                f"past_key_values has a {type(held).__name__} at layer {layer}: decoder stages need layers that hold "
+                f"the cache has a {type(held).__name__} at layer {layer}: decoder stages need layers that hold "
                 "every token; use stages before the language model"
             )
         held.__class__ = shortened_class(type(held))

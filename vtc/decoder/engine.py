@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vtc.cached import cache_among
 from vtc.stages.decoder import Cut, DecoderStage
 
 from .cache import Slots, filled, keys_seen, plain, shortened
@@ -143,7 +144,7 @@ class Engine:
         if i == 0:
             step.angles = kwargs["position_embeddings"]
             step.entered = states if self._entry else None
-        entry, cache = self.plan.get(i), kwargs.get("past_key_values")
+        entry, cache = self.plan.get(i), cache_among(kwargs)
         if entry is not None:
             if entry.stage.reads is not None and entry.stage.reads.source == "own":
                 with torch.no_grad():
@@ -188,7 +189,7 @@ class Engine:
 
         Such a cache may come from another recipe, so no layer is passed over.
         """
-        cache = kwargs.get("past_key_values")
+        cache = cache_among(kwargs)
         if cache is None or len(cache.layers) <= i:
             return
         held, mask = cache.layers[i], kwargs.get("attention_mask")

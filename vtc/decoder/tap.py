@@ -65,7 +65,6 @@ def probe(layer: Any, states: Tensor, step: Step, angles: tuple[Tensor, Tensor],
         hidden_states=layer.input_layernorm(states),
         position_embeddings=angles,
         attention_mask=None,
-        past_key_values=None,
         **{STEP: step, _PROBE: held},
     )
 
