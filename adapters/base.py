@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from vtc.cached import CACHE_NAMES
 from vtc.cost import DecoderCost
 from vtc.tokens import Embedded, Layout, VisualTokens
 from vtc.tower import Blocks
@@ -127,7 +128,7 @@ class Adapter(ABC):
             ids, mask: `[B, L]` prompt ids and attention mask.
             inputs: the model's other arguments.
         """
-        known = {name: inputs[name] for name in inputs if name not in ("input_ids", "past_key_values")}
+        known = {name: inputs[name] for name in inputs if name not in ("input_ids", *CACHE_NAMES)}
         positions: Tensor = self.model._prepare_position_ids_for_generation(ids, {**known, "attention_mask": mask})
         return positions.expand(*positions.shape[:-2], *ids.shape)
 
