@@ -8,7 +8,7 @@ import pytest
 
 from vtc.bench.rows import CONFIG, ROWS, Row, RowFile
 
-CONFIGURATION = {"n": 3, "keep": [1.0]}
+CONFIGURATION = {"n": 3, "keep": [1.0], "schedule": ((0.25, 0.3), (0.5, 0.034))}
 GOOD = [Row("m", "kcenter", 0.1, str(i), "a", 14, True, None, 0.25) for i in range(3)]
 
 

@@ -112,7 +112,8 @@ def _check_config(out: Path, config: Mapping[str, Any]) -> None:
     remedy = "pass another --out, or --fresh to begin anew"
     try:
         held = json.loads((out / CONFIG).read_text(encoding="utf-8"))
-        differing = [name for name in {**held, **config} if held.get(name) != config.get(name)]
+        here = json.loads(json.dumps(config))  # as it would come back: schedules are pairs, in a file lists
+        differing = [name for name in {**held, **here} if held.get(name) != here.get(name)]
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(
             f"--out {out} holds {ROWS}, but no {CONFIG} that says of what run ({error}); {remedy}"
