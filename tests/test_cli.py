@@ -135,7 +135,11 @@ def test_ask_prints_both_answers_and_what_they_cost():
     assert row(result, "visual tokens") == ["196", "49"]
     full, short = map(int, row(result, "prompt tokens"))
     assert full - short == 147
-    assert all(float(cell.removesuffix(" ms")) > 0 for cell in row(result, "time to first token"))
+    first, later = (
+        [float(cell.removesuffix(" ms")) for cell in row(result, f"time to {token}")]
+        for token in ("first token", "each later token")
+    )
+    assert all(prefill > step > 0 for prefill, step in zip(first, later, strict=True))
     assert "of KV cache" in result.text
     assert "prefill FLOPs" in result.text
     assert "median of 5 runs each" in result.text
@@ -198,14 +202,27 @@ def test_questions_are_answered_right_with_all_tokens_and_with_a_quarter(loaded)
 
 
 def test_the_first_token_is_the_second_thing_that_generate_hands_over():
-    streamer = ask.FirstToken()
-    streamer.put("prompt")
-    assert streamer.at == 0
-    streamer.put("first")
-    first = streamer.at
-    streamer.put("second")
-    streamer.end()
-    assert streamer.at == first > 0
+    clock = ask.Clock()
+    clock.put("prompt")
+    assert clock.at == []
+    clock.put("first")
+    clock.put("second")
+    clock.end()
+    assert 0 < clock.at[0] <= clock.at[1]
+    assert len(clock.at) == 2
+
+
+def test_a_timed_answer_has_all_its_tokens_and_its_prompt_is_dearer_than_a_step(loaded):
+    model, processor = loaded
+    inputs = ask.prompt(model, processor, load_picture(SAMPLE.path), SAMPLE.question)
+    lengths = []
+    model.generate, stock = lambda **given: lengths.append(given["max_new_tokens"]) or stock(**given), model.generate
+    try:
+        seconds = ask.timed(model, inputs)
+    finally:
+        del model.generate
+    assert lengths == [1 + ask.STEPS]
+    assert seconds.first > seconds.next > 0
 
 
 def test_timing_stops_when_it_has_taken_long(loaded, monkeypatch):

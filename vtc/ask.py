@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -17,20 +17,29 @@ from .wrap import reduced
 
 ROUNDS, PATIENCE = 5, 20.0
 """Timed runs of either kind, and the seconds after which no further round is begun."""
+STEPS = 8
+"""Tokens of a timed run after its first."""
+
+
+class Seconds(NamedTuple):
+    """What an answer takes: from the call of `generate` to its first token, and from token to token."""
+
+    first: float
+    next: float
 
 
 @dataclass
-class FirstToken:
-    """A streamer that notes when the first token came: `generate` hands over the prompt first, then each token."""
+class Clock:
+    """A streamer that notes when each token came: `generate` hands over the prompt first, then token after token."""
 
     puts: int = 0
-    at: float = field(default=0.0)
+    at: list[float] = field(default_factory=list)
 
     def put(self, value: Any) -> None:
         """Called by `generate`, with values that are on the host already, so that the device is done with them."""
         self.puts += 1
-        if self.puts == 2:
-            self.at = time.perf_counter()
+        if self.puts > 1:
+            self.at.append(time.perf_counter())
 
     def end(self) -> None:
         """Called by `generate` when it is done."""
@@ -43,16 +52,16 @@ class Comparison:
     Attributes:
         full, short: the answers with all visual tokens, and with those that the recipe keeps.
         report: on the reduced prompt; its seconds are those of the last run.
-        seconds_full, seconds_short: medians of the time to the first token, from the call of `generate` on, so with
-            the encoder and the selection; None where nothing was timed.
+        seconds_full, seconds_short: medians of the time to the first token, which holds the encoder and the selection,
+            and of that from token to token; None where nothing was timed.
         rounds: timed runs of either kind, taken in turns after both answers as a warm-up.
     """
 
     full: str
     short: str
     report: Report
-    seconds_full: float | None = None
-    seconds_short: float | None = None
+    seconds_full: Seconds | None = None
+    seconds_short: Seconds | None = None
     rounds: int = 0
 
 
@@ -98,12 +107,12 @@ def greedy(model: Any) -> dict[str, Any]:
     return {"do_sample": False, "num_beams": 1, **unset}
 
 
-def first_token_seconds(model: Any, inputs: Mapping[str, Any]) -> float:
-    """Seconds from the call of `generate` to the first token."""
-    streamer = FirstToken()
+def timed(model: Any, inputs: Mapping[str, Any]) -> Seconds:
+    """How long an answer of `1 + STEPS` tokens takes, its end put off where it would come sooner."""
+    clock, count = Clock(), 1 + STEPS
     start = time.perf_counter()
-    model.generate(**inputs, max_new_tokens=1, streamer=streamer, **greedy(model))
-    return streamer.at - start
+    model.generate(**inputs, max_new_tokens=count, min_new_tokens=count, streamer=clock, **greedy(model))
+    return Seconds(clock.at[0] - start, (clock.at[-1] - clock.at[0]) / STEPS)
 
 
 def compare(
@@ -130,16 +139,16 @@ def compare(
     with reduced(model, recipe):
         short = answer(model, processor, inputs, max_new_tokens)
         report: Report = model.vtc.report
-    times: list[tuple[float, float]] = []
+    times: list[tuple[Seconds, Seconds]] = []
     begun = time.perf_counter()
     while len(times) < rounds and (not times or time.perf_counter() - begun < PATIENCE):
-        plain = first_token_seconds(model, inputs)
+        plain = timed(model, inputs)
         with reduced(model, recipe):
-            times.append((plain, first_token_seconds(model, inputs)))
+            times.append((plain, timed(model, inputs)))
             report = model.vtc.report
     if not times:
         return Comparison(full, short, report)
-    before, after = (median(kind) for kind in zip(*times, strict=True))
+    before, after = (Seconds(*map(median, zip(*kind, strict=True))) for kind in zip(*times, strict=True))
     return Comparison(full, short, report, before, after, len(times))
 
 
