@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -29,16 +29,38 @@ class Media:
         modality: `image` or `video`.
         layout: the tokens that the stock model would pass on.
         inputs: this item's part of the model's inputs, by argument name.
+        parts: where pictures are the frames of one video: those pictures, in order; `inputs` is then empty.
     """
 
     modality: str
     layout: Layout
     inputs: Mapping[str, Tensor]
+    parts: tuple[Media, ...] = ()
+
+    @classmethod
+    def film(cls, frames: Sequence[Media]) -> Media:
+        """Pictures as the frames of one video.
+
+        Raises:
+            ValueError: a picture of several units, such as tiles.
+        """
+        for i, frame in enumerate(frames):
+            if len(frame.layout.grids) != 1:
+                raise ValueError(
+                    f"picture {i} comes as {len(frame.layout.grids)} units ({', '.join(frame.layout.kinds)}), and with "
+                    "pictures='frames' each picture is one frame: have the processor cut no tiles, or use "
+                    "pictures='items'"
+                )
+        layout = Layout.join([frame.layout for frame in frames])
+        kinds = ("frame",) * len(frames)
+        return cls(frames[0].modality, replace(layout, kinds=kinds), {}, tuple(frames))
 
     @property
     def key(self) -> int:
         """A number made from the item's pixels; equal pixels give equal numbers, whatever their dtype and batch."""
         digest = hashlib.blake2b(digest_size=6)
+        for part in self.parts:
+            digest.update(part.key.to_bytes(6, "big"))
         for name in sorted(self.inputs):
             digest.update(self.inputs[name].detach().float().cpu().contiguous().numpy().tobytes())
         return int.from_bytes(digest.digest(), "big")
@@ -54,7 +76,9 @@ class Adapter(ABC):
     thumbnails: ClassVar[bool] = False
     """Whether pictures come as tiles beside a thumbnail of the whole."""
     resizable: ClassVar[bool] = False
-    """Whether `resized` works, so that an input stage can be used."""
+    """Whether `resized` works, so that a stage can change the size that is encoded."""
+    films: ClassVar[bool] = False
+    """Whether it takes videos of which `with_frames` can leave frames out."""
     axes: int = 1
     """Axes of the position ids: 1, or 3 (t, h, w) with M-RoPE."""
 
@@ -92,6 +116,28 @@ class Adapter(ABC):
 
     def resized(self, media: Media, height: int, width: int) -> Media:
         """The item with its pixels scaled so that each frame encodes to `height x width` tokens; see `resizable`."""
+        raise NotImplementedError
+
+    def pixels(self, media: Media) -> Tensor:
+        """The first picture that the encoder sees of the item, `[3, H, W]` normalised values.
+
+        Raises:
+            ValueError: the family's pixels are no pictures (patches, say).
+        """
+        pixels = media.inputs["pixel_values"]
+        if pixels.ndim < 3:
+            raise ValueError(
+                f"pixel_values {tuple(pixels.shape)} of {type(self.model).__name__} are no pictures that could be "
+                "compared; use a recipe that leaves no frames out, such as 'kcenter'"
+            )
+        return pixels.reshape(-1, *pixels.shape[-3:])[0]
+
+    def frames(self, media: Media) -> Tensor:
+        """Pixels of a video as the encoder sees them, `[T, F, 3, H, W]`: T units of F frames each; see `films`."""
+        raise NotImplementedError
+
+    def with_frames(self, media: Media, chosen: Tensor) -> Media:
+        """A video with the units `chosen` `[k]` alone. The encoder gives their tokens as if all were there."""
         raise NotImplementedError
 
     @abstractmethod

@@ -92,7 +92,3 @@ class Llava(Towered):
         size = (height * patch, width * patch)
         small = interpolate(picture[None].float(), size=size, mode="bicubic", antialias=True)[0]
         return Media(media.modality, self._layout(height, width), {"pixel_values": small.to(picture.dtype)})
-
-    def pixels(self, media: Media) -> Tensor:
-        """The picture as the encoder sees it, `[3, H, W]` normalised values."""
-        return media.inputs["pixel_values"]

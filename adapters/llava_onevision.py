@@ -43,6 +43,8 @@ class LlavaOnevision(AnyRes):
         "vision_feature_select_strategy",
     )
 
+    films = True
+
     @property
     def placeholders(self) -> dict[str, int]:
         """See `Adapter.placeholders`."""
@@ -82,11 +84,25 @@ class LlavaOnevision(AnyRes):
                 f"pixel_values_videos is {shape}; expected a tensor [videos, frames, channels, height, width]"
             )
         self._tower.check(inputs)
+        layout = self._film(videos.shape[1])
+        return [Media("video", layout, {"pixel_values": frames}) for frames in videos]
+
+    def _film(self, frames: int) -> Layout:
         side = math.ceil(self._tile.side / 2)
         share = self._tile.share
-        frame = Layout.of_grid(side, side, kind="frame", box=(0.0, 0.0, share, share))
-        layout = _with_newline(Layout.join([frame] * videos.shape[1]))
-        return [Media("video", layout, {"pixel_values": frames}) for frames in videos]
+        return _with_newline(
+            Layout.join([Layout.of_grid(side, side, kind="frame", box=(0.0, 0.0, share, share))] * frames)
+        )
+
+    def frames(self, media: Media) -> Tensor:
+        """See `Adapter.frames`."""
+        return media.inputs["pixel_values"][:, None]
+
+    def with_frames(self, media: Media, chosen: Tensor) -> Media:
+        """See `Adapter.with_frames`. Each frame is encoded on its own."""
+        pixels = media.inputs["pixel_values"]
+        some = pixels[chosen.to(pixels.device)]
+        return replace(media, layout=self._film(len(chosen)), inputs={**media.inputs, "pixel_values": some})
 
     def _layout(self, picture: Size, tiles: int) -> Layout:
         side = self._tile.side
@@ -101,7 +117,7 @@ class LlavaOnevision(AnyRes):
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
         """See `Adapter.encode`. Pictures with tiles, pictures without, and videos take a pass of the tower each."""
-        kinds = [(item.modality, len(item.inputs["pixel_values"]) == 1) for item in media]
+        kinds = [(item.modality, _pass(item)) for item in media]
         found: dict[int, VisualTokens] = {}
         for kind in dict.fromkeys(kinds):
             places = [i for i, other in enumerate(kinds) if other == kind]
@@ -143,6 +159,12 @@ class LlavaOnevision(AnyRes):
         if modality != "video":
             return super().output(modality, items)
         return BaseModelOutputWithPooling(pooler_output=torch.cat([item.features for item in items])[None])
+
+
+def _pass(media: Media) -> int:
+    """What must be alike for one pass of the tower: a video's frames, or whether a picture has tiles."""
+    pixels = media.inputs["pixel_values"]
+    return len(pixels) if media.modality == "video" else int(len(pixels) == 1)
 
 
 def _with_newline(layout: Layout) -> Layout:

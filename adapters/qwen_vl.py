@@ -38,6 +38,7 @@ class Qwen2VL(Adapter):
         "second_per_grid_ts",
     )
     resizable = True
+    films = True
     axes = 3
 
     @property
@@ -160,6 +161,19 @@ class Qwen2VL(Adapter):
         small = interpolate(self._unpatch(media).float(), size=size, mode="bicubic", antialias=True)
         shape = [int(grid[0]), height * self._merge, width * self._merge]
         inputs = {"pixel_values": self._patch(small).to(patches.dtype), "grid_thw": torch.tensor(shape).to(grid)}
+        return replace(media, layout=self._layout(media.modality, *shape), inputs=inputs)
+
+    def frames(self, media: Media) -> Tensor:
+        """See `Adapter.frames`."""
+        return self._unpatch(media).unflatten(0, (int(media.inputs["grid_thw"][0]), -1))
+
+    def with_frames(self, media: Media, chosen: Tensor) -> Media:
+        """See `Adapter.with_frames`. The encoder attends within one unit only."""
+        grid, patches = media.inputs["grid_thw"], media.inputs["pixel_values"]
+        frames, height, width = grid.tolist()
+        shape = [len(chosen), height, width]
+        some = patches.unflatten(0, (frames, -1))[chosen.to(patches.device)].flatten(0, 1)
+        inputs = {"pixel_values": some, "grid_thw": torch.tensor(shape).to(grid)}
         return replace(media, layout=self._layout(media.modality, *shape), inputs=inputs)
 
     def pixels(self, media: Media) -> Tensor:

@@ -23,6 +23,7 @@ from .recipes import Recipe
 from .reduce import encoder_cues
 from .report import Report
 from .request import Request, RequestBuilder, Spliced
+from .stages import FrameSelector, Resizer
 from .tower import install
 
 OVERRIDDEN = ("generate", "prepare_inputs_for_generation")
@@ -68,7 +69,10 @@ class Handle:
 
     def count(self, **inputs: Any) -> list[int]:
         """Visual tokens that go on for each item of `inputs`, structural ones among them, before any encoder runs."""
-        media = self._adapter.media(inputs) if self._adapter.has_media(inputs) else []
+        if self.recipe.pictures == "frames":
+            media = self._builder.media(inputs, None)
+        else:
+            media = self._adapter.media(inputs) if self._adapter.has_media(inputs) else []
         return [self.recipe.count(item.layout) + sum(item.layout.structurals) for item in media]
 
     def check(self) -> None:
@@ -83,7 +87,17 @@ class Handle:
         if self.recipe.encoder is not None:
             stage = self.recipe.encoder
             self._adapter.blocks(stage.label, spread=stage.spread).check(stage)
-        if self.recipe.input is not None and not self._adapter.resizable:
+        if (
+            isinstance(self.recipe.input, FrameSelector)
+            and not self._adapter.films
+            and self.recipe.pictures != "frames"
+        ):
+            raise ValueError(
+                f"stage {self.recipe.input.label!r} leaves frames out, and of {name} no videos are known whose frames "
+                "are encoded apart; pass the frames as pictures and pictures='frames', or use a selector such as "
+                "'kcenter'"
+            )
+        if isinstance(self.recipe.input, Resizer) and not self._adapter.resizable:
             raise ValueError(
                 f"stage {self.recipe.input.label!r} cannot change the size at which {name} encodes: pass smaller "
                 "pictures to its processor, or use a selector such as 'stride'"

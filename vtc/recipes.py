@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .budget import Budget, Keep, check_keep
-from .registry import Registry, nearest
+from .registry import PLUGINS, Registry, nearest
 from .stages import (
     STAGES,
     Allocator,
@@ -23,6 +23,7 @@ from .stages import (
     EncoderStage,
     Even,
     Feather,
+    FrameSelector,
     Grid,
     InputStage,
     KCenter,
@@ -32,6 +33,7 @@ from .stages import (
     Mean,
     Merger,
     Resize,
+    Resizer,
     Selector,
     Stage,
     Thumbnail,
@@ -45,6 +47,7 @@ from .tokens import Layout, Reduction, VisualTokens
 
 SCHEMA = 1
 POSITIONS = ("original", "compact")
+PICTURES = ("items", "frames")
 FOLDED_CUES = frozenset(("encoder_features", "question"))
 """Cues that are there where the encoder folds tokens together: they are about what comes out of it."""
 S = TypeVar("S", bound=Stage)
@@ -61,6 +64,8 @@ class Recipe:
             item (int). Default: a quarter, or all where there are only decoder stages, which state their own schedule.
         positions: `original`: kept tokens keep their coordinates; `compact`: coordinates are renumbered.
         seed: for seeded stages.
+        pictures: `items`: each picture is an item of its own; `frames`: the pictures of a row are the frames of one
+            video, as models take it whose processors know no videos or hand frames over as pictures.
         name: how reports call it.
     """
 
@@ -68,6 +73,7 @@ class Recipe:
     keep: Keep = None  # type: ignore[assignment]  # what it becomes depends on the stages
     positions: str = "original"
     seed: int = 0
+    pictures: str = "items"
     name: str = "custom"
 
     def __post_init__(self) -> None:
@@ -77,6 +83,8 @@ class Recipe:
         object.__setattr__(self, "keep", check_keep(self.keep))
         if self.positions not in POSITIONS:
             raise ValueError(f"positions={self.positions!r}; expected one of {', '.join(POSITIONS)}")
+        if self.pictures not in PICTURES:
+            raise ValueError(f"pictures={self.pictures!r}; expected one of {', '.join(PICTURES)}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise TypeError(f"seed={self.seed!r} is a {type(self.seed).__name__}; expected an int")
         self._check_stages()
@@ -99,7 +107,8 @@ class Recipe:
             )
         if self.selector is None and any(s.kind in ("merge", "allocate") for s in self.stages):
             raise ValueError(f"stages={self.labels} merges or allocates without a selector; add one")
-        if self.input is not None and self.selector is not None and self.input.own_share is None:
+        resizes = isinstance(self.input, Resizer)
+        if resizes and self.input.own_share is None and self.selector is not None:  # type: ignore[union-attr]
             raise ValueError(
                 f"stages={self.labels}: beside a selector the input stage needs its own share, e.g. Resize(share=0.5)"
             )
@@ -191,33 +200,63 @@ class Recipe:
         return any(stage.seeded for stage in self.stages)
 
     def encoded_grids(self, layout: Layout) -> tuple[tuple[int, int, int], ...]:
-        """The (t, h, w) token grid each unit is encoded at: smaller than the layout's where an input stage resizes.
+        """The (t, h, w) token grid of each unit that is encoded: smaller or fewer where an input stage says so.
 
         Raises:
-            ValueError: an input stage meets structural tokens, whose number it could not keep.
+            ValueError: an input stage meets what it could not count: structural tokens, units of unlike size.
         """
-        if self.input is None:
-            return layout.grids
+        if isinstance(self.input, Resizer):
+            return self._resized_grids(self.input, layout)
+        return layout.grids[: self.frames(layout)]
+
+    def frames(self, layout: Layout) -> int:
+        """How many units are encoded: fewer than there are where the item is a video and a stage leaves frames out.
+
+        With a share of its own the stage leaves that share of the frames, rounded half up and at least one. Without
+        one it leaves as many as `keep` has room for; beside a selector one more where that is no whole number, of which
+        the selector keeps a part.
+
+        Raises:
+            ValueError: frames of unlike size, or a `keep` that is less than one frame with nothing to cut it.
+        """
+        units = len(layout.grids)
+        if not isinstance(self.input, FrameSelector) or set(layout.kinds) != {"frame"}:
+            return units
+        if len(set(layout.grids)) > 1:
+            raise ValueError(
+                f"stages={self.labels}: frames have unlike sizes {sorted(set(layout.grids))}, so that no count is "
+                "known before some are left out; give all frames one size"
+            )
+        if self.input.own_share is not None:
+            return Budget(self.input.own_share).count(units)
+        each = layout.candidates[0]
+        count = Budget(self.keep).count(units * each)
+        if self.selector is not None:
+            return -(-count // each)
+        if isinstance(self.keep, int) and count < each:
+            raise ValueError(
+                f"keep={self.keep} is less than the {each} tokens of one frame, and stages={self.labels} keep whole "
+                f"frames; raise it to {each} or more, or add a selector such as KCenter()"
+            )
+        return max(1, count // each)
+
+    def _resized_grids(self, stage: Resizer, layout: Layout) -> tuple[tuple[int, int, int], ...]:
         if layout.structural.any() or len(set(layout.grids)) > 1:
             raise ValueError(
                 f"stages={self.labels}: an input stage cannot resize an item with structural tokens or units of unlike "
                 "size; use a selector"
             )
+        keep = self.keep if stage.own_share is None else stage.own_share
         frames, height, width = layout.grids[0]
         units = len(layout.grids)
-        count = Budget(self._input_keep).count(sum(layout.candidates))
+        count = Budget(keep).count(sum(layout.candidates))
         if count < units * frames:
             raise ValueError(
-                f"keep={self._input_keep} leaves {count} tokens for {units * frames} frames, and stages={self.labels} "
+                f"keep={keep} leaves {count} tokens for {units * frames} frames, and stages={self.labels} "
                 "drops none of them: keep at least one token a frame, or use a selector"
             )
-        height, width = self.input.target((frames, height, width), count // units)
+        height, width = stage.target((frames, height, width), count // units)
         return ((frames, height, width),) * units
-
-    @property
-    def _input_keep(self) -> Keep:
-        own = self.input.own_share if self.input is not None else None
-        return self.keep if own is None else own
 
     def count(self, layout: Layout) -> int:
         """Exact number of candidate tokens that go on. Pure arithmetic, known before the encoder runs."""
@@ -247,12 +286,11 @@ class Recipe:
         layout = tokens.layout
         picked = [torch.nonzero(layout.structural).flatten().to(device)]
         stray = torch.zeros((), dtype=torch.bool, device=device)
-        for unit, k in enumerate(self.allocator.allocate(tokens, total)):
+        for i, (pool, k) in enumerate(self.allocator.pools(tokens, total)):
             if k == 0:
                 continue
-            inside = self.allocator.joint | (layout.unit == unit)
-            pool = torch.nonzero(~layout.structural & inside).flatten().to(device)
-            seed = (self.seed * 0x9E3779B97F4A7C15 + tokens.key * 0x100000001B3 + unit) % 2**63
+            pool = pool.to(device)
+            seed = (self.seed * 0x9E3779B97F4A7C15 + tokens.key * 0x100000001B3 + i) % 2**63
             chosen = pool if k == len(pool) else self.selector.select(tokens, pool, k, seed=seed)
             picked.append(chosen)
             stray |= ~torch.isin(chosen, pool).all()
@@ -275,6 +313,7 @@ class Recipe:
             "keep": self.keep,
             "positions": self.positions,
             "seed": self.seed,
+            "pictures": self.pictures,
         }
 
     @classmethod
@@ -327,7 +366,7 @@ def _stage_from(entry: Any) -> Stage:
     return stage(**parameters)
 
 
-RECIPES: Registry[Callable[[], tuple[Stage, ...]]] = Registry("recipe")
+RECIPES: Registry[Callable[[], tuple[Stage, ...]]] = Registry("recipe", PLUGINS)
 DEFAULT = "kcenter"
 
 
@@ -359,12 +398,13 @@ def recipe(
     keep: Keep | None = None,
     positions: str | None = None,
     seed: int | None = None,
+    pictures: str | None = None,
 ) -> Recipe:
     """The recipe that `spec` names, with what the caller overrides.
 
     Args:
         spec: a name from `vtc recipes`, the path of a recipe file (`.json`), or a recipe.
-        keep, positions, seed: in place of the recipe's own, where not None.
+        keep, positions, seed, pictures: in place of the recipe's own, where not None.
 
     Raises:
         TypeError: `spec` or `keep` is of another type.
@@ -378,7 +418,7 @@ def recipe(
         found = Recipe(RECIPES.get(spec)(), name=spec)
     else:
         raise TypeError(f"recipe={spec!r} is a {type(spec).__name__}; expected a name, a path or a Recipe")
-    given = {"keep": keep, "positions": positions, "seed": seed}
+    given = {"keep": keep, "positions": positions, "seed": seed, "pictures": pictures}
     return replace(found, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from vtc.adapters import Adapter, Media
 
 from .recipes import Recipe
 from .report import Clock
+from .stages import FrameSelector, Resizer
 from .tokens import Embedded, Layout, Reduction, VisualTokens
 from .tower import merging
 
@@ -58,9 +60,11 @@ def reduce_media(
         clock: takes the seconds.
         questions: `[T, D]` for each item, the embeddings of the text beside it, where the recipe asks for them.
     """
+    with clock.measure("select"), torch.no_grad():
+        chosen = [_frames(adapter, recipe, item) for item in media]
     with clock.measure("encode"), merging(recipe.encoder, recipe.encoder_keep):
-        small = [_resized(adapter, recipe, item) for item in media]
-        encoded = adapter.encode(small, encoder_cues(recipe))
+        small = [_shown(adapter, recipe, item, some) for item, some in zip(media, chosen, strict=True)]
+        encoded = _encode(adapter, small, encoder_cues(recipe))
     if questions is not None:
         pairs = zip(encoded, questions, strict=True)
         encoded = [replace(tokens, cues={**tokens.cues, QUESTION: question}) for tokens, question in pairs]
@@ -71,9 +75,72 @@ def reduce_media(
     with clock.measure("merge"):
         embedded = [_embedded(tokens, reduction) for tokens, reduction in zip(encoded, reductions, strict=True)]
     return [
-        Reduced(item, rows, _of_all(item.layout, tokens, reduction))
-        for item, tokens, rows, reduction in zip(media, encoded, embedded, reductions, strict=True)
+        Reduced(item, rows, _of_all(item.layout, tokens, reduction, some))
+        for item, tokens, rows, reduction, some in zip(media, encoded, embedded, reductions, chosen, strict=True)
     ]
+
+
+def _frames(adapter: Adapter, recipe: Recipe, media: Media) -> Tensor | None:
+    """The frames that are encoded, `[k]` ascending on the CPU; None for all of them.
+
+    Raises:
+        ValueError: a frame selector broke its contract.
+    """
+    stage, units = recipe.input, len(media.layout.grids)
+    k = recipe.frames(media.layout)
+    if not isinstance(stage, FrameSelector) or k == units:
+        return None
+    if media.parts:
+        shown = torch.stack([adapter.pixels(part) for part in media.parts])[:, None]
+    else:
+        shown = adapter.frames(media)
+    chosen = stage.choose(shown, k).cpu()
+    if len(chosen) != k or bool((chosen.diff() <= 0).any()) or int(chosen[0]) < 0 or int(chosen[-1]) >= units:
+        raise ValueError(
+            f"frame selector {stage.name!r} chose {chosen.tolist()} where {k} of {units} frames were due; it must "
+            "return exactly k unique ones, ascending"
+        )
+    return chosen
+
+
+def _shown(adapter: Adapter, recipe: Recipe, media: Media, chosen: Tensor | None) -> Media:
+    """The item as it is encoded."""
+    if chosen is None:
+        return _resized(adapter, recipe, media)
+    if media.parts:
+        return Media.film([media.parts[i] for i in chosen.tolist()])
+    return adapter.with_frames(media, chosen)
+
+
+def _encode(adapter: Adapter, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
+    """`Adapter.encode`, of the pictures that a film is made of where it is one."""
+    apart = [part for item in media for part in item.parts or (item,)]
+    waiting = iter(adapter.encode(apart, cues))
+    return [_joined(item, list(islice(waiting, len(item.parts)))) if item.parts else next(waiting) for item in media]
+
+
+def _joined(media: Media, frames: Sequence[VisualTokens]) -> VisualTokens:
+    """The tokens of a film from those of its frames."""
+    cues = {name: torch.cat([tokens.cues[name] for tokens in frames]) for name in frames[0].cues}
+    planes = tuple(torch.cat(plane) for plane in zip(*(tokens.planes for tokens in frames), strict=True))
+    layout = Layout.join([tokens.layout for tokens in frames])
+    layout = replace(layout, kinds=media.layout.kinds)
+    features = torch.cat([tokens.features for tokens in frames])
+    return VisualTokens(features, layout, cues, planes=planes, folded=_side_by_side([t.folded for t in frames]))
+
+
+def _side_by_side(parts: Sequence[Reduction | None]) -> Reduction | None:
+    """Reductions of frames, one behind the other, as one of the film."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    tokens = [0, *accumulate(len(part.assign) for part in known)]
+    outputs = [0, *accumulate(len(part) for part in known)]
+    return Reduction(
+        torch.cat([part.anchor + start for part, start in zip(known, tokens, strict=False)]),
+        torch.cat([torch.where(p.assign < 0, -1, p.assign + o) for p, o in zip(known, outputs, strict=False)]),
+        torch.cat([part.weight for part in known]),
+    )
 
 
 def _embedded(tokens: VisualTokens, reduction: Reduction) -> Embedded:
@@ -82,9 +149,11 @@ def _embedded(tokens: VisualTokens, reduction: Reduction) -> Embedded:
 
 def _resized(adapter: Adapter, recipe: Recipe, media: Media) -> Media:
     grids = recipe.encoded_grids(media.layout)
-    if grids == media.layout.grids:
+    if not isinstance(recipe.input, Resizer) or grids == media.layout.grids:
         return media
     (_, height, width) = grids[0]
+    if media.parts:
+        return Media.film([adapter.resized(part, height, width) for part in media.parts])
     return adapter.resized(media, height, width)
 
 
@@ -95,8 +164,11 @@ def _reduce(recipe: Recipe, media: Media, tokens: VisualTokens) -> Reduction:
     return recipe.reduce(tokens, total)
 
 
-def _of_all(full: Layout, tokens: VisualTokens, reduction: Reduction) -> Reduction:
+def _of_all(full: Layout, tokens: VisualTokens, reduction: Reduction, chosen: Tensor | None) -> Reduction:
     """`reduction` of what the encoder gave in terms of all the tokens that the item has."""
+    if chosen is not None:
+        there = torch.nonzero(torch.isin(full.unit, chosen) | full.structural).flatten()
+        return reduction.after(Reduction.pruning(there, len(full)))
     if tokens.folded is not None:
         return reduction.after(tokens.folded)
     return _at_full_size(full, tokens.layout, reduction)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+PLUGINS = "vtc.recipes"
+"""The entry-point group of modules that enrol further stages and recipes when they are imported."""
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -16,11 +20,21 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """Named things of one kind. `kind` is the word that its errors use."""
+    """Named things of one kind. `kind` is the word that its errors use.
 
-    def __init__(self, kind: str) -> None:
+    The modules of the entry-point group `plugins` are imported once a name is asked for that is not there yet, or all
+    names are.
+    """
+
+    def __init__(self, kind: str, plugins: str | None = None) -> None:
         self.kind = kind
+        self._plugins = plugins
         self._entries: dict[str, T] = {}
+
+    def _load(self) -> None:
+        group, self._plugins = self._plugins, None
+        for point in entry_points(group=group) if group else ():
+            point.load()
 
     def add(self, name: str, entry: T) -> T:
         """Enrols `entry` under `name`.
@@ -44,12 +58,16 @@ class Registry(Generic[T]):
             ValueError: there is none; the message suggests the nearest name.
         """
         if name not in self._entries:
+            self._load()
+        if name not in self._entries:
             known = ", ".join(sorted(self._entries))
             raise ValueError(f"unknown {self.kind} {name!r}{nearest(name, self._entries)} (known: {known})")
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
+        self._load()
         return iter(self._entries)
 
     def __contains__(self, name: object) -> bool:
+        self._load()
         return name in self._entries

@@ -132,7 +132,17 @@ class RequestBuilder:
                 )
         done = prefix.full_length if prefix is not None else 0
         new = {"input_ids": ids[:, -(mask.shape[1] - done) :], "attention_mask": mask[:, done:]}
-        return self.adapter.media({**inputs, **new})
+        media = self.adapter.media({**inputs, **new})
+        return self._films(media, new["input_ids"]) if self.recipe.pictures == "frames" else media
+
+    def _films(self, media: Sequence[Media], ids: Tensor) -> list[Media]:
+        """The pictures of each row as one item, in front of what else there is."""
+        pictures = [item for item in media if item.modality == "image"]
+        spans = locate(ids, {"image": self.adapter.placeholders["image"]}, [("image", len(p.layout)) for p in pictures])
+        rows: dict[int, list[Media]] = {}
+        for span, item in zip(spans, pictures, strict=True):
+            rows.setdefault(span.row, []).append(item)
+        return [*map(Media.film, rows.values()), *(item for item in media if item.modality != "image")]
 
     def build(
         self, inputs: Mapping[str, Any], media: Sequence[Media], prefix: Splice | None, base: CachedPrompt | None

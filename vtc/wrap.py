@@ -35,6 +35,7 @@ def reduce_tokens(
     keep: Keep | None = None,
     positions: str | None = None,
     seed: int | None = None,
+    pictures: str | None = None,
 ) -> M:
     """Makes `model` answer from fewer visual tokens, in place, until `restore(model)`.
 
@@ -47,6 +48,8 @@ def reduce_tokens(
             at most that many per item; default: the recipe's own.
         positions: `original` (kept tokens keep their coordinates) or `compact` (renumbered); default: the recipe's own.
         seed: for seeded stages; default: the recipe's own.
+        pictures: `items`, or `frames` where the pictures of a prompt are the frames of one video; default: the
+            recipe's own.
 
     Returns:
         The same model, with `model.vtc` for its recipe and the report on the last call.
@@ -55,7 +58,7 @@ def reduce_tokens(
         TypeError: an argument of another type.
         ValueError: unknown recipe or model class, or a value out of range. The model is left as it was.
     """
-    chosen = named(recipe, keep=keep, positions=positions, seed=seed)
+    chosen = named(recipe, keep=keep, positions=positions, seed=seed, pictures=pictures)
     inner = _stock(model)
     handle = Handle(inner, find(inner), chosen)
     handle.check()
@@ -86,11 +89,12 @@ def reduced(
     keep: Keep | None = None,
     positions: str | None = None,
     seed: int | None = None,
+    pictures: str | None = None,
 ) -> Iterator[M]:
     """`reduce_tokens` for a block; after it the model is as it was before, wrapped or not."""
     before = _stock(model).__dict__.get("vtc")
     try:
-        yield reduce_tokens(model, recipe, keep=keep, positions=positions, seed=seed)
+        yield reduce_tokens(model, recipe, keep=keep, positions=positions, seed=seed, pictures=pictures)
     finally:
         restore(model)
         if isinstance(before, Handle):

@@ -4,7 +4,7 @@ from .allocate.density import Density
 from .allocate.even import Even
 from .allocate.thumbnail import Thumbnail
 from .allocate.whole import Whole
-from .base import STAGES, Allocator, InputStage, Merger, Selector, Stage, enrol
+from .base import STAGES, Allocator, FrameSelector, InputStage, Merger, Resizer, Selector, Stage, enrol
 from .decoder import (
     DECODER,
     VTW,
@@ -40,6 +40,7 @@ __all__ = [
     "Even",
     "FastV",
     "Feather",
+    "FrameSelector",
     "Grid",
     "InputStage",
     "KCenter",
@@ -52,6 +53,7 @@ __all__ = [
     "PyramidDrop",
     "Random",
     "Resize",
+    "Resizer",
     "Selector",
     "SparseVLM",
     "Stage",

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from ..registry import Registry
+from ..registry import PLUGINS, Registry
 from ..tokens import Reduction, VisualTokens
 
 
@@ -42,9 +43,18 @@ class Stage(ABC):
 
 
 class InputStage(Stage):
-    """Changes what is encoded: its outputs are fewer tokens, each anchored at a cell of the full grid."""
+    """Changes what is encoded, so that the encoder has less to do: see `Resizer` and `FrameSelector`."""
 
     kind = "input"
+
+    @property
+    @abstractmethod
+    def own_share(self) -> float | None:
+        """The share of tokens this stage leaves, or None where it takes the recipe's `keep`."""
+
+
+class Resizer(InputStage):
+    """Encodes fewer pixels: its outputs are fewer tokens, each anchored at a cell of the full grid."""
 
     @abstractmethod
     def target(self, grid: tuple[int, int, int], count: int) -> tuple[int, int]:
@@ -55,10 +65,22 @@ class InputStage(Stage):
             count: tokens that the recipe wants to reach by this stage; the answer holds at most that many per frame.
         """
 
-    @property
+
+class FrameSelector(InputStage):
+    """Leaves whole frames of a video out; a picture is not touched."""
+
     @abstractmethod
-    def own_share(self) -> float | None:
-        """The share of tokens this stage leaves, or None where it takes the recipe's `keep`."""
+    def choose(self, frames: Tensor, k: int) -> Tensor:
+        """Chooses exactly `k` frames.
+
+        Args:
+            frames: `[T, F, 3, H, W]` pixels as the encoder sees them, normalised: T frames of the layout, each of F
+                frames of the video that the encoder takes together.
+            k: how many to choose, 1 <= k < T.
+
+        Returns:
+            `[k]` int64 on the CPU, ascending and unique.
+        """
 
 
 class Allocator(Stage):
@@ -72,6 +94,18 @@ class Allocator(Stage):
     def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
         """One count per unit, which sum to `total` exactly and respect each unit's candidates."""
 
+    def pools(self, tokens: VisualTokens, total: int) -> list[tuple[Tensor, int]]:
+        """Which tokens compete with each other, and how many of them stay: by default those of each unit.
+
+        Returns:
+            `[M]` int64, ascending candidates, and a count of at most M, for each pool. Counts sum to `total`.
+        """
+        free, unit = ~tokens.layout.structural, tokens.layout.unit
+        counts = self.allocate(tokens, total)
+        if self.joint:
+            return [(torch.nonzero(free).flatten(), counts[0])]
+        return [(torch.nonzero(free & (unit == i)).flatten(), count) for i, count in enumerate(counts)]
+
 
 class Selector(Stage):
     """Which candidate tokens stay."""
@@ -84,8 +118,8 @@ class Selector(Stage):
 
         Args:
             tokens: the item; features are read in fp32.
-            pool: `[M]` int64, the candidates to choose from, ascending: those of one unit, or of the whole item where
-                the allocator is `joint`.
+            pool: `[M]` int64, the candidates to choose from, ascending: those of one unit, or more where the allocator
+                says so.
             k: how many to choose, 1 <= k <= M.
             seed: a number made from the recipe's seed and the item's content.
 
@@ -104,7 +138,7 @@ class Merger(Stage):
         """Folds the other candidates into the kept `anchor` tokens `[K]` (structural ones among them)."""
 
 
-STAGES: Registry[type[Stage]] = Registry("stage")
+STAGES: Registry[type[Stage]] = Registry("stage", PLUGINS)
 
 
 def enrol(*stages: type[Stage]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
-from ..base import InputStage
+from ..base import Resizer
+from .shares import check_share
 
 
 @dataclass(frozen=True)
-class Resize(InputStage):
+class Resize(Resizer):
     """Encodes the picture at fewer pixels, so that the encoder itself gives fewer tokens.
 
     Downsampling beats many selection methods at equal token counts (VTC-Bench, arXiv 2510.07143), and it is the
@@ -28,14 +28,7 @@ class Resize(InputStage):
     signal = "none (fewer pixels)"
 
     def __post_init__(self) -> None:
-        if self.share is None:
-            return
-        if isinstance(self.share, bool) or not isinstance(self.share, Real):
-            kind = type(self.share).__name__
-            raise TypeError(f"share={self.share!r} is a {kind}; expected a float in (0, 1], or None")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share={self.share} is outside (0, 1]; expected a share of the tokens, or None")
-        object.__setattr__(self, "share", float(self.share))  # a whole 1 is all tokens, not one
+        object.__setattr__(self, "share", check_share(self.share))
 
     @property
     def own_share(self) -> float | None:
