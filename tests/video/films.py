@@ -1,0 +1,112 @@
+"""Small films for tests, written by PyAV: frames that say their own number, in any container, whole or damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+TICKS = 90_000
+"""Ticks a second of films whose frames come at times of their own."""
+BITS, COLUMNS = 12, 4
+"""A number's bits; with four of check they are 16 blocks, four by four."""
+
+
+def write(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    *,
+    fps: float = 30,
+    seconds: Sequence[float] | None = None,
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    gop: int = 12,
+    b_frames: int = 0,
+    rotation: int = 0,
+    flipped: bool = False,
+    start: float = 0.0,
+    options: dict[str, str] | None = None,
+    muxer: dict[str, str] | None = None,
+    sound: bool = False,
+) -> Path:
+    """Writes `frames`, uint8 RGB (or RGBA) `[H, W, 3]` each, to `path`; the suffix says the container.
+
+    Args:
+        fps: frames a second, unless `seconds` gives the time of each.
+        start: seconds added to all times; may be negative.
+        rotation: degrees counter-clockwise that a player turns the pictures by; `flipped` mirrors them left to right.
+        pixels: FFmpeg's name of the stored pixel format.
+        options, muxer: of the encoder and of the container, as FFmpeg spells them.
+        sound: adds a track of silence.
+    """
+    rate = Fraction(fps).limit_denominator(1001)
+    base = 1 / rate if seconds is None and start == 0 else Fraction(1, TICKS)
+    shift = round(start / base)
+    with av.open(str(path), "w", options=muxer or {}) as container:
+        stream = None
+        if sound:
+            _silence(container)
+        for number, frame in enumerate(frames):
+            if stream is None:
+                stream = container.add_stream(codec, rate=rate, options={"bf": str(b_frames), **(options or {})})
+                stream.height, stream.width = frame.shape[:2]
+                stream.pix_fmt, stream.codec_context.gop_size = pixels, gop
+                stream.codec_context.time_base = base
+                stream.codec_context.thread_count = 1
+                if rotation or flipped:
+                    stream.set_display_rotation(rotation, hflip=flipped)
+            picture = av.VideoFrame.from_ndarray(frame, format="rgba" if frame.shape[2] == 4 else "rgb24")
+            time = number / rate if seconds is None else Fraction(seconds[number])
+            picture.pts, picture.time_base = round(time / base) + shift, base
+            container.mux(stream.encode(picture))
+        if stream is not None:
+            container.mux(stream.encode(None))
+    return path
+
+
+def _silence(container: av.container.OutputContainer) -> None:
+    """A second of silence."""
+    track = container.add_stream("aac", rate=48_000)
+    for at in range(0, 48_000, 1024):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, at, Fraction(1, 48_000)
+        container.mux(track.encode(frame))
+    container.mux(track.encode(None))
+
+
+def numbered(count: int, height: int = 64, width: int = 96, first: int = 0) -> Iterator[np.ndarray]:
+    """`count` frames `[height, width, 3]` that show their numbers, from `first` on."""
+    return (picture(number, height, width) for number in range(first, first + count))
+
+
+def picture(number: int, height: int = 64, width: int = 96) -> np.ndarray:
+    """One frame that shows `number` as black and white blocks; left of the middle reddish, right of it bluish."""
+    blocks = (np.array(_bits(number)).reshape(-1, COLUMNS) * 255).astype(np.uint8)
+    rows = np.arange(height) * len(blocks) // height
+    columns = np.arange(width) * COLUMNS // width
+    grey = blocks[rows][:, columns]
+    frame = np.repeat(grey[..., None] // 2 + 32, 3, axis=2)
+    frame[:, : width // 2, 0] += 64
+    frame[:, width // 2 :, 2] += 64
+    return frame
+
+
+def number_of(pixels: np.ndarray) -> int | None:
+    """The number that a frame shows, at any size; None where its check does not hold (damaged, turned, mirrored)."""
+    height, width = pixels.shape[:2]
+    rows = (np.arange(BITS // COLUMNS + 1) * 2 + 1) * height // (2 * (BITS // COLUMNS + 1))
+    columns = (np.arange(COLUMNS) * 2 + 1) * width // (2 * COLUMNS)
+    read = (pixels[rows][:, columns, 1] > 95).astype(int).ravel().tolist()
+    number = int("".join(map(str, read[:BITS])), 2)
+    return number if read == _bits(number) else None
+
+
+def _bits(number: int) -> list[int]:
+    """The bits of `number` and four of check, so that no turn or mirror image of a number is one."""
+    if not 0 <= number < 2**BITS:
+        raise ValueError(f"number={number} has no place in {BITS} bits")
+    check = (number * 7 + 3) % 13
+    return [int(bit) for bit in f"{number:0{BITS}b}{check:04b}"]
