@@ -132,8 +132,28 @@ def test_a_crop_takes_back_what_came_after_the_prompt_and_no_more(family):
     stepped(model, mask, cache, words=5)
     cache.crop(-5)
     check_close(stepped(model, mask, cache), want, "logits after a crop")
+
+
+@pytest.mark.parametrize("schedule", ["layer-0", "pyramid", "once", "withdraw"])
+@four
+def test_a_crop_that_is_refused_changes_no_layer(family, schedule):
+    model, inputs, cache = prompt(family, schedule)
+    mask = inputs["attention_mask"]
+    want = stepped(model, mask, copy.deepcopy(cache))
+    held = [layer.keys.shape[2] for layer in cache.layers]
     with pytest.raises(ValueError, match=r"cannot be cropped .*start the conversation again"):
         cache.crop(-20)
+    assert [layer.keys.shape[2] for layer in cache.layers] == held
+    check_same(stepped(model, mask, cache), want, "logits after a crop that was refused")
+
+
+@four
+def test_a_crop_layer_by_layer_is_the_negative_control(family):
+    _, _, cache = prompt(family, "withdraw")
+    held = [layer.keys.shape[2] for layer in cache.layers]
+    with pytest.raises(ValueError, match="cannot be cropped"):
+        type(cache)._base.crop(cache, -20)
+    assert cache.layers[0].keys.shape[2] == held[0] - 20
 
 
 @four

@@ -62,5 +62,4 @@ def test_a_batch_equals_its_rows(family, chosen):
 def test_other_ways_of_decoding(family, chosen):
     model, inputs = wrapped(family, chosen), family.inputs(BATCHES["uneven"])
     want = generate(model, inputs)
-    for options in ({"cache_implementation": "static"}, {"num_beams": 1}):
-        check_close(steps(generate(model, inputs, **options)), steps(want), str(options))
+    check_close(steps(generate(model, inputs, cache_implementation="static")), steps(want), "a static cache")

@@ -8,14 +8,14 @@ import pytest
 import torch
 from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration, MistralConfig
 
-from tests.checks import footprint
+from tests.checks import check_same, footprint
 from tests.decoder.common import BATCHES, ByLot, four, recipe, wrapped
 from tests.families import FAMILIES, IMAGE, placeholders
 from tests.families.common import TEXT, VISION, spread
-from tests.grid import fresh, generate, stock
+from tests.grid import fresh, generate, steps, stock
 from tests.names import CACHE
 from tests.test_turns import longer
-from vtc import Recipe, reduce_tokens
+from vtc import Recipe, reduce_tokens, restore
 from vtc.stages import KCenter
 from vtc.stages.decoder import VTW, FastV, Feather, Layerwise, PyramidDrop, ToDRE
 
@@ -172,9 +172,10 @@ def test_a_prompt_that_was_cropped(family):
     model, inputs = wrapped(family, recipe("once")), family.inputs(BATCHES["one"])
     first = generate(model, inputs, suppress_tokens=placeholders(model))
     ids, mask, _ = longer(family, inputs, first.sequences)
-    with pytest.raises(ValueError, match="start the conversation again"):
+    with pytest.raises(ValueError, match=r"cannot be cropped .*start the conversation again"):
         first[CACHE].crop(-20)
-    with pytest.raises(ValueError, match="start the conversation again"):
+    first[CACHE].crop(inputs["input_ids"].shape[1] - 1 - first[CACHE].get_seq_length())  # a token of the question
+    with pytest.raises(ValueError, match=r"can be cropped down to that, not below: start the conversation again"):
         generate(model, {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]})
 
 
@@ -188,3 +189,34 @@ def test_flex_attention_after_wrapping(family):
             call(model, inputs)
     config._attn_implementation_internal = "sdpa"
     generate(model, inputs)
+
+
+@pytest.mark.parametrize("schedule", ["layer-0", "once", "withdraw"])
+@four
+@torch.no_grad()
+def test_a_shortened_cache_and_a_model_that_was_restored(family, schedule):
+    model, inputs = wrapped(family, recipe(schedule)), family.inputs(BATCHES["uneven"])
+    first = generate(model, inputs, tokens=1)
+    cache, ids = first[CACHE], first.sequences
+    held = [layer.keys.clone() for layer in cache.layers]
+    given = {"input_ids": ids, "attention_mask": torch.cat([inputs["attention_mask"], torch.ones_like(ids[:, -1:])], 1)}
+    want = steps(generate(model, {**given, CACHE: copy.deepcopy(cache)}, tokens=1))
+    restore(model)
+    decoder = model.get_decoder()
+    with pytest.raises(ValueError, match="the model that reads it is not wrapped; start"):
+        generate(model, {**given, CACHE: cache}, tokens=1)
+    with pytest.raises(ValueError, match="the model that reads it is not wrapped; start"):
+        decoder(inputs_embeds=torch.zeros(len(ids), 1, decoder.config.hidden_size), **{CACHE: cache})
+    assert all(torch.equal(layer.keys, keys) for layer, keys in zip(cache.layers, held, strict=True))
+    reduce_tokens(model, recipe(schedule))
+    check_same(steps(generate(model, {**given, CACHE: cache}, tokens=1)), want, "what the refused calls left")
+
+
+@four
+@torch.no_grad()
+def test_a_cache_that_was_emptied_may_be_read_by_any_model(family):
+    model, inputs = wrapped(family, recipe("layer-0")), family.inputs(BATCHES["one"])
+    cache = model(**inputs, use_cache=True)[CACHE]
+    restore(model)
+    cache.reset()
+    check_same(model(**inputs, **{CACHE: cache}).logits, stock(family)(**inputs).logits, "logits")

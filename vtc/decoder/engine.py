@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vtc.cached import cache_among
 from vtc.stages.decoder import Cut, DecoderStage
 
-from .cache import Slots, filled, keys_seen, plain, shortened
+from .cache import Slots, filled, keys_seen, lead, plain, shortened
 from .choose import cut_before
 from .mask import remapped
 from .step import STEP, Step, gathered
@@ -126,6 +126,8 @@ class Engine:
         """The hook at the entry of layer `i`."""
         step: Step | None = kwargs.get(STEP)
         states = args[0] if args else kwargs["hidden_states"]
+        if i == 0:
+            lead(cache_among(kwargs))
         if step is None:
             self._resume(i, None, states, kwargs)
             return None
