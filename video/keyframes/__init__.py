@@ -1,0 +1,20 @@
+"""Keyframe selectors: one method a file, on numpy alone. The lines that call `add` are where a new one is enrolled."""
+
+from .aks import AKS
+from .base import KEYFRAMES, KeyframeSelector
+from .change import Change
+from .dcode import DCoDe
+from .kffocus import KFFocus
+from .maxmin import MaxMin
+from .mmr import MMR
+from .uniform import Uniform
+
+KEYFRAMES.add(Uniform.name, Uniform)
+KEYFRAMES.add(Change.name, Change)
+KEYFRAMES.add(DCoDe.name, DCoDe)
+KEYFRAMES.add(KFFocus.name, KFFocus)
+KEYFRAMES.add(MaxMin.name, MaxMin)
+KEYFRAMES.add(AKS.name, AKS)
+KEYFRAMES.add(MMR.name, MMR)
+
+__all__ = ["AKS", "KEYFRAMES", "MMR", "Change", "DCoDe", "KFFocus", "KeyframeSelector", "MaxMin", "Uniform"]

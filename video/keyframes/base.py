@@ -1,0 +1,136 @@
+"""What a keyframe selector is: exactly so many frames of a video, chosen by their features, times or scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtc.registry import PLUGINS, Registry
+
+from .rows import Floats, as_floats, durations, relevance, unit_rows
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of one video, as `choose` gets them.
+
+    Attributes:
+        rows: `[T, D + 1]` of length one (`rows.unit_rows`), so that products are cosines.
+        seconds: `[T]` how long each is shown; None: all alike.
+        scores: `[T]` relevance from 0 to 1; None: there are none, or they are flat.
+    """
+
+    rows: Floats
+    seconds: Floats | None
+    scores: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class KeyframeSelector(ABC):
+    """Chooses frames that stand for their surroundings. Its dataclass fields are its parameters."""
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    """Source: name of the method, arXiv number; empty for folklore."""
+    signal: ClassVar[str] = ""
+    """What the choice looks at, in a few words."""
+    asks: ClassVar[bool] = False
+    """Whether it needs scores of relevance to a question."""
+
+    def select(self, features: Any, k: int, *, seconds: Any = None, scores: Any = None) -> Places:
+        """Exactly `min(k, T)` of T frames.
+
+        Everything is computed in fp64 whatever the dtype. A frame whose features hold NaN or infinity counts as a
+        repeat of the one before; a score that does counts as the lowest. Scores are looked at only by selectors that
+        ask. Nothing of size T by T is held.
+
+        Args:
+            features: `[T, D]`, one row a frame: an array or a tensor.
+            k: how many frames, at least 1.
+            seconds: `[T]` presentation times, ascending; None: evenly spaced.
+            scores: `[T]` relevance of each frame to the question, the higher the better, on any scale.
+
+        Returns:
+            `[min(k, T)]` int64, ascending and unique.
+
+        Raises:
+            TypeError: `k` is not an int.
+            ValueError: `k` is below 1, shapes do not fit, times fall or are not finite, or the selector asks for scores
+                and there are none.
+        """
+        frames = self._frames(features, seconds, scores)
+        _check_count(k)
+        if k >= len(frames):
+            return np.arange(len(frames), dtype=np.int64)
+        places = np.sort(self.choose(frames, int(k))).astype(np.int64)
+        assert len(np.unique(places)) == len(places) == k, f"{self.name} chose {places.tolist()}, not {k} frames"
+        return places
+
+    @abstractmethod
+    def choose(self, frames: Frames, k: int) -> Places:
+        """`k` different places of `frames`, of which there are more than `k`; any order. 1 <= k < T."""
+
+    def _frames(self, features: Any, seconds: Any, scores: Any) -> Frames:
+        rows = unit_rows(as_floats("features", features, 2))
+        if self.asks and scores is None:
+            raise ValueError(
+                f"scores=None, but {self.name!r} chooses by relevance to a question; pass one score per frame, "
+                "or take a selector that asks nothing, such as 'uniform'"
+            )
+        shown = None if seconds is None else _shown(seconds, len(rows))
+        found = relevance(_one_each("scores", scores, len(rows))) if self.asks else None
+        return Frames(rows, shown, found)
+
+
+def _check_count(k: object) -> None:
+    if isinstance(k, bool) or not isinstance(k, Integral):
+        raise TypeError(f"k={k!r} is a {type(k).__name__}; expected an int of at least 1")
+    if k < 1:
+        raise ValueError(f"k={k} chooses no frame; expected at least 1")
+
+
+def _one_each(name: str, value: Any, count: int) -> Floats:
+    array = as_floats(name, value, 1)
+    if len(array) != count:
+        raise ValueError(f"{name} has {len(array)} entries for {count} frames; expected one per frame")
+    return array
+
+
+def _shown(seconds: Any, count: int) -> Floats | None:
+    """How long each frame is shown, or None where all are shown alike."""
+    times = _one_each("seconds", seconds, count)
+    gaps = np.diff(times)
+    if not np.isfinite(times).all() or (gaps < 0).any():
+        at = int(np.argmax(~np.isfinite(times) | (np.concatenate([[0.0], gaps]) < 0)))
+        raise ValueError(f"seconds[{at}]={times[at]} must be finite and not before the one ahead of it; sort by time")
+    shown = durations(times)
+    # Times such as i / 29.97 differ in their last bits only.
+    even = np.ptp(shown) <= 1e-6 * shown.mean() if count else True
+    return None if even else shown
+
+
+def check_share(name: str, value: object) -> float:
+    """`value` as a float between 0 and 1, both included.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it lies outside.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected a number from 0 to 1")
+    if not 0 <= float(value) <= 1:
+        raise ValueError(f"{name}={value} is outside 0 to 1")
+    return float(value)
+
+
+KEYFRAMES: Registry[type[KeyframeSelector]] = Registry("keyframe selector", PLUGINS)
+"""Keyframe selectors by name."""

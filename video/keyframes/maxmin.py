@@ -1,0 +1,62 @@
+"""Farthest first: each frame as unlike those chosen before it as can be, in what it shows and in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+
+from .base import Frames, KeyframeSelector, Places
+from .rows import Floats, changes, lowest
+from .spread import spread
+
+
+@dataclass(frozen=True)
+class MaxMin(KeyframeSelector):
+    """Greedy max-min dispersion over features and time.
+
+    The distance of two frames is `1 - cosine + time * gap`, `gap` being the time between them as a share of the whole.
+    The first choice is the most usual frame, the one most like the mean of all; each next one is the frame whose least
+    distance to the chosen ones is largest. A single frame of its own is so among the first few, however long
+    the rest. A video in which nothing changes is sampled as `uniform` does. Gonzalez's farthest-first traversal (1985);
+    the rule of DivPrune (arXiv 2503.02175) on frames.
+
+    Attributes:
+        time: what the whole length of the video weighs beside a cosine distance of 1; at least 0.
+    """
+
+    time: float = 0.1
+
+    name = "maxmin"
+    paper = "farthest-first traversal, Gonzalez 1985"
+    signal = "diversity of the features, and time"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.time, bool) or not isinstance(self.time, Real):
+            raise TypeError(f"time={self.time!r} is a {type(self.time).__name__}; expected a number of at least 0")
+        if not 0 <= float(self.time) < np.inf:
+            raise ValueError(f"time={self.time} must be finite and at least 0")
+        object.__setattr__(self, "time", float(self.time))
+
+    def choose(self, frames: Frames, k: int) -> Places:
+        """See `KeyframeSelector.choose`."""
+        rows = frames.rows
+        if not changes(rows).any():
+            return spread(frames.seconds, len(frames), k)
+        at, taken = _middles_in_time(frames), np.zeros(len(frames), dtype=bool)
+        near = np.full(len(frames), np.inf)
+        place = lowest(-(rows @ rows.mean(axis=0)), taken)
+        chosen = [place]
+        while len(chosen) < k:
+            taken[place] = True
+            near = np.minimum(near, 1 - rows @ rows[place] + self.time * np.abs(at - at[place]))
+            place = lowest(-near, taken)
+            chosen.append(place)
+        return np.array(chosen, dtype=np.int64)
+
+
+def _middles_in_time(frames: Frames) -> Floats:
+    """When the middle of each frame is shown, `[T]`, the whole being 1."""
+    shown = np.ones(len(frames)) if frames.seconds is None else frames.seconds
+    return (np.cumsum(shown) - shown / 2) / shown.sum()
