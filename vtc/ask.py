@@ -1,4 +1,4 @@
-"""One question about one picture, answered with all visual tokens and with fewer."""
+"""One question about one picture or video, answered with all visual tokens and with fewer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
 
-from PIL import Image
-
+from .chat import Medium, inputs
 from .recipes import Recipe
 from .report import Report
 from .wrap import reduced
@@ -65,24 +64,15 @@ class Comparison:
     rounds: int = 0
 
 
-def prompt(model: Any, processor: Any, picture: Image.Image, question: str) -> Mapping[str, Any]:
-    """The model's inputs for `question` about `picture`, by the processor's own chat template.
+def prompt(model: Any, processor: Any, medium: Medium, question: str) -> Mapping[str, Any]:
+    """The model's inputs for `question` about a picture or a video's frames, by the processor's own chat template.
 
     Raises:
         ValueError: an empty question, a processor without a chat template, or a picture that it refuses.
     """
     if not question.strip():
-        raise ValueError(f"question={question!r} is empty; ask something about the picture")
-    content = [{"type": "image", "image": picture}, {"type": "text", "text": question}]
-    inputs: Any = processor.apply_chat_template(
-        [{"role": "user", "content": content}],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-    )
-    moved: Mapping[str, Any] = inputs.to(model.device, dtype=model.dtype)
-    return moved
+        raise ValueError(f"question={question!r} is empty; ask something about what is shown")
+    return inputs(model, processor, [question], [medium])
 
 
 def unknown_words(processor: Any, question: str) -> list[str]:
@@ -118,7 +108,7 @@ def timed(model: Any, inputs: Mapping[str, Any]) -> Seconds:
 def compare(
     model: Any,
     processor: Any,
-    picture: Image.Image,
+    medium: Medium,
     question: str,
     recipe: Recipe,
     *,
@@ -134,17 +124,17 @@ def compare(
     Raises:
         ValueError: see `prompt`, or a model that cannot give what the recipe needs.
     """
-    inputs = prompt(model, processor, picture, question)
-    full = answer(model, processor, inputs, max_new_tokens)
+    given = prompt(model, processor, medium, question)
+    full = answer(model, processor, given, max_new_tokens)
     with reduced(model, recipe):
-        short = answer(model, processor, inputs, max_new_tokens)
+        short = answer(model, processor, given, max_new_tokens)
         report: Report = model.vtc.report
     times: list[tuple[Seconds, Seconds]] = []
     begun = time.perf_counter()
     while len(times) < rounds and (not times or time.perf_counter() - begun < PATIENCE):
-        plain = timed(model, inputs)
+        plain = timed(model, given)
         with reduced(model, recipe):
-            times.append((plain, timed(model, inputs)))
+            times.append((plain, timed(model, given)))
             report = model.vtc.report
     if not times:
         return Comparison(full, short, report)

@@ -190,7 +190,7 @@ def test_films_are_drawn_as_clips_and_answered_in_a_batch():
     torch.nn.init.normal_(model.lm_head.weight, std=0.5)
     cases = drawn("tiny-qwen", 12, films=True, per_scene=2)
     assert {case.skill for case in cases} <= set(skills(films=True))
-    assert {len(case.picture().frames) for case in cases} <= {8, 12, 16}
+    assert {len(case.picture()) for case in cases} <= {8, 12, 16}
     arms = [ALL_TOKENS, TEXT_ALONE, Arm("kcenter", 0.25, recipe("kcenter", keep=0.25))]
     scorer = Scorer("tiny-qwen", model, processor, arms, 4)
     rows = {(row.name, row.id): row for row in scorer.rows(cases)}

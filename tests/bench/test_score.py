@@ -12,9 +12,10 @@ from tests.families import FAMILIES, Family
 from vtc import reduce_tokens, restore
 from vtc.bench.arms import ALL_TOKENS, TEXT_ALONE, arms
 from vtc.bench.cases import Case
-from vtc.bench.decode import decode, divergence, inputs, logits_along, visual_tokens
+from vtc.bench.decode import decode, divergence, logits_along, visual_tokens
 from vtc.bench.drawn import drawn
 from vtc.bench.score import Scorer
+from vtc.chat import inputs
 from vtc.loading import load
 from vtc.media import load_picture
 from vtc.recipes import recipe

@@ -9,39 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
+from vtc.chat import Medium
 from vtc.media import load_picture
 from vtc.registry import nearest
 
 FIELDS = ("image", "question", "answer", "skill", "id")
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A film as a model takes it: `frames` uint8 `[T, H, W, 3]`, `fps` a second; none of them is left out."""
-
-    frames: NDArray[np.uint8]
-    fps: float
-
-    def tobytes(self) -> bytes:
-        """The pixels."""
-        return self.frames.tobytes()
-
-    def metadata(self) -> dict[str, Any]:
-        """What processors want to know of it."""
-        count = len(self.frames)
-        return {
-            "fps": self.fps,
-            "total_num_frames": count,
-            "duration": count / self.fps,
-            "frames_indices": list(range(count)),
-        }
-
-
-Medium = Image.Image | Clip
 
 
 @dataclass(frozen=True)

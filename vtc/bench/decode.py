@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,6 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from vtc.adapters import find
 from vtc.ask import greedy
-
-from .cases import Clip, Medium
 
 
 @dataclass(frozen=True)
@@ -49,41 +46,6 @@ class Along(LogitsProcessor):
         """Scores that leave only the token that is due."""
         due = self._tokens[:, input_ids.shape[1] - self._start, None].to(scores.device)
         return torch.full_like(scores, float("-inf")).scatter_(1, due, 0.0)
-
-
-def inputs(
-    model: Any, processor: Any, questions: Sequence[str], pictures: Sequence[Medium] | None
-) -> Mapping[str, Any]:
-    """The model's inputs for `questions[i]` about `pictures[i]` (or films), or without any, padded left."""
-    content: list[list[dict[str, Any]]] = [[{"type": "text", "text": question}] for question in questions]
-    options: dict[str, Any] = {"padding": True} if len(questions) > 1 else {}
-    for parts, picture in zip(content, pictures or (), strict=pictures is not None):
-        if isinstance(picture, Clip):
-            parts.insert(0, {"type": "video", "video": picture.frames})
-            options["do_sample_frames"] = False
-            options.setdefault("video_metadata", []).append([picture.metadata()])
-        else:
-            parts.insert(0, {"type": "image", "image": picture})
-    with _padding_left(processor.tokenizer):
-        made: Any = processor.apply_chat_template(
-            [[{"role": "user", "content": parts}] for parts in content],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs=options,
-        )
-    return dict(made.to(model.device, dtype=model.dtype))
-
-
-@contextmanager
-def _padding_left(tokenizer: Any) -> Iterator[None]:
-    before = tokenizer.padding_side
-    tokenizer.padding_side = "left"
-    try:
-        yield
-    finally:
-        tokenizer.padding_side = before
 
 
 def visual_tokens(model: Any, ids: Tensor) -> list[int]:

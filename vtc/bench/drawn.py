@@ -9,7 +9,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cases import Case, Clip, Medium, check_skills
+from vtc.chat import Medium
+from vtc.frames import VideoFrames
+
+from .cases import Case, check_skills
 
 if TYPE_CHECKING:
     from vtc.tiny.questions import Question
@@ -127,4 +130,4 @@ def _picture(scenes: Scenes, seed: int) -> Medium:
     from vtc.tiny.film_spec import PIXELS
 
     shown, _ = next(scenes(seed))
-    return Clip(shown.pixels(PIXELS), shown.fps) if isinstance(shown, Film) else shown.image
+    return VideoFrames.regular(shown.pixels(PIXELS), shown.fps) if isinstance(shown, Film) else shown.image

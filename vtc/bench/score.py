@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from vtc.chat import Medium, inputs
 from vtc.check import require
 from vtc.tiny.evaluate import exact
 from vtc.wrap import reduced
 
 from .arms import FULL, NONE, Arm
-from .cases import Case, Medium
-from .decode import Decoded, decode, divergence, inputs, logits_along, visual_tokens
+from .cases import Case
+from .decode import Decoded, decode, divergence, logits_along, visual_tokens
 from .rows import Row
 
 LONGEST = 300
