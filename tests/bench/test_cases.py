@@ -197,7 +197,7 @@ def test_films_are_drawn_as_clips_and_answered_in_a_batch():
     assert scorer.refused == []
     assert all(row.error is None for row in rows.values())
     for case in cases:
-        frames = len(case.picture().frames)
+        frames = len(case.picture())
         assert rows["full", case.id].tokens == 18 * frames
         assert rows["kcenter", case.id].tokens == round(18 * frames / 4 + 1e-9)
         assert rows["none", case.id].tokens == 0
