@@ -41,20 +41,26 @@ def allocate(weights: Sequence[float], total: int, *, min_per: Bounds = 0, max_p
         ValueError: `total` or a weight is below 0, a bound is below 0 or above its partner, or the lengths differ.
     """
     count = len(weights)
-    low = _bounds("min_per", min_per, count)
-    _check_int("total", total)
-    high = _bounds("max_per", max(total, *low, 0) if max_per is None else max_per, count)
+    total, low = whole("total", total), _bounds("min_per", min_per, count)
+    high = _bounds("max_per", max([total, *low]) if max_per is None else max_per, count)
     for i, (least, most) in enumerate(zip(low, high, strict=True)):
         if least > most:
             raise ValueError(f"min_per[{i}]={least} is above max_per[{i}]={most}; lower the one or raise the other")
-    return _fill(min(max(int(total), sum(low)), sum(high)), _ranks(weights), low, high)
+    return _fill(min(max(total, sum(low)), sum(high)), _ranks(weights), low, high)
 
 
-def _check_int(name: str, value: object) -> None:
+def whole(name: str, value: object) -> int:
+    """`value` as a plain int.
+
+    Raises:
+        TypeError: it is not an int (a bool is none either).
+        ValueError: it is below 0.
+    """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected an int of at least 0")
     if value < 0:
         raise ValueError(f"{name}={value} must be at least 0")
+    return int(value)
 
 
 def _bounds(name: str, given: Bounds, count: int) -> list[int]:
@@ -62,9 +68,7 @@ def _bounds(name: str, given: Bounds, count: int) -> list[int]:
     listed: list[Any] = list(given) if isinstance(given, Iterable) else [given] * count
     if len(listed) != count:
         raise ValueError(f"{name} has {len(listed)} entries for {count} weights; expected one per unit, or one int")
-    for i, bound in enumerate(listed):
-        _check_int(f"{name}[{i}]" if isinstance(given, Iterable) else name, bound)
-    return [int(bound) for bound in listed]
+    return [whole(f"{name}[{i}]", bound) for i, bound in enumerate(listed)]
 
 
 def _ranks(weights: Sequence[float]) -> list[list[float]]:
@@ -80,7 +84,7 @@ def _ranks(weights: Sequence[float]) -> list[list[float]]:
     return [[float(math.isinf(weight)) for weight in given], plain, [1.0] * len(given)]
 
 
-def _whole(weights: Sequence[float]) -> list[int]:
+def _parts(weights: Sequence[float]) -> list[int]:
     """The same proportions in whole numbers."""
     ratios = [weight.as_integer_ratio() for weight in weights]
     scale = max((below for _, below in ratios), default=1)
@@ -91,7 +95,7 @@ def _fill(total: int, ranks: Sequence[Sequence[float]], low: Sequence[int], high
     """Counts that sum to `total`, which lies between the sums of `low` and `high`."""
     counts, units, left = [0] * len(low), list(range(len(low))), total
     for weights in ranks:
-        parts = _whole(weights)
+        parts = _parts(weights)
         while mass := sum(parts[i] for i in units):
             under, over = _outside(left, mass, parts, low, high, units)
             if not under and not over:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vtc.registry import PLUGINS, Registry
 
-from .rows import Floats, as_floats, durations, relevance, unit_rows
+from .rows import Floats, as_floats, one_each, relevance, shown, unit_rows
 
 Places = NDArray[np.int64]
 
@@ -86,9 +86,9 @@ class KeyframeSelector(ABC):
                 f"scores=None, but {self.name!r} chooses by relevance to a question; pass one score per frame, "
                 "or take a selector that asks nothing, such as 'uniform'"
             )
-        shown = None if seconds is None else _shown(seconds, len(rows))
-        found = relevance(_one_each("scores", scores, len(rows))) if self.asks else None
-        return Frames(rows, shown, found)
+        time = None if seconds is None else shown(seconds, len(rows))
+        found = relevance(one_each("scores", scores, len(rows))) if self.asks else None
+        return Frames(rows, time, found)
 
 
 def _check_count(k: object) -> None:
@@ -96,26 +96,6 @@ def _check_count(k: object) -> None:
         raise TypeError(f"k={k!r} is a {type(k).__name__}; expected an int of at least 1")
     if k < 1:
         raise ValueError(f"k={k} chooses no frame; expected at least 1")
-
-
-def _one_each(name: str, value: Any, count: int) -> Floats:
-    array = as_floats(name, value, 1)
-    if len(array) != count:
-        raise ValueError(f"{name} has {len(array)} entries for {count} frames; expected one per frame")
-    return array
-
-
-def _shown(seconds: Any, count: int) -> Floats | None:
-    """How long each frame is shown, or None where all are shown alike."""
-    times = _one_each("seconds", seconds, count)
-    gaps = np.diff(times)
-    if not np.isfinite(times).all() or (gaps < 0).any():
-        at = int(np.argmax(~np.isfinite(times) | (np.concatenate([[0.0], gaps]) < 0)))
-        raise ValueError(f"seconds[{at}]={times[at]} must be finite and not before the one ahead of it; sort by time")
-    shown = durations(times)
-    # Times such as i / 29.97 differ in their last bits only.
-    even = np.ptp(shown) <= 1e-6 * shown.mean() if count else True
-    return None if even else shown
 
 
 def check_share(name: str, value: object) -> float:

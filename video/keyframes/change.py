@@ -15,7 +15,7 @@ from .spread import spread
 class Change(KeyframeSelector):
     """The frames in the middles of k equal parts of the accumulated change, on the cosine distance of neighbours.
 
-    A frame holds the change to the frame before it, so that what is new is chosen rather than what it replaced. No frame
+    A frame holds the change to the frame before it, so that what is new is chosen, not what it replaced. No frame
     is chosen twice (`spread.spread`). A video in which nothing changes is sampled as `uniform` does.
 
     Attributes:

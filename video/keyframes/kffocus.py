@@ -16,7 +16,7 @@ from .spread import spread
 class KFFocus(KeyframeSelector):
     """Two densities per group of frames, after the idea of KFFocus (arXiv 2508.08989), which has no code.
 
-    From the paper's abstract: frames are told apart by temporal redundancy, as a codec does, into key frames and others,
+    From the paper's abstract: frames are told apart by temporal redundancy, as by a codec, into key frames and others,
     and the others are reduced further. The rest is reconstruction. A group begins at the first frame and wherever a
     frame is least like the one before it, at no more than `round(k * keys)` places; nothing begins where nothing
     changes. All frames that begin a group are chosen. What is left of k is shared over the groups by the time that

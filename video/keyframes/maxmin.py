@@ -26,7 +26,7 @@ class MaxMin(KeyframeSelector):
         time: what the whole length of the video weighs beside a cosine distance of 1; at least 0.
     """
 
-    time: float = 0.1
+    time: float = 0.03
 
     name = "maxmin"
     paper = "farthest-first traversal, Gonzalez 1985"

@@ -29,6 +29,18 @@ def as_floats(name: str, value: Any, ndim: int) -> Floats:
     return array
 
 
+def one_each(name: str, value: Any, count: int) -> Floats:
+    """`value` as an fp64 array with one entry for each of `count` frames.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    array = as_floats(name, value, 1)
+    if len(array) != count:
+        raise ValueError(f"{name} has {len(array)} entries for {count} frames; expected one per frame")
+    return array
+
+
 def unit_rows(features: Floats) -> Floats:
     """Rows `[T, D]` of length one, as `[T, D + 1]`, so that products of rows are cosines.
 
@@ -58,11 +70,24 @@ def changes(rows: Floats) -> Floats:
     return np.concatenate([np.zeros(min(1, len(rows))), np.maximum(0.0, np.round(1 - near, DIGITS))])
 
 
-def durations(seconds: Floats) -> Floats:
-    """How long each frame is shown, `[T]` seconds: until the next one, and the last as long as most are."""
-    gaps = np.diff(seconds)
-    last = np.median(gaps) if len(gaps) else 1.0
-    return np.concatenate([gaps, np.full(min(1, len(seconds)), last)])
+def shown(seconds: Any, count: int) -> Floats | None:
+    """How long each frame is shown, `[count]` seconds: until the next, the last as long as most; None: all alike.
+
+    Raises:
+        ValueError: times fall or are not finite, or there is not one for each frame.
+    """
+    times = one_each("seconds", seconds, count)
+    wrong = ~np.isfinite(times)
+    wrong[1:] |= times[1:] < times[:-1]
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(f"seconds[{at}]={times[at]} must be finite and not before the one ahead of it; sort by time")
+    if count < 2:
+        return None
+    gaps = np.diff(times)
+    lengths = np.append(gaps, np.median(gaps))
+    # Times such as i / 29.97 differ in their last bits only.
+    return lengths if np.ptp(lengths) > 1e-6 * lengths.mean() else None
 
 
 def relevance(scores: Floats) -> Floats | None:
