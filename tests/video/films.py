@@ -69,7 +69,8 @@ def write(
 
 def _silence(container: av.container.OutputContainer) -> None:
     """A second of silence."""
-    track = container.add_stream("aac", rate=48_000)
+    track = container.add_stream("aac", rate=48_000, layout="mono")
+    track.codec_context.time_base = Fraction(1, 48_000)
     for at in range(0, 48_000, 1024):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 48_000, at, Fraction(1, 48_000)

@@ -1,0 +1,117 @@
+"""Reading videos: `probe` says what one is, `frames` hands over those of its frames that are chosen."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends import available, check_backend
+from .choose import Choice
+from .delivery import ON_ERROR
+from .index import build
+from .info import Info
+from .isolate import Isolated
+from .limits import Limits
+from .metadata import metadata
+from .opening import check_file
+from .pixels import Resize, output_size
+from .reading import Frame, Reading, ReadReport
+from .sources import Local, Source
+
+__all__ = ["Frame", "Info", "Limits", "ReadReport", "Reading", "available", "frames", "metadata", "probe"]
+
+DEFAULT = Limits()
+
+
+def probe(path: str | Path, *, limits: Limits = DEFAULT, isolated: bool = True, timeout: float = 60.0) -> Info:
+    """What the video in `path` is, by its packets; one frame of it is decoded.
+
+    Args:
+        path: a video file.
+        limits: on its pixels, seconds and frames.
+        isolated: whether a child process reads it, which is killed when it hangs.
+        timeout: seconds without progress after which it is.
+
+    Raises:
+        OSError: no such file, a directory, not readable; the child died or is stuck.
+        ValueError: no video, a still picture, sound only, beyond the limits.
+    """
+    path = _checked(path, timeout)
+    if not isolated:
+        return build(path, limits).info
+    source = Isolated(path, limits, "pyav", timeout, probe=True)
+    source.close()
+    return source.info
+
+
+def frames(
+    path: str | Path,
+    *,
+    indices: Sequence[int] | NDArray[np.integer] | None = None,
+    seconds: Sequence[float] | NDArray[np.floating] | None = None,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    resize: Resize = None,
+    backend: str = "pyav",
+    on_error: str = "skip",
+    limits: Limits = DEFAULT,
+    isolated: bool = True,
+    timeout: float = 60.0,
+) -> Reading:
+    """Chosen frames of the video in `path`, ascending, one at a time.
+
+    Frames are chosen in one way: by `indices`; by `seconds`, the frame shown at each of them; by `fps`, the frame shown
+    at start + i / fps for each such time before `end`; or by none of these, all frames of the stretch. A frame that is
+    shown at several of the times comes once. Times count from the first frame (`Info.start`).
+
+    Args:
+        path: a video file.
+        indices: ascending, each once.
+        seconds: in any order, within the video.
+        fps: frames a second.
+        start, end: the stretch in seconds, half-open, with `fps` or alone; the whole video by default.
+        resize: the most pixels that the longer side may have, which never enlarges; or (width, height).
+        backend: `pyav`, exact on every file that it reads; `decord`, `opencv` or `torchcodec`, which refuse files on
+            which they are not.
+        on_error: what happens to a frame that cannot be read: "skip" leaves it out, "nearest" delivers the nearest one
+            that can be read in its place, "raise" raises. The report tells each of them.
+        limits: on pixels, seconds, frames and failures.
+        isolated: whether a child process decodes, which is killed when it hangs and takes no one along when it
+            crashes. Without it nothing bounds the time that a damaged file takes.
+        timeout: seconds without progress after which the child is killed.
+
+    Raises:
+        OSError: no such file, a directory, not readable; the child died or is stuck.
+        TypeError, ValueError: an argument that is not as above; no video, a still picture, sound only, beyond limits.
+    """
+    begun = time.perf_counter()
+    path = _checked(path, timeout)
+    choice = Choice(indices, seconds, fps, start, end)
+    if on_error not in ON_ERROR:
+        raise ValueError(f"on_error={on_error!r}; expected one of {', '.join(ON_ERROR)}")
+    check_backend(backend)
+    source: Source = Isolated(path, limits, backend, timeout) if isolated else Local(path, limits, backend)
+    try:
+        wanted = choice.of(source.info)
+        size = output_size(source.info, resize, limits.pixels)
+        events = source.events(wanted.tolist(), size, on_error)
+        return Reading(source.info, wanted, events, source, on_error, time.perf_counter() - begun)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _checked(path: str | Path, timeout: float) -> Path:
+    if not isinstance(path, str | Path):
+        raise TypeError(f"path={path!r} is a {type(path).__name__}; expected the path of a video file")
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < timeout < math.inf:
+        raise ValueError(f"timeout={timeout!r} must be a number of seconds above 0")
+    check_file(Path(path))
+    return Path(path)

@@ -1,0 +1,60 @@
+"""Reading what was chosen, and what happens where a frame is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .backend import Backend, Pixels
+
+ON_ERROR = ("skip", "nearest", "raise")
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """What became of one frame that was asked for.
+
+    Attributes:
+        index: the frame.
+        pixels: `[H, W, 3]`; None where it is lost.
+        source: the frame whose picture this is: another one where it stands in.
+        suspect: whether it may show traces of damage before it.
+        failures, seeks: of the whole reading so far.
+    """
+
+    index: int
+    pixels: Pixels | None
+    source: int
+    suspect: bool
+    failures: int
+    seeks: int
+
+
+def deliver(backend: Backend, spare: Backend, wanted: Sequence[int], on_error: str) -> Iterator[Event]:
+    """An event for each of `wanted`, ascending; the last one of them is not followed by more decoding.
+
+    With `on_error="nearest"` the nearest frame that can be read stands in for a lost one, the lower of two. It is
+    looked for by `spare`, a second view of the file, so that the first one goes on from where it is.
+    """
+    for index, pixels in backend.read(wanted):
+        source, suspect = index, backend.suspect
+        if pixels is None and on_error == "nearest":
+            source, pixels = _nearest(spare, index)
+            suspect = spare.suspect
+        yield Event(index, pixels, source, suspect and pixels is not None, *_counts(backend, spare))
+
+
+def _counts(backend: Backend, spare: Backend) -> tuple[int, int]:
+    return len(backend.tally.failed | spare.tally.failed), backend.tally.seeks + spare.tally.seeks
+
+
+def _nearest(spare: Backend, lost: int) -> tuple[int, Pixels | None]:
+    """The nearest readable frame and its picture; (lost, None) where those next to it are lost as well."""
+    last = spare.index.info.frames - 1
+    for gap in range(1, max(lost, last - lost) + 1):
+        for index in (lost - gap, lost + gap):
+            if 0 <= index <= last:
+                pixels = next(iter(spare.read([index])))[1]
+                if pixels is not None:
+                    return index, pixels
+    return lost, None

@@ -1,0 +1,97 @@
+"""Opening a file that nobody vouches for: which containers are read, and a plain word on what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from .limits import Limits
+
+VIDEOS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,apng,ivf,h264,hevc,obu,av1,m4v,mpegvideo,"
+    "rm,wtv,mxf,dv,nut,y4m,yuv4mpegpipe"
+)
+SOUNDS = "mp3,wav,flac,aac,aiff,w64,amr,ac3,eac3,dts,au,caf"
+STILLS = (
+    "png_pipe,jpeg_pipe,jpegls_pipe,webp_pipe,bmp_pipe,tiff_pipe,ico,j2k_pipe,jpegxl_pipe,jpegxl_anim,qoi_pipe,"
+    "ppm_pipe,pgm_pipe,pam_pipe,svg_pipe,psd_pipe,dds_pipe,exr_pipe,hdr_pipe,gem_pipe,pcx_pipe,sgi_pipe,xpm_pipe"
+)
+"""FFmpeg reads more, among it playlists that name other files and addresses: those stay closed."""
+
+STILL_BRANDS = ("avif", "mif1", "heic", "heix")
+ATTACHED = 0x400
+"""FFmpeg's mark of a cover picture."""
+
+
+@contextmanager
+def opened(path: Path, limits: Limits, threads: str = "AUTO") -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its first track of pictures, ready to decode with FFmpeg's `threads`.
+
+    Frame threads are fast; with "SLICE" alone an error belongs to the packet that caused it.
+
+    Raises:
+        OSError: no such file, a directory, not readable.
+        ValueError: empty, no video that can be read, no picture track, a still picture, too many pixels.
+    """
+    check_file(path)
+    try:
+        # The name is no address and no pattern, whatever characters it has.
+        container = av.open(
+            f"file:{path.absolute()}",
+            options={"format_whitelist": f"{VIDEOS},{SOUNDS},{STILLS}", "protocol_whitelist": "file"},
+        )
+    except FFmpegError as error:
+        if isinstance(error, PermissionError):
+            raise PermissionError(f"{path} may not be read; change its permissions") from error
+        raise ValueError(f"{path} is no video that can be read ({_why(error)}); {REMEDY}") from error
+    with container:
+        stream = _track(path, container)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        limits.check(str(path), "pixels", width * height)
+        stream.thread_type = threads
+        # A stream may grow while it is decoded: the decoder itself refuses that.
+        stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+        yield container, stream
+
+
+REMEDY = "a download that was cut short lacks its index: fetch or export the video again"
+
+
+def check_file(path: Path) -> None:
+    """Raises OSError or ValueError unless `path` is a file with something in it."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; pass the path of a video on this machine")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory; pass the path of one video in it")
+    if not path.is_file():
+        raise OSError(f"{path} is no regular file; copy the video to one")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes); fetch or export the video again")
+
+
+def refuse_still(path: Path) -> None:
+    """Raises the ValueError of a still picture."""
+    raise ValueError(f"{path} is a still picture, no video; pass it as a picture (vtc.media.load_picture)")
+
+
+def _track(path: Path, container: InputContainer) -> VideoStream:
+    brand = container.metadata.get("major_brand", "")
+    if container.format.name in STILLS.split(",") or brand in STILL_BRANDS:
+        refuse_still(path)
+    tracks = [track for track in container.streams.video if not int(track.disposition) & ATTACHED]
+    if not tracks:
+        what = "sound only" if container.streams.audio else "no track of pictures"
+        raise ValueError(f"{path} has {what}; pass a video that has pictures")
+    if tracks[0].codec_context is None:
+        raise ValueError(f"{path} has pictures in a codec that FFmpeg does not know; export it as H.264 in mp4")
+    return tracks[0]
+
+
+def _why(error: FFmpegError) -> str:
+    return f"FFmpeg: {error.strerror}"

@@ -1,0 +1,157 @@
+"""Exact frames by PyAV: sought by keyframe, told by timestamp, read in one go where seeking fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from .backend import Backend, Picked, Pixels
+from .decoding import decoded
+from .opening import opened
+from .pixels import to_rgb
+
+SKIP = 12
+"""Frames that are decoded rather than jumped over: a seek costs about as much."""
+ENTRIES = 3
+"""Keyframes that are tried, each before the last, until a seek lands at or before a frame."""
+
+
+class PyAV(Backend):
+    """FFmpeg through PyAV.
+
+    A frame is reached from the last keyframe at or before it; if the file does not land there, from one of the two
+    before that; then by decoding the whole file from a fresh start. Only the frame with the timestamp of the index is
+    taken. What no way reaches is lost.
+    """
+
+    name = "pyav"
+
+    def __init__(self, *args, **kwargs) -> None:  # noqa: ANN002, ANN003
+        super().__init__(*args, **kwargs)
+        self._stack = ExitStack()
+        self._frames: Iterator[VideoFrame | None] = iter(())
+        self._container: InputContainer | None = None
+        self._stream: VideoStream | None = None
+        self._held: tuple[int, VideoFrame] | None = None
+        self._at = -1  # the frame decoded last
+        self._tainted = False
+        self._from_start = self._in_one_go = False
+        # What decoding the whole file has shown so far: frames below `_known` are there or lost for good.
+        self._there = np.zeros(self.index.info.frames, dtype=bool)
+        self._known = 0
+
+    def read(self, wanted: Sequence[int]) -> Iterator[Picked]:
+        """See `Backend.read`."""
+        self._in_one_go = self.index.by_place
+        for target in wanted:
+            frame = self._reach(int(target))
+            yield int(target), None if frame is None else self._pixels(frame)
+
+    @property
+    def suspect(self) -> bool:
+        """See `Backend.suspect`."""
+        return self._tainted
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._held, self._frames = None, iter(())
+        self._container = self._stream = None
+        self._stack.close()
+
+    def _pixels(self, frame: VideoFrame) -> Pixels:
+        shown = self.index.turn.size(frame.width, frame.height)
+        info = self.index.info
+        if self.size == (info.width, info.height) != shown:
+            raise ValueError(
+                f"{self.path} changes its size from {info.width} x {info.height} to {shown[0]} x {shown[1]}; "
+                "pass resize=(width, height)"
+            )
+        return to_rgb(frame, self.size, self.index.turn)
+
+    def _reach(self, target: int) -> VideoFrame | None:
+        if target < self._known and not self._there[target]:
+            return None
+        entry = self.index.entry(target)
+        if self._near(target, entry):
+            frame = self._forward(target)
+            if frame is not None or self._from_start:
+                return frame
+        for way in range(entry, max(-1, entry - ENTRIES), -1):
+            frame = self._enter(way, target) if not self._in_one_go else None
+            if frame is not None:
+                return frame
+        self._in_one_go = True
+        self._open("SLICE")
+        return self._forward(target)
+
+    def _near(self, target: int, entry: int) -> bool:
+        """Whether going on decoding is the way to `target`."""
+        if self._container is None:
+            self._open("SLICE" if self._in_one_go else "AUTO")
+        ahead = self._held[0] if self._held else self._at + 1
+        if target < ahead:
+            return False
+        return self._in_one_go or entry < 0 or int(self.index.entries[entry]) <= ahead + SKIP
+
+    def _open(self, threads: str) -> None:
+        self.close()
+        self._container, self._stream = self._stack.enter_context(opened(self.path, self.limits, threads))
+        # Frame threads may lose more than is broken, so that their word on what is lost is not the last one.
+        self._begin(from_start=threads == "SLICE")
+
+    def _begin(self, from_start: bool) -> None:
+        self._frames = decoded(self._container, self._stream, self.tally)
+        self._held, self._at, self._from_start, self._tainted = None, -1, from_start, False
+
+    def _enter(self, entry: int, target: int) -> VideoFrame | None:
+        """`target`, decoded from `entry` on, if the seek lands there."""
+        self.tally.seeks += 1
+        try:
+            self._container.seek(int(self.index.seeks[entry]), stream=self._stream, backward=True)
+        except FFmpegError:
+            return None
+        self._begin(from_start=False)
+        return self._forward(target)
+
+    def _forward(self, target: int) -> VideoFrame | None:
+        """Decodes up to `target`; None where the frames pass it by. The frame after it is held for the next call."""
+        while (held := self._held or self._next()) is not None:
+            self._held = held
+            if held[0] > target:
+                return None
+            self._held = None
+            if held[0] == target:
+                return held[1]
+        return None
+
+    def _next(self) -> tuple[int, VideoFrame] | None:
+        for frame in self._frames:
+            if frame is None:
+                self._tainted = True
+                continue
+            place = self._at + 1 if self.index.by_place else self.index.place(frame.pts)
+            if place is None or place >= self.index.info.frames:
+                continue
+            self._tainted = self._tainted and not frame.key_frame
+            self._at = place
+            self._note(place)
+            return place, frame
+        self._note(None)
+        self._at = self.index.info.frames
+        return None
+
+    def _note(self, place: int | None) -> None:
+        """Keeps what decoding from the start has shown: `place` is there, what was passed is not; None at the end."""
+        if not self._from_start:
+            return
+        if place is None:
+            self._known = len(self._there)
+        else:
+            self._there[place] = True
+            self._known = max(self._known, place)
