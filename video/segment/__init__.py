@@ -1,0 +1,25 @@
+"""Segmenters: one rule a file. Importing them loads neither torch nor transformers."""
+
+from .adaptive import Adaptive
+from .base import SEGMENTERS, Cut, Segmentation, Segmenter
+from .content import Content
+from .cover import segment, to_clips
+from .density import Density
+from .even import Even
+from .hashes import Hash
+from .neighbour import Neighbour
+
+__all__ = [
+    "SEGMENTERS",
+    "Adaptive",
+    "Content",
+    "Cut",
+    "Density",
+    "Even",
+    "Hash",
+    "Neighbour",
+    "Segmentation",
+    "Segmenter",
+    "segment",
+    "to_clips",
+]
