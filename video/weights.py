@@ -20,8 +20,8 @@ MOST = 32
 class ClipWeights:
     """How much each property of a clip counts: a clip weighs `length ** a * (1 + novelty) ** b * ...`.
 
-    All but the length are measured from 0 to 1, and are 0 for every clip of a constant video, which so weighs by length
-    alone; each multiplies a weight by `2 ** exponent` at most. An exponent of 0 leaves a property out.
+    All but the length are measured from 0 to 1, and are the same for every clip of a constant video, which so shares by
+    length alone; each multiplies a weight by `2 ** exponent` at most. An exponent of 0 leaves a property out.
 
     Attributes:
         length: exponent of the time that the clip is shown, as a share of the whole.
@@ -29,8 +29,9 @@ class ClipWeights:
             first clip has none to be compared with, and counts as the mean of the others.
         motion: of the mean cosine distance of neighbouring frames inside the clip; 0 for a single frame.
         density: of how little the clip repeats itself: the mean cosine distance over all pairs of its tokens (of its
-            frames, where no tokens are given), which is `1 - 1 / n` for n kinds of tokens at right angles. The idea is LangDC's, whose clips get as many tokens as a language model
-            needs to describe them; this takes no training.
+            frames, where no tokens are given), which is `1 - 1 / n` for n kinds of tokens at right angles. The idea
+            is LangDC's, whose clips get as many tokens as a language model needs to describe them; this takes no
+            training.
         relevance: of the best score of a frame in the clip, scores being stretched to 0 to 1 over the video. It takes
             part where scores are given; flat ones say nothing.
 
