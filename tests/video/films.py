@@ -47,8 +47,7 @@ def write(
     shift = round(start / base)
     with av.open(str(path), "w", options=muxer or {}) as container:
         stream = None
-        if sound:
-            _silence(container)
+        track = container.add_stream("aac", rate=48_000, layout="mono") if sound else None
         for number, frame in enumerate(frames):
             if stream is None:
                 stream = container.add_stream(codec, rate=rate, options={"bf": str(b_frames), **(options or {})})
@@ -64,13 +63,13 @@ def write(
             container.mux(stream.encode(picture))
         if stream is not None:
             container.mux(stream.encode(None))
+        if track is not None:
+            _silence(container, track)
     return path
 
 
-def _silence(container: av.container.OutputContainer) -> None:
+def _silence(container: av.container.OutputContainer, track: av.AudioStream) -> None:
     """A second of silence."""
-    track = container.add_stream("aac", rate=48_000, layout="mono")
-    track.codec_context.time_base = Fraction(1, 48_000)
     for at in range(0, 48_000, 1024):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 48_000, at, Fraction(1, 48_000)

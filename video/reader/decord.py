@@ -1,0 +1,89 @@
+"""decord's reader (the decord2 fork), held to the index where that can be done, refused where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import decord
+import numpy as np
+
+from .backend import Backend, Picked, Pixels
+from .pixels import scaled
+from .pyav import PyAV
+
+REMEDY = "use backend='pyav', which is exact on it"
+EXACT = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""Containers in which decord finds its frames again; in MPEG-TS it does not."""
+
+
+class Decord(Backend):
+    """`decord.VideoReader`.
+
+    It is taken where it lists the same frames at the same times as the index. What is broken it hands over as another
+    frame, without a word; so a picture that equals the one before it is looked up by PyAV, and is lost where that
+    has none.
+    """
+
+    name = "decord"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        info = self.index.info
+        if self.index.by_place or info.container not in EXACT:
+            raise ValueError(f"{self.path} is {info.container}, in which decord's frames are others; {REMEDY}")
+        if info.alpha == "on white":
+            raise ValueError(f"{self.path} has transparent pixels, which decord drops; use backend='pyav'")
+        if info.mirrored:
+            raise ValueError(f"{self.path} is mirrored, which decord ignores; use backend='pyav'")
+        self._reader: Any = None
+        self._judge = PyAV(*args, **kwargs)
+        self._last: Pixels | None = None
+
+    def read(self, wanted: Sequence[int]) -> Iterator[Picked]:
+        """See `Backend.read`."""
+        for target in wanted:
+            yield int(target), self._one(int(target))
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._reader = self._last = None
+        self._judge.close()
+
+    def _one(self, target: int) -> Pixels | None:
+        if self._reader is None:
+            self._open()
+        self.tally.tick()
+        try:
+            pixels = self._pixels(self._reader[target].asnumpy())
+        except (decord.DECORDError, StopIteration) as error:
+            self.tally.fail("frame", target)
+            raise ValueError(f"{self.path}: decord fails at frame {target} ({_first(error)}); {REMEDY}") from error
+        repeated, self._last = self._last is not None and np.array_equal(self._last, pixels), pixels
+        if repeated and next(self._judge.read([target]))[1] is None:
+            return None
+        return scaled(pixels, self.size)
+
+    def _open(self) -> None:
+        info = self.index.info
+        try:
+            self._reader = decord.VideoReader(str(self.path.absolute()))
+            times = self._reader.get_frame_timestamp(list(range(len(self._reader))))[:, 0]
+        except (decord.DECORDError, RuntimeError) as error:
+            raise ValueError(f"{self.path} cannot be opened by decord ({_first(error)}); {REMEDY}") from error
+        if len(times) != info.frames or np.abs(times - times[0] - info.seconds).max() > 1e-3:
+            raise ValueError(
+                f"{self.path}: decord lists {len(times)} frames, of {info.frames}, or other times; {REMEDY}"
+            )
+
+    def _pixels(self, picture: Pixels) -> Pixels:
+        """`picture` as RGB. Where rows are padded to a multiple of their width, decord takes the padding for channels."""
+        info = self.index.info
+        height, width, channels = picture.shape
+        if (width, height) != (info.width, info.height) or channels < 3:
+            raise ValueError(f"{self.path}: decord gives {width} x {height} pixels; {REMEDY}")
+        return picture.reshape(height, width * channels)[:, : 3 * width].reshape(height, width, 3)
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
