@@ -104,6 +104,69 @@ def number_of(pixels: np.ndarray) -> int | None:
     return number if read == _bits(number) else None
 
 
+EVEN = {
+    "mp4": {},
+    "mp4-b": {"b_frames": 3},
+    "mp4-all-keys": {"gop": 1},
+    "mp4-one-key": {"gop": 600, "b_frames": 2, "options": {"sc_threshold": "0"}},
+    "mp4-open-gop": {"b_frames": 3, "options": {"x264-params": "open-gop=1:scenecut=0"}},
+    "mp4-sound": {"sound": True},
+    "mp4-late": {"start": 2.0},
+    "mp4-10bit": {"codec": "libx265", "pixels": "yuv420p10le", "options": {"x265-params": "log-level=0:pools=none"}},
+    "mp4-odd": {"codec": "libx264", "pixels": "yuv444p"},
+    "mkv-b": {"b_frames": 3},
+    "webm-vp8": {"codec": "libvpx", "options": {"deadline": "good", "auto-alt-ref": "1", "lag-in-frames": "16"}},
+    "webm-vp9": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
+    "ts-b": {"b_frames": 3},
+    "ts-negative": {"b_frames": 2, "start": -0.5, "muxer": {"avoid_negative_ts": "disabled"}},
+    "mpg": {"codec": "mpeg2video", "b_frames": 2},
+    "avi": {"codec": "mpeg4", "b_frames": 2},
+}
+"""Films of an even rate, by name: the container, and what is special. All backends read them or say why not."""
+
+UNEVEN = {"mp4-vfr": {"b_frames": 3}, "mkv-vfr": {"b_frames": 3}, "ts-vfr": {"b_frames": 2}}
+"""Films whose frames are shown for one to eight sixtieths of a second."""
+
+UNTIMED = {"h264-raw": {"b_frames": 2}, "mkv-negative": {"start": -0.5, "muxer": {"avoid_negative_ts": "disabled"}}}
+"""Films whose packets have no timestamps, or none that FFmpeg hands on."""
+
+FRAMES = 60
+
+
+def uneven(count: int = FRAMES) -> list[float]:
+    """Times of frames at gaps that vary, from 0 on."""
+    gaps = np.random.default_rng(0).integers(1, 9, count - 1) / 60
+    return [0.0, *np.cumsum(gaps).tolist()]
+
+
+def film(folder: Path, name: str) -> Path:
+    """The film of that name with `FRAMES` numbered frames, written to `folder` unless it is there."""
+    options = {**EVEN, **UNEVEN, **UNTIMED}[name]
+    path = folder / f"{name}.{name.split('-')[0]}"
+    if not path.exists():
+        size = (63, 97) if name == "mp4-odd" else (64, 96)
+        write(path, numbered(FRAMES, *size), seconds=uneven() if name in UNEVEN else None, **options)
+    return path
+
+
+def cut(path: Path, share: float) -> Path:
+    """A copy of `path` that ends after `share` of its bytes."""
+    data = path.read_bytes()
+    short = path.with_stem(f"{path.stem}-cut")
+    short.write_bytes(data[: int(len(data) * share)])
+    return short
+
+
+def flipped(path: Path, count: int, seed: int = 0, span: tuple[float, float] = (0.3, 0.7)) -> Path:
+    """A copy of `path` with `count` bits flipped within `span` of its bytes."""
+    data, generator = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    for at in generator.integers(int(len(data) * span[0]), int(len(data) * span[1]), count):
+        data[at] ^= 1 << int(generator.integers(8))
+    broken = path.with_stem(f"{path.stem}-bits{count}-{seed}")
+    broken.write_bytes(data)
+    return broken
+
+
 def _bits(number: int) -> list[int]:
     """The bits of `number` and four of check, so that no turn or mirror image of a number is one."""
     if not 0 <= number < 2**BITS:

@@ -30,8 +30,10 @@ class Decord(Backend):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         info = self.index.info
-        if self.index.by_place or info.container not in EXACT:
-            raise ValueError(f"{self.path} is {info.container}, in which decord's frames are others; {REMEDY}")
+        if self.index.by_place or not info.timed:
+            raise ValueError(f"{self.path} has no timestamps to tell decord's frames by; {REMEDY}")
+        if info.container not in EXACT:
+            raise ValueError(f"{self.path} is {info.container}, in which decord finds other frames; {REMEDY}")
         if info.alpha == "on white":
             raise ValueError(f"{self.path} has transparent pixels, which decord drops; use backend='pyav'")
         if info.mirrored:
@@ -72,12 +74,11 @@ class Decord(Backend):
         except (decord.DECORDError, RuntimeError) as error:
             raise ValueError(f"{self.path} cannot be opened by decord ({_first(error)}); {REMEDY}") from error
         if len(times) != info.frames or np.abs(times - times[0] - info.seconds).max() > 1e-3:
-            raise ValueError(
-                f"{self.path}: decord lists {len(times)} frames, of {info.frames}, or other times; {REMEDY}"
-            )
+            listed = f"{len(times)} frames" if len(times) != info.frames else "other times"
+            raise ValueError(f"{self.path}: decord lists {listed}, and there are {info.frames} frames; {REMEDY}")
 
     def _pixels(self, picture: Pixels) -> Pixels:
-        """`picture` as RGB. Where rows are padded to a multiple of their width, decord takes the padding for channels."""
+        """`picture` as RGB. Rows padded to a multiple of their width seem to decord to have more channels."""
         info = self.index.info
         height, width, channels = picture.shape
         if (width, height) != (info.width, info.height) or channels < 3:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .backend import Backend, Picked, Pixels
 from .pixels import scaled
+from .pyav import PyAV
 
 REMEDY = "use backend='pyav', which is exact on it"
 SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -22,7 +23,7 @@ class OpenCV(Backend):
 
     Its frame numbers are time times nominal rate, which is another frame on a variable rate. So they only serve to
     jump, in evenly spaced files; where a jump lands is read off its clock, and a jump too far is undone by reading from
-    the start. A frame whose time is not in the index refuses the file.
+    the start. A frame whose time is not in the index refuses the file, and so does one that PyAV alone can read.
     """
 
     name = "opencv"
@@ -38,21 +39,27 @@ class OpenCV(Backend):
             raise ValueError(f"{self.path} is mirrored, which OpenCV ignores; use backend='pyav'")
         self._capture: Any = None
         self._at = -1
+        self._judge = PyAV(*args, **kwargs)
         self._jumps = not info.is_vfr and info.container in SEEKABLE
 
     def read(self, wanted: Sequence[int]) -> Iterator[Picked]:
         """See `Backend.read`."""
         for target in wanted:
-            yield int(target), self._pixels() if self._reach(int(target)) else None
+            pixels = self._pixels() if self._reach(int(target)) else None
+            if pixels is None and next(self._judge.read([target]))[1] is not None:
+                raise ValueError(f"{self.path}: OpenCV cannot read frame {target}, which is there; {REMEDY}")
+            yield int(target), pixels
 
     def close(self) -> None:
         """See `Backend.close`."""
         if self._capture is not None:
             self._capture.release()
         self._capture = None
+        self._judge.close()
 
     def _open(self) -> None:
-        self.close()
+        if self._capture is not None:
+            self._capture.release()
         self._capture = cv2.VideoCapture(str(self.path.absolute()), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise ValueError(f"{self.path} cannot be opened by OpenCV; {REMEDY}")
