@@ -232,6 +232,7 @@ class GenericGrid(Qwen3VL):
 
     classes = ()
     resizable = False
+    films = False
 
     @classmethod
     def serves(cls, model: Any) -> bool:

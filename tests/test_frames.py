@@ -206,7 +206,7 @@ def test_a_frame_selector_that_breaks_its_contract_is_refused(way):
 
 
 def test_what_cannot_be_done_is_refused():
-    with pytest.raises(ValueError, match="'input/drawn' leaves frames out, and of LlavaForConditionalGeneration"):
+    with pytest.raises(ValueError, match="'input/drawn' is about the frames of a video, and LlavaForCond"):
         reduce_tokens(fresh(BY_NAME["llava"]), Recipe((Drawn(),)))
     with pytest.raises(ValueError, match=r"picture 0 comes as .* units .*pictures='items'"):
         generate(wrapped(AS_PICTURES[-1], KCenter()), BY_NAME["internvl"].inputs([[2, (1, 8, 8), 3]]))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .reduce import QUESTION, encoder_cues
+from .reduce import encoder_cues
 from .runs import Run
-from .tokens import VisualTokens
+from .tokens import QUESTION, VisualTokens
 from .trials import Case, Trial
 from .wrap import reduced
 

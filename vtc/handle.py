@@ -24,6 +24,7 @@ from .reduce import encoder_cues
 from .report import Report
 from .request import Request, RequestBuilder, Spliced
 from .stages import FrameSelector, Resizer
+from .tokens import FRAMES
 from .tower import install
 
 OVERRIDDEN = ("generate", "prepare_inputs_for_generation")
@@ -87,16 +88,14 @@ class Handle:
         if self.recipe.encoder is not None:
             stage = self.recipe.encoder
             self._adapter.blocks(stage.label, spread=stage.spread).check(stage)
-        if (
-            isinstance(self.recipe.input, FrameSelector)
-            and not self._adapter.films
-            and self.recipe.pictures != "frames"
-        ):
-            raise ValueError(
-                f"stage {self.recipe.input.label!r} leaves frames out, and of {name} no videos are known whose frames "
-                "are encoded apart; pass the frames as pictures and pictures='frames', or use a selector such as "
-                "'kcenter'"
-            )
+        for stage in self.recipe.stages:
+            of_films = isinstance(stage, FrameSelector) or FRAMES in stage.cues
+            if of_films and not self._adapter.films and self.recipe.pictures != "frames":
+                raise ValueError(
+                    f"stage {stage.label!r} is about the frames of a video, and {name} is not known to take videos "
+                    "whose frames are encoded apart; pass frames as pictures and pictures='frames', or use a recipe "
+                    "such as 'kcenter'"
+                )
         if isinstance(self.recipe.input, Resizer) and not self._adapter.resizable:
             raise ValueError(
                 f"stage {self.recipe.input.label!r} cannot change the size at which {name} encodes: pass smaller "

@@ -8,17 +8,18 @@ from itertools import accumulate, islice
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from vtc.adapters import Adapter, Media
 
 from .recipes import Recipe
 from .report import Clock
 from .stages import FrameSelector, Resizer
-from .tokens import Embedded, Layout, Reduction, VisualTokens
+from .tokens import FRAMES, QUESTION, Embedded, Layout, Reduction, VisualTokens
 from .tower import merging
 
-QUESTION = "question"
-"""The one cue that comes from the prompt and not from the encoder."""
+SMALL = 64
+"""Pixels along a side, at most, of the frames that stages are shown."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def is_identity(recipe: Recipe, media: Media) -> bool:
 
 def encoder_cues(recipe: Recipe) -> tuple[str, ...]:
     """The cues that the adapter computes for `recipe`."""
-    return tuple(cue for cue in recipe.cues if cue != QUESTION)
+    return tuple(cue for cue in recipe.cues if cue not in (QUESTION, FRAMES))
 
 
 def reduce_media(
@@ -61,13 +62,18 @@ def reduce_media(
         questions: `[T, D]` for each item, the embeddings of the text beside it, where the recipe asks for them.
     """
     with clock.measure("select"), torch.no_grad():
-        chosen = [_frames(adapter, recipe, item) for item in media]
+        films = [_small(adapter, item) if _looks(recipe, item) else None for item in media]
+        chosen = [_chosen(recipe, item, film) for item, film in zip(media, films, strict=True)]
     with clock.measure("encode"), merging(recipe.encoder, recipe.encoder_keep):
         small = [_shown(adapter, recipe, item, some) for item, some in zip(media, chosen, strict=True)]
         encoded = _encode(adapter, small, encoder_cues(recipe))
     if questions is not None:
         pairs = zip(encoded, questions, strict=True)
         encoded = [replace(tokens, cues={**tokens.cues, QUESTION: question}) for tokens, question in pairs]
+    encoded = [
+        tokens if film is None else replace(tokens, cues={**tokens.cues, FRAMES: film if some is None else film[some]})
+        for tokens, film, some in zip(encoded, films, chosen, strict=True)
+    ]
     # Scores are fp32 even where the caller runs under autocast.
     exact = torch.autocast(encoded[0].features.device.type, enabled=False)
     with clock.measure("select"), torch.no_grad(), exact:
@@ -80,7 +86,23 @@ def reduce_media(
     ]
 
 
-def _frames(adapter: Adapter, recipe: Recipe, media: Media) -> Tensor | None:
+def _looks(recipe: Recipe, media: Media) -> bool:
+    """Whether stages look at the pixels of the item's frames."""
+    asks = FRAMES in recipe.cues or recipe.frames(media.layout) < len(media.layout.grids)
+    return asks and set(media.layout.kinds) == {"frame"}
+
+
+def _small(adapter: Adapter, media: Media) -> Tensor:
+    """The frames of a video, `[T, F, 3, h, w]`, shrunk to `SMALL` pixels a side at most."""
+    if media.parts:
+        frames = torch.stack([adapter.pixels(part) for part in media.parts])[:, None]
+    else:
+        frames = adapter.frames(media)
+    size = [min(side, SMALL) for side in frames.shape[-2:]]
+    return adaptive_avg_pool2d(frames.flatten(0, 1).float(), size).unflatten(0, frames.shape[:2])
+
+
+def _chosen(recipe: Recipe, media: Media, film: Tensor | None) -> Tensor | None:
     """The frames that are encoded, `[k]` ascending on the CPU; None for all of them.
 
     Raises:
@@ -88,13 +110,9 @@ def _frames(adapter: Adapter, recipe: Recipe, media: Media) -> Tensor | None:
     """
     stage, units = recipe.input, len(media.layout.grids)
     k = recipe.frames(media.layout)
-    if not isinstance(stage, FrameSelector) or k == units:
+    if not isinstance(stage, FrameSelector) or film is None or k == units:
         return None
-    if media.parts:
-        shown = torch.stack([adapter.pixels(part) for part in media.parts])[:, None]
-    else:
-        shown = adapter.frames(media)
-    chosen = stage.choose(shown, k).cpu()
+    chosen = stage.choose(film, k).cpu()
     if len(chosen) != k or bool((chosen.diff() <= 0).any()) or int(chosen[0]) < 0 or int(chosen[-1]) >= units:
         raise ValueError(
             f"frame selector {stage.name!r} chose {chosen.tolist()} where {k} of {units} frames were due; it must "

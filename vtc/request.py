@@ -17,9 +17,9 @@ from .decoder.step import Placed, Step
 from .decoder.trace import Trace
 from .prompt import Span, Splice, compact, locate
 from .recipes import Recipe
-from .reduce import QUESTION, Reduced, is_identity, reduce_media
+from .reduce import Reduced, is_identity, reduce_media
 from .report import Clock, ItemReport, Report
-from .tokens import Embedded, Reduction
+from .tokens import QUESTION, Embedded, Reduction
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ Box = tuple[float, float, float, float]
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
+QUESTION, FRAMES = "question", "frames"
+"""The cues that do not come from the encoder."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -105,8 +108,9 @@ class VisualTokens:
     Attributes:
         features: `[N, D]`, any float dtype; stages read them in fp32.
         layout: where each token stands.
-        cues: further signals, by name, only those that a stage asked for: about the tokens, each `[N, ...]`, and
-            `question`, `[T, D]`, the embeddings of the text beside the item.
+        cues: further signals, by name, only those that a stage asked for: about the tokens, each `[N, ...]`;
+            `question`, `[T, D]`, the embeddings of the text beside the item; `frames`, `[T, F, 3, H, W]`, small
+            pictures of a video's units, each of the F frames that the encoder takes together.
         key: a number made from the item's content; seeded stages draw from it, so that neither the place in a
             batch nor the company there changes a draw.
         planes: each `[N, D]`, further features of the same tokens, which the model adds in its first layers

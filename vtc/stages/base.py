@@ -74,8 +74,8 @@ class FrameSelector(InputStage):
         """Chooses exactly `k` frames.
 
         Args:
-            frames: `[T, F, 3, H, W]` pixels as the encoder sees them, normalised: T frames of the layout, each of F
-                frames of the video that the encoder takes together.
+            frames: `[T, F, 3, H, W]` pixels as the encoder sees them, normalised and shrunk: T frames of the layout,
+                each of F frames of the video that the encoder takes together.
             k: how many to choose, 1 <= k < T.
 
         Returns:
