@@ -46,8 +46,15 @@ class Tally:
             )
 
 
-def decoded(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[VideoFrame | None]:
-    """The frames from where `container` stands, in order of presentation; None where a packet fails.
+@dataclass(frozen=True)
+class Failure:
+    """What comes in place of a frame that cannot be decoded; `pts` is its timestamp, if it is known."""
+
+    pts: int | None = None
+
+
+def decoded(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[VideoFrame | Failure]:
+    """The frames from where `container` stands, in order of presentation, and failures when they are noticed.
 
     Raises:
         ValueError: more failures than `tally` allows.
@@ -62,7 +69,7 @@ def decoded(container: InputContainer, stream: VideoStream, tally: Tally) -> Ite
         except FFmpegError:
             failures += 1
             tally.fail("read", *last, failures)
-            yield None
+            yield Failure()
             if failures == READS:
                 yield from _rest(stream)
                 return
@@ -72,19 +79,19 @@ def decoded(container: InputContainer, stream: VideoStream, tally: Tally) -> Ite
         yield from _frames(packet, tally)
 
 
-def _frames(packet: Packet, tally: Tally) -> Iterator[VideoFrame | None]:
+def _frames(packet: Packet, tally: Tally) -> Iterator[VideoFrame | Failure]:
     try:
         frames = packet.decode()
     except EOFError:
         return
     except FFmpegError:
         tally.fail("packet", packet.pts, packet.dts)
-        yield None
+        yield Failure(packet.pts)
         return
     for frame in frames:
         if frame.is_corrupt:
             tally.fail("frame", frame.pts, frame.dts)
-            yield None
+            yield Failure(frame.pts)
         else:
             yield frame
 

@@ -146,7 +146,7 @@ def _decode(
     """The first frame that decodes, and the timestamps of all of them if `whole`."""
     first, times = None, []
     for frame in decoded(container, stream, Tally(str(path), limits.failures, tick)):
-        if frame is not None:
+        if isinstance(frame, VideoFrame):
             first = first or frame
             times.append(frame.pts)
             limits.check(str(path), "frames", len(times))

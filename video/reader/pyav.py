@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .backend import Backend, Picked, Pixels
-from .decoding import decoded
+from .decoding import Failure, decoded
 from .opening import opened
 from .pixels import to_rgb
 
@@ -20,6 +20,8 @@ SKIP = 12
 """Frames that are decoded rather than jumped over: a seek costs about as much."""
 ENTRIES = 3
 """Keyframes that are tried, each before the last, until a seek lands at or before a frame."""
+REORDER = 16
+"""Frames by which a frame can be shown before one that it is decoded from, at most (H.264, H.265)."""
 
 
 class PyAV(Backend):
@@ -35,12 +37,13 @@ class PyAV(Backend):
     def __init__(self, *args, **kwargs) -> None:  # noqa: ANN002, ANN003
         super().__init__(*args, **kwargs)
         self._stack = ExitStack()
-        self._frames: Iterator[VideoFrame | None] = iter(())
+        self._frames: Iterator[VideoFrame | Failure] = iter(())
         self._container: InputContainer | None = None
         self._stream: VideoStream | None = None
         self._held: tuple[int, VideoFrame] | None = None
         self._at = -1  # the frame decoded last
-        self._tainted = False
+        self._damage: set[tuple[int, int]] = set()
+        self._answered = -1
         self._from_start = self._in_one_go = False
         # What decoding the whole file has shown so far: frames below `_known` are there or lost for good.
         self._there = np.zeros(self.index.info.frames, dtype=bool)
@@ -50,13 +53,13 @@ class PyAV(Backend):
         """See `Backend.read`."""
         self._in_one_go = self.index.by_place
         for target in wanted:
-            frame = self._reach(int(target))
+            frame, self._answered = self._reach(int(target)), int(target)
             yield int(target), None if frame is None else self._pixels(frame)
 
     @property
     def suspect(self) -> bool:
         """See `Backend.suspect`."""
-        return self._tainted
+        return any(start <= self._answered < stop for start, stop in self._damage)
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -107,7 +110,7 @@ class PyAV(Backend):
 
     def _begin(self, from_start: bool) -> None:
         self._frames = decoded(self._container, self._stream, self.tally)
-        self._held, self._at, self._from_start, self._tainted = None, -1, from_start, False
+        self._held, self._at, self._from_start = None, -1, from_start
 
     def _enter(self, entry: int, target: int) -> VideoFrame | None:
         """`target`, decoded from `entry` on, if the seek lands there."""
@@ -132,19 +135,26 @@ class PyAV(Backend):
 
     def _next(self) -> tuple[int, VideoFrame] | None:
         for frame in self._frames:
-            if frame is None:
-                self._tainted = True
+            if isinstance(frame, Failure):
+                self._mark(frame)
                 continue
             place = self._at + 1 if self.index.by_place else self.index.place(frame.pts)
             if place is None or place >= self.index.info.frames:
                 continue
-            self._tainted = self._tainted and not frame.key_frame
             self._at = place
             self._note(place)
             return place, frame
         self._note(None)
         self._at = self.index.info.frames
         return None
+
+    def _mark(self, failure: Failure) -> None:
+        """Keeps which frames may show traces: those up to the next keyframe, and those that are decoded after it."""
+        known = failure.pts is not None and not self.index.by_place
+        at = int(np.searchsorted(self.index.pts, failure.pts)) if known else self._at + 1
+        keys = self.index.info.keyframes
+        later = np.searchsorted(keys, at, side="right")
+        self._damage.add((at - REORDER, int(keys[later]) if later < len(keys) else self.index.info.frames))
 
     def _note(self, place: int | None) -> None:
         """Keeps what decoding from the start has shown: `place` is there, what was passed is not; None at the end."""
