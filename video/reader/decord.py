@@ -34,6 +34,8 @@ class Decord(Backend):
             raise ValueError(f"{self.path} has no timestamps to tell decord's frames by; {REMEDY}")
         if info.container not in EXACT:
             raise ValueError(f"{self.path} is {info.container}, in which decord finds other frames; {REMEDY}")
+        if self.index.open_gops:
+            raise ValueError(f"{self.path} has open GOPs, in which decord finds other frames; {REMEDY}")
         if info.alpha == "on white":
             raise ValueError(f"{self.path} has transparent pixels, which decord drops; use backend='pyav'")
         if info.mirrored:

@@ -41,6 +41,8 @@ class Index:
             frame shown after it.
         seeks: `[K]` int64: the timestamp to seek to for each entry.
         turn: how pictures are laid upright.
+        origin: seconds by the file's clock that its header calls the start; not always those of the first frame.
+        open_gops: whether some frames are decoded after a keyframe and shown before it.
     """
 
     info: Info
@@ -48,6 +50,8 @@ class Index:
     entries: NDArray[np.int64]
     seeks: NDArray[np.int64]
     turn: Turn
+    origin: float = 0.0
+    open_gops: bool = False
 
     @property
     def by_place(self) -> bool:
@@ -74,6 +78,7 @@ class _Packets:
     keys: list[tuple[int, int, bool]] = field(default_factory=list)
     last: tuple[int, int] = (0, 0)
     timed: bool = True
+    open_gops: bool = False
 
     def add(self, packet: Packet, by_decoding: bool) -> None:
         if packet.pts is None:
@@ -82,6 +87,8 @@ class _Packets:
         if packet.is_keyframe:
             at = packet.dts if by_decoding and packet.dts is not None else packet.pts
             self.keys.append((packet.pts, at, packet.is_discard))
+        elif self.keys and packet.pts < self.keys[-1][0]:
+            self.open_gops = True
         if packet.is_discard:  # an edit list hides it
             return
         self.shown.append(packet.pts)
@@ -204,7 +211,9 @@ def _index(
     if pts is None:
         return Index(info, none, none, none, turn)
     entries = np.searchsorted(pts, np.array([key for key, _, _ in keys], dtype=np.int64)).astype(np.int64)
-    return Index(info, pts, entries, np.array([at for _, at, _ in keys], dtype=np.int64), turn)
+    seeks = np.array([at for _, at, _ in keys], dtype=np.int64)
+    origin = float((stream.start_time or 0) * base)
+    return Index(info, pts, entries, seeks, turn, origin, packets.open_gops)
 
 
 def _clock(

@@ -85,7 +85,7 @@ class OpenCV(Backend):
             self._at = self.index.info.frames
             return False
         seconds = self.index.info.seconds
-        told = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        told = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 + self.index.origin - self.index.info.start
         place = int(np.abs(seconds - told).argmin())
         if abs(seconds[place] - told) > 1e-6 or (self._at >= place and self._at >= 0):
             raise ValueError(f"{self.path}: OpenCV gives a frame at {told:.6g} s, where there is none; {REMEDY}")

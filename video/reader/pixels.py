@@ -61,7 +61,8 @@ def scaled(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 def _scaled(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
     smaller = width * height < frame.width * frame.height
     rule = "AREA" if smaller else "BICUBIC"
-    return frame.reformat(width, height, format="rgb24", interpolation=rule).to_ndarray()
+    # Rows may come padded.
+    return np.ascontiguousarray(frame.reformat(width, height, format="rgb24", interpolation=rule).to_ndarray())
 
 
 def _on_white(frame: VideoFrame) -> VideoFrame:
