@@ -125,31 +125,28 @@ class Timm(FrameFeatures):
             object.__setattr__(self, "model", _pretrained(self.model))
         elif not callable(getattr(self.model, "forward_features", None)):
             raise TypeError(f"model={type(self.model).__name__} is no timm model (it has no forward_features)")
+        if self.model.training:
+            raise ValueError("model is in training mode, where features vary from call to call; call model.eval()")
 
     def describe(self, frames: NDArray[np.uint8]) -> Features:
-        """See `FrameFeatures.describe`. The model runs in evaluation mode and is left as it was."""
+        """See `FrameFeatures.describe`. Frames are scaled to the model's input size, whatever their shape."""
         return _each(frames, self._batched, whole=True)
 
     def _batched(self, frames: NDArray[np.uint8]) -> Features:
         import torch
-        from timm.data import resolve_model_data_config
+        from timm.data.config import resolve_model_data_config
 
-        model = self.model
-        config = resolve_model_data_config(model)
+        config = resolve_model_data_config(self.model)
         size = tuple(config["input_size"][2:0:-1])
         mean, std = (torch.tensor(config[name])[:, None, None] for name in ("mean", "std"))
-        weight = next(model.parameters())
-        found, training = [], model.training
-        model.eval()
-        try:
-            for at in range(0, len(frames), self.batch):
-                small = np.stack([_shrunk(frame, size) for frame in frames[at : at + self.batch]])
-                pixels = (torch.from_numpy(small).permute(0, 3, 1, 2) / 255 - mean) / std
-                with torch.inference_mode():
-                    features = model.forward_features(pixels.to(weight.device, weight.dtype))
-                    found.append(model.forward_head(features, pre_logits=True).float().cpu())
-        finally:
-            model.train(training)
+        weight = next(self.model.parameters())
+        found = []
+        for at in range(0, len(frames), self.batch):
+            small = np.stack([_shrunk(frame, size) for frame in frames[at : at + self.batch]])
+            pixels = (torch.from_numpy(small).permute(0, 3, 1, 2) / 255 - mean) / std
+            with torch.inference_mode():
+                features = self.model.forward_features(pixels.to(weight.device, weight.dtype))
+                found.append(self.model.forward_head(features, pre_logits=True).float().cpu())
         return np.asarray(torch.cat(found).numpy(), np.float32)
 
 
@@ -185,7 +182,7 @@ class Tower(FrameFeatures):
         """See `FrameFeatures.describe`.
 
         Raises:
-            ValueError: besides, a model whose pictures are not told apart without a prompt; the message names them.
+            ValueError: besides, a model without an adapter, or a processor that takes no pictures.
         """
         return _each(frames, self._batched, whole=True)
 
@@ -201,12 +198,14 @@ class Tower(FrameFeatures):
 
         from vtc.adapters import find
 
+        token = getattr(self.processor, "image_token", None)
+        if not isinstance(token, str):
+            raise ValueError(f"processor={type(self.processor).__name__} has no image_token; pass a model's processor")
         adapter = find(self.model)
         pictures = [_shrunk(frame, _fitting(frame.shape, self.side)) for frame in frames]
-        inputs = self.processor.image_processor(images=pictures, return_tensors="pt")
-        place = {"device": self.model.device}
-        moved = {k: v.to(**place) if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
-        media = adapter.media(moved)
+        # A prompt of pictures alone: several families tell them apart by their places in it.
+        inputs = self.processor(text=token * len(pictures), images=pictures, return_tensors="pt")
+        media = adapter.media(inputs.to(self.model.device))
         with torch.inference_mode():
             tokens = adapter.encode(media, ())
         return torch.stack([own.features[~own.layout.structural].float().mean(0).cpu() for own in tokens])
@@ -237,14 +236,14 @@ def _fitting(shape: Sequence[int], side: int) -> tuple[int, int]:
     return max(round(shape[1] * scale), 1), max(round(shape[0] * scale), 1)
 
 
-def _steps(light: NDArray[np.float32]) -> NDArray[np.float32]:
+def _steps(light: NDArray[Any]) -> NDArray[Any]:
     """The size of the step to the next pixel across and down, `[H, W, 2]`; none at the border."""
     across = np.abs(np.diff(light, axis=1, append=light[:, -1:]))
     down = np.abs(np.diff(light, axis=0, append=light[-1:]))
     return np.stack([across, down], -1)
 
 
-def _pair(angles: NDArray[np.float32]) -> NDArray[np.float32]:
+def _pair(angles: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([np.cos(angles), np.sin(angles)], 1)
 
 
@@ -262,7 +261,7 @@ def _pretrained(name: str) -> Any:
     import timm
 
     try:
-        return timm.create_model(name, pretrained=True, num_classes=0)
+        return timm.create_model(name, pretrained=True, num_classes=0).eval()
     except Exception as error:  # timm and the hub raise many kinds; all mean that there are no weights
         raise ValueError(
             f"model={name!r}: no trained weights could be loaded ({type(error).__name__}: {error}); put them in the "

@@ -23,7 +23,7 @@ class Adaptive(SceneSegmenter):
     Attributes:
         threshold: the ratio from which on a clip begins.
         reach: frames to either side that it is compared with.
-        floor: the difference that a clip needs in any case, 0 to 255.
+        floor: the difference that a clip needs in any case, above 0 (at 0 the library cuts what stands still) to 255.
     """
 
     threshold: float = 3.0
@@ -37,7 +37,7 @@ class Adaptive(SceneSegmenter):
         super().__post_init__()
         check_number("threshold", self.threshold, 0, 255, above=True)
         check_count("reach", self.reach, 1)
-        check_number("floor", self.floor, 0, 255)
+        check_number("floor", self.floor, 0, 255, above=True)
 
     @property
     def lag(self) -> int | None:

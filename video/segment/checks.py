@@ -25,7 +25,8 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *, a
     span = f"{'above' if above else 'at least'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected a number {span}")
-    if not (low < value <= high if above else low <= value <= high):
+    number = float(value)
+    if not (low < number <= high if above else low <= number <= high):
         raise ValueError(f"{name}={value} must be {span}")
 
 

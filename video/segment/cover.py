@@ -11,7 +11,7 @@ from typing import Any
 
 from ..clips import Clip, check_cover
 from .base import Cut, Segmenter
-from .checks import check_number
+from .checks import check_number, check_seconds
 from .divide import SLACK, edges, short_parts
 
 
@@ -51,13 +51,18 @@ def to_clips(
     default bounds every cut is taken.
 
     Raises:
-        TypeError, ValueError: bounds that are no numbers, below 0 or in the wrong order.
+        TypeError, ValueError: bounds that are no numbers, below 0 or in the wrong order; times that do not ascend; a
+            cut at the first frame or at one that there is not.
     """
     check_number("min_seconds", min_seconds, 0)
     check_number("max_seconds", max_seconds, 0, above=True)
     if max_seconds < min_seconds:
         raise ValueError(f"max_seconds={max_seconds} is below min_seconds={min_seconds}; choose {min_seconds} or more")
-    frames = len(seconds)
+    frames, cuts = len(seconds), list(cuts)
+    for i, at in enumerate(seconds):
+        check_seconds(at, seconds[i - 1] if i else None, i)
+    if strange := [cut for cut in cuts if not 0 < cut.index < frames]:
+        raise ValueError(f"cuts hold {strange[0]}, and of {frames} frames clips can begin at 1 to {frames - 1}")
     if frames == 0:
         return ()
     bounds = _Bounds(edges(seconds), min_seconds, max_seconds)

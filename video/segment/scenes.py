@@ -78,6 +78,6 @@ class _Run(Segmentation):
 def _small(frame: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     """`frame` in BGR, no wider than `width`."""
     height, own = frame.shape[:2]
-    if own > width:
-        frame = cv2.resize(frame, (width, max(round(height * width / own), 1)), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(frame[..., ::-1])
+    size = (width, max(round(height * width / own), 1))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA) if own > width else frame
+    return np.ascontiguousarray(small[..., ::-1], dtype=np.uint8)
