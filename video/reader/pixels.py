@@ -28,8 +28,8 @@ def output_size(info: Info, resize: Resize, pixels: int) -> tuple[int, int]:
     if resize is None:
         return info.width, info.height
     sides = resize if isinstance(resize, tuple) else (resize,)
-    if len(sides) > 2 or not sides:
-        raise ValueError(f"resize={resize!r} has {len(sides)} numbers; expected one, or (width, height)")
+    if isinstance(resize, tuple) and len(sides) != 2:
+        raise ValueError(f"resize={resize!r} has {len(sides)} numbers; expected an int or (width, height)")
     for side in sides:
         if isinstance(side, bool) or not isinstance(side, Integral):
             raise TypeError(f"resize={resize!r} holds a {type(side).__name__}; expected an int or (width, height)")
