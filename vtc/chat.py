@@ -23,7 +23,12 @@ def frames_are_pictures(model: Any) -> bool:
 def inputs(
     model: Any, processor: Any, questions: Sequence[str], media: Sequence[Medium] | None = None
 ) -> Mapping[str, Any]:
-    """The model's inputs for `questions[i]` about `media[i]`, or about nothing, padded left.
+    """`processed`, on the model's device and in its dtype."""
+    return dict(processed(processor, questions, media).to(model.device, dtype=model.dtype))
+
+
+def processed(processor: Any, questions: Sequence[str], media: Sequence[Medium] | None = None) -> Any:
+    """What `processor` makes of `questions[i]` about `media[i]`, or about nothing, padded left.
 
     No frame is left out. A processor that takes no videos gets the frames as pictures.
     """
@@ -39,7 +44,7 @@ def inputs(
             options["do_sample_frames"] = False
             options.setdefault("video_metadata", []).append([medium.metadata()])
     with _padding_left(processor.tokenizer):
-        made: Any = processor.apply_chat_template(
+        return processor.apply_chat_template(
             [[{"role": "user", "content": parts}] for parts in content],
             add_generation_prompt=True,
             tokenize=True,
@@ -47,7 +52,6 @@ def inputs(
             return_tensors="pt",
             processor_kwargs=options,
         )
-    return dict(made.to(model.device, dtype=model.dtype))
 
 
 @contextmanager
