@@ -32,7 +32,7 @@ class Sampling:
     backend: str = "pyav"
     isolated: bool = True
     timeout: float = 60.0
-    limits: Limits = Limits()
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         if isinstance(self.fps, bool) or not isinstance(self.fps, Real) or not 0 < float(self.fps) < float("inf"):

@@ -18,7 +18,7 @@ from vtc.tiny.students.base import Student
 
 PHASES = ("eye", "mind", "films", "drill", "both")
 SHARES = {"eye": 0.35, "mind": 0.3, "films": 0.2, "drill": 0.2, "both": 0.15}  # of --hours
-SECONDS_BETWEEN_NOTES = 60
+SECONDS_BETWEEN_NOTES = 240
 
 
 @dataclass
@@ -109,7 +109,7 @@ class Run:
     def watcher(
         self, phase: str, budget: Budget, learner: Learner, accuracy: Callable[[], dict[str, Any]]
     ) -> Callable[[Tensor], None]:
-        """A function that logs and checkpoints about once a minute; call it once a step with the loss."""
+        """A function that logs and checkpoints every few minutes; call it once a step with the loss."""
         last, recent = [time.monotonic()], []
 
         def watch(loss: Tensor) -> None:
