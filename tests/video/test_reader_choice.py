@@ -37,7 +37,7 @@ def info(seconds, duration=None, width=64, height=48, is_vfr=False) -> Info:
         start=0.0,
         timed=True,
         duration=duration,
-        fps=len(seconds) / duration,
+        fps=len(seconds) / duration if duration else 0.0,
         is_vfr=is_vfr,
         keyframes=np.array([0]),
     )
@@ -157,12 +157,10 @@ def test_the_longer_side_is_bound_and_nothing_grows(width, height, side):
 
 
 @pytest.mark.parametrize(
-    ("resize", "error"), [(0, ValueError), ((3,), TypeError), ((1, 0), ValueError), ("9", TypeError), (2.5, TypeError)]
+    ("resize", "error"), [(0, ValueError), ((3,), ValueError), ((1, 0), ValueError), ("9", TypeError), (2.5, TypeError)]
 )
 def test_sizes_that_are_none_are_refused(resize, error):
-    with pytest.raises((error, ValueError), match="resize="):
-        if resize == (3,):
-            resize = (1, 2, 3)
+    with pytest.raises(error, match="resize="):
         output_size(TEN, resize, 100)
     with pytest.raises(ValueError, match="100 pixels"):
         output_size(TEN, (11, 10), 100)

@@ -76,6 +76,9 @@ def decoded(container: InputContainer, stream: VideoStream, tally: Tally) -> Ite
             demuxed = container.demux(stream)
             continue
         failures, last = 0, (packet.pts, packet.dts)
+        if packet.is_corrupt:  # a part of it is missing; what can be made of the rest comes all the same
+            tally.fail("packet", *last)
+            yield Failure(packet.pts)
         yield from _frames(packet, tally)
 
 

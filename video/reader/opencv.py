@@ -46,7 +46,7 @@ class OpenCV(Backend):
         """See `Backend.read`."""
         for target in wanted:
             pixels = self._pixels() if self._reach(int(target)) else None
-            if pixels is None and next(self._judge.read([target]))[1] is not None:
+            if pixels is None and next(self._judge.read([target]))[1] is not None and not self._judge.suspect:
                 raise ValueError(f"{self.path}: OpenCV cannot read frame {target}, which is there; {REMEDY}")
             yield int(target), pixels
 

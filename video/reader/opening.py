@@ -25,6 +25,7 @@ STILLS = (
 """FFmpeg reads more, among it playlists that name other files and addresses: those stay closed."""
 
 STILL_BRANDS = ("avif", "mif1", "heic", "heix")
+PADDING = 1 << 16
 ATTACHED = 0x400
 """FFmpeg's mark of a cover picture."""
 
@@ -44,6 +45,7 @@ def opened(path: Path, limits: Limits, threads: str = "AUTO") -> Iterator[tuple[
         # The name is no address and no pattern, whatever characters it has.
         container = av.open(
             f"file:{path.absolute()}",
+            metadata_errors="replace",
             options={"format_whitelist": f"{VIDEOS},{SOUNDS},{STILLS}", "protocol_whitelist": "file"},
         )
     except FFmpegError as error:
@@ -55,8 +57,8 @@ def opened(path: Path, limits: Limits, threads: str = "AUTO") -> Iterator[tuple[
         width, height = stream.codec_context.width, stream.codec_context.height
         limits.check(str(path), "pixels", width * height)
         stream.thread_type = threads
-        # A stream may grow while it is decoded: the decoder itself refuses that.
-        stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+        # A stream may grow while it is decoded: the decoder itself refuses that, but counts pixels of padding.
+        stream.codec_context.options = {"max_pixels": str(2 * limits.pixels + PADDING)}
         yield container, stream
 
 

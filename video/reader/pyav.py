@@ -68,6 +68,7 @@ class PyAV(Backend):
         self._stack.close()
 
     def _pixels(self, frame: VideoFrame) -> Pixels:
+        self.limits.check(str(self.path), "pixels", frame.width * frame.height)
         shown = self.index.turn.size(frame.width, frame.height)
         info = self.index.info
         if self.size == (info.width, info.height) != shown:
