@@ -1,4 +1,4 @@
-"""`allocate`: exact, bounded, monotone, against slow water-filling in fractions; and rules that fail the same checks."""
+"""`allocate`: exact, bounded, monotone, against slow water-filling in fractions; rules that fail the same checks."""
 
 from __future__ import annotations
 
