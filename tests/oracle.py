@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from inspect import signature
-from math import floor
+from math import ceil, floor
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from tests.eyes.towers import has_cls
 from tests.families import Family, placeholders
 from tests.towers import by_hand
 from vtc import Budget, Layout, Recipe, Reduction, VisualTokens, adapters
+from vtc.stages import FrameSelector, Resizer
+from vtc.tokens import FRAMES
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,16 @@ def fold(reduction: Reduction, features: Tensor) -> Tensor:
 def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture) -> Item:
     """The recipe on one picture."""
     full = eye.layout(model, picture)
-    small = picture
-    if recipe.input is not None:
+    small, survivors_of = picture, None
+    if isinstance(recipe.input, FrameSelector) and eye.modality(picture) == "video":
+        small, survivors_of = _some(model, eye, recipe, picture, full)
+    if isinstance(recipe.input, Resizer):
         budget = Budget(recipe.input.own_share or recipe.keep).count(sum(full.candidates)) // len(full.grids)
         small = eye.smaller(model, picture, *recipe.input.target(full.grids[0], budget))
     layout, features, survivors = _encoded(model, eye, recipe, small)
-    cues = {name: eye.cues(model, small)[name] for name in recipe.cues}
+    cues = {name: eye.cues(model, small)[name] for name in recipe.cues if name != FRAMES}
+    if FRAMES in recipe.cues and eye.modality(picture) == "video":
+        cues[FRAMES] = eye.frames(model, small)
     key = adapters.Media(eye.modality(picture), full, eye.content(picture)).key
     tokens = VisualTokens(features, layout, cues, key)
     total = sum(layout.candidates)
@@ -95,11 +101,30 @@ def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture)
         total = min(total, Budget(recipe.keep).count(sum(full.candidates)))
     reduction = recipe.reduce(tokens, total)
     anchor = [survivors[k] for k in reduction.anchor.tolist()]
-    if small is not picture:
+    if survivors_of is not None:
+        anchor = [survivors_of[place] for place in anchor]
+    elif small is not picture:
         large, little = ((len(full.grids) * grid[0], *grid[1:]) for grid in (full.grids[0], layout.grids[0]))
         anchor = [_place(large, little, place) for place in anchor]
     planes = [fold(reduction, plane) for plane in eye.planes(model, small)]
     return Item(anchor, fold(reduction, features), full.cell[anchor], len(full), planes)
+
+
+def _some(
+    model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture, full: Layout
+) -> tuple[Picture, list[int] | None]:
+    """The film less the frames that the recipe leaves out, and the place of each of its tokens in the whole film."""
+    units, each = len(full.grids), full.candidates[0]
+    if recipe.input.own_share is not None:
+        k = max(1, floor(recipe.input.own_share * units + 0.5))
+    else:
+        asked = Budget(recipe.keep).count(units * each) / each
+        k = ceil(asked) if recipe.selector is not None else max(1, floor(asked))
+    if k >= units:
+        return picture, None
+    chosen = recipe.input.choose(eye.frames(model, picture), k).tolist()
+    places = [i for i, unit in enumerate(full.unit.tolist()) if unit in chosen or bool(full.structural[i])]
+    return eye.some(picture, chosen), places
 
 
 def _encoded(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture) -> tuple[Layout, Tensor, list[int]]:

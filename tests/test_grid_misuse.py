@@ -283,6 +283,20 @@ def test_an_input_stage_needs_an_encoder_that_takes_other_sizes(family):
 
 
 @every_family
+@pytest.mark.parametrize("recipe", ["keyframes", "clip-budget"])
+def test_what_is_about_frames_needs_films(family, recipe):
+    model = fresh(family)
+    before = footprint(model)
+    if adapters.find(model).films:
+        reduce_tokens(model, recipe)
+        return
+    with pytest.raises(ValueError, match=r"'(input/keyframes|allocate/clips)' is about the frames of a video, and"):
+        reduce_tokens(model, recipe)
+    assert footprint(model) == before
+    reduce_tokens(model, recipe, pictures="frames")
+
+
+@every_family
 def test_an_empty_batch_and_pixels_of_no_picture(family):
     inputs = family.inputs(SEVERAL)
     empty = {name: value[:0] for name, value in inputs.items()}

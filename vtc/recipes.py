@@ -220,7 +220,8 @@ class Recipe:
             ValueError: frames of unlike size, or a `keep` that is less than one frame with nothing to cut it.
         """
         units = len(layout.grids)
-        if not isinstance(self.input, FrameSelector) or set(layout.kinds) != {"frame"}:
+        is_film = set(layout.kinds) == {"frame"} and any(layout.candidates)
+        if not isinstance(self.input, FrameSelector) or not is_film:
             return units
         if len(set(layout.grids)) > 1:
             raise ValueError(

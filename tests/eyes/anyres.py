@@ -139,6 +139,12 @@ class OnevisionEye(AnyResEye):
     def modality(self, picture):
         return "image" if "image_sizes" in picture else "video"
 
+    def frames(self, model, picture):
+        return picture["pixel_values"][:, None]
+
+    def some(self, picture, units):
+        return {"pixel_values": picture["pixel_values"][units]}
+
     def pack(self, model, values, picture, newline):
         if self.modality(picture) == "video":
             tokens = model.model.apply_pooling(values).flatten(0, 1)

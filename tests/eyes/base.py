@@ -73,6 +73,14 @@ class Eye(ABC):
         """The picture scaled to `height x width` tokens a frame."""
         raise NotImplementedError
 
+    def frames(self, model: nn.Module, picture: Picture) -> Tensor:
+        """`[T, F, 3, H, W]` what the encoder is shown of a film, unit by unit."""
+        raise NotImplementedError
+
+    def some(self, picture: Picture, units: list[int]) -> Picture:
+        """The film with those of its units alone."""
+        raise NotImplementedError
+
     def modality(self, picture: Picture) -> str:
         """`image` or `video`."""
         return "image"

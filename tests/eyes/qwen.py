@@ -101,14 +101,23 @@ class QwenEye(Eye):
             cues[name] = torch.empty_like(tokens).index_copy(0, place, tokens)
         return {**cues, "attention": cues["received_attention"]}
 
-    def smaller(self, model, picture, height, width):
+    def frames(self, model, picture):
         frames, h, w = self._grid(picture).tolist()
         p = model.config.vision_config.patch_size
-        video = rearrange(
+        return rearrange(
             picture["pixel_values"],
-            "(t h w a b) (c d p q) -> (t d) c (h a p) (w b q)",
+            "(t h w a b) (c d p q) -> t d c (h a p) (w b q)",
             t=frames, h=h // 2, w=w // 2, a=2, b=2, c=3, d=2, p=p, q=p,
         )  # fmt: skip
+
+    def some(self, picture, units):
+        frames, height, width = self._grid(picture).tolist()
+        patches = [picture["pixel_values"].chunk(frames)[unit] for unit in units]
+        return {"video_grid_thw": torch.tensor([len(units), height, width]), "pixel_values": torch.cat(patches)}
+
+    def smaller(self, model, picture, height, width):
+        frames, p = int(self._grid(picture)[0]), model.config.vision_config.patch_size
+        video = self.frames(model, picture).flatten(0, 1)
         small = interpolate(video, (height * 2 * p, width * 2 * p), mode="bicubic", antialias=True)
         patches = rearrange(
             small, "(t d) c (h a p) (w b q) -> (t h w a b) (c d p q)", t=frames, a=2, b=2, d=2, p=p, q=p

@@ -93,6 +93,7 @@ class Family:
         cues: whether its vision tower gives cues at all.
         folds: what an encoder stage may leave of its tower's tokens: `fewer`, or as many if it must `spread` them;
             empty where it is refused.
+        films: whether its items are films of which frames can be left out.
         axes: of its position ids.
         layers: `full`, or what some of its decoder's layers have instead of keys for all tokens: `sliding` windows, or
             a `linear` state, which cannot be cropped, masked later or repeated.
@@ -106,6 +107,7 @@ class Family:
     resizes: bool = False
     cues: bool = True
     folds: str = ""
+    films: bool = False
     axes: int = 1
     layers: str = "full"
 

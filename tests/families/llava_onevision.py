@@ -92,7 +92,7 @@ def _filmed(part: Any) -> Any:
 
 LLAVA_ONEVISION = (
     Family("llava-onevision", llava_onevision, llava_onevision_inputs, thumbnails=True, folds="spread"),
-    Family("llava-onevision-film", llava_onevision, film_inputs, thumbnails=True, folds="spread"),
+    Family("llava-onevision-film", llava_onevision, film_inputs, thumbnails=True, folds="spread", films=True),
 )
 LLAVA_ONEVISION_VARIANTS = (
     Family(

@@ -127,7 +127,9 @@ QWEN3_MOE = Family("qwen3vl-moe", qwen3vl_moe, qwen_inputs, resizes=True, axes=3
 QWEN = (
     Family("qwen2vl", qwen2vl, qwen_inputs, resizes=True, axes=3),
     Family("qwen25vl", qwen25vl, qwen_inputs, resizes=True, axes=3),
-    Family("qwen25vl-film", qwen25vl, partial(qwen_inputs, films=True, seconds=True), resizes=True, axes=3),
+    Family("qwen25vl-film", qwen25vl, partial(qwen_inputs, films=True, seconds=True), resizes=True, films=True, axes=3),
     Family("qwen3vl", qwen3vl, qwen_inputs, resizes=True, axes=3),
-    Family("qwen3vl-film", qwen3vl, partial(qwen_inputs, films=True, timestamps=True), resizes=True, axes=3),
+    Family(
+        "qwen3vl-film", qwen3vl, partial(qwen_inputs, films=True, timestamps=True), resizes=True, films=True, axes=3
+    ),
 )

@@ -20,11 +20,13 @@ from vtc.stages import (
     ClsSampling,
     DiffRate,
     Even,
+    FrameSelector,
     KCenter,
     MaxSum,
     Mean,
     Random,
     Resize,
+    Resizer,
     Selector,
     Stage,
     Stride,
@@ -44,7 +46,7 @@ of_any_pool = pytest.mark.parametrize("selector", [s for s in SELECTORS if s.nam
 mergers = pytest.mark.parametrize("merger", [Mean()], ids=lambda stage: stage.name)
 """Those that merge into any anchors; for the others see `test_lattice.py`."""
 allocators = pytest.mark.parametrize("allocator", enrolled("allocate"), ids=lambda stage: stage.name)
-inputs = pytest.mark.parametrize("stage", enrolled("input"), ids=lambda stage: stage.name)
+INPUTS = enrolled("input")
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 
 
@@ -62,7 +64,9 @@ def item(features: torch.Tensor, layout: Layout | None = None, seed: int = 0) ->
     cues = dict.fromkeys(("attention", "cls_attention", "received_attention"), noise)
     cues |= {"early_attention": early, "attention_logits": 8 * noise - 4}
     cues |= {name: exact_rows(total, 8, seed + 1).to(features.dtype) for name in ("keys", "encoder_features")}
-    return VisualTokens(features, layout or Layout.of_grid(1, total), cues, key=total)
+    layout = layout or Layout.of_grid(1, total)
+    cues["frames"] = torch.rand(len(layout.grids), 1, 3, 8, 8, generator=generator)
+    return VisualTokens(features, layout, cues, key=total)
 
 
 ROUGH = {
@@ -264,15 +268,17 @@ def test_every_allocator_goes_with_every_selector(allocator, selector, layout, d
     mine = Recipe((allocator, selector))
     reduction = mine.reduce(item(exact_rows(len(layout)), layout), total)
     assert len(reduction.anchor) == total + int(layout.structural.sum())
-    if total < sum(layout.candidates) and not allocator.joint:
-        free = reduction.anchor[~layout.structural[reduction.anchor]]
-        got = torch.bincount(layout.unit[free], minlength=len(layout.grids)).tolist()
-        assert got == list(allocator.allocate(item(exact_rows(len(layout)), layout), total))
+    if total < sum(layout.candidates):
+        pools = allocator.pools(item(exact_rows(len(layout)), layout), total)
+        assert [int(torch.isin(reduction.anchor, pool).sum()) for pool, _ in pools] == [count for _, count in pools]
+        shared = torch.cat([pool for pool, _ in pools]).sort().values
+        assert shared.tolist() == torch.nonzero(~layout.structural).flatten().tolist()
 
 
 @pytest.mark.parametrize("mine", [r for r in named_recipes() if r.selector], ids=lambda recipe: recipe.name)
 @given(layout=layouts(), keep=st.one_of(st.floats(0.01, 1), st.integers(1, 30)))
 def test_every_named_recipe_keeps_its_count_and_says_the_same_from_a_file(mine, layout, keep):
+    assume(not isinstance(mine.input, FrameSelector) or set(layout.kinds) != {"frame"} or len(set(layout.grids)) == 1)
     mine = replace(mine, keep=keep)
     tokens = item(exact_rows(len(layout)), layout)
     total = mine.count(layout)
@@ -293,7 +299,7 @@ def test_even_gives_each_unit_its_part_rounded_up_or_down(layout, data):
         assert floor(part) <= count <= ceil(part)
 
 
-@inputs
+@pytest.mark.parametrize("stage", [s for s in INPUTS if isinstance(s, Resizer)], ids=lambda stage: stage.name)
 @given(grid=st.tuples(st.integers(1, 3), st.integers(1, 30), st.integers(1, 30)), part=st.floats(0.01, 1))
 def test_an_input_stage_aims_at_no_more_than_it_may(stage, grid, part):
     frames, height, width = grid
@@ -304,6 +310,26 @@ def test_an_input_stage_aims_at_no_more_than_it_may(stage, grid, part):
     assert frames * h * w <= count
 
 
+@pytest.mark.parametrize("stage", [s for s in INPUTS if isinstance(s, FrameSelector)], ids=lambda stage: stage.name)
+@pytest.mark.parametrize("frames", [2, 3, 4, 5, 7, 8, 16, 33])
+@pytest.mark.parametrize("kind", ["noise", "constant", "NaN", "one of its own"])
+def test_a_frame_selector_chooses_exactly_so_many(stage, frames, kind):
+    shown = torch.rand(frames, 2, 3, 8, 8, generator=torch.Generator().manual_seed(frames))
+    if kind != "noise":
+        shown = shown[:1].repeat(frames, 1, 1, 1, 1)
+    if kind == "NaN":
+        shown[frames // 2] = torch.nan
+    if kind == "one of its own":
+        shown[frames // 2] = 1 - shown[frames // 2]
+    for k in range(1, frames):
+        chosen = stage.choose(shown, k)
+        check_chosen(chosen, frames)
+        assert len(chosen) == k
+        assert torch.equal(stage.choose(shown.bfloat16().float(), k), stage.choose(shown.bfloat16(), k))
+        if kind == "one of its own" and k > 1:
+            assert frames // 2 in chosen
+
+
 def test_stages_say_what_they_are():
     for name in STAGES:
         stage = STAGES.get(name)
@@ -312,7 +338,7 @@ def test_stages_say_what_they_are():
         assert name == f"{stage.kind}/{stage.name}" == own.label
         assert stage.__doc__
         assert stage.signal
-        assert set(own.cues) <= {*adapters.cues.NAMES, "question"}
+        assert set(own.cues) <= {*adapters.cues.NAMES, "question", "frames"}
         assert not stage.adaptive or stage.kind != "allocate"
 
 
