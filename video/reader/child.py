@@ -57,7 +57,7 @@ def _serve(source: BinaryIO, out: BinaryIO) -> None:
         if event.pixels is None:
             send(out, values)
         else:
-            send(out, {**values, "shape": event.pixels.shape}, memoryview(event.pixels.reshape(-1)))
+            send(out, {**values, "shape": event.pixels.shape}, event.pixels.data.cast("B"))
     send(out, {"end": True})
 
 

@@ -59,7 +59,8 @@ def decoded(container: InputContainer, stream: VideoStream, tally: Tally) -> Ite
     Raises:
         ValueError: more failures than `tally` allows.
     """
-    demuxed, failures, last = container.demux(stream), 0, (None, None)
+    last: tuple[int | None, int | None] = (None, None)
+    demuxed, failures = container.demux(stream), 0
     while True:
         tally.tick()
         try:
@@ -82,7 +83,7 @@ def decoded(container: InputContainer, stream: VideoStream, tally: Tally) -> Ite
         yield from _frames(packet, tally)
 
 
-def _frames(packet: Packet, tally: Tally) -> Iterator[VideoFrame | Failure]:
+def _frames(packet: Packet[VideoStream], tally: Tally) -> Iterator[VideoFrame | Failure]:
     try:
         frames = packet.decode()
     except EOFError:

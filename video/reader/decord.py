@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import decord
+import decord  # type: ignore[import-untyped]
 import numpy as np
 
 from .backend import Backend, Picked, Pixels

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.container import InputContainer
@@ -80,7 +81,7 @@ class _Packets:
     timed: bool = True
     open_gops: bool = False
 
-    def add(self, packet: Packet, by_decoding: bool) -> None:
+    def add(self, packet: Packet[VideoStream], by_decoding: bool) -> None:
         if packet.pts is None:
             self.timed = False
             return
@@ -137,7 +138,7 @@ def _read(
     return packets
 
 
-def _never_shown(packet: Packet, stream: VideoStream) -> bool:
+def _never_shown(packet: Packet[VideoStream], stream: VideoStream) -> bool:
     """VP8 has frames for reference only; bit 4 of the first byte says which are shown."""
     return stream.codec_context.name == "vp8" and not memoryview(packet)[0] >> 4 & 1  # type: ignore[arg-type]
 
@@ -240,7 +241,8 @@ def _varies(gaps: NDArray[np.float64], tick: float) -> bool:
 
 
 def _matrix(frame: VideoFrame) -> bytes | None:
-    for data in frame.side_data:
+    parts: Any = frame.side_data  # typed as a mapping, and gone through like a list
+    for data in parts:
         if data.type.name == "DISPLAYMATRIX":
             return bytes(data)
     return None

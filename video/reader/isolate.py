@@ -71,8 +71,7 @@ class Isolated:
             OSError, ValueError: as above.
         """
         self._asked = len(wanted)
-        body = np.asarray(wanted, dtype="<i8").tobytes()
-        self._child.send({"size": size, "on_error": on_error}, body)
+        self._child.send({"size": size, "on_error": on_error}, np.asarray(wanted, dtype="<i8").tobytes())
         for index in wanted:
             values, body = self._next()
             yield self._event(values, body, int(index), (size[1], size[0], 3))

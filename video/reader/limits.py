@@ -29,7 +29,7 @@ class Limits:
             kind = Real if field.name == "seconds" else int
             if isinstance(value, bool) or not isinstance(value, kind):
                 raise TypeError(f"{field.name}={value!r} is a {type(value).__name__}; expected a number")
-            if not value >= (0 if field.name == "failures" else 1):
+            if not float(value) >= (0 if field.name == "failures" else 1):
                 raise ValueError(f"{field.name}={value} allows nothing; expected at least 1 (failures: 0)")
 
     def check(self, path: str, name: str, value: float) -> None:

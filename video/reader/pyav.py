@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 from av.container import InputContainer
@@ -34,12 +35,11 @@ class PyAV(Backend):
 
     name = "pyav"
 
-    def __init__(self, *args, **kwargs) -> None:  # noqa: ANN002, ANN003
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stack = ExitStack()
         self._frames: Iterator[VideoFrame | Failure] = iter(())
-        self._container: InputContainer | None = None
-        self._stream: VideoStream | None = None
+        self._open_file: tuple[InputContainer, VideoStream] | None = None
         self._held: tuple[int, VideoFrame] | None = None
         self._at = -1  # the frame decoded last
         self._damage: set[tuple[int, int]] = set()
@@ -64,7 +64,7 @@ class PyAV(Backend):
     def close(self) -> None:
         """See `Backend.close`."""
         self._held, self._frames = None, iter(())
-        self._container = self._stream = None
+        self._open_file = None
         self._stack.close()
 
     def _pixels(self, frame: VideoFrame) -> Pixels:
@@ -96,7 +96,7 @@ class PyAV(Backend):
 
     def _near(self, target: int, entry: int) -> bool:
         """Whether going on decoding is the way to `target`."""
-        if self._container is None:
+        if self._open_file is None:
             self._open("SLICE" if self._in_one_go else "AUTO")
         ahead = self._held[0] if self._held else self._at + 1
         if target < ahead:
@@ -105,19 +105,25 @@ class PyAV(Backend):
 
     def _open(self, threads: str) -> None:
         self.close()
-        self._container, self._stream = self._stack.enter_context(opened(self.path, self.limits, threads))
+        self._open_file = self._stack.enter_context(opened(self.path, self.limits, threads))
         # Frame threads may lose more than is broken, so that their word on what is lost is not the last one.
         self._begin(from_start=threads == "SLICE")
 
+    @property
+    def _file(self) -> tuple[InputContainer, VideoStream]:
+        assert self._open_file is not None
+        return self._open_file
+
     def _begin(self, from_start: bool) -> None:
-        self._frames = decoded(self._container, self._stream, self.tally)
+        self._frames = decoded(*self._file, self.tally)
         self._held, self._at, self._from_start = None, -1, from_start
 
     def _enter(self, entry: int, target: int) -> VideoFrame | None:
         """`target`, decoded from `entry` on, if the seek lands there."""
         self.tally.seeks += 1
         try:
-            self._container.seek(int(self.index.seeks[entry]), stream=self._stream, backward=True)
+            container, stream = self._file
+            container.seek(int(self.index.seeks[entry]), stream=stream, backward=True)
         except FFmpegError:
             return None
         self._begin(from_start=False)
@@ -151,8 +157,9 @@ class PyAV(Backend):
 
     def _mark(self, failure: Failure) -> None:
         """Keeps which frames may show traces: those up to the next keyframe, and those that are decoded after it."""
-        known = failure.pts is not None and not self.index.by_place
-        at = int(np.searchsorted(self.index.pts, failure.pts)) if known else self._at + 1
+        at = self._at + 1
+        if failure.pts is not None and not self.index.by_place:
+            at = int(np.searchsorted(self.index.pts, failure.pts))
         keys = self.index.info.keyframes
         later = np.searchsorted(keys, at, side="right")
         self._damage.add((at - REORDER, int(keys[later]) if later < len(keys) else self.index.info.frames))
