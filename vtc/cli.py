@@ -7,26 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from . import __version__
 from .bench.command import app as bench
-from .console import (
-    PlainErrors,
-    note,
-    note_view,
-    notes,
-    print_check,
-    print_comparison,
-    print_outcome,
-    progress,
-    quiet,
-)
+from .console import PlainErrors, print_check, print_outcome, progress, quiet
 
 if TYPE_CHECKING:
     from .budget import Keep
-    from .recipes import Recipe
 
 app = typer.Typer(
     cls=PlainErrors,
@@ -36,11 +24,39 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Media = Annotated[Path, typer.Argument(metavar="MEDIA", help="A picture.", show_default=False)]
-Model = Annotated[
-    str, typer.Option(help="tiny-llava, tiny-internvl or tiny-qwen (embedded, work offline), a directory, or a hub id.")
+VIDEOS = "Options of videos"
+Media = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MEDIA",
+        help="A picture or a video. Of an animated picture (GIF, WebP, PNG) the first frame is taken.",
+        show_default=False,
+    ),
 ]
-RecipeName = Annotated[str, typer.Option("--recipe", help="A name from `vtc recipes`, or a recipe file (.json).")]
+MODELS = "tiny-llava, tiny-internvl or tiny-qwen (embedded, work offline), a directory, or a hub id."
+Model = Annotated[str, typer.Option(help=MODELS)]
+AnyModel = Annotated[
+    str | None,
+    typer.Option(help=f"{MODELS} Default: tiny-llava for a picture; tiny-qwen, which was taught films, for a video."),
+]
+AnyRecipe = Annotated[
+    str | None,
+    typer.Option(
+        help="A name from `vtc recipes`, or a recipe file (.json). Default: kcenter for a picture, video for a video."
+    ),
+]
+Fps = Annotated[float | None, typer.Option(help="Frames a second to take. Default: 2.", rich_help_panel=VIDEOS)]
+Frames = Annotated[
+    int | None,
+    typer.Option(help="Frames at most, spread over all of a longer video. Default: 64.", rich_help_panel=VIDEOS),
+]
+Start = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Where to begin. Default: at its first frame.", rich_help_panel=VIDEOS),
+]
+End = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Where to stop. Default: at its end.", rich_help_panel=VIDEOS)
+]
 KeepText = Annotated[
     str | None,
     typer.Option(
@@ -77,31 +93,29 @@ def options(
 def ask(
     media: Media,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="A question about it.", show_default=False)],
-    model: Model = "tiny-llava",
-    recipe: RecipeName = "kcenter",
+    model: AnyModel = None,
+    recipe: AnyRecipe = None,
     keep: KeepText = None,
     positions: Positions = None,
+    fps: Fps = None,
+    frames: Frames = None,
+    start: Start = None,
+    end: End = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Answer a question about a picture, with all visual tokens and with fewer, side by side."""
-    from .media import load_picture
-
+    """Answer a question about a picture or a video, with all visual tokens and with fewer, side by side."""
     number = _keep(keep)
-    with notes():
-        picture = load_picture(media)
-    chosen = _recipe(recipe, number, positions)
-    from .ask import compare, unknown_words
-    from .loading import load
+    from .media_commands import Options
+    from .media_commands import ask as answer
 
-    with quiet():
-        network, processor = load(model, device=device, dtype=dtype)
-        note_view(picture.size, processor)
-        _note_unknown(unknown_words(processor, question), model)
-        result = compare(network, processor, picture, question, chosen, max_new_tokens=max_new_tokens)
-    Console().print(escape(f"{media.name}, {model} on {network.device.type}"), highlight=False)
-    print_comparison(result, chosen)
+    answer(
+        media,
+        question,
+        Options(model, recipe, number, positions, device, dtype, fps, frames, start, end),
+        max_new_tokens,
+    )
 
 
 @app.command()
@@ -109,33 +123,40 @@ def show(
     media: Media,
     out: Annotated[Path, typer.Option(help="The picture to write.", show_default=False)],
     question: Annotated[
-        str, typer.Option(help="What is asked; it matters to recipes that read the question.")
-    ] = "what is in the picture?",
-    model: Model = "tiny-llava",
-    recipe: RecipeName = "kcenter",
+        str | None, typer.Option(help="What is asked; it matters to recipes that read the question.")
+    ] = None,
+    model: AnyModel = None,
+    recipe: AnyRecipe = None,
     keep: KeepText = None,
     positions: Positions = None,
+    fps: Fps = None,
+    frames: Frames = None,
+    start: Start = None,
+    end: End = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Draw over a picture which of its visual tokens are kept."""
-    from .media import load_picture
-
+    """Draw which visual tokens are kept: over a picture, or along the time of a video with its clips and budgets."""
     number = _keep(keep)
-    _check_out(out)
-    with notes():
-        picture = load_picture(media)
-    chosen = _recipe(recipe, number, positions)
-    from .ask import prompt, report_on
-    from .loading import load
-    from .viz import draw
+    from .media_commands import Options
+    from .media_commands import show as draw
 
-    with quiet():
-        network, processor = load(model, device=device, dtype=dtype)
-        note_view(picture.size, processor)
-        report = report_on(network, prompt(network, processor, picture, question), chosen)
-    draw(picture, processor.image_processor, report, chosen).save(out)
-    Console().print(escape(f"{report}\ndrawn to {out}"), highlight=False)
+    draw(media, out, question, Options(model, recipe, number, positions, device, dtype, fps, frames, start, end))
+
+
+@app.command()
+def probe(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
+) -> None:
+    """Say what videos are, by their packets: size, times, rate, keyframes, and whether they are cut short.
+
+    Exits with 1 if one cannot be read; the others are still told.
+    """
+    from .media_commands import describe
+
+    if not describe(videos, as_json=as_json):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -222,28 +243,6 @@ def _keep(text: str | None) -> Keep | None:
         accepted = "a share such as 0.25, or a count such as 64"
         raise typer.BadParameter(f"--keep {text!r} is no number; pass {accepted}") from None
     return int(number) if number >= 2 and number.is_integer() else number
-
-
-def _recipe(name: str, keep: Keep | None, positions: str | None) -> Recipe:
-    from .recipes import recipe as named
-
-    return named(name, keep=keep, positions=positions)
-
-
-def _check_out(out: Path) -> None:
-    """Refuses an output file that could not be written, before any model is loaded."""
-    from PIL import Image
-
-    if out.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"--out {out}: no picture format has the ending {out.suffix!r}; use .png")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"--out {out}: the directory {out.parent} does not exist; make it first")
-
-
-def _note_unknown(words: list[str], model: str) -> None:
-    if words:
-        listed = ", ".join(map(repr, words))
-        note(f"{model} has no {listed} among its words and reads an unknown word there; the answers may be off")
 
 
 def main() -> None:

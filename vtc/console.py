@@ -16,6 +16,8 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from vtc.video.reader import Info, ReadReport
+
     from .ask import Comparison
     from .check import Result
     from .demo import Outcome
@@ -39,13 +41,17 @@ class PlainErrors(TyperGroup):
         except (ValueError, TypeError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
-            message = " ".join(str(error).split()) or type(error).__name__
-            _say("[red]error:[/red]", message)
+            say_error(str(error) or type(error).__name__)
             raise typer.Exit(1) from None
 
 
 def _say(mark: str, text: str) -> None:
     Console(stderr=True).print(f"{mark} {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def say_error(text: str) -> None:
+    """Prints an error on stderr, on one line."""
+    _say("[red]error:[/red]", " ".join(text.split()))
 
 
 def note(text: str) -> None:
@@ -123,6 +129,13 @@ def print_comparison(result: Comparison, recipe: Recipe) -> None:
         f"time to first token: from the call of generate, encoder and selection included; median of {result.rounds} "
         "runs each, in turns, after one warm-up. A later token at batch 1 hardly gets cheaper: it reads weights",
     )
+
+
+def print_reading(report: ReadReport, info: Info) -> None:
+    """Prints how a video was read."""
+    lost = f"{len(report.lost)} lost" if report.lost else "none lost"
+    of = f"{report.delivered} of {info.frames} frames of {info.duration:.4g} s of video"
+    _line(Console(), f"read: {of}, {lost}, {report.seconds:.2f} s of reading (not in the times above)")
 
 
 @contextmanager

@@ -66,16 +66,26 @@ def _check_file(path: Path) -> None:
         raise IsADirectoryError(f"{path} is a directory; pass the path of one picture in it")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes); fetch or export the picture again")
-    if _is_video(path):
+    if is_video(path):
         raise ValueError(
-            f"{path} is a video, and this version reads pictures; take a frame of it, "
-            f"e.g. `ffmpeg -i {path.name} -frames:v 1 frame.png`"
+            f"{path} is a video, and a picture is expected here; take frames of it with vtc.video.frames, or ask about "
+            "it with `vtc ask`"
         )
 
 
-def _is_video(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(12)
+def is_video(path: str | Path) -> bool:
+    """Whether `path` is to be read as a video: by its first bytes, or else by its suffix; no such file need exist.
+
+    Animated pictures (GIF, WebP, PNG, AVIF) are none, unless they bear the suffix of a video.
+
+    Raises:
+        OSError: a file that may not be read.
+    """
+    path = Path(path)
+    head = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(12)
     box = head[4:8] == b"ftyp" and head[8:11] not in (b"avi", b"mif", b"msf", b"hei", b"hev")
     magic = box or head[:4] == b"\x1a\x45\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
     return magic or path.suffix.lower() in VIDEO_SUFFIXES

@@ -19,7 +19,7 @@ REGIONS = ((86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 9
 
 Color = tuple[int, int, int]
 
-__all__ = ["KEPT", "REGIONS", "draw", "mosaic", "overlay", "view"]
+__all__ = ["KEPT", "REGIONS", "draw", "marked", "mosaic", "overlay", "view"]
 
 
 def draw(picture: Image.Image, image_processor: Any, report: Report, recipe: Recipe) -> Image.Image:
@@ -53,7 +53,7 @@ def overlay(picture: Image.Image, item: ItemReport, caption: str = "", *, unit: 
     Raises:
         ValueError: no such unit or frame.
     """
-    drawn = _marked(picture, item, unit, frame)
+    drawn = marked(picture, item, unit, frame)
     return _with_caption(drawn, caption, merged=item.reduction.merges)
 
 
@@ -68,21 +68,25 @@ def mosaic(picture: Image.Image, item: ItemReport, caption: str = "") -> Image.I
     tiles, shown = picture.convert("RGB"), []
     for unit, (part, box) in enumerate(zip(item.units, item.layout.boxes, strict=True)):
         if part.kind == "thumbnail":
-            shown.append(_marked(picture, item, unit, 0))
+            shown.append(marked(picture, item, unit, 0))
             continue
         top, left, bottom, right = (
             round(share * side) for share, side in zip(box, picture.size[::-1] * 2, strict=True)
         )
         if bottom - top >= part.grid[1] and right - left >= part.grid[2]:
-            tiles.paste(_marked(picture.crop((left, top, right, bottom)), item, unit, 0), (left, top))
+            tiles.paste(marked(picture.crop((left, top, right, bottom)), item, unit, 0), (left, top))
     out = Image.new("RGB", (sum(p.width for p in (tiles, *shown)) + 8 * len(shown), tiles.height), "white")
     for number, part_drawn in enumerate((tiles, *shown)):
         out.paste(part_drawn, (number * (tiles.width + 8), 0))
     return _with_caption(out, caption, merged=item.reduction.merges)
 
 
-def _marked(picture: Image.Image, item: ItemReport, unit: int, frame: int) -> Image.Image:
-    """`picture` with the marks of one unit of `item` all over it."""
+def marked(picture: Image.Image, item: ItemReport, unit: int, frame: int) -> Image.Image:
+    """`picture` with the marks of one unit of `item` all over it, as `overlay` draws them, and nothing under it.
+
+    Raises:
+        ValueError: no such unit or frame.
+    """
     owner, kept = _cells(item, unit, frame)
     colors = _colors(owner) if item.reduction.merges else {}
     pixels = np.asarray(picture.convert("RGB"))

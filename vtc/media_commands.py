@@ -1,0 +1,240 @@
+"""What `vtc ask`, `vtc show` and `vtc probe` do, with a picture and with a video."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.markup import escape
+
+from vtc.video.reader import Info, ReadReport, probe
+from vtc.video.sampling import Sampling
+
+from .budget import Keep
+from .console import note, note_view, notes, print_comparison, print_reading, quiet, say_error
+from .frames import VideoFrames
+from .media import is_video, load_picture
+from .recipes import Recipe
+from .recipes import recipe as named
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PICTURES = ("tiny-llava", "kcenter", "what is in the picture?")
+VIDEOS = ("tiny-qwen", "video", "what happens in the video?")
+"""The model, the recipe and (for `show`) the question where none is named."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `ask` and `show` have in common; None: the default of pictures, or that of videos.
+
+    Attributes:
+        model, recipe, keep, positions, device, dtype: as the command has them.
+        fps, frames, start, end: of videos alone, see `vtc.video.sampling.Sampling`.
+    """
+
+    model: str | None = None
+    recipe: str | None = None
+    keep: Keep | None = None
+    positions: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    fps: float | None = None
+    frames: int | None = None
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def of_videos(self) -> dict[str, float]:
+        """Those that are given of `fps`, `frames`, `start` and `end`."""
+        given = {name: getattr(self, name) for name in ("fps", "frames", "start", "end")}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video that is known and not read yet."""
+
+    path: Path
+    info: Info
+    sampling: Sampling
+
+    def read(self, processor: Any) -> tuple[VideoFrames, ReadReport]:
+        """Its candidates, full units as `processor` makes them; says so where some could not be read."""
+        together = int(getattr(getattr(processor, "video_processor", None), "temporal_patch_size", 1))
+        frames, report = self.sampling.read(self.path, self.sampling.candidates(self.info, together))
+        if report.lost:
+            note(f"{len(report.lost)} of {report.asked} frames could not be read and are left out")
+        if report.damaged:
+            note(f"{len(report.damaged)} frames come after damage in the file and may show traces of it")
+        return frames, report
+
+
+Opened = Image.Image | Film
+
+
+def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> None:
+    """Prints the answers about `path` with all tokens and with fewer.
+
+    Raises:
+        OSError, ValueError: the file, an option, or what the model cannot do, in one plain line.
+    """
+    opened = _opened(path, options)
+    model, recipe, _ = _defaults(opened, options)
+    from .ask import compare, unknown_words
+    from .loading import load
+
+    with quiet():
+        network, processor = load(model, device=options.device, dtype=options.dtype)
+        medium, report = _medium(opened, processor)
+        recipe = _fitted(recipe, network, opened)
+        _note_words(unknown_words(processor, question), model)
+        result = compare(network, processor, medium, question, recipe, max_new_tokens=max_new_tokens)
+    Console().print(escape(f"{path.name}, {model} on {network.device.type}"), highlight=False)
+    print_comparison(result, recipe)
+    if isinstance(opened, Film) and report is not None:
+        print_reading(report, opened.info)
+
+
+def show(path: Path, out: Path, question: str | None, options: Options) -> None:
+    """Draws to `out` what is kept of `path`: over a picture, or along the time of a video.
+
+    Raises:
+        OSError, ValueError: see `ask`, and an `out` that cannot be written.
+    """
+    _check_out(out)
+    opened = _opened(path, options)
+    model, recipe, usual = _defaults(opened, options)
+    from .ask import prompt, report_on
+    from .loading import load
+
+    with quiet():
+        network, processor = load(model, device=options.device, dtype=options.dtype)
+        medium, _ = _medium(opened, processor)
+        recipe = _fitted(recipe, network, opened)
+        inputs = prompt(network, processor, medium, usual if question is None else question)
+        report = report_on(network, inputs, recipe)
+    if isinstance(medium, VideoFrames):
+        from vtc.video.account import seen
+        from vtc.video.timeline import timeline
+
+        film: Tensor | None = seen(network, inputs, recipe)
+        drawn = timeline(_viewed(medium, processor), report, recipe, film=film, title=path.name)
+    else:
+        from .viz import draw
+
+        drawn = draw(medium, processor.image_processor, report, recipe)
+    drawn.save(out)
+    Console().print(escape(f"{report}\ndrawn to {out}"), highlight=False)
+
+
+def describe(paths: Sequence[Path], *, as_json: bool) -> bool:
+    """Prints what each video is, and whether all could be read.
+
+    Args:
+        paths: of video files.
+        as_json: one JSON object a line, of numbers and texts; of a file that is no video, `path` and `error`.
+    """
+    good = True
+    for path in paths:
+        try:
+            info = probe(path)
+        except (OSError, TypeError, ValueError) as problem:
+            good = False
+            if as_json:
+                print(json.dumps({"path": str(path), "error": str(problem)}))
+            else:
+                say_error(str(problem))
+            continue
+        if as_json:
+            print(json.dumps(facts(info)))
+        else:
+            Console().print(escape(str(info)), highlight=False, soft_wrap=True)
+    return good
+
+
+def facts(info: Info) -> Mapping[str, Any]:
+    """What JSON can hold of `info`: keyframes as their number, times left out."""
+    known = {field.name: getattr(info, field.name) for field in fields(info)}
+    single = {name: value for name, value in known.items() if np.ndim(value) == 0}
+    return {**single, "keyframes": len(info.keyframes), "truncated": info.truncated}
+
+
+def _opened(path: Path, options: Options) -> Opened:
+    """The picture, or the video with its stretch checked; nothing is decoded of that but one frame."""
+    if not is_video(path):
+        if options.of_videos:
+            name = next(iter(options.of_videos))
+            raise ValueError(f"--{name} is about videos, and {path} is none; leave it away, or pass a video")
+        with notes():
+            return load_picture(path)
+    sampling = Sampling(**options.of_videos)  # type: ignore[arg-type]
+    film = Film(path, probe(path), sampling)
+    sampling.candidates(film.info)
+    if film.info.truncated:
+        note(f"{path} is cut short, or its header is wrong; `vtc probe {path}` says more")
+    return film
+
+
+def _defaults(opened: Opened, options: Options) -> tuple[str, Recipe, str]:
+    """The model, the recipe and the question of `show`, the options' own or those for this kind of medium."""
+    model, recipe, question = VIDEOS if isinstance(opened, Film) else PICTURES
+    chosen = named(options.recipe or recipe, keep=options.keep, positions=options.positions)
+    return options.model or model, chosen, question
+
+
+def _medium(opened: Opened, processor: Any) -> tuple[Image.Image | VideoFrames, ReadReport | None]:
+    """What the model is given; says so where its processor shows the encoder less than all of it."""
+    if isinstance(opened, Image.Image):
+        note_view(opened.size, processor)
+        return opened, None
+    frames, report = opened.read(processor)
+    if getattr(processor, "video_processor", None) is None:
+        note_view((frames.pixels.shape[2], frames.pixels.shape[1]), processor)
+    return frames, report
+
+
+def _fitted(recipe: Recipe, model: Any, opened: Opened) -> Recipe:
+    """The recipe as it is right for a model to which the frames of a video are pictures."""
+    from .chat import frames_are_pictures
+
+    if isinstance(opened, Image.Image) or not frames_are_pictures(model):
+        return recipe
+    note(f"{type(model).__name__} takes the frames of a video as pictures; the recipe treats them as one video")
+    return replace(recipe, pictures="frames")
+
+
+def _viewed(frames: VideoFrames, processor: Any) -> VideoFrames:
+    """The frames as the encoder sees them, where they are pictures to the processor and it crops them."""
+    from .view import view
+
+    if getattr(processor, "video_processor", None) is not None:
+        return frames
+    see = partial(view, image_processor=processor.image_processor)
+    try:
+        pixels = np.stack([np.asarray(see(Image.fromarray(frame))) for frame in frames.pixels])
+    except ValueError:  # a processor whose steps are not known
+        return frames
+    return replace(frames, pixels=pixels)
+
+
+def _check_out(out: Path) -> None:
+    """Refuses an output file that could not be written, before any model is loaded."""
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"--out {out}: no picture format has the ending {out.suffix!r}; use .png")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"--out {out}: the directory {out.parent} does not exist; make it first")
+
+
+def _note_words(words: list[str], model: str) -> None:
+    if words:
+        listed = ", ".join(map(repr, words))
+        note(f"{model} has no {listed} among its words and reads an unknown word there; the answers may be off")
