@@ -9,7 +9,9 @@ import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import BatchFeature
 
+from tests.families import llava
 from vtc.loading import load
 from vtc.tiny.film import WATCH, Film
 from vtc.video.features import ColorLayout, Timm, Tower
@@ -179,6 +181,37 @@ def test_timm_is_the_models_pooled_feature():
     np.testing.assert_allclose(got, want, atol=1e-5)
     np.testing.assert_allclose(Timm(model).describe(frames[3]), got[3], atol=1e-5)
     assert apart(frames[0], frames[1], Timm(model)) > 1e-4
+
+
+def test_timm_scales_frames_to_the_models_own_shape():
+    model = timm.create_model("test_resnet").eval()
+    model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, 96, 64)}
+    seen = []
+    model.conv1.register_forward_pre_hook(lambda module, args: seen.append(tuple(args[0].shape)))
+    Timm(model).describe(picture(0, 40, 56))
+    assert (1, 3, 96, 64) in seen
+
+
+class Pixels:
+    """The processor of a random LLaVA: pixels alone, no padding of its prompt."""
+
+    image_token = "x"
+
+    def __call__(self, text, images, return_tensors):
+        small = np.stack([cv2.resize(image, (42, 42)) for image in images])
+        return BatchFeature({"pixel_values": torch.tensor(small).permute(0, 3, 1, 2) / 127.5 - 1})
+
+
+def test_structural_tokens_describe_nothing():
+    model = llava(strategy="full")  # the class token goes on, first of 37
+    frames = np.stack([picture(i) for i in range(3)])
+    got = Tower(model, Pixels()).describe(frames)
+    with torch.no_grad():
+        rows = model.base_model.get_image_features(Pixels()("xxx", frames, "pt")["pixel_values"], return_dict=True)
+    want = torch.stack(list(rows.pooler_output))
+    assert want.shape[1] == 37
+    np.testing.assert_allclose(got, want[:, 1:].mean(1), atol=1e-4)
+    assert not np.allclose(got, want.mean(1), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["tiny-llava", "tiny-internvl", "tiny-qwen"])

@@ -71,6 +71,11 @@ def test_short_parts_are_as_few_as_can_be(seconds, longest, data):
         assert got == equal
 
 
+def test_short_parts_leave_room_for_those_to_come():
+    # Two even thirds would leave [2, 4) at 10 s; the third part must begin at 3.
+    assert short_parts([0, 5, 7, 15, 17], 0, 4, 7) == [0, 2, 3]
+
+
 @given(seconds=times(9), data=st.data())
 def test_equal_parts_begin_where_they_should(seconds, data):
     time, end = edges(seconds), len(seconds)
@@ -220,7 +225,8 @@ def test_even_clips():
     assert {clip.reason for clip in segment(range(10), seconds, Even(every=1.5))} == {"start", "even"}
     # Frames that come late or not at all: the grid of times stays where it is.
     assert [clip.start for clip in segment(range(5), [0.0, 0.9, 1.2, 5.5, 5.9], Even(every=1.0))] == [0, 2, 3]
-    # Binary floats: 0.3 is not below three tenths.
+    # Binary floats: 1.0 - 0.9 is below 0.1.
+    assert [clip.start for clip in segment(range(3), [0.9, 1.0, 1.1], Even(every=0.1))] == [0, 1, 2]
     assert [clip.start for clip in segment(range(7), [i * 0.1 for i in range(7)], Even(every=0.3))] == [0, 3, 6]
 
 

@@ -111,6 +111,14 @@ def test_a_flash_weighs_less_than_a_shot_and_a_fade_is_found_once():
     assert starts(fade, Neighbour(0.45)) == [0, 5]
 
 
+def test_of_equal_transitions_the_first_is_the_peak():
+    features = np.eye(6)
+    assert starts(features, Neighbour(reach=0, radius=0)) == [0, 1, 2, 3, 4, 5]
+    assert starts(features, Neighbour(reach=0, radius=1)) == [0, 1]
+    assert starts(features, Neighbour(None, least=2, reach=0, radius=0)) == [0, 1, 2]
+    assert starts(features, Neighbour(most=2, reach=0, radius=0)) == [0, 1, 2]
+
+
 def test_directions():
     assert direction(np.zeros(3)).tolist() == [0, 0, 0]
     assert np.allclose(direction(np.array([3e300, 4e300])), [0.6, 0.8])
@@ -267,6 +275,10 @@ def test_wide_frames_are_shrunk_and_channels_keep_their_order():
     want = [cut.score for cut in pushed(HARD, Content())]
     assert [cut.score for cut in pushed(wide, Content())] == pytest.approx(want, rel=0.05)
     assert [cut.score for cut in pushed(wide, Content(width=16))] == pytest.approx(want, rel=0.2)
+    noise = np.random.default_rng(0).normal(size=(3, 60, 1024, 3)) * 60 + (170, 120, 70)
+    noise = noise.clip(0, 255).astype(np.uint8)
+    assert starts(noise, Content()) == [0]
+    assert starts(noise, Content(width=1024)) == [0, 1, 2]
     # Hue is not symmetric in red and blue.
     assert [cut.score for cut in pushed(HARD[..., ::-1], Content())] != want
     for shape in ((1, 1), (1, 40), (40, 1), (3, 1000)):
@@ -276,9 +288,7 @@ def test_wide_frames_are_shrunk_and_channels_keep_their_order():
 def found(rule, films) -> tuple[int, int, int, int, int]:
     """Cuts that are no shot's, and how many hard and soft ones were found of how many."""
     wrong = hard = hards = soft = softs = 0
-    for drawn in films:
-        frames = drawn.pixels(96)
-        values = ColorLayout().describe(frames) if rule.wants == "feature" else frames
+    for drawn, values in films:
         got = {clip.start for clip in segment(values, [i / drawn.fps for i in range(len(values))], rule)} - {0}
         for take in drawn.takes[1:]:
             softs, hards = softs + take.soft, hards + (not take.soft)
@@ -289,7 +299,8 @@ def found(rule, films) -> tuple[int, int, int, int, int]:
 
 
 def test_the_defaults_find_the_shots_of_drawn_films():
-    films = [Film(seed) for seed in range(WATCH, WATCH + 120)]
+    drawn = [Film(seed) for seed in range(WATCH, WATCH + 120)]
+    films = [(film, ColorLayout().describe(film.pixels(96))) for film in drawn]
     wrong, hard, hards, soft, softs = found(Neighbour(), films)
     assert hards >= 10
     assert softs >= 5
