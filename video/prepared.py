@@ -104,7 +104,7 @@ def prepare(
     seconds: dict[str, float] = {}
     info = probe(path, limits=sampling.limits, isolated=sampling.isolated, timeout=sampling.timeout)
     with _measured(seconds, "look"):
-        small, looked = _look(path, sampling, sampling.candidates(info, together))
+        small, looked = _look(path, sampling, sampling.candidates(info))
     with _measured(seconds, "choose"):
         features = _units(ColorLayout().describe(small.pixels), together)
         clips = _budget(chosen_recipe).clips(features)

@@ -40,8 +40,8 @@ class Sampling:
         if isinstance(self.frames, bool) or not isinstance(self.frames, Integral) or self.frames < 1:
             raise ValueError(f"frames={self.frames!r}; expected how many frames to take at most, an int of at least 1")
 
-    def candidates(self, info: Info, together: int = 1) -> NDArray[np.int64]:
-        """The frames to look at, ascending and unique, a multiple of `together` where there are as many.
+    def candidates(self, info: Info) -> NDArray[np.int64]:
+        """The frames to look at, ascending and unique: all of the stretch where it has no more than are asked for.
 
         Raises:
             ValueError: a stretch that the video does not have.
@@ -53,11 +53,11 @@ class Sampling:
         if count > self.frames:
             count = int(self.frames)
             times = start + (np.arange(count) + 0.5) * (end - start) / count
+        if len(inside) <= count:
+            return inside
         # Half a step of a clock of 10 kHz: a time that is meant to be a frame's own must not fall just before it.
         shown = np.searchsorted(info.seconds, times + 5e-5, side="right") - 1
-        chosen = np.unique(np.clip(shown, inside[0], inside[-1]))
-        whole = len(chosen) // together * together
-        return chosen[: whole or len(chosen)]
+        return np.unique(np.clip(shown, inside[0], inside[-1]))
 
     def _stretch(self, info: Info) -> tuple[float, float]:
         last = float(info.seconds[-1])

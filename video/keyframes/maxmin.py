@@ -16,17 +16,18 @@ from .spread import spread
 class MaxMin(KeyframeSelector):
     """Greedy max-min dispersion over features and time.
 
-    The distance of two frames is `1 - cosine + time * gap`, `gap` being the time between them as a share of the whole.
     The first choice is the most usual frame, the one most like the mean of all; each next one is the frame whose least
-    distance to the chosen ones is largest. A single frame of its own is so among the first few, however long
-    the rest. A video in which nothing changes is sampled as `uniform` does. Gonzalez's farthest-first traversal (1985);
-    the rule of DivPrune (arXiv 2503.02175) on frames.
+    distance to the chosen ones is largest. The distance of two frames is `(1 - cosine) / scale + time * gap`: `scale` is
+    the largest `1 - cosine` from the most usual frame, so that it does not matter how large changes are in a video or
+    in its features, and `gap` is the time between the two as a share of the whole. A single frame of its own is so
+    among the first few, however long the rest. A video in which nothing changes is sampled as `uniform` does.
+    Gonzalez's farthest-first traversal (1985); the rule of DivPrune (arXiv 2503.02175) on frames.
 
     Attributes:
-        time: what the whole length of the video weighs beside a cosine distance of 1; at least 0.
+        time: what the whole length of the video weighs beside the largest distance; at least 0.
     """
 
-    time: float = 0.03
+    time: float = 0.3
 
     name = "maxmin"
     paper = "farthest-first traversal, Gonzalez 1985"
@@ -47,10 +48,11 @@ class MaxMin(KeyframeSelector):
         at, taken = _middles_in_time(frames), np.zeros(len(frames), dtype=bool)
         near = np.full(len(frames), np.inf)
         place = lowest(-(rows @ rows.mean(axis=0)), taken)
+        scale = (1 - rows @ rows[place]).max()
         chosen = [place]
         while len(chosen) < k:
             taken[place] = True
-            near = np.minimum(near, 1 - rows @ rows[place] + self.time * np.abs(at - at[place]))
+            near = np.minimum(near, (1 - rows @ rows[place]) / scale + self.time * np.abs(at - at[place]))
             place = lowest(-near, taken)
             chosen.append(place)
         return np.array(chosen, dtype=np.int64)
