@@ -15,7 +15,7 @@ from vtc.video.reader import available, frames, probe
 REFUSED = {
     "opencv": {*UNTIMED, "mpg", "avi"},
     "decord": {*UNTIMED, "ts-b", "ts-negative", "ts-vfr", "mpg", "avi", "mp4-open-gop"},
-    "torchcodec": {*UNTIMED, "avi"},
+    "torchcodec": {*UNTIMED, "ts-b", "ts-negative", "ts-vfr", "mpg", "avi"},
 }
 """Files on which a backend is not exact. It says so, and names one that is."""
 CASES = [(backend, name) for backend in available() for name in (*EVEN, *UNEVEN, *UNTIMED)]
@@ -45,14 +45,14 @@ def test_all_frames_come_in_order_each_with_its_time(folder, backend, name):
 
 
 @pytest.mark.parametrize(("backend", "name"), EXACT)
-@pytest.mark.parametrize("indices", [[0], [59], [13, 30, 44], [1, 2, 40, 58], [24, 48], list(range(3, 60, 7))], ids=str)
+@pytest.mark.parametrize("indices", [[0, 59], [1, 2, 13, 30, 58], [24, 48]], ids=str)
 def test_frames_by_index_are_those(folder, backend, name, indices):
     assert numbers(film(folder, name), indices=indices, backend=backend) == indices
 
 
 @pytest.mark.parametrize("name", ["mp4-vfr", "ts-vfr", "mkv-vfr", "mp4-open-gop", "ts-negative"])
 @given(chosen=st.sets(st.integers(0, FRAMES - 1), min_size=1, max_size=6))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_any_choice_is_exact(folder, name, chosen):
     assert numbers(film(folder, name), indices=sorted(chosen)) == sorted(chosen)
 
