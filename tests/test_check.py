@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from transformers import BertConfig, BertModel, Qwen3VLProcessor, Qwen3VLVideoProcessor
+from transformers.cache_utils import DynamicLayer
 
 from tests.families import FAMILIES, LLAVA, Family
 from tests.families.qwen import qwen3vl, qwen25vl
 from tests.names import CACHE
 from tests.test_cli import vtc_command
 from tests.test_processors import qwen_processor
-from vtc import Recipe, Reduction, handle, tiny
+from vtc import Recipe, Reduction, check_inside, handle, runs, tiny
 from vtc import check as checking
 from vtc.adapters.llava import Llava
 from vtc.cases import makers
 from vtc.check import CHECKS, check, possible, recipes, runnable
+from vtc.check_inside import alike, keeping_all
+from vtc.check_masked import _without
 from vtc.checks import Check
 from vtc.cost import DecoderCost
+from vtc.decoder import cache as caches
+from vtc.decoder import engine
+from vtc.decoder.trace import Trace
 from vtc.findings import Finding, drift
 from vtc.loading import load
 from vtc.prompt import Splice
 from vtc.runs import few_threads
-from vtc.stages import STAGES, Mean, Merger, Selector, Stride
+from vtc.stages import STAGES, Mean, Merger, Resize, Selector, Stride
+from vtc.stages.decoder import VTW, Cut, DecoderStage, FastV, Layerwise, ToDRE
 from vtc.trials import Bench, Case
 
 TEMPLATE = (
@@ -65,6 +75,7 @@ def test_all_holds_of_small_models(family):
     assert result.summary == f"{len(CHECKS)} of {len(CHECKS)} hold"
     assert "vtc" not in model.__dict__
     assert {"kcenter", "kcenter-mean", "stride"} <= set(result.recipes)
+    assert family.layers != "full" or {"layerwise", "kcenter+feather"} <= set(result.recipes)
 
 
 def test_the_command_on_the_embedded_model():
@@ -80,11 +91,11 @@ def test_the_command_on_the_embedded_model():
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_judged_beside_the_stock_model(dtype):
+@pytest.mark.parametrize(("dtype", "name"), [("bfloat16", "kcenter-mean"), ("float16", "kcenter+feather")])
+def test_half_precision_is_judged_beside_the_stock_model(dtype, name):
     model, processor = load("tiny-llava", device="cpu", dtype=dtype)
     found, _ = possible(model, makers(model, processor))
-    result = check(Bench(model, found, recipes(["kcenter-mean"], positions="original"), 3))
+    result = check(Bench(model, found, recipes([name], positions="original"), 3))
     assert result.holds, result.summary
     batch = result.rows[NAMES.index("a batch equals its singles")].worst
     assert batch.stock > 0
@@ -257,14 +268,14 @@ def free_of_charge(patch):
 
 CONTROLS = {
     late_positions: (Stride(), {"positions", "prefill"}),
-    lost_text: (Stride(), {"counts", "embeddings", "positions", "prefill"}),
+    lost_text: (Stride(), {"counts", "embeddings", "positions", "prefill", "two turns"}),
     other_text: (Stride(), {"embeddings", "prefill"}),
     company: (Crowded(), {"a batch"}),
     first_in_line: (Crowded(), {"a batch", "permuting"}),
     left_hook: (Stride(), {"restore"}),
     wrong_count: (Stride(), {"counts"}),
     no_identity: (Stride(), {"keep=1.0", "prefill"}),
-    late_steps: (Stride(), {"cache"}),
+    late_steps: (Stride(), {"cache", "two turns"}),
     other_stream: (Stride(), {"greedy"}),
     other_file: (Stride(), {"a saved"}),
     free_of_charge: (Stride(), {"the report's"}),
@@ -293,6 +304,141 @@ def test_what_is_broken_fails_its_own_row_and_no_other(control, positions, monke
     assert failing == {name for name in NAMES if name.startswith(tuple(wanted))}, [r.failures for r in result.rows]
     assert not result.holds
     assert all(row.name in result.summary for row in result.rows if row.holds is False)
+
+
+# What is wrong inside the language model
+
+
+@dataclass(frozen=True)
+class CrowdedInside(DecoderStage):
+    """Looks beyond its own item."""
+
+    schedule: Any = ((1, 0.5),)
+    name = "crowded-inside"
+
+    def keep(self, tokens, count, cut):
+        return torch.arange(len(tokens))[Crowded.seen[0] % 2 :][:count]
+
+
+def other_trace(patch):
+    def change(stock, self, stayed):
+        found = {layer: [replace(one, index=one.index - 1) for one in items] for layer, items in stayed.items()}
+        stock(self, found)
+
+    around(patch, Trace, "note", change)
+
+
+def one_more(patch):
+    def change(stock, *args):
+        return {layer: replace(entry, cut=Due(entry.cut)) for layer, entry in stock(*args).items()}
+
+    around(patch, Cut, "count", lambda stock, self, first: stock(self, first) + 1)
+    around(patch, check_inside, "plan", change)
+
+
+@dataclass(frozen=True)
+class Due:
+    """What a cut leaves where nothing is broken."""
+
+    cut: Cut
+
+    def count(self, first):
+        return self.cut.count(first) - 1
+
+
+def only_masked(patch):
+    """The layers are given everything, as if what left were only masked."""
+
+    def change(stock, model):
+        with stock(model) as watched:
+            yield watched
+        watched.widths[:] = watched.widths[:1] * len(watched.widths)
+
+    around(patch, runs, "_first_call", lambda stock, model: contextmanager(change)(stock, model))
+
+
+def scaled(patch):
+    around(patch, engine, "cut_before", lambda stock, step, states, *args: stock(step, states * 1.01, *args))
+
+
+def company_inside(patch):
+    company(patch)
+
+
+def physical_length(patch):
+    classes = [caches.shortened_class(base) for base in (DynamicLayer,)]
+    for one in classes:
+        patch.setattr(one, "get_seq_length", lambda self: self.keys.shape[2] if self.is_initialized else 0)
+
+
+def free_inside(patch):
+    patch.setattr(Trace, "prefill_flops", property(lambda self: 1 + self.cost.linear_flops * 10**9))
+
+
+INSIDE = {
+    other_trace: {"kept", "prefill", "two turns"},
+    one_more: {"counts"},
+    only_masked: {"counts"},
+    scaled: {"keep=1.0", "cache", "prefill", "two turns"},
+    company_inside: {"a batch"},
+    physical_length: {"two turns"},
+    free_inside: {"the report's"},
+}
+
+
+@pytest.mark.parametrize("control", INSIDE, ids=lambda control: control.__name__)
+def test_what_is_broken_inside_fails_its_own_row_and_no_other(control, monkeypatch):
+    monkeypatch.setitem(STAGES._entries, "decoder/crowded-inside", CrowdedInside)
+    crowded, first = control is company_inside, control is physical_length
+    stage = CrowdedInside() if crowded else Layerwise(((0 if first else 1, 0.5),))
+    model = LLAVA.build()
+    assert crowded or looked(model, [Recipe((stage,))], batch=False).holds
+    control(monkeypatch)
+    result = looked(model, [Recipe((stage,))], batch=crowded)
+    failing = {row.name for row in result.rows if row.holds is False}
+    wanted = tuple(INSIDE[control])
+    assert failing == {name for name in NAMES if name.startswith(wanted)}, [r.failures for r in result.rows]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", ["llavolta", "sparsevlm", "vtw", "todre+late"])
+def test_stages_that_fold_or_withdraw(name, attention):
+    result = looked(LLAVA.build(attention), recipes([name], positions="original"), batch=False)
+    assert result.holds, [row.failures for row in result.rows]
+    blind = [row.name for row in result.rows if row.holds is None]
+    assert (NAMES[0] in blind) == (name == "vtw")
+
+
+def test_what_keeping_all_means():
+    assert keeping_all(Recipe((Layerwise(((1, 9), (2, 3))),))).decoder[0].schedule == ((1, 1.0), (2, 1.0))
+    assert keeping_all(Recipe((Stride(), VTW()))) == Recipe((Stride(),), keep=1.0)
+    assert keeping_all(Recipe((Resize(share=0.5), Stride()))) is None
+    assert keeping_all(Recipe((ToDRE(),))) is None
+
+
+def test_masks_of_each_kernel_say_the_same():
+    states, gone = torch.zeros(1, 4, 8), torch.tensor([1])
+    seen = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]]).bool()
+    causal = torch.ones(4, 4).tril().bool()[None, None]
+    added = torch.where(causal, 0.0, torch.finfo(torch.float32).min)
+    assert torch.equal(_without(None, gone, states, "sdpa")[0, 0], seen)
+    assert torch.equal(_without(causal, gone, states, "sdpa")[0, 0], seen)
+    assert torch.equal(_without(added, gone, states, "eager")[0, 0] == 0, seen)
+    assert _without(None, gone, states, "flash_attention_2").tolist() == [[True, False, True, True]]
+    assert _without(torch.ones(1, 4).long(), gone, states, "flash_attention_2").tolist() == [[1, 0, 1, 1]]
+    assert _without(None, gone[:0], states, "sdpa") is None
+
+
+def test_rows_in_which_rounding_chose_otherwise_are_set_aside_in_half_precision_only():
+    trial = SimpleNamespace(exact=False, recipe=Recipe((FastV(((1, 0.5),)),)))
+    runs_ = [SimpleNamespace(kept=lambda r: [], inside=lambda r, left=left: [(1, left)]) for left in ([1], [2])]
+    pairs = [(runs_[0], 0, runs_[1], 0), (runs_[0], 0, runs_[0], 0)]
+    found = alike(trial, pairs, lambda left: Finding(len(left), 5))
+    assert (found.worst, found.note) == (1, "rounding changed what left inside the language model in 1 of 2 rows")
+    trial.exact = True
+    assert not alike(trial, pairs, lambda left: Finding(0)).holds
+    trial.exact, trial.recipe = False, Recipe((Layerwise(((1, 0.5),)),))
+    assert not alike(trial, pairs, lambda left: Finding(0)).holds
 
 
 def test_the_command_names_what_fails_and_exits_with_1(monkeypatch):
@@ -360,7 +506,7 @@ def test_an_input_stage_that_cannot_shrink_a_film_is_left_out():
         (["--model", "./nowhere"], "no such directory"),
         (["--keep", "0"], "keep=0.0 is outside (0, 1]"),
         (["--keep", "1"], "keep=1.0 keeps every token, so that nothing is checked"),
-        (["--recipe", "fastv"], "recipe 'fastv' has decoder stages"),
+        (["--recipe", "fastv", "--keep", "0.5"], "follows its own schedule"),
         (["--recipe", "kcentre"], "did you mean 'kcenter'?"),
         (["--recipe", "globalcom2"], "use 'even' as the allocator"),
         (["--positions", "new"], "positions='new'; expected one of original, compact, both"),

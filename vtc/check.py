@@ -20,7 +20,7 @@ from .recipes import POSITIONS, Recipe, recipe
 from .runs import footprint, generate
 from .trials import Bench, Case, Trial
 
-SPREAD = ("kcenter", "kcenter-mean", "stride", "cls", "resize", "globalcom2")
+SPREAD = ("kcenter", "kcenter-mean", "stride", "cls", "resize", "globalcom2", "layerwise", "kcenter+feather")
 """The recipes that a model is checked with unless told otherwise, as far as it can run them."""
 
 
@@ -109,18 +109,19 @@ def asked(positions: str) -> tuple[str, ...]:
 def recipes(names: Sequence[str] | None = None, keep: Keep | None = None, positions: str = "both") -> list[Recipe]:
     """The recipes of these names (by default `SPREAD`), for each kind of positions asked.
 
+    Where there are only decoder stages nothing leaves before the language model: both kinds of positions are then one,
+    and those of `SPREAD` follow their own schedule whatever `keep` is.
+
     Raises:
-        ValueError: an unknown name or kind of positions, a `keep` that drops nothing or is out of range, or a recipe
-            with decoder stages.
+        ValueError: an unknown name or kind of positions, or a `keep` that drops nothing or is out of range.
     """
-    found = [recipe(name, keep=keep, positions=mode) for name in names or SPREAD for mode in asked(positions)]
+    found = []
+    for name in names or SPREAD:
+        inside = recipe(name).only_decoder
+        share = None if inside and not names else keep
+        found += [recipe(name, keep=share, positions=mode) for mode in asked(positions)[: 1 if inside else None]]
     for one in found:
-        if one.decoder:
-            raise ValueError(
-                f"recipe {one.name!r} has decoder stages, and what is checked here is the prompt that reaches the "
-                "language model; check a recipe without them"
-            )
-        if isinstance(one.keep, float) and one.keep == 1.0:
+        if isinstance(one.keep, float) and one.keep == 1.0 and not one.only_decoder:
             raise ValueError(f"keep={one.keep} keeps every token, so that nothing is checked; pass less, such as 0.25")
     return found
 

@@ -6,23 +6,28 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .check_inside import Pair, alike, counted, disordered, keeping_all, sums
+from .check_masked import leaving, masked
 from .findings import Finding, drift, encoded, meet, near, of_row, unequal
 from .handmade import prefill, shortened
 from .recipes import Recipe
-from .runs import Given, Run, footprint, generate
+from .runs import Given, Run, footprint, generate, two_turns
 from .trials import Trial
 from .wrap import reduced
 
 UNCACHED = 4
 """Steps that are decoded anew without a cache, at most."""
+WORDS = 4
+"""Tokens of a second turn, at most: the last ones of the prompt's text."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,10 @@ class Check:
 
 def identity(trial: Trial) -> Finding | None:
     """keep=1.0 is the stock model, bit for bit."""
-    if trial.recipe.input is not None and trial.recipe.input.own_share is not None:
+    recipe = keeping_all(trial.recipe)
+    if recipe is None:
         return None
-    run = trial.wrapped(trial.case.inputs, keep=1.0)
+    run = Trial(trial.bench, recipe, trial.case).wrapped(trial.case.inputs)
     return max(unequal(run.logits, trial.stock.logits), unequal(run.tokens, trial.stock.tokens), key=_worst)
 
 
@@ -57,7 +63,7 @@ def counts(trial: Trial) -> Finding:
     for r, given in enumerate(trial.run.given):
         due = int(trial.text(r).sum()) + sum(map(len, trial.run.kept(r)))
         wrong += abs(len(given.embeds) - due) + (abs(report.prompt_after[r] - due) if report.prompt_after else 0)
-    return Finding(wrong, unit="tokens")
+    return Finding(wrong + counted(trial), unit="tokens")
 
 
 def order(trial: Trial) -> Finding:
@@ -66,7 +72,7 @@ def order(trial: Trial) -> Finding:
     for item in trial.report.items:
         anchor = item.reduction.anchor
         wrong += int((anchor.diff() <= 0).sum()) + int(((anchor < 0) | (anchor >= len(item.layout))).sum())
-    return Finding(wrong, unit="tokens")
+    return Finding(wrong + disordered(trial), unit="tokens")
 
 
 def _rows(trial: Trial) -> Iterable[tuple[Given, Given, Tensor]]:
@@ -107,7 +113,7 @@ def batch(trial: Trial) -> Finding | None:
     if not trial.case.rows:
         return None
     pairs = [(trial.run, r, alone, 0) for r, alone in enumerate(trial.alone)]
-    return meet(trial, pairs)
+    return alike(trial, pairs, partial(meet, trial))
 
 
 def permuted(trial: Trial) -> Finding | None:
@@ -116,7 +122,7 @@ def permuted(trial: Trial) -> Finding | None:
         return None
     run = trial.wrapped(trial.case.permuted)
     pairs = [(run, i, trial.run, r) for i, r in enumerate(trial.case.order)]
-    return meet(trial, pairs)
+    return alike(trial, pairs, partial(meet, trial))
 
 
 class _Heard:
@@ -147,25 +153,60 @@ def uncached(trial: Trial) -> Finding:
     """Prefill and cache give what recomputing without a cache does."""
     options: dict[str, Any] = {"use_cache": False, "max_new_tokens": min(UNCACHED, trial.bench.tokens)}
 
-    def furthest(one: Run, other: Run) -> float:
-        return max(drift(of_row(one, r), of_row(other, r)) for r in range(len(one.tokens)))
+    def furthest(pairs: Sequence[Pair]) -> float:
+        return max((drift(of_row(a, i), of_row(b, j)) for a, i, b, j in pairs), default=0.0)
 
-    worst = furthest(trial.wrapped(trial.case.inputs, **options), trial.run)
-    return near(trial, worst, lambda: furthest(trial.bench.stock(trial.case, **options), trial.stock))
+    def beside(one: Run, other: Run) -> list[Pair]:
+        return [(one, r, other, r) for r in range(len(one.tokens))]
+
+    def judged(pairs: Sequence[Pair]) -> Finding:
+        stock = lambda: furthest(beside(trial.bench.stock(trial.case, **options), trial.stock))  # noqa: E731
+        return near(trial, furthest(pairs), stock)
+
+    return alike(trial, beside(trial.wrapped(trial.case.inputs, **options), trial.run), judged)
 
 
 def by_hand(trial: Trial) -> Finding | None:
-    """Prefill is that of a prompt shortened by hand from the stock model's own embeddings and positions."""
+    """Prefill is that of a prompt shortened by hand from the stock model's own embeddings and positions.
+
+    What left inside the language model is masked there.
+    """
     if len(trial.lines) > 1 or trial.recipe.input is not None:
         return None
     ((given, full, columns),) = _rows(trial)
     ids = full.ids[:, columns] if trial.recipe.positions == "original" else given.ids
-    got = prefill(trial, shortened(trial, full, columns, ids), columns)
+    with masked(trial.model, leaving(trial, trial.run)):
+        got = prefill(trial, shortened(trial, full, columns, ids), columns)
     worst = drift((trial.run.tokens[0, :1], trial.run.logits[0, :1]), (got.argmax(dim=-1), got))
 
     def stock() -> float:
         again = prefill(trial, full, torch.arange(len(full.embeds), device=columns.device))
         return drift((again.argmax(dim=-1), again), (trial.stock.tokens[0, :1], trial.stock.logits[0, :1]))
+
+    return near(trial, worst, stock)
+
+
+def turns(trial: Trial) -> Finding | None:
+    """Two turns are answered as by the stock model over all of them at once: no cache, what left is masked."""
+    if len(trial.lines) > 1:
+        return None
+    words = trial.lines[0][trial.text(0)][-WORDS:][None]
+    with reduced(trial.model, trial.recipe):
+        first, second = two_turns(trial.model, trial.case.inputs, words, trial.bench.tokens)
+    said, columns = torch.cat([first.tokens, words.cpu(), second.tokens], dim=1)[0], trial.columns(0)
+    with masked(trial.model, leaving(trial, first)):
+        got = prefill(trial, first.given[0], columns, said[:-1])
+    steps = len(first.tokens[0])
+    again = got[steps + words.shape[1] :]
+    pairs = ((of_row(first, 0), got[:steps]), (of_row(second, 0), again))
+    worst = max(drift((tokens, logits), (tokens, slow)) for (tokens, logits), slow in pairs)
+
+    def stock() -> float:
+        run = trial.stock
+        slow = prefill(
+            trial, run.given[0], torch.arange(len(trial.lines[0]), device=columns.device), run.tokens[0, :-1]
+        )
+        return drift(of_row(run, 0), (run.tokens[0], slow))
 
     return near(trial, worst, stock)
 
@@ -190,7 +231,8 @@ def saved(trial: Trial) -> Finding:
         again = Trial(trial.bench, Recipe.load(path), trial.case).wrapped(trial.case.inputs, 1)
     rows = range(len(trial.lines))
     pairs = [(x, y) for r in rows for x, y in zip(again.kept(r), trial.run.kept(r), strict=True)]
-    return Finding(sum(len(set(x) ^ set(y)) for x, y in pairs), unit="tokens")
+    inside = [(x, y) for r in rows for (_, x), (_, y) in zip(again.inside(r), trial.run.inside(r), strict=True)]
+    return Finding(sum(len(set(x) ^ set(y)) for x, y in (*pairs, *inside)), unit="tokens")
 
 
 def _cast(values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -202,7 +244,7 @@ def _cast(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 def precisions(trial: Trial) -> Finding | None:
     """The same features, given as fp32, bf16 or fp16, are selected alike."""
-    if len(trial.lines) > 1:
+    if len(trial.lines) > 1 or trial.recipe.only_decoder:
         return None
     wrong = 0
     for tokens, total in encoded(trial):
@@ -225,6 +267,7 @@ def arithmetic(trial: Trial) -> Finding:
         0 < report.prefill_flops_after <= report.prefill_flops_before,
         (report.prefill_flops_after < report.prefill_flops_before) == fewer,
         (report.kv_bytes_saved > 0) == fewer and report.kv_bytes_saved >= 0,
+        *sums(trial),
     )
     return Finding(right.count(False), unit="sums")
 
@@ -240,6 +283,7 @@ CHECKS = (
     Check("greedy = one beam = streamed", streamed),
     Check("cache = recomputing without one", uncached),
     Check("prefill = prompt shortened by hand", by_hand),
+    Check("two turns = a slow run with no cache", turns),
     Check("restore leaves nothing behind", undone),
     Check("a saved recipe keeps the same tokens", saved),
     Check("fp32, bf16, fp16 are selected alike", precisions),

@@ -27,28 +27,49 @@ def shortened(trial: Trial, full: Given, columns: Tensor, ids: Tensor) -> Given:
 
 
 @torch.no_grad()
-def prefill(trial: Trial, given: Given, columns: Tensor) -> Tensor:
-    """`[1, V]` fp32, the stock model's last logits for one row of embeddings at their positions, without a cache."""
-    ids = given.ids.clone()
+def prefill(trial: Trial, given: Given, columns: Tensor, tokens: Tensor | None = None) -> Tensor:
+    """The stock model's logits for one row of embeddings at their positions, without a cache.
+
+    Args:
+        trial: its prompt is the row's.
+        given: the row.
+        columns: which of the full prompt's it holds.
+        tokens: `[T]` that come after it, none by default.
+
+    Returns:
+        `[T + 1, V]` fp32, of the row's last token and of each of `tokens`, on the CPU.
+    """
+    tokens = torch.empty(0, dtype=torch.int64) if tokens is None else tokens
+    row = _grown(given, trial.model.get_input_embeddings()(tokens.to(given.embeds.device)))
+    ids = row.ids.clone()
     if len(ids) == 4:  # the row that counts text shows no gaps
         ids[0] = torch.arange(ids.shape[1], device=ids.device)
     real = trial.case.inputs["input_ids"].shape[1] - len(trial.lines[0]) + columns  # one row is padded left, if at all
     shaped = {name: trial.case.inputs[name][:, real] for name in ID_SHAPED if name in trial.case.inputs}
+    shaped = {name: torch.cat([own, own.new_zeros(1, len(tokens))], dim=1) for name, own in shaped.items()}
 
     def add(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        stack = {"visual_pos_masks": given.visual[None], "deepstack_visual_embeds": list(given.planes)}
-        return args, {**kwargs, **(stack if given.planes else {})}
+        stack = {"visual_pos_masks": row.visual[None], "deepstack_visual_embeds": list(row.planes)}
+        return args, {**kwargs, **(stack if row.planes else {})}
 
     hook = trial.model.get_decoder().register_forward_pre_hook(add, with_kwargs=True)
     try:
         out = trial.model(
-            inputs_embeds=given.embeds[None],
+            inputs_embeds=row.embeds[None],
             attention_mask=torch.ones_like(ids[:1]),
             position_ids=ids if len(ids) == 1 else ids[:, None],
             use_cache=False,
-            logits_to_keep=1,
+            logits_to_keep=len(tokens) + 1,
             **shaped,
         )
     finally:
         hook.remove()
-    return out.logits[:, -1].float().cpu()
+    return out.logits[0].float().cpu()
+
+
+def _grown(given: Given, embeds: Tensor) -> Given:
+    """The row with text after it, which counts on from its last token."""
+    start = int(given.places[:, -1].max()) + 1
+    ids = (start + torch.arange(len(embeds), device=given.ids.device)).expand(len(given.ids), -1)
+    visual = torch.cat([given.visual, given.visual.new_zeros(len(embeds))])
+    return Given(torch.cat([given.embeds, embeds]), torch.cat([given.ids, ids], dim=1), given.planes, visual)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vtc.adapters import find
 
+from .cached import CACHE_NAMES, full_mask
 from .report import Report
 
 SMALL = 50_000_000
@@ -48,17 +49,26 @@ class Run:
         tokens, logits: `[B, T]` and `[B, T, V]` fp32, of each step, on the CPU.
         given: of each row, what the language model was given first.
         report: of a wrapped model.
+        widths: the columns that each layer of the language model was given first, padding among them.
     """
 
     tokens: Tensor
     logits: Tensor
     given: tuple[Given, ...]
     report: Report | None = None
+    widths: tuple[int, ...] = ()
 
     def kept(self, row: int) -> list[list[int]]:
         """The places that were kept of each item of a row."""
         items = self.report.items if self.report is not None else ()
         return [item.reduction.anchor.tolist() for item in items if item.row == row]
+
+    def inside(self, row: int) -> list[tuple[int, list[int]]]:
+        """The layers before which tokens left, with the places that stayed of each item of a row."""
+        trace = self.report.decoder if self.report is not None else None
+        kept = trace.kept.items() if trace is not None else ()
+        items = [n for n, own in enumerate(trace.rows) if own == row] if trace is not None else []
+        return [(layer, found[n].tolist()) for layer, found in kept for n in items]
 
 
 def generate(model: Any, inputs: Mapping[str, Any], tokens: int, **options: Any) -> Run:
@@ -66,10 +76,26 @@ def generate(model: Any, inputs: Mapping[str, Any], tokens: int, **options: Any)
 
     Without a cache, stock models would take a placeholder that they wrote themselves for one of a picture.
     """
+    return _answer(model, inputs, tokens, options)[0]
+
+
+def two_turns(model: Any, inputs: Mapping[str, Any], words: Tensor, tokens: int) -> tuple[Run, Run]:
+    """The answer to a prompt of one row, and what is answered to `words` `[1, W]` after it, from the cache."""
+    first, left = _answer(model, inputs, tokens, {})
+    ids = torch.cat([inputs["input_ids"], first.tokens.to(words.device), words], dim=1)
+    mask = full_mask(inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])), ids.shape[1])
+    second = {"input_ids": ids, "attention_mask": mask, **left}
+    return first, _answer(model, second, tokens, {})[0]
+
+
+def _answer(
+    model: Any, inputs: Mapping[str, Any], tokens: int, options: Mapping[str, Any]
+) -> tuple[Run, dict[str, Any]]:
+    """A run, and its cache by the name that `generate` takes it by."""
     placeholders = sorted(set(find(model).placeholders.values()))
     unset = {name: None for name in ("temperature", "top_p", "top_k") if getattr(model.generation_config, name, None)}
     settings = {"do_sample": False, "num_beams": 1, "eos_token_id": None, "suppress_tokens": placeholders, **unset}
-    with _first_call(model) as given:
+    with _first_call(model) as watched:
         out = model.generate(
             **inputs,
             **{**settings, "max_new_tokens": tokens, **options},
@@ -79,7 +105,10 @@ def generate(model: Any, inputs: Mapping[str, Any], tokens: int, **options: Any)
     handle = model.__dict__.get("vtc")
     logits = torch.stack([step.float().cpu() for step in out.logits], dim=1)
     report = handle.report if handle is not None else None
-    return Run(out.sequences[:, -len(out.logits) :].cpu(), logits, tuple(given), report)
+    answered = out.sequences[:, -len(out.logits) :].cpu()
+    run = Run(answered, logits, tuple(watched.given), report, tuple(watched.widths))
+    name = next((name for name in CACHE_NAMES if name in set(out)), None)  # to ask for a name that is gone warns
+    return run, {} if name is None else {name: out[name]}
 
 
 @contextmanager
@@ -94,27 +123,42 @@ def few_threads(model: Any) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@dataclass
+class _Watched:
+    """What the language model is given in its first call: see `Run`. `mask` is that of the model around it."""
+
+    given: list[Given] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    mask: Tensor | None = None
+
+
 @contextmanager
-def _first_call(model: Any) -> Iterator[list[Given]]:
-    """Notes what the language model is given in its first call, row by row."""
-    rows: list[Given] = []
-    masks: list[Tensor] = []
+def _first_call(model: Any) -> Iterator[_Watched]:
+    """Notes what the language model is given in its first call."""
+    watched, decoder = _Watched(), model.get_decoder()
+    layers = getattr(decoder, "layers", ())
 
     def note_mask(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
-        if not rows and isinstance(mask, Tensor) and mask.ndim == 2:
-            masks[:] = [mask]
+        if not watched.given and isinstance(mask, Tensor) and mask.ndim == 2:
+            watched.mask = mask
 
     def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not rows:
-            rows.extend(_given(kwargs, masks[0] if masks else None))
+        if not watched.given:
+            watched.given.extend(_given(kwargs, watched.mask))
+
+    def note_width(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if len(watched.widths) < len(layers):
+            watched.widths.append((args[0] if args else kwargs["hidden_states"]).shape[1])
 
     hooks = [
         model.register_forward_pre_hook(note_mask, with_kwargs=True),
-        model.get_decoder().register_forward_pre_hook(note, with_kwargs=True),
+        # In front of those of a wrapped model, which take away what they will add themselves.
+        decoder.register_forward_pre_hook(note, with_kwargs=True, prepend=True),
+        *(layer.register_forward_pre_hook(note_width, with_kwargs=True) for layer in layers),
     ]
     try:
-        yield rows
+        yield watched
     finally:
         for hook in hooks:
             hook.remove()

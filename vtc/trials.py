@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -42,11 +42,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Placed:
-    """An item of a prompt: `columns` `[N]` of its `row`, counted without padding, and what became of them."""
+    """An item of a prompt: `columns` `[N]` of its `row`, counted without padding, and what became of them.
+
+    `structural` `[N]` bool says which of them are no candidates.
+    """
 
     row: int
     columns: Tensor
     reduction: Reduction
+    structural: Tensor
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,9 @@ class Trial:
         """Whether the model runs in fp32 or better, so that rounding does not decide which tokens are kept."""
         return torch.finfo(self.model.dtype).bits >= 32
 
-    def wrapped(
-        self, inputs: Mapping[str, Any], tokens: int | None = None, *, keep: float | None = None, **options: Any
-    ) -> Run:
+    def wrapped(self, inputs: Mapping[str, Any], tokens: int | None = None, **options: Any) -> Run:
         """The answer to `inputs` of the model wrapped for one call."""
-        recipe = self.recipe if keep is None else replace(self.recipe, keep=keep)
-        with reduced(self.model, recipe):
+        with reduced(self.model, self.recipe):
             return generate(self.model, inputs, self.bench.tokens if tokens is None else tokens, **options)
 
     @cached_property
@@ -161,7 +162,8 @@ class Trial:
         for item in self.report.items:
             key = (item.row, tokens[item.modality])
             size = len(item.layout)
-            found.append(Placed(item.row, left[key][:size].cpu(), item.reduction.to("cpu")))
+            fixed = item.layout.structural.cpu()
+            found.append(Placed(item.row, left[key][:size].cpu(), item.reduction.to("cpu"), fixed))
             left[key] = left[key][size:]
         return found
 

@@ -10,6 +10,7 @@ from vtc.tokens import Reduction
 
 from .step import Placed, Step, gathered
 from .tap import Seen
+from .trace import Stayed
 
 
 def cut_before(step: Step, states: Tensor, stage: DecoderStage, cut: Cut) -> Tensor:
@@ -23,6 +24,7 @@ def cut_before(step: Step, states: Tensor, stage: DecoderStage, cut: Cut) -> Ten
     alive = torch.zeros(step.rows, step.length, dtype=torch.bool, device=here.device)
     alive.scatter_(1, here, True if valid is None else valid)
     exact = torch.autocast(states.device.type, enabled=False)
+    folds: dict[int, Reduction] = {}
     gone = False
     for number, item in enumerate(step.items):
         with torch.no_grad(), exact:
@@ -36,13 +38,15 @@ def cut_before(step: Step, states: Tensor, stage: DecoderStage, cut: Cut) -> Ten
             folded = chosen.apply(states[item.row, slots])
             states = states.clone()
             states[item.row, slots[chosen.anchor]] = folded
+            folds[number] = chosen.to("cpu")
             chosen = chosen.anchor
         step.left[number] = step.left[number][chosen.cpu()]
         alive[item.row, old] = False
         alive[item.row, old[chosen]] = True
         if not len(chosen):
             alive[item.row, item.structural.to(here.device)] = False
-    step.kept[cut.layer] = tuple(item.index[left] for item, left in zip(step.items, step.left, strict=True))
+    stays = zip(step.items, step.left, strict=True)
+    step.kept[cut.layer] = tuple(Stayed(item.index[left], folds.get(n)) for n, (item, left) in enumerate(stays))
     return _moved(step, states, here, alive) if gone else states
 
 

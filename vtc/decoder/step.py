@@ -12,6 +12,7 @@ from torch import Tensor
 from vtc.tokens import Layout
 
 from .cache import Slots
+from .trace import Stayed
 
 STEP = "vtc_step"
 """The argument by which a `Step` travels from the model to its decoder layers."""
@@ -55,7 +56,7 @@ class Step:
         seen: by layer, the queries and keys that a tap caught.
         held: by layer, the positions of its keys, and the first key of this call; only of shortened layers.
         masks: attention masks by number of keys, until more tokens leave.
-        kept: by layer with a cut, the candidates of each item that enter it, as tokens of its layout, on the CPU.
+        kept: by layer with a cut, what it left of each item.
     """
 
     items: Sequence[Placed]
@@ -72,7 +73,7 @@ class Step:
     seen: dict[int, Any] = field(default_factory=dict)
     held: dict[int, Any] = field(default_factory=dict)
     masks: dict[int, Tensor | None] = field(default_factory=dict)
-    kept: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
+    kept: dict[int, tuple[Stayed, ...]] = field(default_factory=dict)
     _turned: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
     _kept: tuple[Tensor, Slots] | None = None
 

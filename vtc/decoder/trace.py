@@ -8,6 +8,20 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from vtc.cost import DecoderCost
+from vtc.tokens import Reduction
+
+
+@dataclass(frozen=True)
+class Stayed:
+    """What one cut left of an item, on the CPU.
+
+    Attributes:
+        index: the candidates that enter the layer, as tokens of the item's layout.
+        fold: what became of those that entered the layer before, where some were folded together.
+    """
+
+    index: Tensor
+    fold: Reduction | None = None
 
 
 @dataclass
@@ -23,6 +37,8 @@ class Trace:
         structural: the structural tokens of each item; they leave with the last candidate.
         kept: by layer with a cut, the candidates of each item that enter it, as tokens of its layout; empty until the
             prompt was read.
+        folds: by layer with a cut, for each item, what became of the candidates that had entered the layer before;
+            None where they only stayed or left.
     """
 
     cost: DecoderCost
@@ -32,11 +48,14 @@ class Trace:
     sizes: tuple[int, ...]
     structural: tuple[int, ...]
     kept: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
+    folds: dict[int, tuple[Reduction | None, ...]] = field(default_factory=dict)
 
-    def note(self, kept: Mapping[int, tuple[Tensor, ...]]) -> None:
+    def note(self, stayed: Mapping[int, tuple[Stayed, ...]]) -> None:
         """Takes what the first run over the prompt kept; an item that beams repeat counts once."""
         if not self.kept:
-            self.kept = {layer: found[:: len(found) // len(self.sizes)] for layer, found in kept.items()}
+            once = {layer: found[:: len(found) // len(self.sizes)] for layer, found in stayed.items()}
+            self.kept = {layer: tuple(one.index for one in found) for layer, found in once.items()}
+            self.folds = {layer: tuple(one.fold for one in found) for layer, found in once.items()}
 
     @property
     def layers(self) -> tuple[int, ...]:
