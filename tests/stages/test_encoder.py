@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from vtc.stages.encoder.schedule import SHAPES, schedule
 from vtc.stages.encoder.tome import match
 
 REFERENCE = np.load(Path(__file__).parents[1] / "data" / "reference_tome.npz")
+DIFFRATE = np.load(Path(__file__).parents[1] / "data" / "reference_diffrate.npz")
 SETS = ("s1_n144", "s2_n144")
 
 
@@ -223,6 +225,46 @@ def test_diffrate_drops_the_least_attended_and_folds_the_next(layer, tokens, lef
         want = torch.stack([hidden[groups[i]].mean(dim=0) for i in sorted(groups)])
         torch.testing.assert_close(fold.merged(seen.hidden)[picture], want)
         assert (fold.into[picture] < 0).nonzero().flatten().tolist() == sorted(dropped)
+
+
+def released(case: str) -> tuple[DiffRate, View, dict[str, torch.Tensor]]:
+    """The stage and what it is shown: one head feature whose product with the query is the log of the given row."""
+    held = {name: torch.from_numpy(DIFFRATE[f"{case}/{name}"]) for name in ("x", "row", "kept", "into", "out")}
+    pruned, merged = held["kept"].tolist()
+    stage = DiffRate(len(held["x"]) - 1, (pruned,), (merged,), proportional=False)
+    keys = held["row"].log()[None, ..., None]
+    shown = View(
+        held["x"][None], keys, torch.ones_like(keys), torch.ones(1, len(held["x"])), 1.0, 1, True, 0, stage.tokens
+    )
+    return stage, shown, held
+
+
+def partition(into: torch.Tensor) -> set[frozenset[int]]:
+    """The tokens of each output."""
+    return {frozenset((into == k).nonzero().flatten().tolist()) for k in into.unique().tolist() if k >= 0}
+
+
+@pytest.mark.parametrize("case", ["s1_n96", "s2_n96", "s3_n64"])
+def test_diffrate_beside_the_released_block(case):
+    """A layer that drops and folds, one that only folds, one that only drops."""
+    stage, shown, held = released(case)
+    fold = stage.fold(shown, stage.merged[0])
+    ours, theirs = fold.into[0], held["into"].long()
+    assert partition(ours) == partition(theirs)
+    assert torch.equal(ours < 0, theirs < 0)
+    assert int((ours < 0).sum()) == stage.tokens - stage.pruned[0]
+    order = theirs[fold.anchor[0]]  # theirs go by rank
+    torch.testing.assert_close(fold.merged(shown.hidden)[0], held["out"][order], rtol=0, atol=1e-6)
+
+
+def test_another_row_or_rule_is_not_the_released_one():
+    stage, shown, held = released("s1_n96")
+    keys = shown.keys.clone()
+    keys[0, :, 1:] = keys[0, :, 1:].flip(1)
+    for spoiled in (replace(shown, keys=keys), replace(shown, hidden=shown.hidden.cumsum(2))):
+        assert partition(stage.fold(spoiled, stage.merged[0]).into[0]) != partition(held["into"].long())
+    few = DiffRate(stage.tokens, (stage.pruned[0] - 1,), stage.merged, proportional=False)
+    assert partition(few.fold(shown, stage.merged[0]).into[0]) != partition(held["into"].long())
 
 
 def test_rates_are_shares_of_other_towers():

@@ -28,6 +28,9 @@ class DiffRate(EncoderStage):
     hidden states) of those before them, by a plain mean. The numbers were learnt per model; they are read from a
     schedule file, see `load`. Equal scores and similarities go to the lower place.
 
+    In log(size) a token that was folded counts whole, as in ToMe. The authors' code counts it by its similarity, which
+    may be negative, and has no logarithm then.
+
     A tower of other than `tokens` patches gets the same shares of its own, rounded half up.
 
     Attributes:
