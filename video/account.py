@@ -51,7 +51,7 @@ class Account:
     """A report on one video, in the order of time.
 
     Attributes:
-        item: what the report has of it.
+        report, item: the report, and what it has of the video.
         units: in order.
         clips: of the units. Where frames are left out before clips are cut, a clip begins where neighbouring frames
             differ most between the last encoded one before the cut and the first behind it.
@@ -59,6 +59,7 @@ class Account:
         shares: whether its budget was shared by these clips; they only show the shots where it was not.
     """
 
+    report: Report
     item: ItemReport
     units: tuple[FilmUnit, ...]
     clips: tuple[Clip, ...]
@@ -69,6 +70,25 @@ class Account:
         """Candidate tokens of a clip, and those kept."""
         inside = self.units[clip.start : clip.end]
         return sum(unit.before for unit in inside), sum(unit.after for unit in inside)
+
+    @property
+    def clip_word(self) -> str:
+        """What to call the clips: shots, where no budget is shared by them."""
+        return "clip" if self.shares else "shot"
+
+    def __str__(self) -> str:
+        units = "frames" if self.together == 1 else f"units of {self.together} frames"
+        report = self.report
+        through = f"{self.encoded} of {len(self.units)} {units} encoded"
+        lines = [f"{report.recipe}: {report.after} of {report.before} visual tokens; {through}"]
+        for number, clip in enumerate(self.clips, start=1):
+            span = f"{self.units[clip.start].start:.6g} to {self.units[clip.end - 1].end:.6g} s"
+            before, after = self.tokens(clip)
+            some = sum(unit.encoded for unit in self.units[clip.start : clip.end])
+            lines.append(
+                f"  {self.clip_word} {number}, {span}: {after} of {before} tokens, {some} of {len(clip)} encoded"
+            )
+        return "\n".join(lines)
 
     def clip_of(self, unit: int) -> int:
         """The number of the clip that a unit lies in."""
@@ -114,7 +134,7 @@ def account(frames: VideoFrames, report: Report, recipe: Recipe, film: Tensor | 
     shares = budget is not None and set(item.layout.kinds) == {"frame"}
     clips = _clips(budget or ClipBudget(), film, np.flatnonzero(encoded | (not shares)))
     units = _units(item, places, after, encoded, frames, together)
-    return Account(item, units, clips, isinstance(recipe.input, FrameSelector), shares)
+    return Account(report, item, units, clips, isinstance(recipe.input, FrameSelector), shares)
 
 
 def seen(model: Any, inputs: Any, recipe: Recipe) -> Tensor | None:
@@ -184,10 +204,10 @@ def _shrunk(film: Tensor) -> Tensor:
 
 
 def _end(frames: VideoFrames) -> float:
-    """When the last frame ends: it is shown as long as others are, or as the video goes on."""
-    last = float(frames.seconds[-1])
-    steps = np.diff(frames.seconds)
-    return last + float(np.median(steps)) if len(steps) else max(frames.duration, last)
+    """When the last frame ends: it stands for as long as others do, or as the video goes on."""
+    last, steps = float(frames.seconds[-1]), np.diff(frames.seconds)
+    end = max(frames.duration, last)
+    return min(last + float(np.median(steps)), end) if len(steps) else end
 
 
 def _encoded(recipe: Recipe, item: ItemReport, film: Tensor, after: Sequence[int]) -> np.ndarray:

@@ -49,11 +49,11 @@ def lanes(found: Account) -> Image.Image:
     units = [(unit.before, unit.after) for unit in found.units]
     top = max((after / before for before, after in (*clips, *units) if before), default=0.0) or 1.0
     remark = f"up to {top:.0%} kept"
-    _name(pen, CLIPS, "clips" if found.shares else "shots", "" if found.shares else "not shared by them")
-    _name(pen, BUDGETS, f"tokens per {'clip' if found.shares else 'shot'}", remark)
+    _name(pen, CLIPS, f"{found.clip_word}s", "" if found.shares else "budget: not by shot")
+    _name(pen, BUDGETS, f"tokens per {found.clip_word}", remark)
     _name(pen, COUNTS, f"tokens per {'unit' if found.together > 1 else 'frame'}", remark)
     for number, (span, count) in enumerate(zip(spans, clips, strict=True)):
-        _clip(pen, span, number)
+        _clip(pen, span, number, found.clip_word)
         _bar(pen, span, BUDGETS, color_of(number), count, top)
     for number, (unit, count) in enumerate(zip(found.units, units, strict=True)):
         span = (edges[number], edges[number + 1])
@@ -91,10 +91,10 @@ def _box(span: tuple[int, int], lane: tuple[int, int]) -> tuple[int, int, int, i
     return left, lane[0], max(left, right - 2 - (right - left > 3)), lane[1]
 
 
-def _clip(pen: ImageDraw.ImageDraw, span: tuple[int, int], number: int) -> None:
+def _clip(pen: ImageDraw.ImageDraw, span: tuple[int, int], number: int, word: str) -> None:
     left, top, right, bottom = _box(span, CLIPS)
     pen.rectangle((left, top, right, bottom), fill=color_of(number))
-    text = fitting(pen, [f"clip {number + 1}", f"{number + 1}"], 13, right - left - 4)
+    text = fitting(pen, [f"{word} {number + 1}", f"{number + 1}"], 13, right - left - 4)
     write(pen, ((left + right) / 2, (top + bottom) / 2), text, 13, readable(color_of(number)), "mm")
 
 

@@ -74,7 +74,7 @@ def timeline(
 def _header(title: str, frames: VideoFrames, found: Account) -> Image.Image:
     out, pen = canvas(44)
     pairs = f" in units of {found.together}" if found.together > 1 else ""
-    cuts = _many(len(found.clips), "clip" if found.shares else "shot")
+    cuts = _many(len(found.clips), found.clip_word)
     facts = f"{_many(len(frames), 'frame')}{pairs}, {cuts}; the video lasts {clock(frames.duration)}"
     write(pen, (WIDTH - MARGIN, 24), facts, 14, SOFT, "rm")
     room = WIDTH - 3 * MARGIN - length(pen, facts, 14)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,9 +23,6 @@ from .frames import VideoFrames
 from .media import is_video, load_picture
 from .recipes import Recipe
 from .recipes import recipe as named
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PICTURES = ("tiny-llava", "kcenter", "what is in the picture?")
 VIDEOS = ("tiny-qwen", "video", "what happens in the video?")
@@ -67,10 +64,9 @@ class Film:
     info: Info
     sampling: Sampling
 
-    def read(self, processor: Any) -> tuple[VideoFrames, ReadReport]:
-        """Its candidates, full units as `processor` makes them; says so where some could not be read."""
-        together = int(getattr(getattr(processor, "video_processor", None), "temporal_patch_size", 1))
-        frames, report = self.sampling.read(self.path, self.sampling.candidates(self.info, together))
+    def read(self) -> tuple[VideoFrames, ReadReport]:
+        """Its candidates; says so where some could not be read."""
+        frames, report = self.sampling.read(self.path, self.sampling.candidates(self.info))
         if report.lost:
             note(f"{len(report.lost)} of {report.asked} frames could not be read and are left out")
         if report.damaged:
@@ -123,17 +119,18 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
         inputs = prompt(network, processor, medium, usual if question is None else question)
         report = report_on(network, inputs, recipe)
     if isinstance(medium, VideoFrames):
-        from vtc.video.account import seen
+        from vtc.video.account import account, seen
         from vtc.video.timeline import timeline
 
-        film: Tensor | None = seen(network, inputs, recipe)
+        film = seen(network, inputs, recipe)
+        found: object = account(medium, report, recipe, film)
         drawn = timeline(_viewed(medium, processor), report, recipe, film=film, title=path.name)
     else:
         from .viz import draw
 
-        drawn = draw(medium, processor.image_processor, report, recipe)
+        found, drawn = report, draw(medium, processor.image_processor, report, recipe)
     drawn.save(out)
-    Console().print(escape(f"{report}\ndrawn to {out}"), highlight=False)
+    Console().print(escape(f"{found}\ndrawn to {out}"), highlight=False)
 
 
 def describe(paths: Sequence[Path], *, as_json: bool) -> bool:
@@ -196,7 +193,7 @@ def _medium(opened: Opened, processor: Any) -> tuple[Image.Image | VideoFrames, 
     if isinstance(opened, Image.Image):
         note_view(opened.size, processor)
         return opened, None
-    frames, report = opened.read(processor)
+    frames, report = opened.read()
     if getattr(processor, "video_processor", None) is None:
         note_view((frames.pixels.shape[2], frames.pixels.shape[1]), processor)
     return frames, report
