@@ -81,6 +81,8 @@ def prepare(
 
     Candidates are looked at small; where the recipe leaves frames out (`Keyframes`), only those that it chooses are
     decoded at full size, processed and encoded. Counts are as if `reduce_tokens` alone had been given all candidates.
+    A processor that writes times (Qwen3-VL) writes those of the chosen frames; one that tells its model a single rate
+    (Qwen2.5-VL) spreads them evenly over the video, where `reduce_tokens` alone leaves each at its own time.
 
     Args:
         path: a video file.
