@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from .decoding import Tally
@@ -32,6 +33,7 @@ class Backend(ABC):
     name: ClassVar[str]
 
     def __init__(self, path: Path, index: Index, size: tuple[int, int], limits: Limits, tally: Tally) -> None:
+        self.scaler = VideoReformatter()
         self.path, self.index, self.size, self.limits, self.tally = path, index, size, limits, tally
 
     @abstractmethod

@@ -66,7 +66,7 @@ class Decord(Backend):
         repeated, self._last = self._last is not None and np.array_equal(self._last, pixels), pixels
         if repeated and next(self._judge.read([target]))[1] is None:
             return None
-        return scaled(pixels, self.size)
+        return scaled(pixels, self.size, self.scaler)
 
     def _open(self) -> None:
         info = self.index.info

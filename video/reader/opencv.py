@@ -103,4 +103,4 @@ class OpenCV(Backend):
                 f"{self.path}: OpenCV gives {picture.shape[1]} x {picture.shape[0]} pixels, not {info.width} x "
                 f"{info.height}; {REMEDY}"
             )
-        return scaled(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), self.size)
+        return scaled(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), self.size, self.scaler)

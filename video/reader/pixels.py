@@ -6,6 +6,7 @@ from numbers import Integral
 
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from .info import Info
@@ -43,26 +44,29 @@ def output_size(info: Info, resize: Resize, pixels: int) -> tuple[int, int]:
     return max(1, round(info.width * scale)), max(1, round(info.height * scale))
 
 
-def to_rgb(frame: VideoFrame, size: tuple[int, int], turn: Turn) -> NDArray[np.uint8]:
-    """The picture of `frame` `[H, W, 3]`, contiguous, in `size` (width, height) as shown."""
+def to_rgb(frame: VideoFrame, size: tuple[int, int], turn: Turn, scaler: VideoReformatter) -> NDArray[np.uint8]:
+    """The picture of `frame` `[H, W, 3]`, contiguous, in `size` (width, height) as shown.
+
+    `scaler` is kept by the caller from frame to frame: making one takes longer than using it.
+    """
     if any(part.is_alpha for part in frame.format.components):
         frame = _on_white(frame)
-    return turn.apply(_scaled(frame, *turn.size(*size)))
+    return turn.apply(_scaled(frame, *turn.size(*size), scaler))
 
 
-def scaled(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def scaled(pixels: NDArray[np.uint8], size: tuple[int, int], scaler: VideoReformatter) -> NDArray[np.uint8]:
     """RGB `pixels` in `size` (width, height), by the same rule for every backend."""
     height, width = pixels.shape[:2]
     if (width, height) == size:
         return np.ascontiguousarray(pixels)
-    return _scaled(VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"), *size)
+    return _scaled(VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"), *size, scaler)
 
 
-def _scaled(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+def _scaled(frame: VideoFrame, width: int, height: int, scaler: VideoReformatter) -> NDArray[np.uint8]:
     smaller = width * height < frame.width * frame.height
     rule = "AREA" if smaller else "BICUBIC"
     # Rows may come padded.
-    return np.ascontiguousarray(frame.reformat(width, height, format="rgb24", interpolation=rule).to_ndarray())
+    return np.ascontiguousarray(scaler.reformat(frame, width, height, format="rgb24", interpolation=rule).to_ndarray())
 
 
 def _on_white(frame: VideoFrame) -> VideoFrame:

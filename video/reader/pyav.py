@@ -76,7 +76,7 @@ class PyAV(Backend):
                 f"{self.path} changes its size from {info.width} x {info.height} to {shown[0]} x {shown[1]}; "
                 "pass resize=(width, height)"
             )
-        return to_rgb(frame, self.size, self.index.turn)
+        return to_rgb(frame, self.size, self.index.turn, self.scaler)
 
     def _reach(self, target: int) -> VideoFrame | None:
         if target < self._known and not self._there[target]:

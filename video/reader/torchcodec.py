@@ -62,7 +62,7 @@ class TorchCodec(Backend):
         pixels = np.ascontiguousarray(frame.data.numpy())
         if pixels.shape != (info.height, info.width, 3):
             raise ValueError(f"{self.path}: TorchCodec gives pixels {pixels.shape}; {REMEDY}")
-        return scaled(pixels, self.size)
+        return scaled(pixels, self.size, self.scaler)
 
     def _agree(self, target: int, error: Exception) -> None:
         """Counts a failure, and refuses unless `target` is lost by PyAV's account as well."""
