@@ -55,7 +55,7 @@ def test_help_loads_nothing_heavy():
 
 def test_version_and_help():
     assert vtc_command("--version").text == f"vtc {vtc.__version__}"
-    for name in ("ask", "show", "recipes", "demo", "check"):
+    for name in ("ask", "show", "probe", "recipes", "demo", "check"):
         assert vtc_command(name, "-h").exit_code == 0
     assert "A whole number of 2 or more" in vtc_command("ask", "--help").text.replace("│ ", "")
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from transformers import CLIPImageProcessor, Qwen2VLImageProcessor
 
-from vtc.media import PictureWarning, load_picture, to_rgb
+from vtc.media import PictureWarning, is_video, load_picture, to_rgb
 
 RED, HALF_RED_ON_WHITE = (255, 0, 0), (255, 127, 127)
 
@@ -153,8 +153,17 @@ def test_no_picture(tmp_path, content):
 @pytest.mark.parametrize("name", ["x.mp4", "x.MOV", "x.webm", "misnamed.jpg"])
 def test_video(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00" + bytes(64))
-    with pytest.raises(ValueError, match=f"{name} is a video, and this version reads pictures; take a frame"):
+    with pytest.raises(ValueError, match=f"{name} is a video, and a picture is expected here; take frames of it"):
         load_picture(tmp_path / name)
+    assert is_video(tmp_path / name)
+
+
+def test_what_is_a_video_is_told_by_content_and_by_suffix(tmp_path):
+    save(Image.new("RGB", (8, 8)), tmp_path / "x.png")
+    save(Image.new("RGB", (8, 8)), tmp_path / "x.gif", save_all=True, append_images=[Image.new("RGB", (8, 8), RED)])
+    (tmp_path / "x.bin").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(64))
+    told = {name: is_video(tmp_path / name) for name in ("x.png", "x.gif", "x.bin", "none.png", "none.MKV", ".")}
+    assert [name for name, video in told.items() if video] == ["x.bin", "none.MKV"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".webp", ".tif", ".bmp"])

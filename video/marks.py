@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -12,7 +13,8 @@ Color = tuple[int, int, int]
 
 WIDTH, MARGIN = 1360, 16
 """Pixels of the picture, and of what stays free at its sides."""
-INK, SOFT, FAINT, PALE, PAPER = (30, 30, 30), (105, 105, 105), (160, 160, 160), (230, 230, 230), (255, 255, 255)
+INK, SOFT, DIM, FAINT = (30, 30, 30), (105, 105, 105), (130, 130, 130), (160, 160, 160)
+PALE, PAPER = (230, 230, 230), (255, 255, 255)
 
 
 def canvas(height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -50,16 +52,22 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, which is unpacked once for each size."""
+    return ImageFont.load_default(size=size)
+
+
 def length(pen: ImageDraw.ImageDraw, text: str, size: int) -> float:
     """Pixels that `text` is long."""
-    return float(pen.textlength(text, ImageFont.load_default(size=size)))
+    return float(pen.textlength(text, font(size)))
 
 
 def write(
     pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, fill: Color = INK, anchor: str = "lm"
 ) -> None:
     """Writes `text`; `anchor` says which point of it lies `at`, as in Pillow."""
-    pen.text(at, text, fill=fill, font=ImageFont.load_default(size=size), anchor=anchor)
+    pen.text(at, text, fill=fill, font=font(size), anchor=anchor)
 
 
 def shortened(pen: ImageDraw.ImageDraw, text: str, size: int, room: float) -> str:

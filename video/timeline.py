@@ -16,6 +16,7 @@ from vtc.viz import KEPT, REGIONS, marked
 from .account import Account, FilmUnit, account
 from .lanes import lanes
 from .marks import (
+    DIM,
     FAINT,
     INK,
     MARGIN,
@@ -137,7 +138,7 @@ def _thumbnail(frames: VideoFrames, found: Account, unit: FilmUnit, size: Size) 
     return out
 
 
-def _faded(picture: Image.Image, share: float = 0.5) -> Image.Image:
+def _faded(picture: Image.Image, share: float = 0.6) -> Image.Image:
     """`picture` without color, by that share white."""
     grey = np.asarray(picture.convert("L"), dtype=float) * (1 - share) + 255 * share
     return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
@@ -148,7 +149,7 @@ def _crossed(picture: Image.Image) -> Image.Image:
     pen = ImageDraw.Draw(out)
     right, bottom = out.width - 1, out.height - 1
     for line in ((0, 0, right, bottom), (0, bottom, right, 0)):
-        pen.line(line, fill=FAINT, width=2)
+        pen.line(line, fill=DIM, width=2)
     pen.rectangle((0, 0, right, bottom), outline=FAINT)
     return out
 

@@ -153,7 +153,7 @@ def probe(
 
     Exits with 1 if one cannot be read; the others are still told.
     """
-    from .media_commands import describe
+    from .probing import describe
 
     if not describe(videos, as_json=as_json):
         raise typer.Exit(1)

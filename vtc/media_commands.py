@@ -1,10 +1,8 @@
-"""What `vtc ask`, `vtc show` and `vtc probe` do, with a picture and with a video."""
+"""What `vtc ask` and `vtc show` do, with a picture and with a video."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from vtc.video.reader import Info, ReadReport, probe
 from vtc.video.sampling import Sampling
 
 from .budget import Keep
-from .console import note, note_view, notes, print_comparison, print_reading, quiet, say_error
+from .console import note, note_view, notes, print_comparison, print_reading, quiet
 from .frames import VideoFrames
 from .media import is_video, load_picture
 from .recipes import Recipe
@@ -131,38 +129,6 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
         found, drawn = report, draw(medium, processor.image_processor, report, recipe)
     drawn.save(out)
     Console().print(escape(f"{found}\ndrawn to {out}"), highlight=False)
-
-
-def describe(paths: Sequence[Path], *, as_json: bool) -> bool:
-    """Prints what each video is, and whether all could be read.
-
-    Args:
-        paths: of video files.
-        as_json: one JSON object a line, of numbers and texts; of a file that is no video, `path` and `error`.
-    """
-    good = True
-    for path in paths:
-        try:
-            info = probe(path)
-        except (OSError, TypeError, ValueError) as problem:
-            good = False
-            if as_json:
-                print(json.dumps({"path": str(path), "error": str(problem)}))
-            else:
-                say_error(str(problem))
-            continue
-        if as_json:
-            print(json.dumps(facts(info)))
-        else:
-            Console().print(escape(str(info)), highlight=False, soft_wrap=True)
-    return good
-
-
-def facts(info: Info) -> Mapping[str, Any]:
-    """What JSON can hold of `info`: keyframes as their number, times left out."""
-    known = {field.name: getattr(info, field.name) for field in fields(info)}
-    single = {name: value for name, value in known.items() if np.ndim(value) == 0}
-    return {**single, "keyframes": len(info.keyframes), "truncated": info.truncated}
 
 
 def _opened(path: Path, options: Options) -> Opened:
