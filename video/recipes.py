@@ -12,7 +12,7 @@ enrol(Keyframes, ClipBudget)
 RECIPES.add("uniform", lambda: (Keyframes("uniform"), Grid()))
 RECIPES.add("keyframes", lambda: (Keyframes(), KCenter()))
 RECIPES.add("clip-budget", lambda: (ClipBudget(), KCenter()))
-RECIPES.add("video", lambda: (Keyframes(share=0.5), ClipBudget(), KCenter()))
+RECIPES.add("video", lambda: (Keyframes(share=0.75), ClipBudget(), KCenter()))
 
 DEFAULT = "video"
 """What a video is reduced by where nothing is said."""
