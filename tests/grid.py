@@ -23,8 +23,7 @@ from tests.families import FAMILIES, Family
 from vtc import Recipe, named_recipes, reduce_tokens
 from vtc.recipes import POSITIONS
 from vtc.reduce import encoder_cues
-from vtc.stages import FrameSelector, KCenter, Mean, Random, Resize, Stride, ToMe
-from vtc.tokens import FRAMES
+from vtc.stages import KCenter, Mean, Random, Resize, Stride, ToMe
 
 COMPOSED = (
     Recipe((Resize(share=0.6), KCenter()), name="resize+kcenter"),
@@ -48,7 +47,7 @@ PROMPTS = {"uneven": UNEVEN, "adjacent": ADJACENT}
 
 def takes(family: Family, recipe: Recipe) -> bool:
     """Whether the recipe can run on the family at all; `test_grid_misuse` shows that the others are refused."""
-    if isinstance(recipe.input, FrameSelector) or FRAMES in recipe.cues:
+    if recipe.of_films:
         return family.films
     if recipe.input is not None and (not family.resizes or family.name == "llava-full"):
         return False

@@ -43,7 +43,7 @@ from .stages import (
 )
 from .stages.decoder import DECODER
 from .stages.select import MERGED, SELECTORS
-from .tokens import Layout, Reduction, VisualTokens
+from .tokens import FRAMES, Layout, Reduction, VisualTokens
 
 SCHEMA = 1
 POSITIONS = ("original", "compact")
@@ -193,6 +193,11 @@ class Recipe:
     def adaptive(self) -> bool:
         """Whether the total that reaches the language model depends on content."""
         return any(stage.adaptive for stage in self.stages if not isinstance(stage, DecoderStage))
+
+    @property
+    def of_films(self) -> bool:
+        """Whether stages look at the frames of a video; a picture has none for them."""
+        return isinstance(self.input, FrameSelector) or FRAMES in self.cues
 
     @property
     def seeded(self) -> bool:

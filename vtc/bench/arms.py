@@ -53,14 +53,21 @@ def arms(recipes: Iterable[Recipe], keeps: Sequence[Keep], text_alone: bool = Tr
     return out
 
 
-def chosen(names: Sequence[str], positions: str | None = None, seed: int | None = None) -> tuple[list[Recipe], bool]:
-    """The recipes that `names` call for, and whether `none` is among them; all of both where there are no names.
+def chosen(
+    names: Sequence[str], positions: str | None = None, seed: int | None = None, films: bool = False
+) -> tuple[list[Recipe], bool]:
+    """The recipes that `names` call for, and whether `none` is among them.
+
+    Where there are no names all are, those about the frames of a video only for `films`: on pictures they do what
+    others do.
 
     Raises:
         ValueError: an unknown recipe, one named twice, or a recipe file whose name is taken by a baseline.
     """
     wanted = list(names) or [NONE, *RECIPES]
     found = [named(name, positions=positions, seed=seed) for name in wanted if name != NONE]
+    if not names and not films:
+        found = [one for one in found if not one.of_films]
     labels = [one.name for one in found]
     for label in labels:
         if label in (FULL, NONE):

@@ -87,7 +87,7 @@ def quality(
     from .plan import Plan
     from .quality import run
 
-    found, text_alone = chosen(_parts(recipes), positions, seed)
+    found, text_alone = chosen(_parts(recipes), positions, seed, films)
     plan = Plan(
         models=tuple(_parts(models)),
         recipes=tuple(found),
