@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from vtc.registry import Registry, nearest
@@ -55,3 +58,38 @@ def test_the_decorator_enrols_and_answers_the_entry(registry):
 @pytest.mark.parametrize(("name", "hint"), [("kcentr", "; did you mean 'kcenter'?"), ("xyz", ""), (None, "")])
 def test_nearest(name, hint):
     assert nearest(name, ["kcenter", "cls"]) == hint
+
+
+def alone(code: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "loads"),
+    [
+        ("recipe('kcenter')", False),
+        ("recipe('clip-budget')", True),
+        ("[one.name for one in named_recipes()].index('video')", True),
+        ("Recipe.from_dict({'schema': 1, 'stages': [{'stage': 'input/keyframes', 'share': 0.5}], 'keep': 0.1})", True),
+        ("'uniform' in RECIPES", True),
+    ],
+)
+def test_plug_ins_are_imported_when_a_name_is_not_there_yet(line, loads):
+    code = f"import sys\nfrom vtc.recipes import *\nfrom vtc.recipes import RECIPES\n{line}\nprint('vtc.video' in sys.modules)"
+    assert alone(code) == str(loads)
+
+
+def test_a_registry_without_plug_ins_stays_as_it_is(registry, monkeypatch):
+    monkeypatch.setattr("vtc.registry.entry_points", lambda group: pytest.fail(f"asked for {group}"))
+    assert "missing" not in registry
+    asked: list[str] = []
+    monkeypatch.setattr("vtc.registry.entry_points", lambda group: asked.append(group) or [])
+    other: Registry[int] = Registry("stage", "mine")
+    other.add("a", 1)
+    assert other.get("a") == 1
+    assert asked == []
+    assert list(other) == ["a"]
+    assert "b" not in other
+    assert asked == ["mine"]
