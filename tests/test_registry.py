@@ -77,8 +77,8 @@ def alone(code: str) -> str:
     ],
 )
 def test_plug_ins_are_imported_when_a_name_is_not_there_yet(line, loads):
-    code = f"import sys\nfrom vtc.recipes import *\nfrom vtc.recipes import RECIPES\n{line}\nprint('vtc.video' in sys.modules)"
-    assert alone(code) == str(loads)
+    head = "import sys\nfrom vtc.recipes import *\nfrom vtc.recipes import RECIPES"
+    assert alone(f"{head}\n{line}\nprint('vtc.video' in sys.modules)") == str(loads)
 
 
 def test_a_registry_without_plug_ins_stays_as_it_is(registry, monkeypatch):
