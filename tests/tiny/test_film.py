@@ -20,6 +20,7 @@ from vtc.tiny.labels import patch_labels
 from vtc.tiny.spec import COLORS, SHAPES
 from vtc.tiny.things import Thing
 from vtc.tiny.words import build_tokenizer
+from vtc.video import frames
 
 SEEDS = [*range(150), *range(HELD_OUT, HELD_OUT + 150)]
 FINGERPRINT = """
@@ -304,3 +305,13 @@ def test_shifted_films_have_another_look_and_seeds_differ():
     assert HELD_OUT < WATCH
     assert not any(np.array_equal(Film(s).pixels(32)[0], Film(s, shifted=True).pixels(32)[0]) for s in range(20))
     assert len({Film(s).pixels(32)[0].tobytes() for s in range(40)}) == 40
+
+
+def test_a_film_is_saved_as_a_video(tmp_path):
+    film = Film(WATCH + 1)
+    with frames(film.save(tmp_path / "film.mp4", 96), isolated=False) as reading:
+        shown = list(reading)
+    assert [frame.seconds for frame in shown] == [i / film.fps for i in range(film.frames)]
+    off = np.abs(np.stack([frame.pixels for frame in shown]).astype(int) - film.pixels(96))
+    assert off.mean() < 1
+    assert np.abs(np.roll(film.pixels(96), 1, axis=0).astype(int) - film.pixels(96)).mean() > off.mean()

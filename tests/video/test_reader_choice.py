@@ -1,18 +1,16 @@
-"""Which frames an index, a time or a rate means, against a slow loop; sizes; metadata."""
+"""Which frames an index, a time or a rate means, against a slow loop; sizes."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers.video_utils import VideoMetadata
 
-from vtc.video.reader import Info, Limits, frames, metadata
+from vtc.video.reader import Info, Limits, frames
 from vtc.video.reader.choose import Choice
 from vtc.video.reader.orient import Turn
 from vtc.video.reader.pixels import output_size
@@ -164,19 +162,6 @@ def test_sizes_that_are_none_are_refused(resize, error):
         output_size(TEN, resize, 100)
     with pytest.raises(ValueError, match="100 pixels"):
         output_size(TEN, (11, 10), 100)
-
-
-def test_metadata_is_what_transformers_takes():
-    told = VideoMetadata(**metadata(TEN, [0, 4, 9]))
-    assert told.timestamps == pytest.approx([0.0, 0.4, 0.9], abs=0.1)
-    assert (told.total_num_frames, told.width, told.height, told.duration) == (10, 64, 48, TEN.duration)
-    uneven = info([0.0, 0.05, 0.6, 1.9], is_vfr=True)
-    assert VideoMetadata(**metadata(uneven, range(4))).timestamps == pytest.approx([0.0, 0.05, 0.6, 1.9], abs=1e-3)
-    # Control: index / fps is another time there.
-    even = VideoMetadata(**metadata(replace(uneven, is_vfr=False), range(4)))
-    assert even.timestamps != pytest.approx([0.0, 0.05, 0.6, 1.9], abs=0.1)
-    with pytest.raises(ValueError, match="empty"):
-        metadata(TEN, [])
 
 
 @pytest.mark.parametrize("transposed", [False, True])

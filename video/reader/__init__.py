@@ -18,13 +18,12 @@ from .index import build
 from .info import Info
 from .isolate import Isolated
 from .limits import Limits
-from .metadata import metadata
 from .opening import check_file
 from .pixels import Resize, output_size
 from .reading import Frame, Reading, ReadReport
 from .sources import Local, Source
 
-__all__ = ["Frame", "Info", "Limits", "ReadReport", "Reading", "available", "frames", "metadata", "probe"]
+__all__ = ["Frame", "Info", "Limits", "ReadReport", "Reading", "available", "frames", "probe"]
 
 DEFAULT = Limits()
 

@@ -4,6 +4,7 @@ The rules are `vtc.tiny.film_spec`. Coordinates are units (`spec.UNIT` pixels by
 """
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +78,15 @@ class Film:
         from vtc.tiny.film_draw import draw_frames
 
         return np.stack(list(draw_frames(self, unit, range(self.frames))))
+
+    def save(self, path: str | Path, unit: int = UNIT) -> Path:
+        """Writes the film to `path`, H.264 in the container that its suffix names, and answers the path.
+
+        Colors are kept to a level or two. `unit` must be even.
+        """
+        from vtc.tiny.film_draw import encode
+
+        return encode(self, Path(path), unit)
 
     @cached_property
     def questions(self) -> "list[Question]":

@@ -1,6 +1,7 @@
 """Pixels of a film: the drawing of scenes, frame by frame; soft cuts are mixed in integers."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -33,6 +34,19 @@ def draw_frames(film: Film, unit: int, frames: Iterable[int]) -> Iterator[np.nda
             # Two thirds of the take that the frame counts as, one third of the other.
             picture = ((picture.astype(np.int32) * FADE + draw(other, i)) // (FADE + 1)).astype(np.uint8)
         yield picture
+
+
+def encode(film: Film, path: Path, unit: int) -> Path:
+    """See `Film.save`."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=film.fps, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = unit, unit, "yuv444p"
+        for frame in draw_frames(film, unit, range(film.frames)):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
 
 
 def _tints(film: Film) -> dict[int, np.ndarray]:
