@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from vtc.video.reader import Info, ReadReport, probe
+from vtc.video.recipes import DEFAULT
 from vtc.video.sampling import Sampling
 
 from .budget import Keep
@@ -23,7 +24,7 @@ from .recipes import Recipe
 from .recipes import recipe as named
 
 PICTURES = ("tiny-llava", "kcenter", "what is in the picture?")
-VIDEOS = ("tiny-qwen", "video", "what happens in the video?")
+VIDEOS = ("tiny-qwen", DEFAULT, "what happens in the video?")
 """The model, the recipe and (for `show`) the question where none is named."""
 
 
