@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from vtc.adapters import Adapter
 
 from .cached import CachedPrompt, cache_among
-from .decoder.cache import is_shortened
+from .decoder.cache import check_room, is_shortened
 from .decoder.engine import Engine, check_attention, check_decoder, plan
 from .decoder.step import STEP
 from .forward import continued, full_logits, inner_logits, shortened
@@ -280,6 +280,9 @@ class Handle:
             rows = len(input_ids)
             full = attention_mask if attention_mask is not None else self._grown_mask(request, input_ids)
             given["attention_mask"] = request.splice.expand(rows).take(full, 0)
+        if request is not None and self.recipe.decoder:  # here, since a compiled step cannot be stopped
+            done = request.splice
+            check_room(cache, input_ids.shape[1] + request.offset - done.full_length, done.short_length)
         # Without a cache an explicit mask must stay: else gaps in the positions read as packed sequences.
         if request is not None and attention_mask is None and not request.padded and cache is not None:
             given["attention_mask"] = None

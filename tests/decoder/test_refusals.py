@@ -6,9 +6,9 @@ import copy
 
 import pytest
 import torch
-from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration, MistralConfig
+from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration, MistralConfig, StaticCache
 
-from tests.checks import check_same, footprint
+from tests.checks import check_close, check_same, footprint
 from tests.decoder.common import BATCHES, ByLot, four, recipe, wrapped
 from tests.families import FAMILIES, IMAGE, placeholders
 from tests.families.common import TEXT, VISION, spread
@@ -220,3 +220,29 @@ def test_a_cache_that_was_emptied_may_be_read_by_any_model(family):
     restore(model)
     cache.reset()
     check_same(model(**inputs, **{CACHE: cache}).logits, stock(family)(**inputs).logits, "logits")
+
+
+@pytest.mark.parametrize("schedule", ["layer-0", "once"])
+@torch.no_grad()
+def test_a_static_cache_too_small_for_what_left(schedule):
+    family = FAMILIES[0]
+    model, inputs = wrapped(family, recipe(schedule)), family.inputs(BATCHES["one"])
+    length, config = inputs["input_ids"].shape[1], model.config.get_text_config()
+    short, tight, enough = (StaticCache(config=config, max_cache_len=length + more) for more in (-1, 1, 3))
+    with pytest.raises(ValueError, match=rf"max_cache_len={length - 1}, and the sequence reaches {length} tokens"):
+        model(**inputs, **{CACHE: short})
+    with pytest.raises(ValueError, match=rf"max_cache_len={length + 1}, .* reaches {length + 2} .*use a DynamicCache"):
+        generate(model, inputs, tokens=4, **{CACHE: tight})
+    want = steps(generate(model, inputs, tokens=4))
+    check_close(steps(generate(model, inputs, tokens=4, **{CACHE: enough})), want, "logits")
+
+
+@torch.no_grad()
+def test_a_later_turn_that_outgrows_the_static_cache_of_the_first():
+    family = FAMILIES[0]
+    model, inputs = wrapped(family, recipe("layer-0")), family.inputs(BATCHES["one"])
+    options = {"cache_implementation": "static", "suppress_tokens": placeholders(model)}
+    first = generate(model, inputs, tokens=3, **options)
+    ids, mask, _ = longer(family, inputs, first.sequences)
+    with pytest.raises(ValueError, match=r"the static cache has max_cache_len=\d+, and the sequence reaches"):
+        generate(model, {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]}, tokens=3)

@@ -137,6 +137,28 @@ def keys_seen(held: Any, new: int) -> int:
     return int(held.max_cache_len) if isinstance(held, StaticLayer) else filled(held) + new
 
 
+def check_room(cache: Any, new: int, before: int | None = None) -> None:
+    """Raises ValueError where a static cache has fewer slots than the sequence has logical positions.
+
+    Masks have a column for each slot, so that what lies behind would never be seen, though shortened layers fit.
+
+    Args:
+        cache: any, or None.
+        new: tokens that come.
+        before: logical positions that it holds; None asks its first layer, which waits for the device.
+    """
+    held = next(iter(getattr(cache, "layers", None) or ()), None)
+    if torch.compiler.is_compiling() or not isinstance(held, StaticLayer):
+        return
+    length = (int(held.get_seq_length()) if before is None else before) + new
+    if length > held.max_cache_len:
+        raise ValueError(
+            f"the static cache has max_cache_len={held.max_cache_len}, and the sequence reaches {length} tokens, those "
+            "that left inside the language model among them; make it as long as prompt and answer, or use a "
+            "DynamicCache"
+        )
+
+
 def _get_seq_length(self: Any) -> Any:
     length = type(self)._base.get_seq_length(self)
     if self.slots is None or not self.is_initialized:

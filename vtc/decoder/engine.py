@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vtc.cached import cache_among
 from vtc.stages.decoder import Cut, DecoderStage
 
-from .cache import Slots, filled, keys_seen, lead, plain, shortened
+from .cache import Slots, check_room, filled, keys_seen, lead, plain, shortened
 from .choose import cut_before
 from .mask import remapped
 from .step import STEP, Step, gathered
@@ -127,6 +127,7 @@ class Engine:
         step: Step | None = kwargs.get(STEP)
         states = args[0] if args else kwargs["hidden_states"]
         if i == 0:
+            check_room(cache_among(kwargs), states.shape[1])
             lead(cache_among(kwargs))
         if step is None:
             self._resume(i, None, states, kwargs)
