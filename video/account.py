@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
-from vtc.adapters import find
+from vtc.adapters import Media, find
 from vtc.frames import VideoFrames
 from vtc.recipes import Recipe
-from vtc.reduce import SMALL
+from vtc.reduce import shrunk, small_frames
 from vtc.report import ItemReport, Report
 from vtc.stages import FrameSelector
-from vtc.tokens import FRAMES
 
 from .clips import Clip
 from .stages import ClipBudget, describe
@@ -145,15 +143,11 @@ def seen(model: Any, inputs: Any, recipe: Recipe) -> Tensor | None:
         inputs: its keyword arguments: a prompt about one video, or about pictures that are the frames of one.
         recipe: one that the model can run.
     """
-    if not isinstance(recipe.input, FrameSelector) and FRAMES not in recipe.cues:
+    if not recipe.of_films:
         return None
     adapter = find(model)
     media = adapter.media(inputs)
-    if recipe.pictures == "frames":
-        film = torch.stack([adapter.pixels(picture) for picture in media])[:, None]
-    else:
-        film = adapter.frames(media[0])
-    return _shrunk(film.float())
+    return small_frames(adapter, Media.film(media) if recipe.pictures == "frames" else media[0])
 
 
 def _item(report: Report) -> ItemReport:
@@ -192,15 +186,9 @@ def _before(item: ItemReport, unit: int) -> int:
 def _film(frames: VideoFrames, together: int) -> Tensor:
     """The frames in units; a last one that is not full repeats its last frame, as processors do."""
     missing = -len(frames) % together
-    pixels = [_shrunk(torch.from_numpy(frame).permute(2, 0, 1).float()[None, None]) for frame in frames.pixels]
+    pixels = [shrunk(torch.from_numpy(frame).permute(2, 0, 1)[None, None]) for frame in frames.pixels]
     film = torch.cat([*pixels, *pixels[-1:] * missing])
     return film.reshape(-1, together, *film.shape[2:])
-
-
-def _shrunk(film: Tensor) -> Tensor:
-    height, width = film.shape[-2:]
-    size = (min(height, SMALL), min(width, SMALL))
-    return adaptive_avg_pool2d(film.flatten(0, 1), size).unflatten(0, film.shape[:2])
 
 
 def _end(frames: VideoFrames) -> float:

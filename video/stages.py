@@ -80,11 +80,11 @@ def describe(frames: Tensor) -> NDArray[np.float32]:
 class ClipBudget(Allocator):
     """Cuts a video into clips by what its frames show, and shares tokens over clips by how much each holds.
 
-    Frames are described as `Keyframes` does, so that clips and their counts depend on pixels alone and not on what the
-    encoder makes of them. A clip weighs by length, novelty, motion and density (`ClipWeights`): a long stretch in which
-    nothing happens gets less than its length would ask for. Inside a clip either all its tokens compete (`together`),
-    so that what repeats from frame to frame is kept once, or each frame has its own count (`frame_weights`). An item
-    that is no video is shared as `even` does.
+    Frames (those that are encoded, where some are left out before) are described as `Keyframes` does, so that clips and
+    their counts depend on pixels alone and not on what the encoder makes of them. A clip weighs by length, novelty,
+    motion and density (`ClipWeights`): a long stretch in which nothing happens gets less than its length would ask for.
+    Inside a clip either all its tokens compete (`together`), so that what repeats from frame to frame is kept once, or
+    each frame has its own count (`frame_weights`). An item that is no video is shared as `even` does.
 
     Attributes:
         segmenter: a name in `SEGMENTERS`, of one that takes features or times.

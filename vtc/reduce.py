@@ -62,7 +62,7 @@ def reduce_media(
         questions: `[T, D]` for each item, the embeddings of the text beside it, where the recipe asks for them.
     """
     with clock.measure("select"), torch.no_grad():
-        films = [_small(adapter, item) if _looks(recipe, item) else None for item in media]
+        films = [small_frames(adapter, item) if _looks(recipe, item) else None for item in media]
         chosen = [_chosen(recipe, item, film) for item, film in zip(media, films, strict=True)]
     with clock.measure("encode"), merging(recipe.encoder, recipe.encoder_keep):
         small = [_shown(adapter, recipe, item, some) for item, some in zip(media, chosen, strict=True)]
@@ -92,12 +92,17 @@ def _looks(recipe: Recipe, media: Media) -> bool:
     return asks and set(media.layout.kinds) == {"frame"}
 
 
-def _small(adapter: Adapter, media: Media) -> Tensor:
-    """The frames of a video, `[T, F, 3, h, w]`, shrunk to `SMALL` pixels a side at most."""
+def small_frames(adapter: Adapter, media: Media) -> Tensor:
+    """The frames of a video as stages are shown them: `[T, F, 3, h, w]`, at most `SMALL` pixels a side."""
     if media.parts:
         frames = torch.stack([adapter.pixels(part) for part in media.parts])[:, None]
     else:
         frames = adapter.frames(media)
+    return shrunk(frames)
+
+
+def shrunk(frames: Tensor) -> Tensor:
+    """Frames `[T, F, 3, H, W]` averaged down to at most `SMALL` pixels a side, fp32."""
     size = [min(side, SMALL) for side in frames.shape[-2:]]
     return adaptive_avg_pool2d(frames.flatten(0, 1).float(), size).unflatten(0, frames.shape[:2])
 

@@ -67,7 +67,7 @@ def test_sound_is_no_video(tmp_path):
     refused(tmp_path / "sound.m4a", ValueError, "sound only")
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "gif", "avif", "ico"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "jpg", "webp", "bmp", "tif", "gif", "avif", "ico"])
 def test_a_still_picture_is_sent_to_where_pictures_go(tmp_path, suffix):
     path = tmp_path / f"still.{suffix}"
     Image.fromarray(np.full((32, 32, 3), 90, dtype=np.uint8)).save(path)

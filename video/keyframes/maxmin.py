@@ -17,10 +17,10 @@ class MaxMin(KeyframeSelector):
     """Greedy max-min dispersion over features and time.
 
     The first choice is the most usual frame, the one most like the mean of all; each next one is the frame whose least
-    distance to the chosen ones is largest. The distance of two frames is `(1 - cosine) / scale + time * gap`: `scale` is
-    the largest `1 - cosine` from the most usual frame, so that it does not matter how large changes are in a video or
-    in its features, and `gap` is the time between the two as a share of the whole. A single frame of its own is so
-    among the first few, however long the rest. A video in which nothing changes is sampled as `uniform` does.
+    distance to the chosen ones is largest. The distance of two frames is `(1 - cosine) / scale + time * gap`, where
+    `scale` is the largest `1 - cosine` from the most usual frame, so that it does not matter how large changes are in a
+    video or in its features, and `gap` is the time between the two as a share of the whole. A single frame of its own
+    is so among the first few, however long the rest. A video in which nothing changes is sampled as `uniform` does.
     Gonzalez's farthest-first traversal (1985); the rule of DivPrune (arXiv 2503.02175) on frames.
 
     Attributes:

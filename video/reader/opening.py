@@ -24,6 +24,7 @@ STILLS = (
 )
 """FFmpeg reads more, among it playlists that name other files and addresses: those stay closed."""
 
+JPEG = b"\xff\xd8\xff"
 STILL_BRANDS = ("avif", "mif1", "heic", "heix")
 PADDING = 1 << 16
 ATTACHED = 0x400
@@ -51,6 +52,9 @@ def opened(path: Path, limits: Limits, threads: str = "AUTO") -> Iterator[tuple[
     except FFmpegError as error:
         if isinstance(error, PermissionError):
             raise PermissionError(f"{path} may not be read; change its permissions") from error
+        with path.open("rb") as file:
+            if file.read(3) == JPEG:  # by its suffix FFmpeg takes it for one of a numbered series, which stays closed
+                refuse_still(path)
         raise ValueError(f"{path} is no video that can be read ({_why(error)}); {REMEDY}") from error
     with container:
         stream = _track(path, container)
