@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import vtc
 from tests.video.films import cut, film, flipped, number_of, numbered, write
 from vtc.video.reader import Limits, available, frames, probe
 
@@ -67,11 +68,16 @@ def test_sound_is_no_video(tmp_path):
     refused(tmp_path / "sound.m4a", ValueError, "sound only")
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "jpg", "webp", "bmp", "tif", "gif", "avif", "ico"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "gif", "avif", "ico"])
 def test_a_still_picture_is_sent_to_where_pictures_go(tmp_path, suffix):
     path = tmp_path / f"still.{suffix}"
     Image.fromarray(np.full((32, 32, 3), 90, dtype=np.uint8)).save(path)
     refused(path, ValueError, "picture", "load_picture")
+
+
+def test_so_is_a_photograph():
+    for path in (Path(vtc.__file__).parent / "samples").glob("*.jpg"):
+        refused(path, ValueError, "picture", "load_picture")
 
 
 @pytest.mark.parametrize(
