@@ -84,6 +84,8 @@ class Handle:
                 raise ValueError(
                     f"stage {stage.label!r} is guided by a thumbnail, and {name} has none; use 'even' as the allocator"
                 )
+        if self._uses_flash():
+            _check_positions(self.model.get_decoder())
         self._adapter.taps(encoder_cues(self.recipe))
         if self.recipe.encoder is not None:
             stage = self.recipe.encoder
@@ -391,6 +393,20 @@ def _check_generation(request: Request, config: Any) -> None:
 def _ids(value: Any) -> list[int]:
     """Token ids given as None, a number, a list or a tensor."""
     return [] if value is None else torch.as_tensor(value).flatten().tolist()
+
+
+def _check_positions(decoder: Any) -> None:
+    """Refuses flash attention for layers that `_without_positions` would take something from that they need."""
+    for layer in decoder.layers:
+        if not hasattr(layer, "self_attn"):
+            continue
+        attention = type(layer.self_attn)
+        ids = inspect.signature(attention.forward).parameters.get("position_ids")
+        if ids is not None and ids.default is inspect.Parameter.empty:
+            raise ValueError(
+                f"attn_implementation={decoder.config._attn_implementation!r}: {attention.__name__} needs position "
+                "ids, whose gaps flash attention reads as packed sequences; load the model with 'sdpa' or 'eager'"
+            )
 
 
 def _without_positions(

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import Mistral3Config, Mistral3ForConditionalGeneration, MistralConfig, PixtralVisionConfig
+from transformers import (
+    Ministral3Config,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    MistralConfig,
+    PixtralVisionConfig,
+)
 
 from .common import BOS, END, IMAGE, TEXT, VISION, Family, Row, padded, spread, text
 from .llava_next import quiet
@@ -52,4 +58,19 @@ def mistral3_inputs(rows: Sequence[Row], side: str = "left", *, merge: int = 2) 
     return out
 
 
+def ministral3(attention: str = "sdpa", seed: int = 0) -> nn.Module:
+    """Ministral 3: attention scales each query by its position id, the more the further behind."""
+    rope = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 2.0, "beta_fast": 32.0, "beta_slow": 1.0}
+    scaled = {"mscale": 1.0, "mscale_all_dim": 1.0, "original_max_position_embeddings": 16, "llama_4_scaling_beta": 0.5}
+    config = Mistral3Config(
+        vision_config=PixtralVisionConfig(**VISION, image_size=64, patch_size=PATCH),
+        text_config=Ministral3Config(**TEXT, head_dim=16, rope_parameters={**rope, **scaled}),
+        spatial_merge_size=2,
+        image_token_id=IMAGE,
+        tie_word_embeddings=False,
+    )
+    return quiet(spread(Mistral3ForConditionalGeneration._from_config(config, attn_implementation=attention), seed))
+
+
+MINISTRAL3 = Family("mistral3", ministral3, mistral3_inputs, cues=False)
 MISTRAL3 = Family("mistral3", mistral3, mistral3_inputs, cues=False)

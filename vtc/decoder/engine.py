@@ -151,12 +151,11 @@ class Engine:
         if entry is not None:
             if entry.stage.reads is not None and entry.stage.reads.source == "own":
                 with torch.no_grad():
-                    probe(self._layers[i], states, step, step.turned(states.device), i, cache)
+                    probe(self._layers[i], states, step, kwargs.get("position_ids"), i, cache)
             states = cut_before(step, states, entry.stage, entry.cut)
         if step.here is not None:
             kwargs["position_embeddings"] = step.turned(states.device)
-            # Layers turn by the angles; gaps in the ids would read as packed sequences.
-            kwargs["position_ids"] = None
+            kwargs["position_ids"] = step.placed(kwargs.get("position_ids"))
             kwargs["attention_mask"] = self._fitted(i, step, states, kwargs.get("attention_mask"), cache)
         elif step.offset:
             self._resume(i, step, states, kwargs)

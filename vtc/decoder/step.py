@@ -117,6 +117,13 @@ class Step:
             self._turned = self.here, (cos, sin)
         return self._turned[1]
 
+    def placed(self, ids: Tensor | None) -> Tensor | None:
+        """Position ids `[..., B or 1, q]` of the columns that are left."""
+        if ids is None or self.here is None:
+            return ids
+        here = self.here.to(ids.device)
+        return ids.expand(*ids.shape[:-2], self.rows, -1).gather(-1, here.expand(*ids.shape[:-2], *here.shape))
+
     def kept_slots(self, device: torch.device) -> Slots:
         """What a cache layer holds of this call: one for all layers until more leave, so that they share masks."""
         here = self.columns(device)

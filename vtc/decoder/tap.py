@@ -58,13 +58,17 @@ class Tap:
         self._attention.config = self._stock
 
 
-def probe(layer: Any, states: Tensor, step: Step, angles: tuple[Tensor, Tensor], index: int, cache: Any) -> None:
-    """Computes queries and keys of `layer` for `states` as they enter it, and nothing else that anybody sees."""
+def probe(layer: Any, states: Tensor, step: Step, ids: Tensor | None, index: int, cache: Any) -> None:
+    """Computes queries and keys of `layer` for `states` as they enter it, and nothing else that anybody sees.
+
+    `ids` are the position ids of all columns of the call, which some attention scales its queries by.
+    """
     held = cache.layers[index] if cache is not None and len(cache.layers) > index else None
     layer.self_attn(
         hidden_states=layer.input_layernorm(states),
-        position_embeddings=angles,
+        position_embeddings=step.turned(states.device),
         attention_mask=None,
+        position_ids=step.placed(ids),
         **{STEP: step, _PROBE: held},
     )
 
