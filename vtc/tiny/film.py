@@ -11,7 +11,7 @@ import numpy as np
 
 from vtc.tiny.film_parts import Actor, Event, State, Take
 from vtc.tiny.film_script import SCRIPT, write
-from vtc.tiny.film_spec import FPS, KINDS, SHARES
+from vtc.tiny.film_spec import FPS, KINDS, PIXELS, SHARES
 from vtc.tiny.placing import draw_share, pick
 from vtc.tiny.spec import HELD_OUT, UNIT, WATCH
 
@@ -79,10 +79,10 @@ class Film:
 
         return np.stack(list(draw_frames(self, unit, range(self.frames))))
 
-    def save(self, path: str | Path, unit: int = UNIT) -> Path:
+    def save(self, path: str | Path, unit: int = PIXELS) -> Path:
         """Writes the film to `path`, H.264 in the container that its suffix names, and answers the path.
 
-        Colors are kept to a level or two. `unit` must be even.
+        By default it is as large as models are shown it. Colors are kept to a level or two. `unit` must be even.
         """
         from vtc.tiny.film_draw import encode
 
