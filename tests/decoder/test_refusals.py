@@ -246,3 +246,13 @@ def test_a_later_turn_that_outgrows_the_static_cache_of_the_first():
     ids, mask, _ = longer(family, inputs, first.sequences)
     with pytest.raises(ValueError, match=r"the static cache has max_cache_len=\d+, and the sequence reaches"):
         generate(model, {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]}, tokens=3)
+
+
+@pytest.mark.parametrize("kind", ["indexed_attention", "minimax_m3_sparse", "hybrid", "a_kind_of_tomorrow"])
+def test_kinds_of_layers_that_are_not_known_to_see_every_token(kind):
+    model = fresh(FAMILIES[0])
+    model.get_decoder().config.layer_types = [kind, "full_attention", "full_attention"]
+    with pytest.raises(ValueError, match=rf"layers of kind \['{kind}'\], which do not see every token"):
+        reduce_tokens(model, "layerwise")
+    model.get_decoder().config.layer_types = ["full_attention"] * 3
+    reduce_tokens(model, "layerwise")

@@ -24,7 +24,8 @@ from .mask import remapped
 from .step import STEP, Step, gathered
 from .tap import Tap, probe
 
-REFUSED = ("sliding_attention", "chunked_attention", "linear_attention", "conv", "mamba")
+SERVED = frozenset({"full_attention"})
+"""Kinds of layers whose every query may see every token; transformers gains others, so none is taken on trust."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def check_decoder(decoder: Any) -> None:
     windows = [getattr(getattr(layer, "self_attn", None), "sliding_window", None) for layer in decoder.layers]
     if not kinds and getattr(config, "use_sliding_window", True):  # one window for all layers, as in Mistral
         windows.append(getattr(config, "sliding_window", None))
-    bad = sorted(kinds & set(REFUSED)) or (["sliding_attention"] if any(windows) else [])
+    bad = sorted(kinds - SERVED) or (["sliding_attention"] if any(windows) else [])
     if bad:
         raise ValueError(
             f"{type(decoder).__name__} has layers of kind {bad}, which do not see every token: decoder stages would "
