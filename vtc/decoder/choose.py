@@ -105,9 +105,10 @@ def _tokens(
     if reads is None:
         return tokens
     seen: Seen = step.seen[cut.layer - (reads.source == "previous")]
+    last = _last(step, row, place)
     if not len(behind):
-        behind = step.last[row : row + 1].to(states.device)
-    rows = {"last": step.last[row : row + 1].to(states.device), "text": behind}.get(reads.rows)
+        behind = last
+    rows = {"last": last, "text": behind}.get(reads.rows)
     count = len(behind)
     if rows is None:
         rows = torch.cat([behind, columns])
@@ -122,6 +123,12 @@ def _tokens(
         None if entered is None else entered[behind],
         attention,
     )
+
+
+def _last(step: Step, row: int, place: Tensor) -> Tensor:
+    """`[1]` the column of the prompt's last token that is left: that of a picture at its end may have gone."""
+    here = place[row, : int(step.last[row]) + 1] >= 0
+    return torch.nonzero(here).amax(dim=0)
 
 
 def _text(step: Step, item: Placed, device: torch.device) -> Tensor:
@@ -150,12 +157,16 @@ def _attention(
     exists = (position < len(real)) & real[position.clamp(max=len(real) - 1)]
     if seen.slots.valid is not None:
         exists &= seen.slots.valid[row].to(rows.device)
+    visible = exists & (position <= rows[:, None] + step.offset)
+    if seen.mask is not None and seen.mask.ndim == 4:  # which may let a query see what comes behind it
+        mask = seen.mask[min(row, len(seen.mask) - 1), 0, :, : len(position)].to(rows.device)[place[row, rows]]
+        visible = exists & (mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2)
     assert step.angles is not None
     cos, sin = (angle[min(row, len(angle) - 1)].to(rows.device) for angle in step.angles)
     return Attention(
         query=seen.query[row][:, place[row, rows]],
         key=seen.key[row],
-        visible=exists & (position <= rows[:, None] + step.offset),
+        visible=visible,
         words=words,
         own=seen.start + place[row, own],
         text=seen.start + place[row, text],

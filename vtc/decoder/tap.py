@@ -29,6 +29,7 @@ class Seen:
         slots: the logical positions of the keys.
         start: the first key of this call.
         scaling: what products are multiplied with.
+        mask: the layer's own, of these queries and keys; None where it took none, or was not run.
     """
 
     query: Tensor
@@ -36,6 +37,7 @@ class Seen:
     slots: Slots
     start: int
     scaling: float
+    mask: Tensor | None = None
 
 
 class Tap:
@@ -91,7 +93,7 @@ def tapped(
         slots = _past(held, step, key)
         step.seen[module.layer_idx] = Seen(query, torch.cat([past, key], dim=2), slots, past.shape[2], factor)
     elif step is not None:
-        step.seen[module.layer_idx] = Seen(query, key, *_present(step, module.layer_idx, key), factor)
+        step.seen[module.layer_idx] = Seen(query, key, *_present(step, module.layer_idx, key), factor, attention_mask)
     if probing:
         return query.new_zeros(query.shape).transpose(1, 2), None
     return stock_attention(module)(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
@@ -117,8 +119,14 @@ def _present(step: Step, layer: int, key: Tensor) -> tuple[Slots, int]:
 
 def stock_attention(module: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
     """The kernel that the tapped module's own configuration names."""
-    eager = sys.modules[type(module).__module__].eager_attention_forward
+    # A module that defines no eager attention has its kernel in the registry, or fails there with its name.
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     name = module.config.vtc_stock._attn_implementation
+    if eager is None and name not in ALL_ATTENTION_FUNCTIONS:
+        raise ValueError(
+            f"attn_implementation={name!r}: {type(module).__name__} has no kernel of that name to listen to; load "
+            "the model with 'sdpa', or use a stage that reads no attention, such as 'layerwise'"
+        )
     kernel: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
     return kernel
 

@@ -15,7 +15,8 @@ class LLaVolta(DecoderStage):
     """Averages neighbouring tokens, in raster order, from a layer on (section 3.2).
 
     A pooled token stands at the middle position of its window, rounded down, as in the paper. Windows are as even as
-    whole numbers allow, so that no token is left out. `vtc.decoder.training` follows the paper's stages.
+    whole numbers allow, so that no token is left out. They follow the prompt, so that one may hold tokens of two lines
+    or tiles of a picture. `vtc.decoder.training` follows the paper's stages.
 
     Attributes:
         schedule: (layer, 1 / stride).
