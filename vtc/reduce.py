@@ -103,7 +103,8 @@ def small_frames(adapter: Adapter, media: Media) -> Tensor:
 
 def shrunk(frames: Tensor) -> Tensor:
     """Frames `[T, F, 3, H, W]` averaged down to at most `SMALL` pixels a side, fp32."""
-    size = [min(side, SMALL) for side in frames.shape[-2:]]
+    height, width = frames.shape[-2:]
+    size = (min(height, SMALL), min(width, SMALL))
     return adaptive_avg_pool2d(frames.flatten(0, 1).float(), size).unflatten(0, frames.shape[:2])
 
 

@@ -16,6 +16,7 @@ def check_share(share: object) -> float | None:
         return None
     if isinstance(share, bool) or not isinstance(share, Real):
         raise TypeError(f"share={share!r} is a {type(share).__name__}; expected a float in (0, 1], or None")
-    if not 0 < share <= 1:
+    found = float(share)
+    if not 0 < found <= 1:
         raise ValueError(f"share={share} is outside (0, 1]; expected a share of the tokens, or None")
-    return float(share)  # a whole 1 is all tokens, not one
+    return found  # a whole 1 is all tokens, not one
