@@ -17,6 +17,7 @@ from vtc.adapters import Adapter
 from .cached import CachedPrompt, cache_among
 from .decoder.cache import check_room, is_shortened
 from .decoder.engine import Engine, check_attention, check_decoder, plan
+from .decoder.rotation import check_rotation
 from .decoder.step import STEP
 from .forward import continued, full_logits, inner_logits, shortened
 from .recipes import Recipe
@@ -106,7 +107,7 @@ class Handle:
         if self.recipe.decoder:
             decoder = self.model.get_decoder()
             check_decoder(decoder)
-            plan(self.recipe.decoder, len(decoder.layers))
+            check_rotation(decoder, plan(self.recipe.decoder, len(decoder.layers)))
 
     def attach(self) -> None:
         """Installs the hooks. Nothing stays behind if that fails."""

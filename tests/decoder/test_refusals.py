@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration, MistralConfig, StaticCache
+from transformers.cache_utils import Cache, QuantizedLayer
 
 from tests.checks import check_close, check_same, footprint
 from tests.decoder.common import BATCHES, ByLot, four, recipe, wrapped
@@ -256,3 +258,65 @@ def test_kinds_of_layers_that_are_not_known_to_see_every_token(kind):
         reduce_tokens(model, "layerwise")
     model.get_decoder().config.layer_types = ["full_attention"] * 3
     reduce_tokens(model, "layerwise")
+
+
+def turns(model: Any, family: Any, cache: Any) -> Any:
+    """A turn with a picture, then the arguments of another with one."""
+    inputs, new = family.inputs(BATCHES["one"]), family.inputs([[2, (2, 8, 6), 3]])
+    first = generate(model, inputs, tokens=2, suppress_tokens=placeholders(model), **{CACHE: cache})
+    ids = torch.cat([first.sequences, new["input_ids"][:, 1:]], dim=1)
+    return {**new, "input_ids": ids, "attention_mask": torch.ones_like(ids), CACHE: first[CACHE]}
+
+
+class Exact(QuantizedLayer):
+    """Quantised in form: no bit is lost."""
+
+    def _quantize(self, tensor, axis):
+        return tensor.clone()
+
+    def _dequantize(self, tensor):
+        return tensor
+
+
+def test_a_stage_that_reads_keys_of_a_quantised_cache():
+    family = FAMILIES[0]
+    model = wrapped(family, Recipe((PyramidDrop(((1, 0.5),)),)))
+    given = turns(model, family, Cache(layers=[Exact(residual_length=4) for _ in range(3)]))
+    held = given[CACHE].get_seq_length()
+    with pytest.raises(ValueError, match=r"'pyramiddrop' reads the keys .* layer 1 .*Exact.*use a DynamicCache"):
+        generate(model, given, tokens=1)
+    assert given[CACHE].get_seq_length() == held
+    other = wrapped(family, Recipe((FastV(((1, 0.5),)),)))
+    given, plain = (turns(other, family, c) for c in (Cache(layers=[Exact() for _ in range(3)]), DynamicCache()))
+    check_close(steps(generate(other, given, tokens=2)), steps(generate(other, plain, tokens=2)), "logits")
+
+
+@torch.no_grad()
+def test_a_call_that_failed_does_not_lead_the_next_one():
+    family = FAMILIES[0]
+    model, inputs = wrapped(family, recipe("layer-0")), family.inputs(BATCHES["one"])
+    first = generate(model, inputs, tokens=1)
+    given = {"input_ids": first.sequences, "attention_mask": torch.ones_like(first.sequences), CACHE: first[CACHE]}
+
+    def fails(*_):
+        raise RuntimeError("out of memory")
+
+    hook = model.get_decoder().layers[0].self_attn.register_forward_pre_hook(fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        generate(model, given, tokens=1)
+    hook.remove()
+    restore(model)
+    with pytest.raises(ValueError, match="the model that reads it is not wrapped; start"):
+        generate(model, given, tokens=1)
+
+
+def test_attention_whose_module_has_no_eager_kernel(monkeypatch):
+    family = FAMILIES[0]
+    model, inputs = wrapped(family, Recipe((FastV(((1, 0.5),)),))), family.inputs(BATCHES["one"])
+    want = steps(generate(model, inputs))
+    attention = type(model.get_decoder().layers[0].self_attn)
+    monkeypatch.setattr(attention, "__module__", __name__)
+    check_same(steps(generate(model, inputs)), want, "logits")
+    model.get_decoder().config._attn_implementation_internal = "eager"
+    with pytest.raises(ValueError, match=r"'eager': \w+ has no kernel of that name to listen to; load the model"):
+        generate(model, inputs)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import cache_utils as stock_caches
 from transformers.cache_utils import Cache, CacheLayerMixin, StaticLayer
 
 
@@ -91,9 +92,7 @@ def shortened_class(base: type) -> type:
 
 def __getattr__(name: str) -> Any:
     """Finds the classes again that a pickled cache names."""
-    import transformers.cache_utils as stock
-
-    base = getattr(stock, name.removeprefix("Shortened"), None) if name.startswith("Shortened") else None
+    base = getattr(stock_caches, name.removeprefix("Shortened"), None) if name.startswith("Shortened") else None
     if isinstance(base, type) and issubclass(base, CacheLayerMixin | Cache):
         return shortened_class(base)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -125,6 +124,11 @@ def shortened(cache: Cache, layer: int) -> Any:
 def is_shortened(held: Any) -> bool:
     """Whether a cache layer knows its slots."""
     return getattr(held, "slots", False) is not False
+
+
+def is_quantised(held: Any) -> bool:
+    """Whether a cache layer holds most keys in fewer bits than they had."""
+    return isinstance(held, getattr(stock_caches, "BaseQuantizedLayer", stock_caches.QuantizedLayer))
 
 
 def filled(held: Any) -> int:
@@ -214,6 +218,12 @@ def lead(cache: Any) -> None:
     """Tells a cache, before the first layer fills it, that the call knows which positions its layers hold."""
     if not torch.compiler.is_compiling() and hasattr(cache, "led"):
         cache.led = True
+
+
+def unlead(cache: Any) -> None:
+    """Takes back what `lead` told, which holds for one call."""
+    if not torch.compiler.is_compiling() and hasattr(cache, "led"):
+        cache.led = False
 
 
 def _lacking(cache: Any) -> list[Any]:

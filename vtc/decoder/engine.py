@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vtc.cached import cache_among
 from vtc.stages.decoder import Cut, DecoderStage
 
-from .cache import Slots, check_room, filled, keys_seen, lead, plain, shortened
+from .cache import Slots, check_room, filled, is_quantised, keys_seen, lead, plain, shortened, unlead
 from .choose import cut_before
 from .mask import remapped
 from .step import STEP, Step, gathered
@@ -112,6 +112,7 @@ class Engine:
             self._hooks += [Tap(self._layers[layer].self_attn) for layer in sorted(self._tapped)]
             for i, layer in enumerate(self._layers):
                 self._hooks.append(layer.register_forward_pre_hook(partial(self._before, i), with_kwargs=True))
+            self._hooks.append(self._layers[0].register_forward_hook(_unlead, with_kwargs=True, always_call=True))
             self._hooks.append(self._layers[-1].register_forward_hook(_lengthen, with_kwargs=True))
         except Exception:
             self.remove()
@@ -146,6 +147,7 @@ class Engine:
         if 0 < i <= len(step.planes):
             states = states + gathered(step.planes[i - 1].to(states), step.columns(states.device))
         if i == 0:
+            self._check_readable(step, cache_among(kwargs))
             step.angles = kwargs["position_embeddings"]
             step.entered = states if self._entry else None
         entry, cache = self.plan.get(i), cache_among(kwargs)
@@ -161,6 +163,17 @@ class Engine:
         elif step.offset:
             self._resume(i, step, states, kwargs)
         return states
+
+    def _check_readable(self, step: Step, cache: Any) -> None:
+        """Refuses a cache whose keys a stage would have to read, and that does not hold them as they are."""
+        for i, entry in self.plan.items() if step.offset and cache is not None else ():
+            reads, held = entry.stage.reads, cache.layers[i] if i < len(cache.layers) else None
+            if reads is not None and reads.source == "own" and is_quantised(held):
+                raise ValueError(
+                    f"stage {entry.stage.name!r} reads the keys that the cache holds of earlier turns, and its layer "
+                    f"{i} is a {type(held).__name__}, which holds them quantised; use a DynamicCache, or a stage such as "
+                    "'fastv'"
+                )
 
     def _fitted(self, i: int, step: Step, states: Tensor, mask: Tensor | None, cache: Any) -> Tensor | None:
         """The mask of layer `i` for what is left; the layer of the cache is told which positions it gets."""
@@ -238,6 +251,11 @@ def _take_planes(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
 
 def _dense(shown: Tensor, plane: Tensor) -> Tensor:
     return plane.new_zeros(*shown.shape, plane.shape[-1]).masked_scatter(shown[..., None], plane)
+
+
+def _unlead(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+    """Behind the first layer, and where it failed, the cache may be read by whoever comes next."""
+    unlead(cache_among(kwargs))
 
 
 def _lengthen(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:

@@ -33,11 +33,13 @@ class Reads:
         rows: the queries: `last`, the prompt's last token; `text`, all text behind the item; `all`, this text and the
             item's own tokens.
         entry: whether the stage compares what entered the first layer too.
+        unrotated: whether it asks for attention without rotary positions.
     """
 
     source: str
     rows: str = "last"
     entry: bool = False
+    unrotated: bool = False
 
 
 @dataclass(frozen=True)

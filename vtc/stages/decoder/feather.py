@@ -31,7 +31,7 @@ class Feather(DecoderStage):
     paper = "FEATHER, 2412.13180"
     signal = "attention of the last token without positions, and a grid"
     adaptive = True
-    reads = Reads("previous")
+    reads = Reads("previous", unrotated=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
