@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vtc import Layout
 from vtc.stages.decoder import FastV, Layerwise, SparseVLM
-from vtc.stages.decoder.attention import unrotated
+from vtc.stages.decoder.attention import Attention, unrotated
 from vtc.stages.decoder.base import check_schedule
 from vtc.stages.decoder.sparsevlm import _alone, _clusters, density_peaks, raters
 from vtc.stages.decoder.spread import _matched, evenly
@@ -220,3 +220,13 @@ def test_rotations_are_undone(seed, width, scale):
 
 def test_schedules_come_as_lists_too():
     assert check_schedule([[1, 0.5], [0.5, 0]]) == ((1, 0.5), (0.5, 0))
+
+
+def test_a_mean_of_some_queries_is_that_of_all_their_attention():
+    generator = torch.Generator().manual_seed(0)
+    query, key = torch.randn(4, 80, 8, generator=generator), torch.randn(2, 90, 8, generator=generator)
+    visible = torch.rand(80, 90, generator=generator) < 0.6
+    angles = (torch.ones(0, 0), torch.ones(0, 0))
+    shown = Attention(query, key, visible, 80, torch.arange(5, 30), torch.arange(30, 80), angles, angles, 0.4)
+    rows = torch.arange(0, 80, 2)[3:]
+    torch.testing.assert_close(shown.mean_to_own(rows), shown.to_own()[:, rows].mean(dim=(0, 1)))

@@ -171,8 +171,8 @@ class Engine:
             if reads is not None and reads.source == "own" and is_quantised(held):
                 raise ValueError(
                     f"stage {entry.stage.name!r} reads the keys that the cache holds of earlier turns, and its layer "
-                    f"{i} is a {type(held).__name__}, which holds them quantised; use a DynamicCache, or a stage such as "
-                    "'fastv'"
+                    f"{i} is a {type(held).__name__}, which holds them quantised; use a DynamicCache, or a stage "
+                    "such as 'fastv'"
                 )
 
     def _fitted(self, i: int, step: Step, states: Tensor, mask: Tensor | None, cache: Any) -> Tensor | None:

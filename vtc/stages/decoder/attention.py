@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,6 +45,14 @@ class Attention:
     def to_own(self) -> Tensor:
         """`[H, R, N]` attention to the item's tokens, softmax over all visible keys."""
         return torch.cat([part[..., self.own] for _, part in self.blocks()], dim=1)
+
+    def mean_to_own(self, rows: Tensor) -> Tensor:
+        """`[N]` what the queries `rows` give to the item's tokens, mean over heads and queries, block by block."""
+        few = replace(self, query=self.query[:, rows], visible=self.visible[rows])
+        total = self.query.new_zeros(len(self.own), dtype=torch.float32)
+        for _, part in few.blocks(32):
+            total += part[..., self.own].sum(dim=(0, 1))
+        return total / few.query[:, :, 0].numel()
 
     def without_rotation(self) -> Tensor:
         """`[H, R, N]` attention to the item's tokens as if all stood at one place, softmax over these alone.

@@ -48,7 +48,7 @@ class SparseVLM(DecoderStage):
         assert tokens.entered is not None
         assert tokens.words is not None
         chosen = raters(tokens.entered, tokens.words)
-        scores = tokens.shown.to_own()[:, chosen].mean(dim=(0, 1))
+        scores = tokens.shown.mean_to_own(torch.nonzero(chosen).flatten())
         best = top_k(scores, _alone(len(tokens), count) if self.recycle else count)
         if len(best) == count:
             return best
