@@ -9,6 +9,7 @@ import threading
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from tests.checks import check_close, check_same, footprint
 from tests.families import FAMILIES, VARIANTS, Family
@@ -16,6 +17,7 @@ from tests.grid import SEVERAL, UNEVEN, fresh, stock
 from tests.towers import layers_of
 from vtc import Budget, Recipe, reduce_tokens, restore
 from vtc.stages import Cls, DiffRate, FastV, KCenter, MaxSum, Random, Stride, ToMe
+from vtc.vision import folded
 
 SPREAD = Recipe((ToMe(share=0.5, spread=True), Stride()), keep=0.3, name="spread")
 ALL = {family.name: family for family in (*FAMILIES, *VARIANTS)}
@@ -265,3 +267,16 @@ def test_decoder_stages_go_on_from_the_survivors(stages, after):
     model(**inputs)
     assert [item.after for item in model.vtc.report.items] == [after] * 3
     assert model.vtc.count(**inputs) == [after] * 3
+
+
+@torch.no_grad()
+def test_two_towers_fold_each_by_its_own_block():
+    shape = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=2)
+    towers = [CLIPVisionModel(CLIPVisionConfig(**shape, image_size=56, patch_size=7)).eval() for _ in range(2)]
+    pixels = torch.randn(2, 3, 56, 56)
+    with folded(towers[0], ToMe(), keep=0.5) as outer, folded(towers[1], ToMe(), keep=0.25) as inner:
+        assert [tower(pixels).last_hidden_state.shape[1] for tower in towers] == [33, 17]
+        assert (outer.done.anchor.shape[1], inner.done.anchor.shape[1]) == (32, 16)
+        with pytest.raises(ValueError, match=r"tower is a CLIPVisionModel whose tokens are folded already"):
+            folded(towers[0], ToMe()).__enter__()
+        assert towers[0](pixels).last_hidden_state.shape[1] == 33

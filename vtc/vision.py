@@ -11,7 +11,7 @@ from vtc.adapters.blocks import blocks_of
 
 from .budget import Keep, check_keep
 from .stages.encoder import EncoderStage
-from .tower import Work, install, merging
+from .tower import Work, install, is_hooked, merging
 
 
 @contextmanager
@@ -31,9 +31,14 @@ def folded(tower: nn.Module, stage: EncoderStage, keep: Keep = 0.5) -> Iterator[
     """
     blocks = blocks_of(tower)
     blocks.check(stage)
+    if is_hooked(blocks):
+        raise ValueError(
+            f"tower is a {type(tower).__name__} whose tokens are folded already, by another folded block or by "
+            "reduce_tokens; leave that block, or call restore on its model first"
+        )
     hooks = install(blocks)
     try:
-        with merging(stage, check_keep(keep) if stage.own_share is None else stage.own_share) as work:
+        with merging(stage, check_keep(keep) if stage.own_share is None else stage.own_share, blocks) as work:
             assert work is not None
             yield work
     finally:

@@ -23,6 +23,12 @@ def install(blocks: Blocks) -> list[RemovableHandle]:
     return [handle for index in range(len(blocks.blocks)) for handle in _BlockHooks(blocks, index).install()]
 
 
+def is_hooked(blocks: Blocks) -> bool:
+    """Whether `install` was called on these blocks."""
+    hooks = blocks.blocks[0].layer._forward_pre_hooks.values()
+    return any(isinstance(getattr(hook, "__self__", None), _BlockHooks) for hook in hooks)
+
+
 class _BlockHooks:
     def __init__(self, blocks: Blocks, index: int) -> None:
         self._blocks, self._index = blocks, index
@@ -43,7 +49,7 @@ class _BlockHooks:
         ]
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        work = current()
+        work = current(self._blocks)
         if work is not None and self._index == 0:
             work.begin(self._blocks, _first(args, kwargs))
 
@@ -51,7 +57,7 @@ class _BlockHooks:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Proportional attention: log(size) of each key."""
-        work, name = current(), self._block.mask
+        work, name = current(self._blocks), self._block.mask
         if work is None or work.running is None:
             return None
         if len(args) > 1 or kwargs.get(name) is not None:
@@ -66,29 +72,29 @@ class _BlockHooks:
         return args, {**kwargs, name: bias}
 
     def _note_queries(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        work = current()
+        work = current(self._blocks)
         if work is not None and work.running is not None:
             work.running.queries = output.detach()
 
     def _note_keys(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        work = current()
+        work = current(self._blocks)
         if work is not None and work.running is not None:
             work.running.keys = output.detach()
 
     def _shorten(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor] | None:
-        work = current()
+        work = current(self._blocks)
         if work is None or work.running is None:
             return None
         fold = work.decide(self._blocks, self._block, self._index, args[0])
         return None if fold is None else (fold.merged(args[0]),)
 
     def _lengthen(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        work = current()
+        work = current(self._blocks)
         fold = None if work is None or work.running is None else work.running.fold
         return None if fold is None else fold.spread(output)
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        work = current()
+        work = current(self._blocks)
         if work is None or work.running is None:
             return None
         rows: Tensor = output[0] if isinstance(output, tuple) else output

@@ -46,12 +46,16 @@ class Work:
         keep: the share of each picture's patches that survive, or at most that many.
         running: the run that is under way.
         done: what came of the last one that ended, patches only.
+        blocks: of the only tower that it is about; None where it is about any.
+        outer: the work around it, for other towers.
     """
 
     stage: EncoderStage
     keep: Keep
     running: Pass | None = None
     done: Provenance | None = None
+    blocks: Blocks | None = None
+    outer: Work | None = None
 
     def begin(self, blocks: Blocks, hidden: Tensor) -> None:
         """A tower starts on `hidden` `[B, N, D]`."""
@@ -102,9 +106,12 @@ _work: ContextVar[Work | None] = ContextVar("vtc_tower", default=None)
 
 
 @contextmanager
-def merging(stage: EncoderStage | None, keep: Keep) -> Iterator[Work | None]:
-    """Has towers with hooks fold tokens inside the block, in this thread or task only; with no stage, none do."""
-    work = None if stage is None else Work(stage, keep)
+def merging(stage: EncoderStage | None, keep: Keep, blocks: Blocks | None = None) -> Iterator[Work | None]:
+    """Has towers with hooks, or the one of `blocks`, fold tokens inside the block, in this thread or task only.
+
+    With no stage, none do.
+    """
+    work = None if stage is None else Work(stage, keep, blocks=blocks, outer=_work.get() if blocks else None)
     token = _work.set(work)
     try:
         yield work
@@ -112,9 +119,12 @@ def merging(stage: EncoderStage | None, keep: Keep) -> Iterator[Work | None]:
         _work.reset(token)
 
 
-def current() -> Work | None:
-    """The work of this thread or task."""
-    return _work.get()
+def current(blocks: Blocks) -> Work | None:
+    """The work of this thread or task that is about the tower of `blocks`."""
+    work = _work.get()
+    while work is not None and work.blocks is not None and work.blocks is not blocks:
+        work = work.outer
+    return work
 
 
 def finished() -> Provenance | None:
