@@ -84,8 +84,9 @@ def _enter(gone: Tensor, folds: Any, layer: Any, args: tuple[Any, ...], kwargs: 
         states[0, columns[fold.anchor]] = own.apply(states[0, columns])
     implementation = str(layer.self_attn.config._attn_implementation)
     mask = _without(kwargs.get("attention_mask"), gone.to(states.device), states, implementation)
-    # Layers turn by the angles; gaps in the ids would read as packed sequences.
-    changed = {**kwargs, "attention_mask": mask, "position_ids": None}
+    changed = {**kwargs, "attention_mask": mask}
+    if "flash" in implementation:  # gaps in the ids would read as packed sequences
+        changed["position_ids"] = None
     if args:
         return (states, *args[1:]), changed
     return args, {**changed, "hidden_states": states}
