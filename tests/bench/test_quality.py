@@ -270,3 +270,16 @@ def test_without_matplotlib_the_curve_says_what_to_install(tmp_path, monkeypatch
     result = command("--out", tmp_path / "out", "--n", 2)
     assert result.exit_code == 1
     assert 'pip install "vtc-vlm[bench]", or pass --no-curve' in result.error
+
+
+def test_recipes_of_films_are_compared_with_uniform_frames(tmp_path):
+    films = tuple(map(recipe, ("uniform", "clip-budget")))
+    plan = Plan(("tiny-qwen",), films, (0.25,), text_alone=False, n=6, films=True, batch=6, max_new_tokens=4)
+    made = run(plan, tmp_path, curve=False, draws=20).document
+    even, clips = arm(made, "uniform", 0.25), arm(made, "clip-budget", 0.25)
+    assert clips["versus_uniform"]["mean"] == pytest.approx(clips["exact"]["mean"] - even["exact"]["mean"])
+    assert even["versus_uniform"] is None
+    assert clips["tokens"] == even["tokens"]
+    text = (tmp_path / "quality.md").read_text()
+    assert "| against full | against uniform | agreement |" in text
+    assert "resize" not in text

@@ -12,7 +12,9 @@ from vtc.budget import Keep
 from vtc.recipes import RECIPES, Recipe
 from vtc.recipes import recipe as named
 
-FULL, NONE, RESIZE = "full", "none", "resize"
+FULL, NONE = "full", "none"
+BASELINES = ("resize", "uniform")
+"""What recipes are compared with beside the full model: fewer pixels, and fewer frames."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vtc.budget import Keep
 
-from .arms import ALL_TOKENS, FULL, NONE, RESIZE, TEXT_ALONE, Arm, digest
+from .arms import ALL_TOKENS, BASELINES, FULL, NONE, TEXT_ALONE, Arm, digest
 from .cases import Case
 from .plan import Plan
 from .rows import Row
@@ -198,7 +198,7 @@ def _arms(results: Results, draws: int, seed: int) -> list[dict[str, Any]]:
     return out
 
 
-MEASURES = ("exact", "agreement", "kl", "versus_full", "versus_resize")
+MEASURES = ("exact", "agreement", "kl", "versus_full", *(f"versus_{name}" for name in BASELINES))
 
 
 def _columns(results: Results, arm: Arm) -> list[Floats]:
@@ -207,8 +207,8 @@ def _columns(results: Results, arm: Arm) -> list[Floats]:
     recipe = arm.name not in (FULL, NONE)
     at = {other.name: other for other in results.measured(arm.keep)} if recipe else {}
     full = nothing if arm.name == FULL else score - results.score(ALL_TOKENS)
-    resize = score - results.score(at[RESIZE]) if RESIZE in at and arm.name != RESIZE else nothing
-    return [*(results.values[name][arm.key] for name in ("exact", "agreement", "kl")), full, resize]
+    others = [score - results.score(at[b]) if b in at and b != arm.name else nothing for b in BASELINES]
+    return [*(results.values[name][arm.key] for name in ("exact", "agreement", "kl")), full, *others]
 
 
 def _interval(one: Interval) -> dict[str, float | None] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .arms import FULL, NONE
+from .arms import BASELINES, FULL, NONE
 from .results import GATE_RECIPES, GATE_TEXT
 
 FEW = 30
@@ -111,32 +111,28 @@ def inside(model: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def _detail(model: dict[str, Any], chosen: Sequence[dict[str, Any]]) -> list[str]:
-    skills = model["skills"]
-    head = [
-        "recipe",
-        "tokens",
-        "per layer",
-        TITLES[model["metric"]],
-        "against full",
-        "against resize",
-        "agreement",
-        "KL",
-        *skills,
-    ]
+    others = _compared(model)
+    head = ["recipe", "tokens", "per layer", TITLES[model["metric"]], *(f"against {other}" for other in others)]
     baselines = [arm for arm in model["arms"] if arm["recipe"] in (FULL, NONE)]
-    return _table(head, [_detail_row(model, arm) for arm in (*baselines, *chosen)])
+    rows = [_detail_row(model, arm, others) for arm in (*baselines, *chosen)]
+    return _table([*head, "agreement", "KL", *model["skills"]], rows)
 
 
-def _detail_row(model: dict[str, Any], arm: dict[str, Any]) -> list[str]:
+def _compared(model: dict[str, Any]) -> list[str]:
+    """The full model and those baselines that recipes were compared with."""
+    return ["full", *(b for b in BASELINES if any(arm[f"versus_{b}"] is not None for arm in model["arms"]))]
+
+
+def _detail_row(model: dict[str, Any], arm: dict[str, Any], others: Sequence[str]) -> list[str]:
     if arm["status"] != "measured" or not arm["n"]:
-        return [arm["recipe"], _why(arm), *["-"] * (6 + len(model["skills"]))]
+        return [arm["recipe"], _why(arm), *["-"] * (4 + len(others) + len(model["skills"]))]
     skills = (arm["skills"].get(skill) for skill in model["skills"])
     return [
         arm["recipe"],
         f"{arm['tokens']:.1f}",
         f"{arm['layers']:.1f}",
         _score(arm, model["metric"]),
-        *(_difference(arm[name]) for name in ("versus_full", "versus_resize")),
+        *(_difference(arm[f"versus_{other}"]) for other in others),
         _percent(arm["agreement"]["mean"]),
         f"{arm['kl']['mean']:.4f}",
         *("-" if skill is None else _percent(skill["score"]) for skill in skills),
