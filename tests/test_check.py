@@ -19,7 +19,7 @@ from tests.families.qwen import qwen3vl, qwen25vl
 from tests.names import CACHE
 from tests.test_cli import vtc_command
 from tests.test_processors import qwen_processor
-from vtc import Recipe, Reduction, check_inside, handle, runs, tiny
+from vtc import Recipe, Reduction, check_inside, findings, handle, runs, tiny
 from vtc import check as checking
 from vtc.adapters.llava import Llava
 from vtc.cases import makers
@@ -439,6 +439,25 @@ def test_rows_in_which_rounding_chose_otherwise_are_set_aside_in_half_precision_
     assert not alike(trial, pairs, lambda left: Finding(0)).holds
     trial.exact, trial.recipe = False, Recipe((Layerwise(((1, 0.5),)),))
     assert not alike(trial, pairs, lambda left: Finding(0)).holds
+
+
+def test_rows_in_which_rounding_kept_other_places_are_not_compared(monkeypatch):
+    monkeypatch.setattr(findings, "_selected_alone", lambda trial: True)
+    monkeypatch.setattr(findings, "_stock_drift", lambda trial, case: 0.0)
+    trial = SimpleNamespace(exact=False, case=None, model=SimpleNamespace(dtype=torch.bfloat16))
+    trial.bench = SimpleNamespace(cases=[None])
+
+    def run(place: int, best: int) -> runs.Run:
+        item = SimpleNamespace(row=0, reduction=SimpleNamespace(anchor=torch.tensor([place, 9])))
+        logits = torch.eye(7)[best].expand(1, 1, -1)
+        return runs.Run(torch.tensor([[best]]), logits, (), SimpleNamespace(items=[item]))
+
+    one, other, wrong = run(1, 0), run(2, 5), run(1, 3)
+    found = findings.meet(trial, [(one, 0, other, 0), (one, 0, one, 0)])
+    assert (found.worst, found.note.split(";")[0]) == (0, "in 1 rows the encoder's rounding changed 2 kept places")
+    assert not findings.meet(trial, [(one, 0, other, 0), (one, 0, wrong, 0)]).holds
+    trial.exact = True
+    assert not findings.meet(trial, [(one, 0, other, 0), (one, 0, one, 0)]).holds
 
 
 def test_the_command_names_what_fails_and_exits_with_1(monkeypatch):

@@ -105,7 +105,7 @@ def meet(trial: Trial, pairs: Sequence[tuple[Run, int, Run, int]]) -> Finding:
     moved = sum(len(set(x) ^ set(y)) for a, i, b, j in unlike for x, y in zip(a.kept(i), b.kept(j), strict=True))
     if unlike and (trial.exact or not _selected_alone(trial)):
         return Finding(max(moved, 1), unit="tokens kept otherwise")
-    alike = [pair for pair in pairs if not any(pair is other for other in unlike)]
+    alike = [(a, i, b, j) for a, i, b, j in pairs if a.kept(i) == b.kept(j)]
     note = f"in {len(unlike)} rows the encoder's rounding changed {moved} kept places; only the other rows compare"
     worst = max((drift(of_row(a, i), of_row(b, j)) for a, i, b, j in alike), default=0.0)
     return near(trial, worst, lambda: _stock_drift(trial, trial.case), note if unlike else "")
