@@ -11,11 +11,15 @@ from transformers.models.llava.image_processing_llava import LlavaImageProcessor
 import vtc
 from tests.families import llava, qwen25vl
 from vtc.adapters import find
+from vtc.ask import prompt, report_on
+from vtc.cost import DecoderCost
+from vtc.decoder.trace import Trace
 from vtc.media import load_picture
-from vtc.report import ItemReport
+from vtc.recipes import recipe as find_recipe
+from vtc.report import ItemReport, Report
 from vtc.tokens import Layout, Reduction
 from vtc.view import coverage
-from vtc.viz import KEPT, REGIONS, mosaic, overlay, view
+from vtc.viz import KEPT, REGIONS, at_last_layer, draw, mosaic, overlay, view
 
 CAT = load_picture(Path(vtc.__file__).parent / "samples" / "cat.jpg")
 TALL = CAT.transpose(Image.Transpose.ROTATE_90)
@@ -247,3 +251,56 @@ def test_tiles_are_drawn_where_they_lie_and_the_thumbnail_beside_them():
     assert not clear(240, 120)
     assert clear(648 + 480, 120)
     assert not clear(648 + 160, 120)
+
+
+# What leaves inside the language model
+
+
+@pytest.fixture(scope="module")
+def tiny_llava():
+    from vtc import tiny
+    from vtc.loading import load
+
+    return load(tiny.path("tiny-llava"))
+
+
+@pytest.mark.parametrize("name", ["vtw", "fastv", "llavolta"])
+def test_what_the_last_layer_is_given_counts_as_kept(tiny_llava, name):
+    model, processor = tiny_llava
+    recipe = find_recipe(name)
+    report = report_on(model, prompt(model, processor, CAT, "what is in the picture?"), recipe)
+    assert report.after == report.before == report.decoder.layers[0]
+    (found,), last = at_last_layer(report), max(report.decoder.kept)
+    assert found.reduction.anchor.tolist() == report.decoder.kept[last][0].tolist()
+    assert found.after == report.decoder.layers[-1] < report.after
+    assert found.reduction.merges == (name == "llavolta")
+    caption = f"{name}, keep {recipe.keep}: {report.after} of {report.before} tokens, {found.after} from layer {last}"
+    seen = view(CAT, processor.image_processor)
+    drawn = np.asarray(draw(CAT, processor.image_processor, report, recipe))
+    assert np.array_equal(drawn, np.asarray(overlay(seen, found, caption)))
+    assert not np.array_equal(drawn, np.asarray(overlay(seen, report.items[0], caption)))
+
+
+def test_cuts_follow_upon_a_reduction_and_upon_each_other():
+    """Pairs fold into their first; inside, one pair leaves, then the second folds with the first, or all leave."""
+    layout = Layout.of_grid(1, 6)
+    end = torch.tensor([True])
+    cell, structural = torch.cat([layout.cell, torch.full((1, 3), -1)]), torch.cat([layout.structural, end])
+    layout = Layout(torch.zeros(7, dtype=torch.int64), cell, structural, layout.grids, layout.kinds)
+    before = Reduction(torch.tensor([0, 2, 4, 6]), torch.tensor([0, 0, 1, 1, 2, 2, 3]), torch.ones(7))
+    fold = Reduction(torch.tensor([1]), torch.tensor([0, 0]), torch.tensor([3.0, 1.0]))
+    trace = Trace(DecoderCost(1, 1, 1), 5, (9,), (0,), (3,), (1,))
+
+    def after(*cuts: tuple[int, list[int], Reduction | None]) -> Reduction:
+        trace.kept = {layer: (torch.tensor(kept, dtype=torch.int64),) for layer, kept, _ in cuts}
+        trace.folds = {layer: (fold,) for layer, _, fold in cuts}
+        report = Report("by hand", (ItemReport.of("image", 0, layout, before),), decoder=trace)
+        return at_last_layer(report)[0].reduction
+
+    assert after().assign.tolist() == before.assign.tolist()
+    first = after((1, [0, 2], None))
+    assert (first.anchor.tolist(), first.assign.tolist()) == ([0, 2, 6], [0, 0, 1, 1, -1, -1, 2])
+    second = after((1, [0, 2], None), (2, [2], fold))
+    assert (second.anchor.tolist(), second.assign.tolist()) == ([2, 6], [0, 0, 0, 0, -1, -1, 1])
+    assert (second.weight[0] / second.weight[2]).item() == 3
+    assert len(after((1, [0, 2], None), (2, [], None), (3, [], None))) == 0

@@ -7,10 +7,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from .recipes import Recipe
 from .report import ItemReport, Report
+from .tokens import Reduction
 from .view import view
 
 # Okabe and Ito's palette, which the colour-blind can tell apart. Kept cells are orange, merged regions take the others.
@@ -19,23 +22,57 @@ REGIONS = ((86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 9
 
 Color = tuple[int, int, int]
 
-__all__ = ["KEPT", "REGIONS", "draw", "marked", "mosaic", "overlay", "view"]
+__all__ = ["KEPT", "REGIONS", "at_last_layer", "draw", "marked", "mosaic", "overlay", "view"]
 
 
 def draw(picture: Image.Image, image_processor: Any, report: Report, recipe: Recipe) -> Image.Image:
     """The overlay of the report's first item over what the encoder saw of `picture`, with the count under it.
 
-    Of a picture in tiles, the tiles are drawn where they lie in it, and the thumbnail beside them.
+    Of a picture in tiles, the tiles are drawn where they lie in it, and the thumbnail beside them. Where tokens left
+    inside the language model, those that its last layer is given count as kept.
 
     Raises:
         ValueError: an image processor whose steps are not known, or a report without items.
     """
     if not report.items:
         raise ValueError("report holds no item to draw; draw a call that had a picture")
-    item = report.items[0]
+    item = at_last_layer(report)[0]
     caption = f"{recipe.name}, keep {recipe.keep}: {report.after} of {report.before} tokens"
+    if report.decoder is not None and report.decoder.kept:
+        last = max(report.decoder.kept)
+        caption += f", {report.decoder.layers[last]} from layer {last}"
     seen = view(picture, image_processor)
     return mosaic(seen, item, caption) if len(item.units) > 1 else overlay(seen, item, caption)
+
+
+def at_last_layer(report: Report) -> tuple[ItemReport, ...]:
+    """The report's items as the last layer of the language model is given them."""
+    trace = report.decoder
+    if trace is None:
+        return report.items
+    found = []
+    for number, item in enumerate(report.items):
+        reduction = item.reduction
+        for layer, kept in trace.kept.items():
+            if len(reduction):
+                cut = _cut(reduction.anchor, item.layout.structural, kept[number], trace.folds[layer][number])
+                reduction = cut.after(reduction)
+        found.append(ItemReport.of(item.modality, item.row, item.layout, reduction))
+    return tuple(found)
+
+
+def _cut(tokens: Tensor, structural: Tensor, kept: Tensor, fold: Reduction | None) -> Reduction:
+    """What a cut makes of `tokens` `[K]` of a layout: `structural` `[N]` ones leave with the last candidate."""
+    fixed = structural[tokens]
+    stays = torch.isin(tokens, kept) | (fixed & (len(kept) > 0))
+    cut = Reduction.pruning(stays.nonzero().flatten(), len(tokens))
+    if fold is None:
+        return cut
+    free = (~fixed).nonzero().flatten()
+    assign, weight = cut.assign.clone(), cut.weight.clone()
+    assign[free] = cut.assign[free[fold.anchor]][fold.assign.clamp_min(0)].masked_fill(fold.assign < 0, -1)
+    weight[free] = fold.weight.to(weight.dtype)
+    return Reduction(cut.anchor, assign, weight)
 
 
 def overlay(picture: Image.Image, item: ItemReport, caption: str = "", *, unit: int = 0, frame: int = 0) -> Image.Image:
