@@ -120,7 +120,7 @@ def _present(step: Step, layer: int, key: Tensor) -> tuple[Slots, int]:
 def stock_attention(module: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
     """The kernel that the tapped module's own configuration names."""
     # A module that defines no eager attention has its kernel in the registry, or fails there with its name.
-    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     name = module.config.vtc_stock._attn_implementation
     if eager is None and name not in ALL_ATTENTION_FUNCTIONS:
         raise ValueError(
