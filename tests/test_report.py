@@ -10,6 +10,7 @@ from tests.names import CACHE
 from tests.test_generate import ROWS, answer, each_family
 from vtc import reduce_tokens
 from vtc.adapters import find
+from vtc.cached import full_mask
 
 
 @each_family
@@ -26,6 +27,41 @@ def test_prefill_flops_equal_a_measured_count(family, tokens):
     predicted = find(model).cost().prefill_flops(tokens)
     # Of linear attention only its linear maps are counted.
     assert layers > predicted if family.layers == "linear" else layers == predicted
+
+
+@each_family
+@torch.no_grad()
+def test_flops_of_a_later_turn_equal_a_measured_count(family):
+    if family.layers != "full":
+        pytest.skip("a layer with a window or a state looks back at less")
+    decoder = family.build("eager").get_decoder()
+    embeds = torch.randn(1, 19, decoder.config.get_text_config().hidden_size)
+    cache = decoder(inputs_embeds=embeds[:, :12], use_cache=True)[CACHE]
+    counter = FlopCounterMode(display=False)
+    with counter:
+        decoder(inputs_embeds=embeds[:, 12:], **{CACHE: cache})
+    counts = counter.get_flop_counts()
+    layers = sum(sum(ops.values()) for name, ops in counts.items() if name.count(".layers.") and name.count(".") == 2)
+    cost = find(family.build()).cost()
+    assert cost.turn_flops(7, 12) == layers > cost.turn_flops(7, 0)
+
+
+@each_family
+def test_a_later_turn_reports_the_flops_of_what_it_reads(family):
+    model = reduce_tokens(family.build(), "stride", keep=0.25)
+    inputs = family.inputs(ROWS)
+    first = answer(model, inputs, return_dict_in_generate=True)
+    full, short = (torch.tensor(found) for found in (model.vtc.report.prompt_before, model.vtc.report.prompt_after))
+    cost, grown = find(model).cost(), first.sequences.shape[1] - inputs["input_ids"].shape[1]
+    ids = torch.cat([first.sequences, torch.full((2, 4), 5)], dim=1)
+    mask = full_mask(inputs["attention_mask"], ids.shape[1])
+    answer(model, {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]})
+    report = model.vtc.report
+    # The last generated token is in no cache yet.
+    past = [(counts + grown - 1).tolist() for counts in (full, short)]
+    assert report.prefill_flops_before == sum(cost.turn_flops(5, n) for n in past[0])
+    assert report.prefill_flops_after == sum(cost.turn_flops(5, n) for n in past[1]) < report.prefill_flops_before
+    assert report.prompt_before == tuple(n + 5 for n in past[0])
 
 
 @each_family

@@ -66,3 +66,7 @@ class DecoderCost:
     def prefill_flops(self, tokens: int) -> int:
         """FLOPs of the decoder layers over a prompt of `tokens`, each pair of positions counted, masked or not."""
         return self.linear_flops * tokens + self.attention_flops * tokens * tokens
+
+    def turn_flops(self, tokens: int, past: int) -> int:
+        """FLOPs of the decoder layers over `tokens` that follow `past` cached ones, each pair counted likewise."""
+        return self.prefill_flops(tokens) + self.attention_flops * tokens * past

@@ -110,13 +110,15 @@ class Report:
     Attributes:
         recipe: the recipe's name.
         items: what was kept of each item: images, then videos, each in prompt order.
-        prompt_before, prompt_after: real tokens of each row of the prompt.
-        kv_bytes_saved: bytes of keys and values not cached, over all rows, by arithmetic from the config.
-        prefill_flops_before, prefill_flops_after: FLOPs of the decoder layers over the prompt, likewise. The encoder,
-            the selection and the vocabulary head are not in it.
+        prompt_before, prompt_after: real tokens of each row of the conversation, those in the cache among them.
+        kv_bytes_saved: bytes of keys and values of the conversation that are not cached, over all rows, by arithmetic
+            from the config.
+        prefill_flops_before, prefill_flops_after: FLOPs of the decoder layers over what this call reads, likewise:
+            tokens in the cache are attended to, not read again. The encoder, the selection and the vocabulary head are
+            not in it.
         seconds: measured, by phase: `encode`, `select`, `merge`, `splice`; empty where nothing was reduced.
         decoder: what decoder stages did, once the prompt was read; None where there are none. The numbers above are
-            then of the prompt as it enters the first layer.
+            then of tokens as they enter the first layer, in earlier turns too.
     """
 
     recipe: str

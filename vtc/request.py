@@ -12,9 +12,10 @@ from torch import Tensor
 
 from vtc.adapters import Adapter, Media
 
-from .cached import CachedPrompt, join
+from .cached import CachedPrompt, cache_among, join
+from .cost import DecoderCost
 from .decoder.step import Placed, Step
-from .decoder.trace import Trace
+from .decoder.trace import Trace, held
 from .prompt import Span, Splice, compact, locate
 from .recipes import Recipe
 from .reduce import Reduced, is_identity, reduce_media
@@ -166,24 +167,29 @@ class RequestBuilder:
         _check_visible(spans, mask[:, done:])
         unchanged = not self.recipe.decoder and all(is_identity(self.recipe, item) for item in media)
         if prefix is None and (unchanged or not media):
-            return None, self._report(media, spans, [Reduction.identity(len(m.layout)) for m in media], mask, mask, {})
+            whole = [Reduction.identity(len(m.layout)) for m in media]
+            return None, self._report(media, spans, whole, (mask, 0), (mask, 0), {})
         clock = Clock(self.adapter.model.device)
         questions = self._questions(new_ids, mask[:, done:], spans) if QUESTION in self.recipe.cues else None
         reduced = reduce_media(self.adapter, self.recipe, media, clock, questions) if media else []
         with clock.measure("splice"):
             request = self._splice(inputs, new_ids, mask, spans, reduced, prefix, base)
-        short = request.splice.mask
+        short = request.splice.mask, prefix.short_length if prefix is not None else 0
         items = [item.reduction for item in reduced]
-        report = self._report(media, spans, items, mask, short, clock.seconds)
+        report = self._report(media, spans, items, (mask, done), short, clock.seconds)
         if self.recipe.decoder and media:
-            report = replace(report, decoder=self._trace(request, short))
+            report = replace(report, decoder=self._trace(request, cache_among(inputs)))
             request = replace(request, trace=report.decoder)
         return request, report
 
-    def _trace(self, request: Request, short: Tensor) -> Trace:
+    def _trace(self, request: Request, cache: Any) -> Trace:
         rows, sizes, fixed = zip(*((p.row, len(p.columns), len(p.structural)) for p in request.placed), strict=True)
         depth = len(self.adapter.model.get_decoder().layers)
-        return Trace(self.adapter.cost(), depth, tuple(short.long().sum(dim=1).tolist()), rows, sizes, fixed)
+        trace = Trace(self.adapter.cost(), depth, _real(request.suffix.mask), rows, sizes, fixed)
+        if request.prefix is None:
+            return trace
+        before = request.prefix.mask
+        return replace(trace, earlier=_real(before), past=held(cache, depth, before))
 
     @torch.no_grad()
     def _questions(self, ids: Tensor, mask: Tensor, spans: Sequence[Span]) -> list[Tensor]:
@@ -320,12 +326,13 @@ class RequestBuilder:
         media: Sequence[Media],
         spans: Sequence[Span],
         reductions: Sequence[Reduction],
-        before: Tensor,
-        after: Tensor,
+        before: tuple[Tensor, int],
+        after: tuple[Tensor, int],
         seconds: dict[str, float],
     ) -> Report:
+        """Of `before` and `after`: the mask of all columns, and how many of them the cache holds."""
         cost = self.adapter.cost()
-        full, short = before.long().sum(dim=1).tolist(), after.long().sum(dim=1).tolist()
+        full, short = _real(before[0]), _real(after[0])
         items = [
             ItemReport.of(item.modality, span.row, item.layout, reduction)
             for item, span, reduction in zip(media, spans, reductions, strict=True)
@@ -333,13 +340,23 @@ class RequestBuilder:
         return Report(
             recipe=self.recipe.name,
             items=tuple(items),
-            prompt_before=tuple(full),
-            prompt_after=tuple(short),
+            prompt_before=full,
+            prompt_after=short,
             kv_bytes_saved=sum(map(cost.cached_bytes, full)) - sum(map(cost.cached_bytes, short)),
-            prefill_flops_before=sum(map(cost.prefill_flops, full)),
-            prefill_flops_after=sum(map(cost.prefill_flops, short)),
+            prefill_flops_before=_flops(cost, *before),
+            prefill_flops_after=_flops(cost, *after),
             seconds=seconds,
         )
+
+
+def _real(mask: Tensor) -> tuple[int, ...]:
+    """Real tokens of each row."""
+    return tuple(mask.long().sum(dim=1).tolist())
+
+
+def _flops(cost: DecoderCost, mask: Tensor, done: int) -> int:
+    """FLOPs of the decoder layers over the real tokens of all columns but the first `done`, which are cached."""
+    return sum(map(cost.turn_flops, _real(mask[:, done:]), _real(mask[:, :done])))
 
 
 def _placed(span: Span, item: Reduced, suffix: Splice) -> Placed:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from vtc.cost import DecoderCost
 from vtc.tokens import Reduction
+
+from .cache import filled
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Stayed:
 class Trace:
     """What decoder stages did over one prompt. All is arithmetic on executed counts; nothing is timed.
 
+    In a later turn of a conversation the prompt is what the cache does not hold yet.
+
     Attributes:
         cost: of the decoder.
         depth: its layers.
@@ -35,6 +41,8 @@ class Trace:
         rows: the row of each item.
         sizes: the candidate tokens of each item that enter the first layer.
         structural: the structural tokens of each item; they leave with the last candidate.
+        earlier: real tokens of each row that entered the first layer before this prompt; empty without a cache.
+        past: by layer, how many of these are in the cache, for each row; empty without a cache.
         kept: by layer with a cut, the candidates of each item that enter it, as tokens of its layout; empty until the
             prompt was read.
         folds: by layer with a cut, for each item, what became of the candidates that had entered the layer before;
@@ -47,6 +55,8 @@ class Trace:
     rows: tuple[int, ...]
     sizes: tuple[int, ...]
     structural: tuple[int, ...]
+    earlier: tuple[int, ...] = ()
+    past: tuple[tuple[int, ...], ...] = ()
     kept: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
     folds: dict[int, tuple[Reduction | None, ...]] = field(default_factory=dict)
 
@@ -85,20 +95,21 @@ class Trace:
     def prefill_flops(self) -> int:
         """FLOPs of the decoder layers over the prompt, by the executed schedule."""
         linear, pairs = (f / self.depth for f in (self.cost.linear_flops, self.cost.attention_flops))
-        return round(sum(linear * n + pairs * n * n for n in self._lengths()))
+        return round(sum(linear * n + pairs * n * (n + p) for n, p in zip(self._lengths(), self._past, strict=True)))
 
     @property
     def kv_bytes(self) -> tuple[int, ...]:
-        """Bytes of keys and values of the prompt that each layer caches, all rows together."""
+        """Bytes of keys and values that each layer's cache holds once the prompt was read, all rows together."""
         each = self.cost.kv_bytes // self.depth
         rows = len(self.prompt)
-        lengths = self._lengths()
-        return tuple(each * sum(lengths[i * rows : (i + 1) * rows]) for i in range(self.depth))
+        totals = [n + p for n, p in zip(self._lengths(), self._past, strict=True)]
+        return tuple(each * sum(totals[i * rows : (i + 1) * rows]) for i in range(self.depth))
 
     @property
     def kv_bytes_saved(self) -> int:
-        """Bytes of keys and values of the prompt that are not cached, beside those of a prompt that nothing leaves."""
-        return sum(self.prompt) * (self.cost.kv_bytes // self.depth) * self.depth - sum(self.kv_bytes)
+        """Bytes of keys and values that are not cached, beside those of a conversation in which nothing leaves."""
+        whole = sum(self.earlier) + sum(self.prompt)
+        return whole * (self.cost.kv_bytes // self.depth) * self.depth - sum(self.kv_bytes)
 
     def _by_layer(self) -> list[tuple[int, ...]]:
         found, now = [], self._entering
@@ -115,6 +126,11 @@ class Trace:
 
     def _held(self, item: int, candidates: int) -> int:
         return candidates + self.structural[item] if candidates else 0
+
+    @property
+    def _past(self) -> list[int]:
+        """Real tokens of each row in the cache before the prompt, layer by layer."""
+        return [n for rows in self.past for n in rows] if self.past else [0] * (self.depth * len(self.prompt))
 
     def _lengths(self) -> list[int]:
         """Real tokens of each row at each layer, layer by layer."""
@@ -134,3 +150,24 @@ class Trace:
             f"decoder: {sum(self._entering)} visual tokens, {steps}; {self.mean:.1f} per layer ({self.share:.0%}), "
             "which shortens reading the prompt; a decoding step at batch 1 hardly gets faster"
         )
+
+
+def held(cache: Any, depth: int, real: Tensor) -> tuple[tuple[int, ...], ...]:
+    """By layer, how many real tokens of each row a cache holds.
+
+    Args:
+        cache: of the `depth` layers of a decoder.
+        depth: how many layers.
+        real: `[B, P]` bool, which of the positions that entered the first layer are no padding.
+    """
+    counts = torch.stack([_held(layer, real) for layer in cache.layers[:depth]])
+    return tuple(tuple(rows) for rows in counts.tolist())
+
+
+def _held(layer: Any, real: Tensor) -> Tensor:
+    slots = getattr(layer, "slots", None)
+    if slots is None:
+        return real.sum(dim=1)
+    slots = slots.grown(filled(layer))
+    here = real.gather(1, slots.position.to(real.device))
+    return (here if slots.valid is None else here & slots.valid.to(real.device)).sum(dim=1)
