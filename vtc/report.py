@@ -116,7 +116,8 @@ class Report:
         prefill_flops_before, prefill_flops_after: FLOPs of the decoder layers over what this call reads, likewise:
             tokens in the cache are attended to, not read again. The encoder, the selection and the vocabulary head are
             not in it.
-        seconds: measured, by phase: `encode`, `select`, `merge`, `splice`; empty where nothing was reduced.
+        seconds: measured, by phase, as they begin: `select` (of frames, and later of tokens), `encode`, `merge`,
+            `splice`; empty where nothing was reduced.
         decoder: what decoder stages did, once the prompt was read; None where there are none. The numbers above are
             then of tokens as they enter the first layer, in earlier turns too.
     """
