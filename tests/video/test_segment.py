@@ -72,10 +72,8 @@ def test_any_length_is_covered(rule, frames):
     assert segment(values, seconds, rule)[:1] == () or segment(values, seconds, rule)[0].reason == "start"
 
 
-@pytest.mark.parametrize("rule", RULES, ids=repr)
+@pytest.mark.parametrize("rule", [rule for rule in RULES if not isinstance(rule, Even)], ids=repr)
 def test_what_stands_still_is_one_clip(rule):
-    if isinstance(rule, Even):
-        pytest.skip("cuts by time alone")
     for frames in SIZES[1:]:
         assert starts(np.repeat(series(rule.wants, 1), frames, 0), rule) == [0]
         assert starts(np.zeros_like(series(rule.wants, frames)), rule) == [0]
