@@ -112,7 +112,7 @@ def test_models_that_know_no_videos_get_frames_as_pictures(path, name, each):
     model, processor = loaded(name)
     said = ask(model, processor, path, "what color is the star?", "video", keep=0.25, sampling=NEAR)
     made = said.prepared
-    assert (made.together, made.recipe.pictures, len(made.chosen), made.tokens) == (1, "frames", 8, 16 * each)
+    assert (made.together, made.recipe.pictures, len(made.chosen), made.tokens) == (1, "frames", 12, 16 * each)
     (item,) = said.report.items
     assert {unit.kind for unit in item.units} == {"frame"}
     assert item.after == 4 * each
