@@ -46,6 +46,7 @@ def no_deprecated_transformers():
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)  # training sets it for the whole process
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

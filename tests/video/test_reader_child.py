@@ -33,8 +33,9 @@ assert sum(event.pixels is not None for event in local.events([3, 9], (96, 64), 
 print(sorted({{name.partition(".")[0] for name in sys.modules}} & {{"torch", "transformers", "torchvision"}}))
 """
 HOLDER = """
-import os, sys, time
+import os, signal, sys, time
 from vtc.video.reader import frames
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 reading = frames(sys.argv[1])
 next(reading)
 print(reading._source._child._process.pid, flush=True)
