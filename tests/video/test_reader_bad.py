@@ -296,3 +296,20 @@ def test_whatever_is_broken_ends_in_an_error_or_an_account(films, name, share, b
     assert report.delivered == len(indices)
     assert len(reading.info.seconds) == reading.info.frames
     assert (np.diff(reading.info.seconds) > 0).all()
+
+
+def test_where_decord_fails_at_a_sound_frame_it_is_there_all_the_same(folder, monkeypatch):
+    import decord
+
+    taken, real = [], decord.VideoReader.__getitem__
+
+    def now_and_then(reader, place):
+        taken.append(place)
+        if len(taken) % 3 == 0:
+            raise decord.DECORDError("Error while feeding the filter graph")
+        return real(reader, place)
+
+    monkeypatch.setattr(decord.VideoReader, "__getitem__", now_and_then)
+    with frames(film(folder, "mp4"), backend="decord", indices=range(20), isolated=False) as reading:
+        assert [number_of(frame.pixels) for frame in reading] == list(range(20))
+    assert reading.report.decode_failures == len(taken) // 3 > 0

@@ -22,7 +22,8 @@ class Decord(Backend):
 
     It is taken where it lists the same frames at the same times as the index. What is broken it hands over as another
     frame, without a word; so a picture that equals the one before it is looked up by PyAV, and is lost where that
-    has none.
+    has none. It decodes ahead in threads of its own, so that a fault further on can come up at a sound frame: what it
+    fails at is looked up likewise, and it is opened anew.
     """
 
     name = "decord"
@@ -60,9 +61,10 @@ class Decord(Backend):
         self.tally.tick()
         try:
             pixels = self._pixels(self._reader[target].asnumpy())
-        except (decord.DECORDError, StopIteration) as error:
+        except (decord.DECORDError, StopIteration):
             self.tally.fail("frame", target)
-            raise ValueError(f"{self.path}: decord fails at frame {target} ({_first(error)}); {REMEDY}") from error
+            self._reader = self._last = None
+            return next(self._judge.read([target]))[1]
         repeated, self._last = self._last is not None and np.array_equal(self._last, pixels), pixels
         if repeated and next(self._judge.read([target]))[1] is None:
             return None
