@@ -258,7 +258,7 @@ def test_recipes_lists_all():
     for named in named_recipes():
         cells = row(result, named.name)
         assert cells[2] == ("adaptive" if any(stage.adaptive for stage in named.stages) else "exact")
-        assert cells[3] == ", ".join(named.labels)
+        assert cells[4] == ", ".join(named.labels)
     assert "2503.02175" in row(result, "kcenter")[0]
 
 

@@ -164,14 +164,16 @@ def recipes() -> None:
     """List the named recipes."""
     from .recipes import named_recipes
 
-    table = Table("recipe", "paper", "looks at", "count", "stages")
+    table = Table("recipe", "paper", "looks at", "count", "cost", "stages")
     table.columns[0].no_wrap = True
     for named in named_recipes():
         papers = ", ".join(dict.fromkeys(stage.paper for stage in named.stages if stage.paper)) or "-"
         signals = ", ".join(dict.fromkeys(stage.signal for stage in named.stages if stage.signal)) or "-"
         count = "adaptive" if any(stage.adaptive for stage in named.stages) else "exact"
-        table.add_row(named.name, papers, signals, count, ", ".join(named.labels))
+        costs = ", ".join(dict.fromkeys(stage.cost for stage in named.stages if stage.cost)) or "-"
+        table.add_row(named.name, papers, signals, count, costs, ", ".join(named.labels))
     Console().print(table)
+    Console().print("cost: products of token rows to decide, for N tokens of which K stay; -: next to nothing.")
 
 
 @app.command()

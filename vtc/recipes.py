@@ -197,7 +197,8 @@ class Recipe:
     @property
     def of_films(self) -> bool:
         """Whether stages look at the frames of a video; a picture has none for them."""
-        return isinstance(self.input, FrameSelector) or FRAMES in self.cues
+        looks = FRAMES in self.cues or any(stage.films for stage in self.stages)
+        return looks or isinstance(self.input, FrameSelector)
 
     @property
     def seeded(self) -> bool:
@@ -271,10 +272,13 @@ class Recipe:
             encoded = Budget(self.encoder_keep).count(encoded)
         if self.selector is None:
             return encoded
-        return min(encoded, Budget(self.keep).count(sum(layout.candidates)))
+        own = self.selector.count(layout, self.keep)
+        return min(encoded, Budget(self.keep).count(sum(layout.candidates)) if own is None else own)
 
     def reduce(self, tokens: VisualTokens, total: int) -> Reduction:
         """Allocates, selects and merges: keeps exactly `total` candidates of the encoded tokens, and all structural.
+
+        An adaptive selector may keep fewer.
 
         Raises:
             ValueError: a selector broke its contract.
@@ -302,7 +306,8 @@ class Recipe:
             stray |= ~torch.isin(chosen, pool).all()
         anchor = torch.cat(picked).sort().values
         expected = total + int(layout.structural.sum())
-        if len(anchor) != expected or bool((anchor[1:] <= anchor[:-1]).any() | stray):
+        wrong = len(anchor) > expected if self.selector.adaptive else len(anchor) != expected
+        if wrong or bool((anchor[1:] <= anchor[:-1]).any() | stray):
             raise ValueError(
                 f"selector {self.selector.name!r} kept {len(anchor)} tokens ({len(anchor.unique())} different) where "
                 f"{expected} were due; a selector must return exactly k unique indices of its pool"

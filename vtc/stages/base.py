@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..budget import Keep
 from ..registry import PLUGINS, Registry
-from ..tokens import Reduction, VisualTokens
+from ..tokens import Layout, Reduction, VisualTokens
 
 
 class Stage(ABC):
@@ -23,12 +24,16 @@ class Stage(ABC):
     """Source: authors' name of the method, arXiv number; empty for folklore."""
     signal: ClassVar[str] = ""
     """What the decision looks at, in a few words."""
+    cost: ClassVar[str] = ""
+    """Products of token rows that the decision takes, for N tokens of which K stay; empty where it takes none."""
     cues: ClassVar[tuple[str, ...]] = ()
     """Cues that the adapter must compute for this stage."""
     adaptive: ClassVar[bool] = False
     """Whether the total depends on content, so that no exact count can be declared."""
     seeded: ClassVar[bool] = False
     """Whether the stage draws numbers, so that items need a content key."""
+    films: ClassVar[bool] = False
+    """Whether the stage looks at what changes from frame to frame, so that a picture has nothing for it."""
     thumbnail: ClassVar[bool] = False
     """Whether the stage makes sense only where pictures come as tiles beside a thumbnail."""
 
@@ -124,8 +129,16 @@ class Selector(Stage):
             seed: a number made from the recipe's seed and the item's content.
 
         Returns:
-            `[k]` int64, entries of `pool`, ascending and unique.
+            `[k]` int64, entries of `pool`, ascending and unique; at most as many, and one at least, of an adaptive
+            selector.
         """
+
+    def count(self, layout: Layout, keep: Keep) -> int | None:
+        """How many candidates of an item go on, where that is counted otherwise than by `Budget`; None: it is not.
+
+        For methods that must count as a serving engine does. Known before the encoder runs.
+        """
+        return None
 
 
 class Merger(Stage):

@@ -43,6 +43,7 @@ class Density(Allocator):
     name = "density"
     paper = "TokenCorrCompressor, 2407.14439 (reconstruction)"
     signal = "similarity of the encoder's keys"
+    cost = "N·N"
     cues = ("keys",)
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ class FastV(DecoderStage):
     name = "fastv"
     paper = "FastV, 2403.06764"
     signal = "attention of the last token"
+    cost = "N"
     reads = Reads("previous")
 
     def keep(self, tokens: DecoderTokens, count: int, cut: Cut) -> Tensor:

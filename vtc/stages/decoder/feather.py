@@ -30,6 +30,7 @@ class Feather(DecoderStage):
     name = "feather"
     paper = "FEATHER, 2412.13180"
     signal = "attention of the last token without positions, and a grid"
+    cost = "N"
     adaptive = True
     reads = Reads("previous", unrotated=True)
 

@@ -22,6 +22,7 @@ class PyramidDrop(DecoderStage):
     name = "pyramiddrop"
     paper = "PyramidDrop, 2410.17247"
     signal = "attention of the last token, at each stage"
+    cost = "N"
     reads = Reads("own")
 
     def keep(self, tokens: DecoderTokens, count: int, cut: Cut) -> Tensor:

@@ -41,6 +41,7 @@ class SparseVLM(DecoderStage):
     name = "sparsevlm"
     paper = "SparseVLM, 2410.04417"
     signal = "attention of the words that resemble the picture"
+    cost = "N"
     reads = Reads("previous", "text", entry=True)
 
     def keep(self, tokens: DecoderTokens, count: int, cut: Cut) -> Tensor | Reduction:

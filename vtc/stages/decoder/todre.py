@@ -30,6 +30,7 @@ class ToDRE(DecoderStage):
     name = "todre"
     paper = "ToDRE, 2505.18757"
     signal = "attention between text and picture"
+    cost = "N"
     adaptive = True
     reads = Reads("previous", "all")
 

@@ -23,6 +23,7 @@ class Mean(Merger):
     name = "mean"
     paper = "ToMe, 2210.09461"
     signal = "similarity of the features"
+    cost = "N·K"
 
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`. Structural tokens stay as they are."""

@@ -21,6 +21,7 @@ class KCenter(Selector):
     name = "kcenter"
     paper = "DivPrune, 2503.02175"
     signal = "diversity of the features"
+    cost = "N·K"
 
     def select(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `Selector.select`."""

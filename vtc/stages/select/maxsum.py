@@ -37,6 +37,7 @@ class MaxSum(Selector):
     name = "maxsum"
     paper = "ToDRE, 2505.18757"
     signal = "diversity of the features"
+    cost = "N·K"
 
     def __post_init__(self) -> None:
         if self.pivot not in PIVOTS:

@@ -1,4 +1,4 @@
-"""Stages of a video: frames left out before the encoder, and budgets over clips."""
+"""Budgets over the clips of a video."""
 
 from __future__ import annotations
 
@@ -11,69 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vtc.stages import Allocator, Even, FrameSelector
-from vtc.stages.input.shares import check_share
-from vtc.tokens import FRAMES, Layout, VisualTokens
+from vtc.stages import Allocator, Even
+from vtc.tokens import FRAMES, VisualTokens
 
-from .allocate import allocate
-from .budgets import Rule, clip_budget, frame_weights
-from .clips import Clip
-from .features import ColorLayout
-from .keyframes import KEYFRAMES, KeyframeSelector
-from .segment import SEGMENTERS, Segmenter, segment
-from .weights import ClipWeights
-
-
-@dataclass(frozen=True)
-class Keyframes(FrameSelector):
-    """Encodes the keyframes alone, as one of `vtc.video.keyframes` chooses them.
-
-    Frames are described by `describe`; those that the encoder takes together stay together.
-
-    Attributes:
-        strategy: a name in `KEYFRAMES`, of a selector that asks for no question.
-        share: the share (0, 1] of frames to leave, or None to leave as many as the recipe's `keep` has room for.
-    """
-
-    strategy: str = "maxmin"
-    share: float | None = None
-
-    name = "keyframes"
-    signal = "pixels of the frames"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "share", check_share(self.share))
-        if self.selector.asks:
-            raise ValueError(
-                f"strategy={self.strategy!r} chooses by a question, and the encoder's input knows none; choose frames "
-                "with vtc.video.prepare(..., scores=...), or take one that asks nothing, such as 'maxmin'"
-            )
-
-    @property
-    def selector(self) -> KeyframeSelector:
-        """The strategy, with its own defaults."""
-        return KEYFRAMES.get(self.strategy)()
-
-    @property
-    def own_share(self) -> float | None:
-        """See `InputStage.own_share`."""
-        return self.share
-
-    def choose(self, frames: Tensor, k: int) -> Tensor:
-        """See `FrameSelector.choose`."""
-        return torch.from_numpy(self.selector.select(describe(frames), k))
-
-
-def describe(frames: Tensor) -> NDArray[np.float32]:
-    """`[T, D]` what `ColorLayout` says of `frames` `[T, F, 3, H, W]`, F frames side by side.
-
-    Values of any range: the lowest of the video becomes black and the highest white, so that it does not matter how a
-    processor normalises pixels.
-    """
-    pixels = torch.nan_to_num(frames.detach().flatten(0, 1).float(), nan=0.0, posinf=0.0, neginf=0.0).cpu()
-    low, high = pixels.min(), pixels.max()
-    shades = ((pixels - low) / (high - low).clamp_min(1e-9) * 255).round().to(torch.uint8)
-    return ColorLayout().describe(shades.permute(0, 2, 3, 1).contiguous().numpy()).reshape(len(frames), -1)
+from ..allocate import allocate
+from ..budgets import Rule, clip_budget, frame_weights
+from ..clips import Clip
+from ..segment import SEGMENTERS, Segmenter, segment
+from ..weights import ClipWeights
+from .film import describe, is_film
 
 
 @dataclass(frozen=True)
@@ -142,7 +88,7 @@ class ClipBudget(Allocator):
             ValueError: `total` cannot give every clip its floor.
         """
         layout = tokens.layout
-        if not _is_film(layout):
+        if not is_film(layout):
             return Even().allocate(tokens, total)
         features = describe(tokens.cue(FRAMES))
         clips = self.clips(features)
@@ -155,7 +101,7 @@ class ClipBudget(Allocator):
     def pools(self, tokens: VisualTokens, total: int) -> list[tuple[Tensor, int]]:
         """See `Allocator.pools`: the tokens of each clip, or of each frame."""
         layout = tokens.layout
-        if not self.together or not _is_film(layout):
+        if not self.together or not is_film(layout):
             return super().pools(tokens, total)
         features = describe(tokens.cue(FRAMES))
         clips = self.clips(features)
@@ -174,7 +120,3 @@ class ClipBudget(Allocator):
                 "lower the floor or raise keep"
             )
         return allocate(self.weights.weigh(clips, features).tolist(), total, min_per=least, max_per=candidates)
-
-
-def _is_film(layout: Layout) -> bool:
-    return set(layout.kinds) == {"frame"}

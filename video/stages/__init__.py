@@ -1,0 +1,7 @@
+"""Stages of a video: frames left out before the encoder, budgets over clips, selectors that compare frames."""
+
+from .clip_budget import ClipBudget
+from .film import FilmSelector, before, describe, is_film
+from .keyframes import Keyframes
+
+__all__ = ["ClipBudget", "FilmSelector", "Keyframes", "before", "describe", "is_film"]
