@@ -108,16 +108,27 @@ def frame_weights(features: Any, rule: Rule = "change", *, lead: float = 9.0) ->
     """
     if rule not in RULES:
         raise ValueError(f"rule={rule!r} is unknown; expected one of {', '.join(map(repr, RULES))}")
-    if isinstance(lead, bool) or not isinstance(lead, Real):
-        raise TypeError(f"lead={lead!r} is a {type(lead).__name__}; expected a number of at least 1")
-    if not 1 <= float(lead) < np.inf:
-        raise ValueError(f"lead={lead} must be finite and at least 1")
+    lead = check_lead(lead)
     rows = unit_rows(as_floats("features", features, 2))
     if rule == "even":
         return np.ones(len(rows))
     new = np.minimum(changes(rows), 1.0) if rule == "change" else np.zeros(len(rows))
     new[:1] = 1.0
-    return 1 / float(lead) + (1 - 1 / float(lead)) * new
+    return 1 / lead + (1 - 1 / lead) * new
+
+
+def check_lead(lead: object) -> float:
+    """`lead` as a float: how many sparse frames a dense one weighs as much as.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is below 1 or not finite.
+    """
+    if isinstance(lead, bool) or not isinstance(lead, Real):
+        raise TypeError(f"lead={lead!r} is a {type(lead).__name__}; expected a number of at least 1")
+    if not 1 <= float(lead) < np.inf:
+        raise ValueError(f"lead={lead} must be finite and at least 1")
+    return float(lead)
 
 
 def _counts(candidates: Sequence[int]) -> list[int]:

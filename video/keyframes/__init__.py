@@ -7,6 +7,7 @@ from .dcode import DCoDe
 from .kffocus import KFFocus
 from .maxmin import MaxMin
 from .mmr import MMR
+from .segments import Segments
 from .uniform import Uniform
 
 KEYFRAMES.add(Uniform.name, Uniform)
@@ -16,5 +17,6 @@ KEYFRAMES.add(KFFocus.name, KFFocus)
 KEYFRAMES.add(MaxMin.name, MaxMin)
 KEYFRAMES.add(AKS.name, AKS)
 KEYFRAMES.add(MMR.name, MMR)
+KEYFRAMES.add(Segments.name, Segments)
 
-__all__ = ["AKS", "KEYFRAMES", "MMR", "Change", "DCoDe", "KFFocus", "KeyframeSelector", "MaxMin", "Uniform"]
+__all__ = ["AKS", "KEYFRAMES", "MMR", "Change", "DCoDe", "KFFocus", "KeyframeSelector", "MaxMin", "Segments", "Uniform"]

@@ -3,5 +3,17 @@
 from .clip_budget import ClipBudget
 from .film import FilmSelector, before, describe, is_film
 from .keyframes import Keyframes
+from .langdc import SemanticDensity
+from .two_densities import FirstOfSegment, KeyDensity
 
-__all__ = ["ClipBudget", "FilmSelector", "Keyframes", "before", "describe", "is_film"]
+__all__ = [
+    "ClipBudget",
+    "FilmSelector",
+    "FirstOfSegment",
+    "KeyDensity",
+    "Keyframes",
+    "SemanticDensity",
+    "before",
+    "describe",
+    "is_film",
+]

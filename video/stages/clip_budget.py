@@ -7,23 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vtc.stages import Allocator, Even
 from vtc.tokens import FRAMES, VisualTokens
 
-from ..allocate import allocate
 from ..budgets import Rule, clip_budget, frame_weights
 from ..clips import Clip
 from ..segment import SEGMENTERS, Segmenter, segment
 from ..weights import ClipWeights
 from .film import describe, is_film
+from .over_clips import OverClips
 
 
 @dataclass(frozen=True)
-class ClipBudget(Allocator):
+class ClipBudget(OverClips):
     """Cuts a video into clips by what its frames show, and shares tokens over clips by how much each holds.
 
     Frames (those that are encoded, where some are left out before) are described as `Keyframes` does, so that clips and
@@ -100,23 +99,21 @@ class ClipBudget(Allocator):
 
     def pools(self, tokens: VisualTokens, total: int) -> list[tuple[Tensor, int]]:
         """See `Allocator.pools`: the tokens of each clip, or of each frame."""
-        layout = tokens.layout
-        if not self.together or not is_film(layout):
-            return super().pools(tokens, total)
+        # Where frames have counts of their own, pools are those of any allocator.
+        return super().pools(tokens, total) if self.together else Allocator.pools(self, tokens, total)
+
+    def weighed(self, tokens: VisualTokens) -> tuple[Sequence[Clip], Sequence[float]]:
+        """See `OverClips.weighed`."""
         features = describe(tokens.cue(FRAMES))
         clips = self.clips(features)
-        free = ~layout.structural
-        inside = [(layout.unit >= clip.start) & (layout.unit < clip.end) & free for clip in clips]
-        counts = self._counts(clips, features, [int(mask.sum()) for mask in inside], total)
-        return [(torch.nonzero(mask).flatten(), count) for mask, count in zip(inside, counts, strict=True)]
+        return clips, self.weights.weigh(clips, features).tolist()
 
-    def _counts(
-        self, clips: Sequence[Clip], features: NDArray[np.floating[Any]], candidates: Sequence[int], total: int
-    ) -> list[int]:
+    def least(self, candidates: Sequence[int], total: int) -> Sequence[int]:
+        """See `OverClips.least`."""
         least = [min(self.floor, own) for own in candidates]
         if sum(least) > total:
             raise ValueError(
-                f"floor={self.floor} asks for {sum(least)} tokens over {len(clips)} clips, and keep leaves {total}; "
-                "lower the floor or raise keep"
+                f"floor={self.floor} asks for {sum(least)} tokens over {len(candidates)} clips, and keep leaves "
+                f"{total}; lower the floor or raise keep"
             )
-        return allocate(self.weights.weigh(clips, features).tolist(), total, min_per=least, max_per=candidates)
+        return least
