@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.video.test_keyframes import check_places
-from vtc.video.keyframes import AKS, MMR, Change, DCoDe, KFFocus, MaxMin, Uniform
+from vtc.video.keyframes import AKS, MMR, Change, DCoDe, KFFocus, MaxMin, Segments, Uniform
 from vtc.video.keyframes.rows import changes, relevance, unit_rows
 from vtc.video.keyframes.spread import UNIT, middles, spread
 
@@ -304,3 +304,24 @@ def test_a_flash_in_a_still_film_is_among_a_quarter_of_the_frames():
     assert {selector.name: np.mean(found) for selector, found in hits.items()} == dict.fromkeys(
         ("change", "dcode", "kffocus", "maxmin"), 1.0
     )
+
+
+def test_every_segment_is_sampled_alike():
+    rows = np.repeat(np.eye(3), [12, 2, 4], axis=0)
+    # Six of three segments of 12, 2 and 4 frames; the frame in the middle of each part.
+    assert Segments().select(rows, 6).tolist() == [3, 9, 12, 13, 15, 17]
+    assert Uniform().select(rows, 6).tolist() == [1, 4, 7, 10, 13, 16]
+    # A segment of two frames gives both, the others share the rest.
+    assert Segments().select(rows, 9).tolist() == [1, 4, 7, 10, 12, 13, 14, 16, 17]
+    # Fewer frames than segments: the longest.
+    assert Segments().select(rows, 1).tolist() == [6]
+    assert Segments().select(rows, 2).tolist() == [6, 16]
+
+
+def test_segments_of_one_kind_are_uniform():
+    assert Segments().select(np.ones((20, 2)), 5).tolist() == Uniform().select(np.ones((20, 2)), 5).tolist()
+
+
+def test_segments_take_no_segmenter_of_consecutive_frames():
+    with pytest.raises(ValueError, match="'content' looks at consecutive frames"):
+        Segments(segmenter="content")

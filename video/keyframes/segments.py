@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..allocate import allocate
-from ..segment import SEGMENTERS, segment
+from ..clips import Clip
 from .base import Frames, KeyframeSelector, Places
+from .rows import Floats
 from .spread import spread
+
+if TYPE_CHECKING:
+    from ..segment import Segmenter
 
 
 @dataclass(frozen=True)
@@ -32,23 +37,35 @@ class Segments(KeyframeSelector):
     signal = "change from frame to frame"
 
     def __post_init__(self) -> None:
-        if SEGMENTERS.get(self.segmenter)().wants == "frame":
+        if _segmenter(self.segmenter).wants == "frame":
             raise ValueError(
                 f"segmenter={self.segmenter!r} looks at consecutive frames of a film; use one such as 'neighbour'"
             )
 
     def choose(self, frames: Frames, k: int) -> Places:
         """See `KeyframeSelector.choose`."""
-        time = np.ones(len(frames)) if frames.seconds is None else frames.seconds
-        starts = np.concatenate([[0.0], np.cumsum(time)[:-1]])
-        clips = segment(frames.rows, starts, SEGMENTERS.get(self.segmenter)())
+        from ..segment import segment
+
+        # Cut by place: frames that are shown for no time begin at the same time.
+        clips = segment(frames.rows, np.arange(len(frames), dtype=float), _segmenter(self.segmenter))
         order = sorted(range(len(clips)), key=lambda i: (-len(clips[i]), i))
         counts = dict.fromkeys(range(len(clips)), 0)
         shares = allocate([1.0] * len(clips), k, max_per=[len(clips[i]) for i in order])
         counts.update(zip(order, shares, strict=True))
         picked = [
-            clip.start + spread(time[clip.start : clip.end], len(clip), counts[i])
+            clip.start + spread(_part(frames.seconds, clip), len(clip), counts[i])
             for i, clip in enumerate(clips)
             if counts[i]
         ]
         return np.concatenate(picked)
+
+
+def _part(seconds: Floats | None, clip: Clip) -> Floats | None:
+    return None if seconds is None else seconds[clip.start : clip.end]
+
+
+def _segmenter(name: str) -> Segmenter:
+    # Some segmenters load OpenCV and PyAV; selectors are on numpy alone.
+    from ..segment import SEGMENTERS
+
+    return SEGMENTERS.get(name)()

@@ -19,8 +19,8 @@ from .film import is_film
 class OverClips(Allocator):
     """Shares a video's tokens over clips by weight; inside a clip all tokens compete, whatever frame they are of.
 
-    So what repeats from frame to frame is kept once. A subclass defines `weighed`. An item that is no video is shared as
-    `even` does.
+    So what repeats from frame to frame is kept once. A subclass defines `weighed`. An item that is no video is shared
+    as `even` does.
     """
 
     films = True
