@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtc.ask import answer
 from vtc.budget import Keep
 from vtc.recipes import Recipe
 from vtc.report import Report
-from vtc.wrap import reduced
 
 from .keyframes import KeyframeSelector
+from .plans import Asker, Call, Plan
+from .plans import plan as named_plan
 from .prepared import Prepared, Score, prepare
 from .recipes import DEFAULT
 from .sampling import Sampling
@@ -25,12 +26,27 @@ class Answer:
     Attributes:
         text: what the model says.
         prepared: which frames it saw, of which it could have seen.
-        report: what was kept of those frames' tokens; None where the recipe left nothing to do inside the model.
+        calls: every call of the model that the plan made; the last one gave the answer.
     """
 
     text: str
     prepared: Prepared
-    report: Report | None
+    calls: tuple[Call, ...]
+
+    @property
+    def report(self) -> Report | None:
+        """What was kept of the frames' tokens in the last call; None where nothing was left to do inside the model."""
+        return self.calls[-1].report
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens that the language model read over all calls that a report counts."""
+        return sum(call.report.after for call in self.calls if call.report is not None)
+
+    def __str__(self) -> str:
+        spent = sum(call.seconds for call in self.calls)
+        lines = [f"{self.text}", f"  {len(self.calls)} calls of the model, {self.tokens} visual tokens, {spent:.3g} s"]
+        return "\n".join([*lines, *(f"  {call.purpose}: {call.text}" for call in self.calls[:-1])])
 
 
 def ask(
@@ -44,24 +60,27 @@ def ask(
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
     selector: KeyframeSelector | None = None,
     scores: Score | None = None,
+    plan: str | Plan = "direct",
     max_new_tokens: int = 64,
+    on_call: Callable[[Call], None] | None = None,
 ) -> Answer:
     """Reads a video, chooses keyframes before the processor, and answers greedily from the tokens that are kept.
 
     Args:
         model: a stock model that is not wrapped; it is left so.
         processor, path, question, recipe, keep, sampling, selector, scores: see `prepare`.
+        plan: how the question is asked: a name in `vtc.video.plans.PLANS` or a plan. All but `direct` call the model
+            several times, about the same frames.
         max_new_tokens: longest answer.
+        on_call: is told of each call of the model when it is done.
 
     Raises:
-        OSError, ValueError: see `prepare`, or a model that cannot give what the recipe needs.
+        OSError, ValueError: see `prepare`, an unknown plan, or a model that cannot give what the recipe needs.
     """
+    chosen = named_plan(plan)
     prepared = prepare(
         path, processor, question, recipe, keep=keep, sampling=sampling, selector=selector, scores=scores
     )
-    inputs = dict(prepared.inputs.to(model.device, dtype=model.dtype))  # type: ignore[attr-defined]
-    if prepared.recipe is None:
-        return Answer(answer(model, processor, inputs, max_new_tokens), prepared, None)
-    with reduced(model, prepared.recipe):
-        text = answer(model, processor, inputs, max_new_tokens)
-        return Answer(text, prepared, model.vtc.report)
+    asker = Asker(model, processor, prepared, question, max_new_tokens, on_call)
+    text = chosen.run(asker, question)
+    return Answer(text, prepared, tuple(asker.calls))
