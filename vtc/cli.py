@@ -101,21 +101,28 @@ def ask(
     frames: Frames = None,
     start: Start = None,
     end: End = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask in several calls, each printed as it is done: decompose or segment-thought. Of these the answer "
+            "with fewer tokens alone is given.",
+            rich_help_panel=VIDEOS,
+        ),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
     """Answer a question about a picture or a video, with all visual tokens and with fewer, side by side."""
     number = _keep(keep)
-    from .media_commands import Options
+    from .media_commands import Options, ask_by_plan
     from .media_commands import ask as answer
 
-    answer(
-        media,
-        question,
-        Options(model, recipe, number, positions, device, dtype, fps, frames, start, end),
-        max_new_tokens,
-    )
+    options = Options(model, recipe, number, positions, device, dtype, fps, frames, start, end)
+    if plan is None:
+        answer(media, question, options, max_new_tokens)
+    else:
+        ask_by_plan(media, question, options, plan, max_new_tokens)
 
 
 @app.command()

@@ -99,6 +99,44 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
         print_reading(report, opened.info)
 
 
+def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_tokens: int) -> None:
+    """Prints every call of the model that `plan` makes about a video, and the answer.
+
+    Raises:
+        OSError, ValueError: see `ask`, an unknown plan, or a picture.
+    """
+    from vtc.video.plans import plan as named_plan
+
+    chosen = named_plan(plan)
+    opened = _opened(path, options)
+    if not isinstance(opened, Film):
+        raise ValueError(f"--plan {plan} asks about parts of a video, and {path} is a picture; leave it away")
+    model, recipe, _ = _defaults(opened, options)
+    from vtc.video import ask
+
+    from .ask import unknown_words
+    from .loading import load
+
+    console = Console()
+    with quiet():
+        network, processor = load(model, device=options.device, dtype=options.dtype)
+        _note_words(unknown_words(processor, question), model)
+        said = ask(
+            network,
+            processor,
+            path,
+            question,
+            recipe,
+            sampling=opened.sampling,
+            plan=chosen,
+            max_new_tokens=max_new_tokens,
+            on_call=lambda call: console.print(escape(f"{call.purpose}: {call.text}"), highlight=False),
+        )
+    spent = sum(call.seconds for call in said.calls)
+    line = f"{len(said.calls)} calls of the model, {said.tokens} visual tokens, {spent:.3g} s"
+    console.print(escape(f"{path.name}, {model} on {network.device.type}: {line}"), highlight=False)
+
+
 def show(path: Path, out: Path, question: str | None, options: Options) -> None:
     """Draws to `out` what is kept of `path`: over a picture, or along the time of a video.
 

@@ -131,6 +131,23 @@ def test_a_film_that_was_cut_short_is_read_and_told(folder, long):
     assert int(re.search(r"read: 4 of (\d+) frames", result.text)[1]) < 300
 
 
+def test_a_plan_prints_every_call(film):
+    result = vtc_command("ask", film, "what flashes?", "--plan", "segment-thought", *QUICK)
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[:4]] == [*(f"describe part {i} of 3" for i in (1, 2, 3)), "answer"]
+    assert "film.mp4, tiny-qwen on cpu: 4 calls of the model, " in result.text
+
+
+@pytest.mark.parametrize(
+    ("medium", "plan", "message"),
+    [("picture", "decompose", "is a picture; leave it away"), ("film", "decompos", "did you mean 'decompose'")],
+)
+def test_a_plan_that_does_not_fit_is_refused(film, medium, plan, message):
+    result = vtc_command("ask", film if medium == "film" else PICTURE, "what?", "--plan", plan)
+    assert (result.exit_code, message in result.error) == (1, True)
+
+
 # show
 
 
