@@ -253,13 +253,27 @@ def test_show_checks_its_output_first(tmp_path, out, message):
     assert (result.exit_code, message in result.error) == (1, True)
 
 
+def block(result, name: str) -> list[str]:
+    """The lines of the last cell of the row of the table that begins with `name`."""
+    lines = result.stdout.splitlines()
+    first = next(i for i, line in enumerate(lines) if re.match(rf"│ {re.escape(name)}\s", line))
+    count = next(i for i, line in enumerate(lines[first + 1 :], 1) if not re.match(r"│\s+│", line))
+    return [line.strip("│").split("│")[-1].strip() for line in lines[first : first + count]]
+
+
 def test_recipes_lists_all():
     result = vtc_command("recipes")
     for named in named_recipes():
-        cells = row(result, named.name)
-        assert cells[2] == ("adaptive" if any(stage.adaptive for stage in named.stages) else "exact")
-        assert cells[4] == ", ".join(named.labels)
-    assert "2503.02175" in row(result, "kcenter")[0]
+        kind, count, cost = row(result, named.name)[:3]
+        assert count == ("adaptive" if any(stage.adaptive for stage in named.stages) else "exact")
+        assert kind == ("video" if named.of_films else "layers" if named.decoder else "any")
+        assert cost
+        told = " ".join(block(result, named.name))
+        assert told.endswith(", ".join(named.labels))
+        assert "looks at: " in told
+        assert all(stage.paper in told for stage in named.stages)
+    assert "2503.02175" in " ".join(block(result, "kcenter"))
+    assert row(result, "decompose")[0].startswith("2 + sub-questions")
 
 
 def test_demo_leaves_its_table_and_pictures(tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from . import __version__
 from .bench.command import app as bench
@@ -168,19 +167,12 @@ def probe(
 
 @app.command()
 def recipes() -> None:
-    """List the named recipes."""
-    from .recipes import named_recipes
+    """List the named recipes, and the plans by which a question about a video can be asked."""
+    from .listing import plans_table, recipes_table
 
-    table = Table("recipe", "paper", "looks at", "count", "cost", "stages")
-    table.columns[0].no_wrap = True
-    for named in named_recipes():
-        papers = ", ".join(dict.fromkeys(stage.paper for stage in named.stages if stage.paper)) or "-"
-        signals = ", ".join(dict.fromkeys(stage.signal for stage in named.stages if stage.signal)) or "-"
-        count = "adaptive" if any(stage.adaptive for stage in named.stages) else "exact"
-        costs = ", ".join(dict.fromkeys(stage.cost for stage in named.stages if stage.cost)) or "-"
-        table.add_row(named.name, papers, signals, count, costs, ", ".join(named.labels))
-    Console().print(table)
-    Console().print("cost: products of token rows to decide, for N tokens of which K stay; -: next to nothing.")
+    console = Console()
+    console.print(recipes_table())
+    console.print(plans_table())
 
 
 @app.command()

@@ -48,7 +48,7 @@ class DiffRate(EncoderStage):
     name = "diffrate"
     paper = "DiffRate, 2305.17997"
     signal = "attention of the class token, then similarity, layer by layer"
-    cost = "N·N, layer by layer"
+    cost = "N·N a layer"
     needs_cls = True
 
     def __post_init__(self) -> None:

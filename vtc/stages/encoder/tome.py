@@ -42,7 +42,7 @@ class ToMe(EncoderStage):
     name = "tome"
     paper = "ToMe, 2210.09461"
     signal = "similarity of the keys, layer by layer"
-    cost = "N·N, layer by layer"
+    cost = "N·N a layer"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "share", check_share(self.share))
