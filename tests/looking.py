@@ -1,0 +1,29 @@
+"""What the tests of `vtc check` share: ready inputs of small models, and a look at them."""
+
+from __future__ import annotations
+
+from tests.families import FAMILIES, LLAVA, Family
+from vtc.check import CHECKS, check
+from vtc.trials import Bench, Case
+
+TEMPLATE = (
+    "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }} "
+    "{% else %}<|vision_start|><|{{ c['type'] }}_pad|><|vision_end|>{% endif %}{% endfor %}{% endfor %}"
+)
+ROWS = [[3, (1, 12, 4), 4, (2, 4, 8), 5], [2, (3, 8, 6), 6], [9]]
+ORDER = (2, 1, 0)
+SHOWN = [f for f in FAMILIES if f.name in ("llava", "qwen25vl", "qwen3vl", "qwen3vl-film", "llava-next", "gemma3")]
+NAMES = [one.name for one in CHECKS]
+FEW = ["--recipe", "kcenter", "--positions", "original", "--max-new-tokens", "2"]
+
+
+def cases(family: Family) -> list[Case]:
+    """Ready inputs in place of a processor's."""
+    inputs = family.inputs
+    rows = tuple(inputs([row]) for row in ROWS)
+    batch = Case("batch", inputs(ROWS), rows, inputs([ROWS[i] for i in ORDER]), ORDER)
+    return [Case("one picture", rows[1]), Case("two pictures", rows[0]), batch]
+
+
+def looked(model, chosen, family: Family = LLAVA, *, batch: bool = True):
+    return check(Bench(model, cases(family)[: 3 if batch else 2], chosen, 3))
