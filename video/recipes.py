@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from vtc.recipes import RECIPES
-from vtc.stages import Area, Grid, KCenter, Mean, enrol
+from vtc.stages import Area, Grid, KCenter, Mean, Whole, enrol
 
-from .stages import ClipBudget, FirstOfSegment, KeyDensity, Keyframes, SemanticDensity
+from .stages import EVS, ClipBudget, DyCoke, FirstOfSegment, KeyDensity, Keyframes, SemanticDensity, VidCom2
 
-enrol(Keyframes, ClipBudget, FirstOfSegment, KeyDensity, SemanticDensity)
+enrol(Keyframes, ClipBudget, FirstOfSegment, KeyDensity, SemanticDensity, EVS, VidCom2, DyCoke)
 
 RECIPES.add("uniform", lambda: (Keyframes("uniform"), Grid()))
 RECIPES.add("keyframes", lambda: (Keyframes(), KCenter()))
 RECIPES.add("clip-budget", lambda: (ClipBudget(), KCenter()))
 RECIPES.add("video", lambda: (Keyframes(share=0.75), ClipBudget(), KCenter()))
+RECIPES.add("evs", lambda: (Whole(), EVS()))
+RECIPES.add("evs-vllm", lambda: (Whole(), EVS(engine=True)))
+RECIPES.add("vidcom2", lambda: (Whole(), VidCom2()))
+RECIPES.add("dycoke", lambda: (Whole(), DyCoke()))
 RECIPES.add("kffocus", lambda: (KeyDensity(), KCenter()))
 RECIPES.add("tdc", lambda: (FirstOfSegment(), KCenter(), Mean()))
 RECIPES.add("videogpt+", lambda: (Keyframes("segments", share=0.5), Grid(), Area()))

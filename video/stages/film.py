@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vtc.budget import Keep
 from vtc.stages import KCenter, Selector
 from vtc.tokens import Layout, VisualTokens
 
@@ -46,6 +47,13 @@ def before(layout: Layout) -> Tensor:
     found = torch.full((len(layout),), -1, dtype=torch.int64)
     found[candidate] = torch.where(frame > 0, at[(frame - 1).clamp_min(0), spot], -1)
     return found
+
+
+def engine_count(layout: Layout, keep: Keep) -> int:
+    """The candidates that vLLM leaves of a video: `int(total * (1 - q))`, with the rounding of q = 1 - keep."""
+    total = sum(layout.candidates)
+    # 1 - 0.1 as users write it is 0.9, and 1 - 0.9 a little less than 0.1: of 1,000 tokens 99 stay.
+    return min(keep, total) if isinstance(keep, int) else int(total * (1 - round(1 - keep, 12)))
 
 
 class FilmSelector(Selector):

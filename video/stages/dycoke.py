@@ -1,0 +1,102 @@
+"""Groups of four frames: the first dense, of the others what changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vtc.budget import Keep
+from vtc.stages.scores import top_k, unit_rows
+from vtc.stages.select.maxmin import maxmin
+from vtc.tokens import Layout, VisualTokens
+
+from ..allocate import allocate
+from ..keyframes.base import check_share
+from .film import FilmSelector, is_film
+
+GROUP = 4
+DIGITS = 6
+
+
+@dataclass(frozen=True)
+class DyCoke(FilmSelector):
+    """The temporal stage of DyCoke (arXiv 2411.15024), at any exact count.
+
+    Of every four frames the first is the reference of the third, and the frame before of the second and the fourth; a
+    frame that has a reference keeps the cells least similar to it. There a first frame stays whole and the others keep
+    `1 - similar` of their tokens, which is 48 % of all by default and never less than a quarter. Here those are the
+    densities by which the frames share any budget: at 48 % the counts are the paper's, above it the first frames are
+    full, and below it they are thinned too, to the tokens that leave no other far away (as `kcenter` does).
+
+    The released code further fails on four frames and fewer, loses the last of an odd number, leaves the third frame of
+    the last group whole, and hands tokens over in the order of their similarity. `released` is for comparison with it:
+    its counts, with all but that order.
+
+    Attributes:
+        similar: the share of a frame's tokens that its reference stands for, 0 to 1.
+        released: the counts of the released code, whatever `keep` says below 1; more than four frames.
+    """
+
+    similar: float = 0.7
+    released: bool = False
+
+    name = "dycoke"
+    paper = "DyCoke, 2411.15024"
+    signal = "change of a cell within groups of four frames"
+    cost = "N"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "similar", check_share("similar", self.similar))
+
+    def count(self, layout: Layout, keep: Keep) -> int | None:
+        """See `Selector.count`: that of the released code, with `released`."""
+        if not self.released or not is_film(layout) or keep == 1.0:
+            return None
+        return sum(self._released(layout.candidates))
+
+    def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
+        """See `FilmSelector.choose`."""
+        frame = torch.unique(tokens.layout.unit.to(pool.device)[pool], return_inverse=True)[1]
+        own = torch.bincount(frame).tolist()
+        counts = self._released(own) if self.released else self._shared(own, k)
+        rows = unit_rows(tokens.features)
+        like = _similarity(tokens, rows, pool, frame)
+        picked = []
+        for t, count in enumerate(counts):
+            places = torch.nonzero(frame == t).flatten()
+            if count and count == len(places):
+                picked.append(places)
+            elif count and t % GROUP == 0:
+                picked.append(places[maxmin(rows[pool[places]], count)])
+            elif count:
+                picked.append(places[top_k(-like[places], count)])
+        return pool[torch.cat(picked).sort().values]
+
+    def _shared(self, own: list[int], k: int) -> list[int]:
+        weights = [size * (1.0 if t % GROUP == 0 else 1 - self.similar) for t, size in enumerate(own)]
+        return allocate(weights, k, max_per=own)
+
+    def _released(self, own: tuple[int, ...] | list[int]) -> list[int]:
+        frames = len(own)
+        if frames <= GROUP:
+            raise ValueError(
+                f"released=True: the released code fails on {frames} frames and needs more than {GROUP}; "
+                "use released=False, which takes any number"
+            )
+        whole = [t % GROUP == 0 or (t % 2 == 0 and t + 2 >= frames) for t in range(frames)]
+        counts = [n if all_of else int((1 - self.similar) * n) for n, all_of in zip(own, whole, strict=True)]
+        return [*counts[:-1], 0] if frames % 2 else counts
+
+
+def _similarity(tokens: VisualTokens, rows: Tensor, pool: Tensor, frame: Tensor) -> Tensor:
+    """`[M]` cosine of each pool token to its cell in its frame's reference; lowest where there is none."""
+    cell = tokens.layout.cell.to(pool.device)[pool]
+    size = cell.amax(dim=0) + 1
+    spot = (cell[:, 0] * size[1] + cell[:, 1]) * size[2] + cell[:, 2]
+    at = pool.new_full((int(frame.max()) + 1, int(size.prod())), -1)
+    at[frame, spot] = pool
+    reference = at[(frame - 1 - (frame % GROUP == 2).long()).clamp_min(0), spot]
+    like = (rows[pool] * rows[reference.clamp_min(0)]).sum(dim=1).float().round(decimals=DIGITS)
+    return like.masked_fill(reference < 0, -torch.inf)
