@@ -98,7 +98,7 @@ def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture)
     tokens = VisualTokens(features, layout, cues, key)
     total = sum(layout.candidates)
     if recipe.selector is not None:
-        total = min(total, Budget(recipe.keep).count(sum(full.candidates)))
+        total = min(total, engine_total(recipe, full) or Budget(recipe.keep).count(sum(full.candidates)))
     reduction = recipe.reduce(tokens, total)
     anchor = [survivors[k] for k in reduction.anchor.tolist()]
     if survivors_of is not None:
@@ -108,6 +108,13 @@ def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture)
         anchor = [_place(large, little, place) for place in anchor]
     planes = [fold(reduction, plane) for plane in eye.planes(model, small)]
     return Item(anchor, fold(reduction, features), full.cell[anchor], len(full), planes)
+
+
+def engine_total(recipe: Recipe, full: Layout) -> int | None:
+    """What vLLM's EVS leaves of a film, where the recipe counts as it does."""
+    if not getattr(recipe.selector, "engine", False) or set(full.kinds) != {"frame"} or isinstance(recipe.keep, int):
+        return None
+    return max(full.candidates[0], int(sum(full.candidates) * (1 - (1 - recipe.keep))))
 
 
 def _some(

@@ -51,7 +51,8 @@ class EVS(FilmSelector):
         """See `Selector.count`: vLLM's, with `engine`."""
         if not self.engine or not is_film(layout):
             return None
-        return max(layout.candidates[0], engine_count(layout, keep))
+        least = 0 if isinstance(keep, int) else layout.candidates[0]  # a ceiling is one
+        return max(least, engine_count(layout, keep))
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `FilmSelector.choose`."""

@@ -54,7 +54,8 @@ class VidCom2(FilmSelector):
         """See `Selector.count`: vLLM's, with `engine`."""
         if not self.engine or not is_film(layout):
             return None
-        return max(sum(1 for own in layout.candidates if own), engine_count(layout, keep))
+        least = 0 if isinstance(keep, int) else sum(1 for own in layout.candidates if own)  # a ceiling is one
+        return max(least, engine_count(layout, keep))
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `FilmSelector.choose`."""

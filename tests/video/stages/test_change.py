@@ -70,6 +70,7 @@ def test_engines_count_with_the_rounding_of_their_own():
     assert EVS(engine=True).count(tokens.layout, 0.01) == 100
     assert VidCom2(engine=True).count(tokens.layout, 0.001) == 10
     assert EVS(engine=True).count(tokens.layout, 300) == 300
+    assert EVS(engine=True).count(tokens.layout, 5) == VidCom2(engine=True).count(tokens.layout, 5) == 5  # a ceiling
     assert EVS(engine=True).count(tokens.layout, 1.0) == 1000
     picture = of_rows(np.zeros((1, 100, 2), np.float32), kind="image")
     assert all(made.count(picture.layout, 0.1) is None for made in (EVS(engine=True), VidCom2(engine=True)))
