@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,15 @@ from vtc.recipes import recipe as named
 from vtc.tokens import Layout
 
 from .clips import Clip
-from .features import ColorLayout
 from .keyframes import KeyframeSelector
+from .looking import LOOK
+from .picking import measured, pick, read_picked
 from .reader import Info, ReadReport, probe
 from .recipes import DEFAULT
-from .sampling import Sampling
+from .sampling import Progress, Sampling
 from .stages import ClipBudget, Keyframes
 
-LOOK = 128
-"""Pixels of the longer side of frames that are only looked at."""
+__all__ = ["LOOK", "Prepared", "Score", "frames_together", "prepare"]
 
 Score = Callable[[NDArray[np.uint8], str], float]
 """How much a frame, uint8 `[H, W, 3]`, has to do with a question; the higher the more, on any scale."""
@@ -48,9 +47,12 @@ class Prepared:
         chosen: `[k]` units that were chosen.
         together: how many frames the encoder takes as one unit.
         clips: of the units, as `ClipBudget` cuts them.
-        tokens: visual tokens that all units would have had.
+        tokens: visual tokens that the model would have got had no frame been left out: those of all units of a video
+            that is looked at by its candidates, of a longer one those of `Sampling.frames` frames.
         read: what became of the frames that were read at full size.
         seconds: spent, by phase: `look` (decoding small frames), `choose`, `read`, `process`.
+        look: what became of the frames that were to be looked at.
+        broken: why looking ended before the end of the video; empty where it did not.
     """
 
     inputs: Mapping[str, Any]
@@ -64,6 +66,8 @@ class Prepared:
     tokens: int
     read: ReadReport
     seconds: dict[str, float] = field(default_factory=dict)
+    look: ReadReport = field(default_factory=lambda: ReadReport(0))
+    broken: str = ""
 
 
 def prepare(
@@ -76,6 +80,7 @@ def prepare(
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
     selector: KeyframeSelector | None = None,
     scores: Score | None = None,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Reads a video in two passes and makes a model's inputs of it.
 
@@ -84,43 +89,74 @@ def prepare(
     A processor that writes times (Qwen3-VL) writes those of the chosen frames; one that tells its model a single rate
     (Qwen2.5-VL) spreads them evenly over the video, where `reduce_tokens` alone leaves each at its own time.
 
+    A video that is longer than its candidates reach is looked at `sampling.look` times a second, and such a recipe
+    chooses from all of that: as many frames as it leaves of the candidates, so that `keep` is still a share of their
+    tokens, and never more than evenly spaced frames would have had. One that leaves no frame out gets the candidates.
+    Small frames go by one after the other, and what is held does not grow with them but for their features
+    (`vtc.video.looking`). Of a video that breaks on the way, what came before is used, and `broken` says why.
+
     Args:
         path: a video file.
         processor: of the model; it gets frames and their times, never the path.
         question: what is asked.
         recipe: a named recipe, a recipe file, or a recipe.
         keep: in place of the recipe's own: of all candidates' tokens.
-        sampling: which frames are candidates.
+        sampling: which frames are candidates, and how many more are looked at.
         selector: chooses keyframes in place of the recipe's strategy, such as `AKS()`, which asks for `scores`.
-        scores: the relevance of a frame to the question, by a model of the caller's.
+        scores: the relevance of a frame to the question, by a model of the caller's; it sees frames small.
+        progress: is told what is done: the phase (`look`, `choose`, `read`, `process`), how far, and of how much.
 
     Raises:
-        OSError: a file that cannot be read.
+        OSError: a file that cannot be read, or no space for the features of a long one.
         ValueError: no video, a stretch it does not have, an unknown recipe, or one that the arguments do not fit.
     """
     if not question.strip():
         raise ValueError(f"question={question!r} is empty; ask something about the video")
     chosen_recipe = named(recipe, keep=keep)
     stage = _stage(chosen_recipe, selector)
-    together = int(getattr(getattr(processor, "video_processor", None), "temporal_patch_size", 1))
-    seconds: dict[str, float] = {}
+    together = frames_together(processor)
+    tell = progress or _tell_nobody
     info = probe(path, limits=sampling.limits, isolated=sampling.isolated, timeout=sampling.timeout)
-    with _measured(seconds, "look"):
-        small, looked = _look(path, sampling, sampling.candidates(info))
-    with _measured(seconds, "choose"):
-        features = _units(ColorLayout().describe(small.pixels), together)
-        clips = _budget(chosen_recipe).clips(features)
-        count = _frames(chosen_recipe, processor, small, question, together, len(features)) if stage else len(features)
-        found = None if scores is None else _units_scores(small, question, scores, together)
-        units = stage.select(features, count, seconds=small.seconds[::together], scores=found) if stage else None
-    chosen = np.arange(len(features)) if units is None else units
-    wanted = np.concatenate([looked[u * together : (u + 1) * together] for u in chosen])
-    with _measured(seconds, "read"):
-        frames, read = sampling.read(path, wanted)
-    with _measured(seconds, "process"):
+    each = _each(processor, info, question, together) if stage else 0
+    picked = pick(
+        path,
+        info,
+        sampling,
+        together=together,
+        selector=stage,
+        count=lambda units: chosen_recipe.frames(_film(units, each)) if stage else units,
+        budget=_budget(chosen_recipe),
+        score=partial(_scored, scores, question) if scores is not None and stage else None,
+        progress=progress,
+    )
+    seconds = picked.seconds
+    with measured(seconds, "read"):
+        frames, chosen, read = read_picked(path, picked, sampling, progress)
+    tell("process", 0, 1)
+    with measured(seconds, "process"):
         inputs = processed(processor, [question], [frames])
-    rest, tokens = _rest(chosen_recipe, processor, inputs, len(features), len(chosen))
-    return Prepared(inputs, rest, frames, info, looked, chosen, together, clips, tokens, read, seconds)
+    tell("process", 1, 1)
+    rest, tokens = _rest(chosen_recipe, processor, inputs, picked.given, len(chosen))
+    return Prepared(
+        inputs,
+        rest,
+        frames,
+        info,
+        picked.looked,
+        chosen,
+        together,
+        picked.clips,
+        tokens,
+        read,
+        seconds,
+        picked.report,
+        picked.broken,
+    )
+
+
+def frames_together(processor: Any) -> int:
+    """How many frames the encoder behind `processor` takes as one unit."""
+    return int(getattr(getattr(processor, "video_processor", None), "temporal_patch_size", 1))
 
 
 def _stage(recipe: Recipe, selector: KeyframeSelector | None) -> KeyframeSelector | None:
@@ -139,33 +175,23 @@ def _budget(recipe: Recipe) -> ClipBudget:
     return recipe.allocator if isinstance(recipe.allocator, ClipBudget) else ClipBudget()
 
 
-def _look(path: str | Path, sampling: Sampling, candidates: NDArray[np.int64]) -> tuple[VideoFrames, NDArray[np.int64]]:
-    """The candidates, small, and which of them could be read."""
-    small, report = sampling.read(path, candidates, LOOK)
-    return small, np.setdiff1d(candidates, report.lost)
+def _scored(scores: Score, question: str, frame: NDArray[np.uint8]) -> float:
+    return scores(frame, question)
 
 
-def _units(rows: NDArray[np.float32], together: int) -> NDArray[np.float32]:
-    """Rows `[frames, D]` as rows of units `[T, together * D]`; a last unit that is not full repeats its last frame."""
-    missing = -len(rows) % together
-    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]).reshape(-1, together * rows.shape[1])
-
-
-def _units_scores(small: VideoFrames, question: str, score: Score, together: int) -> NDArray[np.float64]:
-    """The best score of each unit's frames."""
-    found = np.array([score(frame, question) for frame in small.pixels], dtype=np.float64)
-    missing = -len(found) % together
-    return np.concatenate([found, np.repeat(found[-1:], missing)]).reshape(-1, together).max(axis=1)
+def _tell_nobody(phase: str, done: int, total: int) -> None:
+    """Progress that nobody asked for."""
 
 
 def _film(units: int, each: int) -> Layout:
     return Layout.join([Layout.of_grid(1, each, kind="frame")] * units)
 
 
-def _frames(recipe: Recipe, processor: Any, small: VideoFrames, question: str, together: int, units: int) -> int:
-    """How many units the recipe leaves of so many, by the tokens that one takes."""
-    one = VideoFrames(small.pixels[:together], small.seconds[:together], small.duration)
-    return recipe.frames(_film(units, _placeholders(processor, processed(processor, [question], [one]))))
+def _each(processor: Any, info: Info, question: str, together: int) -> int:
+    """How many tokens a unit of the video takes at full size, by one that is black."""
+    black = np.zeros((together, info.height, info.width, 3), np.uint8)
+    one = VideoFrames(black, np.arange(together, dtype=np.float64), info.duration)
+    return _placeholders(processor, processed(processor, [question], [one]))
 
 
 def _placeholders(processor: Any, inputs: Mapping[str, Any]) -> int:
@@ -186,12 +212,3 @@ def _rest(
         return None, units * each
     kept = min(chosen * each, recipe.count(_film(units, each))) if recipe.selector else recipe.keep
     return replace(recipe, stages=stages, keep=kept, pictures=pictures), units * each
-
-
-@contextmanager
-def _measured(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[phase] = time.perf_counter() - start
