@@ -5,9 +5,27 @@ from __future__ import annotations
 from vtc.recipes import RECIPES
 from vtc.stages import Area, Grid, KCenter, Mean, Whole, enrol
 
-from .stages import EVS, ClipBudget, DyCoke, FirstOfSegment, KeyDensity, Keyframes, SemanticDensity, VidCom2
+from .stages import (
+    EVS,
+    AdaptiveCodebook,
+    AlongTime,
+    ClipBudget,
+    Codebook,
+    CodebookMean,
+    DyCoke,
+    FastVID,
+    FastVIDMean,
+    FirstOfSegment,
+    FrameFusion,
+    KeyDensity,
+    Keyframes,
+    SemanticDensity,
+    StrongApart,
+    VidCom2,
+)
 
-enrol(Keyframes, ClipBudget, FirstOfSegment, KeyDensity, SemanticDensity, EVS, VidCom2, DyCoke)
+enrol(Keyframes, ClipBudget, FirstOfSegment, KeyDensity, SemanticDensity, EVS, VidCom2, DyCoke, FrameFusion, AlongTime)
+enrol(FastVID, FastVIDMean, Codebook, AdaptiveCodebook, CodebookMean, StrongApart)
 
 RECIPES.add("uniform", lambda: (Keyframes("uniform"), Grid()))
 RECIPES.add("keyframes", lambda: (Keyframes(), KCenter()))
@@ -17,6 +35,11 @@ RECIPES.add("evs", lambda: (Whole(), EVS()))
 RECIPES.add("evs-vllm", lambda: (Whole(), EVS(engine=True)))
 RECIPES.add("vidcom2", lambda: (Whole(), VidCom2()))
 RECIPES.add("dycoke", lambda: (Whole(), DyCoke()))
+RECIPES.add("framefusion", lambda: (Whole(), FrameFusion(), AlongTime()))
+RECIPES.add("fastvid", lambda: (Whole(), FastVID(), FastVIDMean()))
+RECIPES.add("vqtoken", lambda: (Whole(), Codebook(), CodebookMean()))
+RECIPES.add("vqtoken-adaptive", lambda: (Whole(), AdaptiveCodebook(), CodebookMean()))
+RECIPES.add("dcode", lambda: (Keyframes("dcode", share=0.5), StrongApart(), Mean(least=0.8)))
 RECIPES.add("kffocus", lambda: (KeyDensity(), KCenter()))
 RECIPES.add("tdc", lambda: (FirstOfSegment(), KCenter(), Mean()))
 RECIPES.add("videogpt+", lambda: (Keyframes("segments", share=0.5), Grid(), Area()))

@@ -42,7 +42,7 @@ def is_identity(recipe: Recipe, media: Media) -> bool:
     same_grid = recipe.encoded_grids(media.layout) == media.layout.grids
     if recipe.encoder is not None and recipe.encoder.spread:
         return False
-    return not recipe.adaptive and same_grid and recipe.count(media.layout) == sum(media.layout.candidates)
+    return same_grid and recipe.count(media.layout) == sum(media.layout.candidates)
 
 
 def encoder_cues(recipe: Recipe) -> tuple[str, ...]:

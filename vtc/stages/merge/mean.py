@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...tokens import Reduction, VisualTokens
 from ..base import Merger
-from ..scores import nearest_rows, unit_rows
+from ..scores import check_cosine, nearest_rows, unit_rows
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,21 @@ class Mean(Merger):
 
     A mean weighted by size (ToMe, arXiv 2210.09461, section 3), so that outputs keep the norm of tokens. Where a
     unit keeps nothing, its tokens are dropped: nothing is folded into another tile or frame.
+
+    Attributes:
+        least: the cosine, in [-1, 1], below which a token is dropped and joins nothing; None: all join.
     """
+
+    least: float | None = None
 
     name = "mean"
     paper = "ToMe, 2210.09461"
     signal = "similarity of the features"
     cost = "N·K"
+
+    def __post_init__(self) -> None:
+        if self.least is not None:
+            object.__setattr__(self, "least", check_cosine("least", self.least))
 
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`. Structural tokens stay as they are."""
@@ -36,5 +45,9 @@ class Mean(Merger):
             places = torch.nonzero(candidate_anchor & (unit[anchor] == u)).flatten()
             loose = torch.nonzero((reduction.assign < 0) & ~structural & (unit == u)).flatten()
             if len(places) and len(loose):
-                reduction.assign[loose] = places[nearest_rows(rows[loose], rows[anchor[places]])]
+                into = places[nearest_rows(rows[loose], rows[anchor[places]])]
+                if self.least is not None:
+                    like = (rows[loose] * rows[anchor[into]]).sum(dim=1).round(decimals=6)
+                    into = into.masked_fill(like < self.least, -1)
+                reduction.assign[loose] = into
         return reduction
