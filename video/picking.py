@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +125,11 @@ def read_picked(
         raise ValueError(f"{path}: of each unit that was chosen a frame could not be read again; fetch the file again")
     left = np.isin(delivered, np.concatenate([picked.unit(u) for u in whole]))
     return VideoFrames(frames.pixels[left], frames.seconds[left], frames.duration), whole, report
+
+
+def frames_together(processor: Any) -> int:
+    """How many frames the encoder behind `processor` takes as one unit."""
+    return int(getattr(getattr(processor, "video_processor", None), "temporal_patch_size", 1))
 
 
 @contextmanager

@@ -22,13 +22,13 @@ from vtc.tokens import Layout
 from .clips import Clip
 from .keyframes import KeyframeSelector
 from .looking import LOOK
-from .picking import measured, pick, read_picked
+from .picking import frames_together, measured, pick, read_picked
 from .reader import Info, ReadReport, probe
 from .recipes import DEFAULT
 from .sampling import Progress, Sampling
 from .stages import ClipBudget, Keyframes
 
-__all__ = ["LOOK", "Prepared", "Score", "frames_together", "prepare"]
+__all__ = ["LOOK", "Prepared", "Score", "prepare"]
 
 Score = Callable[[NDArray[np.uint8], str], float]
 """How much a frame, uint8 `[H, W, 3]`, has to do with a question; the higher the more, on any scale."""
@@ -152,11 +152,6 @@ def prepare(
         picked.report,
         picked.broken,
     )
-
-
-def frames_together(processor: Any) -> int:
-    """How many frames the encoder behind `processor` takes as one unit."""
-    return int(getattr(getattr(processor, "video_processor", None), "temporal_patch_size", 1))
 
 
 def _stage(recipe: Recipe, selector: KeyframeSelector | None) -> KeyframeSelector | None:

@@ -56,6 +56,23 @@ Start = Annotated[
 End = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="Where to stop. Default: at its end.", rich_help_panel=VIDEOS)
 ]
+Look = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FPS",
+        help="Frames a second to look at in a video that is longer than --frames reach, where the recipe chooses "
+        "among them; 0: none but those evenly spaced. Default: 1.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+Slack = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Look at a keyframe instead where one lies so near, which is faster where there are many. Default: 0.",
+        rich_help_panel=VIDEOS,
+    ),
+]
 KeepText = Annotated[
     str | None,
     typer.Option(
@@ -100,6 +117,8 @@ def ask(
     frames: Frames = None,
     start: Start = None,
     end: End = None,
+    look: Look = None,
+    slack: Slack = None,
     plan: Annotated[
         str | None,
         typer.Option(
@@ -117,7 +136,7 @@ def ask(
     from .media_commands import Options, ask_by_plan
     from .media_commands import ask as answer
 
-    options = Options(model, recipe, number, positions, device, dtype, fps, frames, start, end)
+    options = Options(model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack)
     if plan is None:
         answer(media, question, options, max_new_tokens)
     else:
@@ -139,6 +158,8 @@ def show(
     frames: Frames = None,
     start: Start = None,
     end: End = None,
+    look: Look = None,
+    slack: Slack = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -147,7 +168,8 @@ def show(
     from .media_commands import Options
     from .media_commands import show as draw
 
-    draw(media, out, question, Options(model, recipe, number, positions, device, dtype, fps, frames, start, end))
+    options = Options(model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack)
+    draw(media, out, question, options)
 
 
 @app.command()

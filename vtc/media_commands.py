@@ -12,10 +12,12 @@ from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 
+from vtc.video.picking import Picked, frames_together, pick, read_picked
 from vtc.video.reader import Info, ReadReport, probe
 from vtc.video.recipes import DEFAULT
-from vtc.video.sampling import Sampling
+from vtc.video.sampling import Progress, Sampling
 
+from .bars import bars
 from .budget import Keep
 from .console import note, note_view, notes, print_comparison, print_reading, quiet
 from .frames import VideoFrames
@@ -34,7 +36,8 @@ class Options:
 
     Attributes:
         model, recipe, keep, positions, device, dtype: as the command has them.
-        fps, frames, start, end: of videos alone, see `vtc.video.sampling.Sampling`.
+        fps, frames, start, end, look, slack: of videos alone, see `vtc.video.sampling.Sampling`; a `look` of 0 is None
+            there.
     """
 
     model: str | None = None
@@ -47,12 +50,24 @@ class Options:
     frames: int | None = None
     start: float | None = None
     end: float | None = None
+    look: float | None = None
+    slack: float | None = None
 
     @property
     def of_videos(self) -> dict[str, float]:
-        """Those that are given of `fps`, `frames`, `start` and `end`."""
-        given = {name: getattr(self, name) for name in ("fps", "frames", "start", "end")}
+        """Those that are given of the options of videos."""
+        given = {name: getattr(self, name) for name in ("fps", "frames", "start", "end", "look", "slack")}
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def sampling(self) -> Sampling:
+        """What they make of a video.
+
+        Raises:
+            ValueError: one that is out of range.
+        """
+        given: dict[str, Any] = self.of_videos
+        return Sampling(**(given | ({"look": None} if given.get("look") == 0 else {})))
 
 
 @dataclass(frozen=True)
@@ -63,14 +78,54 @@ class Film:
     info: Info
     sampling: Sampling
 
-    def read(self) -> tuple[VideoFrames, ReadReport]:
-        """Its candidates; says so where some could not be read."""
-        frames, report = self.sampling.read(self.path, self.sampling.candidates(self.info))
+    def read(self, recipe: Recipe, processor: Any) -> Watched:
+        """The frames that a model gets: its candidates, or as many that `recipe` chooses from more that are looked at.
+
+        Says so where some could not be read.
+        """
+        with bars() as progress:
+            picked = self._picked(recipe, processor, progress)
+            if picked is None:
+                frames, report = self.sampling.read(self.path, self.sampling.candidates(self.info), progress=progress)
+            else:
+                frames, _, report = read_picked(self.path, picked, self.sampling, progress)
+        if picked is not None and picked.broken:
+            note(f"looking at the video ended early: {picked.broken}")
+        if picked is not None and picked.report.lost:
+            lost, asked = len(picked.report.lost), picked.report.asked
+            note(f"{lost} of {asked} frames to look at could not be read; what is chosen comes from the others")
         if report.lost:
             note(f"{len(report.lost)} of {report.asked} frames could not be read and are left out")
         if report.damaged:
             note(f"{len(report.damaged)} frames come after damage in the file and may show traces of it")
-        return frames, report
+        return Watched(frames, report, picked)
+
+    def _picked(self, recipe: Recipe, processor: Any, progress: Progress) -> Picked | None:
+        """What is chosen of a video that is longer than its candidates reach, where the recipe leaves frames out."""
+        from vtc.video.stages import Keyframes
+
+        stage, sampling = recipe.input, self.sampling
+        if not isinstance(stage, Keyframes) or len(sampling.looked_at(self.info)) == len(
+            sampling.candidates(self.info)
+        ):
+            return None
+        together = frames_together(processor)
+        return pick(self.path, self.info, sampling, together=together, selector=stage.selector, progress=progress)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A video that was read.
+
+    Attributes:
+        frames: what a model gets of it.
+        report: what became of those.
+        picked: how they were chosen; None where they are the candidates.
+    """
+
+    frames: VideoFrames
+    report: ReadReport
+    picked: Picked | None
 
 
 Opened = Image.Image | Film
@@ -89,14 +144,15 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
 
     with quiet():
         network, processor = load(model, device=options.device, dtype=options.dtype)
-        medium, report = _medium(opened, processor)
+        medium, watched = _medium(opened, recipe, processor)
         recipe = _fitted(recipe, network, opened)
         _note_words(unknown_words(processor, question), model)
         result = compare(network, processor, medium, question, recipe, max_new_tokens=max_new_tokens)
     Console().print(escape(f"{path.name}, {model} on {network.device.type}"), highlight=False)
     print_comparison(result, recipe)
-    if isinstance(opened, Film) and report is not None:
-        print_reading(report, opened.info)
+    if isinstance(opened, Film) and watched is not None:
+        print_reading(watched.report, opened.info)
+        _print_picked(watched)
 
 
 def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_tokens: int) -> None:
@@ -151,7 +207,7 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
 
     with quiet():
         network, processor = load(model, device=options.device, dtype=options.dtype)
-        medium, _ = _medium(opened, processor)
+        medium, watched = _medium(opened, recipe, processor)
         recipe = _fitted(recipe, network, opened)
         inputs = prompt(network, processor, medium, usual if question is None else question)
         report = report_on(network, inputs, recipe)
@@ -168,6 +224,7 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
         found, drawn = report, draw(medium, processor.image_processor, report, recipe)
     drawn.save(out)
     Console().print(escape(f"{found}\ndrawn to {out}"), highlight=False)
+    _print_picked(watched)
 
 
 def _opened(path: Path, options: Options) -> Opened:
@@ -178,7 +235,7 @@ def _opened(path: Path, options: Options) -> Opened:
             raise ValueError(f"--{name} is about videos, and {path} is none; leave it away, or pass a video")
         with notes():
             return load_picture(path)
-    sampling = Sampling(**options.of_videos)  # type: ignore[arg-type]
+    sampling = options.sampling
     film = Film(path, probe(path), sampling)
     sampling.candidates(film.info)
     if film.info.truncated:
@@ -193,15 +250,25 @@ def _defaults(opened: Opened, options: Options) -> tuple[str, Recipe, str]:
     return options.model or model, chosen, question
 
 
-def _medium(opened: Opened, processor: Any) -> tuple[Image.Image | VideoFrames, ReadReport | None]:
+def _medium(opened: Opened, recipe: Recipe, processor: Any) -> tuple[Image.Image | VideoFrames, Watched | None]:
     """What the model is given; says so where its processor shows the encoder less than all of it."""
     if isinstance(opened, Image.Image):
         note_view(opened.size, processor)
         return opened, None
-    frames, report = opened.read()
+    watched = opened.read(recipe, processor)
     if getattr(processor, "video_processor", None) is None:
-        note_view((frames.pixels.shape[2], frames.pixels.shape[1]), processor)
-    return frames, report
+        note_view((watched.frames.pixels.shape[2], watched.frames.pixels.shape[1]), processor)
+    return watched.frames, watched
+
+
+def _print_picked(watched: Watched | None) -> None:
+    """Prints how the frames of a long video were chosen."""
+    if watched is None or watched.picked is None:
+        return
+    picked, frames = watched.picked, watched.frames
+    spent = picked.seconds["look"] + picked.seconds["choose"]
+    chosen = f"{len(frames)} of {len(picked.looked)} frames that were looked at"
+    Console().print(f"chosen: {chosen}, {spent:.3g} s of looking and choosing", highlight=False)
 
 
 def _fitted(recipe: Recipe, model: Any, opened: Opened) -> Recipe:
