@@ -12,18 +12,17 @@ from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 
-from vtc.video.picking import Picked, frames_together, pick, read_picked
-from vtc.video.reader import Info, ReadReport, probe
+from vtc.video.reader import probe
 from vtc.video.recipes import DEFAULT
-from vtc.video.sampling import Progress, Sampling
+from vtc.video.sampling import Sampling
 
-from .bars import bars
 from .budget import Keep
 from .console import note, note_view, notes, print_comparison, print_reading, quiet
 from .frames import VideoFrames
 from .media import is_video, load_picture
 from .recipes import Recipe
 from .recipes import recipe as named
+from .watching import Film, Watched, print_picked
 
 PICTURES = ("tiny-llava", "kcenter", "what is in the picture?")
 VIDEOS = ("tiny-qwen", DEFAULT, "what happens in the video?")
@@ -70,64 +69,6 @@ class Options:
         return Sampling(**(given | ({"look": None} if given.get("look") == 0 else {})))
 
 
-@dataclass(frozen=True)
-class Film:
-    """A video that is known and not read yet."""
-
-    path: Path
-    info: Info
-    sampling: Sampling
-
-    def read(self, recipe: Recipe, processor: Any) -> Watched:
-        """The frames that a model gets: its candidates, or as many that `recipe` chooses from more that are looked at.
-
-        Says so where some could not be read.
-        """
-        with bars() as progress:
-            picked = self._picked(recipe, processor, progress)
-            if picked is None:
-                frames, report = self.sampling.read(self.path, self.sampling.candidates(self.info), progress=progress)
-            else:
-                frames, _, report = read_picked(self.path, picked, self.sampling, progress)
-        if picked is not None and picked.broken:
-            note(f"looking at the video ended early: {picked.broken}")
-        if picked is not None and picked.report.lost:
-            lost, asked = len(picked.report.lost), picked.report.asked
-            note(f"{lost} of {asked} frames to look at could not be read; what is chosen comes from the others")
-        if report.lost:
-            note(f"{len(report.lost)} of {report.asked} frames could not be read and are left out")
-        if report.damaged:
-            note(f"{len(report.damaged)} frames come after damage in the file and may show traces of it")
-        return Watched(frames, report, picked)
-
-    def _picked(self, recipe: Recipe, processor: Any, progress: Progress) -> Picked | None:
-        """What is chosen of a video that is longer than its candidates reach, where the recipe leaves frames out."""
-        from vtc.video.stages import Keyframes
-
-        stage, sampling = recipe.input, self.sampling
-        if not isinstance(stage, Keyframes) or len(sampling.looked_at(self.info)) == len(
-            sampling.candidates(self.info)
-        ):
-            return None
-        together = frames_together(processor)
-        return pick(self.path, self.info, sampling, together=together, selector=stage.selector, progress=progress)
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A video that was read.
-
-    Attributes:
-        frames: what a model gets of it.
-        report: what became of those.
-        picked: how they were chosen; None where they are the candidates.
-    """
-
-    frames: VideoFrames
-    report: ReadReport
-    picked: Picked | None
-
-
 Opened = Image.Image | Film
 
 
@@ -152,7 +93,7 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
     print_comparison(result, recipe)
     if isinstance(opened, Film) and watched is not None:
         print_reading(watched.report, opened.info)
-        _print_picked(watched)
+        print_picked(watched)
 
 
 def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_tokens: int) -> None:
@@ -224,7 +165,7 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
         found, drawn = report, draw(medium, processor.image_processor, report, recipe)
     drawn.save(out)
     Console().print(escape(f"{found}\ndrawn to {out}"), highlight=False)
-    _print_picked(watched)
+    print_picked(watched)
 
 
 def _opened(path: Path, options: Options) -> Opened:
@@ -259,16 +200,6 @@ def _medium(opened: Opened, recipe: Recipe, processor: Any) -> tuple[Image.Image
     if getattr(processor, "video_processor", None) is None:
         note_view((watched.frames.pixels.shape[2], watched.frames.pixels.shape[1]), processor)
     return watched.frames, watched
-
-
-def _print_picked(watched: Watched | None) -> None:
-    """Prints how the frames of a long video were chosen."""
-    if watched is None or watched.picked is None:
-        return
-    picked, frames = watched.picked, watched.frames
-    spent = picked.seconds["look"] + picked.seconds["choose"]
-    chosen = f"{len(frames)} of {len(picked.looked)} frames that were looked at"
-    Console().print(f"chosen: {chosen}, {spent:.3g} s of looking and choosing", highlight=False)
 
 
 def _fitted(recipe: Recipe, model: Any, opened: Opened) -> Recipe:
