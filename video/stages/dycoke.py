@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from vtc.budget import Keep
-from vtc.stages.scores import top_k, unit_rows
+from vtc.stages.scores import unit_rows
 from vtc.stages.select.maxmin import maxmin
 from vtc.tokens import Layout, VisualTokens
 
 from ..allocate import allocate
 from ..keyframes.base import check_share
 from .film import FilmSelector, is_film
+from .ranking import frames_of, rank_inside
 
 GROUP = 4
 DIGITS = 6
@@ -28,7 +29,9 @@ class DyCoke(FilmSelector):
     frame that has a reference keeps the cells least similar to it. There a first frame stays whole and the others keep
     `1 - similar` of their tokens, which is 48 % of all by default and never less than a quarter. Here those are the
     densities by which the frames share any budget: at 48 % the counts are the paper's, above it the first frames are
-    full, and below it they are thinned too, to the tokens that leave no other far away (as `kcenter` does).
+    full, and below it they are thinned too, to the tokens that leave no other far away (as `kcenter` does). Each frame
+    keeps one where the budget has one for each. It is meant for all tokens of the video at once (`Whole`); in a smaller
+    pool groups start at its first frame.
 
     The released code further fails on four frames and fewer, loses the last of an odd number, leaves the third frame of
     the last group whole, and hands tokens over in the order of their similarity. `released` is for comparison with it:
@@ -51,32 +54,39 @@ class DyCoke(FilmSelector):
         object.__setattr__(self, "similar", check_share("similar", self.similar))
 
     def count(self, layout: Layout, keep: Keep) -> int | None:
-        """See `Selector.count`: that of the released code, with `released`."""
-        if not self.released or not is_film(layout) or keep == 1.0:
+        """See `Selector.count`: that of the released code, with `released`.
+
+        Raises:
+            ValueError: `released`, and four frames or fewer, or a `keep` that is a ceiling.
+        """
+        if not self.released or not is_film(layout):
+            return None
+        if isinstance(keep, int):
+            raise ValueError(
+                f"keep={keep} is a ceiling, and released=True keeps what the released code does, whatever is asked; "
+                "give a share, or use released=False"
+            )
+        if keep == 1.0:
             return None
         return sum(self._released(layout.candidates))
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `FilmSelector.choose`."""
-        frame = torch.unique(tokens.layout.unit.to(pool.device)[pool], return_inverse=True)[1]
-        own = torch.bincount(frame).tolist()
+        frame, own = frames_of(tokens, pool)
         counts = self._released(own) if self.released else self._shared(own, k)
         rows = unit_rows(tokens.features)
-        like = _similarity(tokens, rows, pool, frame)
-        picked = []
-        for t, count in enumerate(counts):
-            places = torch.nonzero(frame == t).flatten()
-            if count and count == len(places):
-                picked.append(places)
-            elif count and t % GROUP == 0:
-                picked.append(places[maxmin(rows[pool[places]], count)])
-            elif count:
-                picked.append(places[top_k(-like[places], count)])
-        return pool[torch.cat(picked).sort().values]
+        new = -_similarity(tokens, rows, pool, frame)
+        kept = rank_inside(new, frame) < torch.tensor(counts, device=frame.device)[frame]
+        for t in range(0, len(own), GROUP):
+            if 0 < counts[t] < own[t]:
+                places = torch.nonzero(frame == t).flatten()
+                kept[places] = False
+                kept[places[maxmin(rows[pool[places]], counts[t])]] = True
+        return pool[kept]
 
     def _shared(self, own: list[int], k: int) -> list[int]:
         weights = [size * (1.0 if t % GROUP == 0 else 1 - self.similar) for t, size in enumerate(own)]
-        return allocate(weights, k, max_per=own)
+        return allocate(weights, k, min_per=int(k >= len(own)), max_per=own)
 
     def _released(self, own: tuple[int, ...] | list[int]) -> list[int]:
         frames = len(own)

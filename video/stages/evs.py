@@ -9,13 +9,16 @@ from torch import Tensor
 
 from vtc.budget import Keep
 from vtc.stages.allocate.floors import check_floor
-from vtc.stages.scores import unit_rows
+from vtc.stages.scores import top_k, unit_rows
 from vtc.tokens import Layout, VisualTokens
 
 from .film import FilmSelector, before, engine_count, is_film
+from .ranking import frame_means, frames_of, rank_inside
 
 DIGITS = 6
 """Decimals of a score: rounding must not tell apart tokens that did not change."""
+ABOVE = 4.0
+"""More than any 1 - cosine."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,17 @@ class EVS(FilmSelector):
     whole, and the others follow over the whole video, ties to the lower index. It starves: inside a shot that stands
     still a frame keeps nothing, and where the budget is as small as one frame all others do.
 
-    Both are mended by default. Each frame keeps `floor` tokens, those that changed most, where the budget has room for
-    that. And the first frame stays whole only up to half of the budget; of a larger one that half stays that is least
-    like the frame's mean token, since nothing is known of what changed in it. The budget is meant for all tokens of
-    the video at once (`Whole`).
+    Both are mended by default. The token that changed most in each frame comes first, then the next of each, `floor`
+    times. And what has no frame before it ranks above all in half of the budget only. That half goes to the tokens
+    least like the mean of their frame, since nothing is known of what changed there; the others of them rank by that
+    unlikeness, a distance of the same scale as a change. The budget is meant for all tokens of the video at once
+    (`Whole`).
 
     Attributes:
-        floor: the least tokens of each frame; all of a frame that has fewer.
-        engine: vLLM's own rule and count: of T frames of N tokens `max(N, int(T N (1 - q)))`, where q is 1 - keep.
+        floor: the least tokens of each frame; all of a frame that has fewer. A budget that has no room for that goes
+            round by round, in the last one to the frames that changed most.
+        engine: vLLM's own rule and count: of T frames of N tokens `max(N, int(T N (1 - q)))`, where q is 1 - keep. A
+            `keep` that is an int stays a ceiling.
     """
 
     floor: int = 1
@@ -58,15 +64,16 @@ class EVS(FilmSelector):
         """See `FilmSelector.choose`."""
         score = change(tokens)[pool]
         if self.engine:
-            return pool[_highest(score, k)]
-        unit = tokens.layout.unit.to(pool.device)[pool]
-        first = unit == unit[0]
-        if (size := int(first.sum())) < len(pool):
-            whole = min(size, max(k // 2, k - (len(pool) - size)))
-            inside = torch.nonzero(first).flatten()
-            score[inside] = -1.0
-            score[inside[_highest(_unlike_the_mean(tokens.features[pool[inside]]), whole)]] = torch.inf
-        return pool[_highest(_floored(score, unit, self.floor, k), k)]
+            return pool[top_k(score, k)]
+        fresh = torch.nonzero(score.isinf()).flatten()
+        if len(fresh):
+            score[fresh] = _unlike_their_frame(tokens, pool[fresh])
+            score[fresh[top_k(score[fresh], k // 2)]] += ABOVE
+        # Rounds first and scores inside them: one number for both would round the scores away.
+        rounds = rank_inside(score, frames_of(tokens, pool)[0]).clamp(max=self.floor)
+        order = torch.sort(score, descending=True, stable=True).indices
+        order = order[torch.sort(rounds[order], stable=True).indices]
+        return pool[order[:k].sort().values]
 
 
 def change(tokens: VisualTokens) -> Tensor:
@@ -77,27 +84,9 @@ def change(tokens: VisualTokens) -> Tensor:
     return score.float().round(decimals=DIGITS).masked_fill(earlier < 0, torch.inf)
 
 
-def _highest(score: Tensor, k: int) -> Tensor:
-    """Places of the `k` highest, ascending; ties go to the lower place."""
-    return torch.sort(score, descending=True, stable=True).indices[:k].sort().values
-
-
-def _unlike_the_mean(features: Tensor) -> Tensor:
-    rows = unit_rows(features)
-    mean = unit_rows(rows.mean(dim=0, keepdim=True))[0]
-    return (1 - rows @ mean).round(decimals=DIGITS)
-
-
-def _floored(score: Tensor, unit: Tensor, floor: int, k: int) -> Tensor:
-    """`score`, infinite for the `floor` highest of each unit, where `k` has room for them all."""
-    order = torch.sort(score, descending=True, stable=True).indices
-    order = order[torch.sort(unit[order], stable=True).indices]
-    ordered = unit[order]
-    start = torch.searchsorted(ordered, ordered)
-    due = order[torch.arange(len(order), device=order.device) - start < floor]
-    if len(due) > k:
-        return score
-    # What stays for sure stands above what is infinite already.
-    lifted = score.clamp(max=4.0)
-    lifted[due] = 8.0
-    return lifted
+def _unlike_their_frame(tokens: VisualTokens, pool: Tensor) -> Tensor:
+    """`[M]` 1 - cosine of each token of `pool` to the mean of those of its frame that are in `pool`."""
+    frame, own = frames_of(tokens, pool)
+    rows = unit_rows(tokens.features[pool])
+    means = unit_rows(frame_means(rows, frame, own))
+    return (1 - (rows * means[frame]).sum(dim=1)).float().round(decimals=DIGITS)

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from vtc.budget import Keep
-from vtc.stages.scores import unit_rows
+from vtc.stages.scores import top_k, unit_rows
 from vtc.tokens import Layout, VisualTokens
 
 from .film import FilmSelector, engine_count, is_film
+from .ranking import frame_means, frames_of, rank_inside
 
 WIDTHS = (1 / 8, 1 / 4, 1 / 2, 1, 2)
-"""Twice the variances of the Gaussians by which a token is near a mean."""
-DIGITS = 6
+"""Variances of the Gaussians by which a token is near a mean."""
+DIGITS = 5
+"""Decimals of a sum of ten Gaussians, which fp32 holds to one in a million."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,17 @@ class VidCom2(FilmSelector):
     Nearness is a sum of five Gaussians, over unit rows of the half of the channels that vary least. A frame whose
     tokens are far from the video's mean gets more: with p the softmax of that at `temperature`, frame t gets
     `r (1 + p_t - mean p)` of its tokens, rounded and at least one, r being the share that stays. At the paper's
-    temperature p is nearly one-hot where frames differ at all, so that one frame gets about twice its part. Those
-    counts miss the total by a token or two a frame in the authors' code; here as in vLLM the most redundant of those
-    kept are then dropped, or the least redundant of the others added, over the whole video, until it is exact. The
-    budget is meant for all tokens at once (`Whole`).
+    temperature p is nearly one-hot where frames differ at all, so that one frame gets about twice its part.
+
+    Those counts miss the total by a token or two a frame in the authors' code. Here as in vLLM the most redundant of
+    those kept are then dropped, or the least redundant of the others added, over the whole video, until it is exact;
+    unlike there no frame loses its last token to that where the budget has one for each. The budget is meant for all
+    tokens of the video at once (`Whole`).
 
     Attributes:
         temperature: of the softmax; higher is more even.
-        engine: vLLM's own count: of T frames of N tokens `max(T, int(T N (1 - q)))`, where q is 1 - keep.
+        engine: vLLM's own rule and count: of T frames of N tokens `max(T, int(T N (1 - q)))`, where q is 1 - keep. A
+            `keep` that is an int stays a ceiling.
     """
 
     temperature: float = 0.01
@@ -59,27 +64,30 @@ class VidCom2(FilmSelector):
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `FilmSelector.choose`."""
-        frame = torch.unique(tokens.layout.unit.to(pool.device)[pool], return_inverse=True)[1]
-        own = torch.bincount(frame)
+        frame, own = frames_of(tokens, pool)
         rows = _steady_rows(tokens.features[pool])
         to_video = _nearness(rows, rows.mean(dim=0))
-        means = rows.new_zeros(len(own), rows.shape[1]).index_add(0, frame, rows) / own[:, None]
-        redundant = (to_video + _nearness(rows, means[frame])).round(decimals=DIGITS)
-        apart = -to_video.new_zeros(len(own)).index_add(0, frame, to_video) / own
-        due = self._budgets(apart, own, k / len(pool))
-        return pool[_exact(redundant, frame, due, k)]
+        redundant = (to_video + _nearness(rows, frame_means(rows, frame, own)[frame])).round(decimals=DIGITS)
+        due = self._budgets(-frame_means(to_video[:, None], frame, own)[:, 0], own, k / len(pool))
+        rank = rank_inside(-redundant, frame)
+        if not self.engine and k >= len(own):
+            redundant = redundant.masked_fill(rank == 0, -1.0)  # less than any: each frame keeps one
+        return pool[_exact(redundant, rank, due[frame], k)]
 
-    def _budgets(self, apart: Tensor, own: Tensor, share: float) -> Tensor:
-        """How many tokens each frame is due, before the total is made exact."""
+    def _budgets(self, apart: Tensor, own: list[int], share: float) -> Tensor:
+        """`[F]` how many tokens each frame is due, before the total is made exact."""
+        size = torch.tensor(own, device=apart.device)
         p = torch.softmax((apart - apart.max()) / self.temperature, dim=0)
         scale = (share * (1 + p - p.mean())).clamp(max=1.0)
-        return (scale * own).round().long().clamp_min(1).minimum(own)
+        # Halves are met often, as p is nearly 0 or 1: what a device rounds must not decide them.
+        due = (scale * size).round(decimals=DIGITS).round().long()
+        return due.clamp_min(1).minimum(size)
 
 
 def _steady_rows(features: Tensor) -> Tensor:
     """Unit rows over the half of the channels of `features` `[N, D]` that vary least."""
     clean = torch.nan_to_num(features.detach().float(), nan=0.0, posinf=0.0, neginf=0.0)
-    spread = (clean - clean.mean(dim=0)).square().mean(dim=0)
+    spread = clean.var(dim=0, correction=0)
     steady = torch.sort(spread, stable=True).indices[: max(1, features.shape[1] // 2)]
     return unit_rows(clean[:, steady.sort().values]).float()
 
@@ -89,18 +97,16 @@ def _nearness(rows: Tensor, mean: Tensor) -> Tensor:
     return torch.stack([torch.exp(-distance / (2 * width)) for width in WIDTHS]).sum(dim=0)
 
 
-def _exact(redundant: Tensor, frame: Tensor, due: Tensor, k: int) -> Tensor:
-    """Places of the `due` least redundant of each frame, and then `k` in all: ascending, ties to the lower place."""
-    order = torch.sort(redundant, stable=True).indices
-    order = order[torch.sort(frame[order], stable=True).indices]
-    ordered = frame[order]
-    rank = torch.arange(len(order), device=order.device) - torch.searchsorted(ordered, ordered)
-    kept = torch.zeros_like(frame, dtype=torch.bool)
-    kept[order[rank < due[ordered]]] = True
+def _exact(redundant: Tensor, rank: Tensor, due: Tensor, k: int) -> Tensor:
+    """Places of the tokens whose `rank` is below what their frame is `due`, and then `k` in all: ascending.
+
+    All `[M]`. Ties go to the lower place.
+    """
+    kept = rank < due
     lots = int(kept.sum()) - k
     inside, outside = torch.nonzero(kept).flatten(), torch.nonzero(~kept).flatten()
     if lots > 0:
-        kept[inside[torch.sort(redundant[inside], descending=True, stable=True).indices[:lots]]] = False
+        kept[inside[top_k(redundant[inside], lots)]] = False
     else:
-        kept[outside[torch.sort(redundant[outside], stable=True).indices[:-lots]]] = True
+        kept[outside[top_k(-redundant[outside], -lots)]] = True
     return torch.nonzero(kept).flatten()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -10,6 +12,13 @@ from vtc.tokens import Layout, VisualTokens
 FRAMES = (1, 2, 3, 4, 5, 7, 8, 16, 33)
 SIDES = (1, 2, 7, 14)
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+REFERENCE = dict(np.load(Path(__file__).parents[2] / "data" / "reference_films.npz"))
+"""What released code keeps; see `tests/data/README.md`."""
+
+
+def choose(selector, tokens: VisualTokens, k: int) -> torch.Tensor:
+    """What `selector` chooses of all candidates of the video at once."""
+    return selector.select(tokens, torch.nonzero(~tokens.layout.structural).flatten(), k, seed=0)
 
 
 def of_rows(rows, grid: tuple[int, int] | None = None, kind: str = "frame") -> VisualTokens:
