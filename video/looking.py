@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +20,8 @@ LOOK = 128
 """Pixels of the longer side of frames that are only looked at."""
 CHUNK = 64
 """Small frames that are held at once, besides the few that the child has ready."""
+READINGS = 12
+"""Readings of one video at most, of which each begins behind the break that ended the one before."""
 
 Seen = Callable[[NDArray[np.uint8]], float]
 """What a frame, uint8 `[H, W, 3]`, scores."""
@@ -35,8 +37,8 @@ class Looked:
         units: `[U, together * D]` float32 features of as many frames as the encoder takes together; the last unit
             repeats its last frame where it is not full. Mapped from a file where they are large, and gone with it.
         scores: `[U]` the best score of each unit's frames; None where nothing scores them.
-        report: what became of the frames that were to be looked at; those behind a break count as lost.
-        broken: why looking ended before the end of the video; empty where it did not.
+        report: what became of the frames that were to be looked at; those that a break has cost are among the lost.
+        broken: why a part of the video could not be looked at; empty where all of it was.
     """
 
     frames: NDArray[np.int64]
@@ -61,8 +63,9 @@ def look(
 ) -> Iterator[Looked]:
     """Streams the frames `indices` by, small, and describes them; what was seen is good inside of the block.
 
-    It holds `CHUNK` frames, and `len(indices) * D * 4` bytes of features, in a temporary file from `large` bytes on. A
-    video that breaks on the way is seen up to there, and `broken` says why.
+    It holds `CHUNK` frames, and `len(indices) * D * 4` bytes of features, in a temporary file from `large` bytes on.
+    Where a video breaks on the way, what came before is used, and where decoding was given up for too many failures,
+    so is what comes from a later keyframe on; `broken` says what happened.
 
     Args:
         path: a video file.
@@ -80,10 +83,9 @@ def look(
     """
     seen: list[tuple[int, float]] = []
     scores: list[float] = []
-    broken: list[str] = []
+    account = _Account()
     with spill(len(indices) + -len(indices) % together, large) as rows:
-        with sampling.open(path, indices, LOOK) as reading:
-            frames = _until_broken(reading, broken)
+        with closing(_stream(path, indices, sampling, account)) as frames:
             while chunk := list(islice(frames, CHUNK)):
                 rows.add(features.describe(np.stack([frame.pixels for frame in chunk])))
                 seen += [(frame.index, frame.seconds) for frame in chunk]
@@ -91,36 +93,75 @@ def look(
                     scores += [score(frame.pixels) for frame in chunk]
                 if progress is not None:
                     progress("look", len(seen), len(indices))
-            report = _account(reading, seen)
         if not seen:
-            raise ValueError(f"{path}: none of the {len(indices)} frames asked for could be read; fetch the file again")
+            raise (
+                account.errors[0]
+                if account.errors
+                else ValueError(
+                    f"{path}: none of the {len(indices)} frames asked for could be read; fetch the file again"
+                )
+            )
         yield Looked(
             np.array([index for index, _ in seen], dtype=np.int64),
             np.array([time for _, time in seen]),
             _filled(rows, together),
             None if score is None else _best(scores, together),
-            report,
-            "".join(broken),
+            account.report(indices, [index for index, _ in seen]),
+            "; ".join(dict.fromkeys(map(str, account.errors))),
         )
 
 
-def _until_broken(reading: Reading, broken: list[str]) -> Iterator[Frame]:
-    """The frames of `reading`; an error behind the first one ends them and is noted in `broken`."""
-    some = False
-    try:
-        for frame in reading:
-            some = True
-            yield frame
-    except (OSError, ValueError) as error:
-        if not some:
-            raise
-        broken.append(str(error))
+class _Account:
+    """What became of the readings of one look."""
+
+    def __init__(self) -> None:
+        self.readings: list[ReadReport] = []
+        self.errors: list[Exception] = []
+
+    def report(self, indices: NDArray[np.int64], seen: list[int]) -> ReadReport:
+        """All of it, in which frames that no reading came to are lost too."""
+        return ReadReport(
+            asked=len(indices),
+            delivered=len(seen),
+            lost=tuple(np.setdiff1d(indices, seen).tolist()),
+            damaged=tuple(frame for one in self.readings for frame in one.damaged),
+            decode_failures=sum(one.decode_failures for one in self.readings),
+            seeks=sum(one.seeks for one in self.readings),
+            seconds=sum(one.seconds for one in self.readings),
+        )
 
 
-def _account(reading: Reading, seen: list[tuple[int, float]]) -> ReadReport:
-    """The report, in which frames that reading did not come to are lost too."""
-    lost = np.setdiff1d(reading.indices, [index for index, _ in seen])
-    return replace(reading.report, lost=tuple(lost.tolist()))
+def _stream(path: str | Path, indices: NDArray[np.int64], sampling: Sampling, account: _Account) -> Iterator[Frame]:
+    """The frames `indices`; where a reading is given up, another begins at a keyframe further on.
+
+    Each that brings nothing doubles the step to the next, so that a long gap is crossed, and the end reached, soon.
+    """
+    step = 1
+    for _ in range(READINGS):
+        with sampling.open(path, indices, LOOK) as reading:
+            at = int(indices[0])
+            try:
+                for frame in reading:
+                    at, step = frame.index, 1
+                    yield frame
+                return
+            except ValueError as error:
+                account.errors.append(error)
+            except OSError as error:  # a child that died or hangs would again
+                account.errors.append(error)
+                return
+            finally:
+                account.readings.append(reading.report)
+        indices = _behind(reading, max(at, *reading.report.lost, -1), step, indices)
+        if not len(indices):
+            return
+        step *= 2
+
+
+def _behind(reading: Reading, at: int, step: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of `indices` from the keyframe on that is the `step`th behind frame `at`."""
+    keys = reading.info.keyframes[reading.info.keyframes > at]
+    return indices[indices >= keys[step - 1]] if len(keys) >= step else indices[:0]
 
 
 def _filled(rows: Spill, together: int) -> NDArray[np.float32]:

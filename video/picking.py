@@ -33,7 +33,7 @@ class Picked:
         given: units that a model would have got had none been left out: those of the candidates.
         clips: of the units that were looked at.
         report: what became of the frames that were to be looked at.
-        broken: why looking ended early, or empty.
+        broken: why a part of the video could not be looked at, or empty.
         seconds: spent, by phase: `look` and `choose`.
     """
 

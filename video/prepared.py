@@ -52,7 +52,7 @@ class Prepared:
         read: what became of the frames that were read at full size.
         seconds: spent, by phase: `look` (decoding small frames), `choose`, `read`, `process`.
         look: what became of the frames that were to be looked at.
-        broken: why looking ended before the end of the video; empty where it did not.
+        broken: why a part of the video could not be looked at; empty where all of it was.
     """
 
     inputs: Mapping[str, Any]
@@ -93,7 +93,7 @@ def prepare(
     chooses from all of that: as many frames as it leaves of the candidates, so that `keep` is still a share of their
     tokens, and never more than evenly spaced frames would have had. One that leaves no frame out gets the candidates.
     Small frames go by one after the other, and what is held does not grow with them but for their features
-    (`vtc.video.looking`). Of a video that breaks on the way, what came before is used, and `broken` says why.
+    (`vtc.video.looking`). Of a video that breaks on the way, what can be read is used, and `broken` says what happened.
 
     Args:
         path: a video file.

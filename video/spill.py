@@ -50,13 +50,15 @@ class Spill:
     @property
     def rows(self) -> Floats:
         """All rows so far, `[n, D]`, not to be written to; of a file they are mapped and not read."""
-        if self._file is None:
-            return np.zeros((0, 0), np.float32) if self._held is None else self._held[: self._count]
+        if self._held is not None:
+            return self._held[: self._count]
+        if not self._count or self._file is None:
+            return np.zeros((0, self._width), np.float32)
         return np.memmap(self._file, dtype=np.float32, mode="r", shape=(self._count, self._width))
 
     def close(self) -> None:
         """Lets go of the rows, and of the file with all that is in it."""
-        self._held = None
+        self._held, self._count = None, 0
         if self._file is not None:
             with suppress(OSError):  # what could not be written is not wanted either
                 self._file.close()

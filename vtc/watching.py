@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from vtc.video.picking import Picked, frames_together, pick, read_picked
@@ -63,7 +64,7 @@ class Film:
     def _watched(self, recipe: Recipe, processor: Any, progress: Progress) -> Watched:
         stage, sampling = recipe.input, self.sampling
         candidates = sampling.candidates(self.info)
-        if not isinstance(stage, Keyframes) or len(sampling.looked_at(self.info)) == len(candidates):
+        if not isinstance(stage, Keyframes) or np.array_equal(sampling.looked_at(self.info), candidates):
             frames, report = sampling.read(self.path, candidates, progress=progress)
             return Watched(frames, report, None)
         together = frames_together(processor)
@@ -84,7 +85,7 @@ def print_picked(watched: Watched | None) -> None:
 def _tell_looking(picked: Picked) -> None:
     """Notes what was not looked at."""
     if picked.broken:
-        note(f"looking at the video ended early: {picked.broken}")
+        note(f"a part of the video could not be looked at: {picked.broken}")
     if picked.report.lost:
         lost, asked = len(picked.report.lost), picked.report.asked
         note(f"{lost} of {asked} frames to look at could not be read; those of the model are chosen from the others")
