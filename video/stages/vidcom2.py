@@ -75,13 +75,11 @@ class VidCom2(FilmSelector):
         return pool[_exact(redundant, rank, due[frame], k)]
 
     def _budgets(self, apart: Tensor, own: list[int], share: float) -> Tensor:
-        """`[F]` how many tokens each frame is due, before the total is made exact."""
+        """`[F]` how many tokens each frame is due, be it more than it has, before the total is made exact."""
         size = torch.tensor(own, device=apart.device)
         p = torch.softmax((apart - apart.max()) / self.temperature, dim=0)
-        scale = (share * (1 + p - p.mean())).clamp(max=1.0)
         # Halves are met often, as p is nearly 0 or 1: what a device rounds must not decide them.
-        due = (scale * size).round(decimals=DIGITS).round().long()
-        return due.clamp_min(1).minimum(size)
+        return (share * (1 + p - p.mean()) * size).round(decimals=DIGITS).round().long().clamp_min(1)
 
 
 def _steady_rows(features: Tensor) -> Tensor:

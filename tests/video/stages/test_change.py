@@ -89,6 +89,17 @@ def test_odd_values_are_still_exact(selector):
 
 
 @selectors
+@pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
+def test_a_row_that_is_no_number_counts_as_zeros_and_touches_no_other(selector, value):
+    plain = random_film(6, 5)
+    rows = plain.features.clone()
+    rows[40] = 0.0
+    wanted = choose(selector, replace(plain, features=rows), 60).tolist()
+    rows[40] = value
+    assert choose(selector, replace(plain, features=rows), 60).tolist() == wanted
+
+
+@selectors
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_dtypes_choose_alike(selector, dtype):
     tokens = random_film(6, 5)

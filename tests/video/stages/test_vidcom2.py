@@ -77,6 +77,15 @@ def test_the_rule_in_plain_loops(frames, count, seed, drift, engine, data):
     assert choose(VidCom2(engine=engine), of_rows(rows), k).tolist() == made_exact(kept, redundant, k, engine)
 
 
+def test_halves_are_halves():
+    """Five of six frames are due 2.5 of 4 tokens and a little; whether fp32 sees how little must not matter."""
+    rows = drawn(6, 4, 0, 3.0)
+    for temperature in (0.04 * 0.9**i for i in range(30)):
+        kept, redundant = by_authors(rows, 0.75, temperature)
+        wanted = made_exact(kept, redundant, 18, engine=False)
+        assert choose(VidCom2(temperature), of_rows(rows), 18).tolist() == wanted
+
+
 @pytest.mark.parametrize("case", ["s1", "s2"])
 def test_the_authors_count_is_another_and_ours_is_exact(case):
     rows = torch.from_numpy(REFERENCE[f"{case}/x"])
