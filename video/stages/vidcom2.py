@@ -37,7 +37,8 @@ class VidCom2(FilmSelector):
     Attributes:
         temperature: of the softmax; higher is more even.
         engine: vLLM's own rule and count: of T frames of N tokens `max(T, int(T N (1 - q)))`, where q is 1 - keep. A
-            `keep` that is an int stays a ceiling.
+            `keep` that is an int stays a ceiling. r is that count's share, which can differ from 1 - q by less than a
+            token and so, where a frame's part is close to a half, turn which frame a token goes to.
     """
 
     temperature: float = 0.01
