@@ -102,7 +102,7 @@ def test_the_backend_comes_back_with_its_model_wrapped(host):
     assert backend.arguments == {"pretrained": "tiny-llava", "batch_size": 2, "device": "cpu"}
     backend.answer()
     report = backend.model.vtc.report
-    assert (report.recipe, report.kept, report.candidates) == ("stride", 49, 196)
+    assert (report.recipe, report.after, report.before) == ("stride", 49, 196)
 
 
 def test_its_answers_are_those_of_the_wrapped_model_and_of_the_stock_one_at_keep_1(host):
@@ -142,7 +142,7 @@ def test_a_recipe_file_is_named_with_its_hash(host, tmp_path):
         ("recipe=stride", ValueError, "backend=None; name a model"),
         ("backend=vtc", ValueError, "backend='vtc'; name a model"),
         ("backend=served", TypeError, "backend='served' holds no transformers model"),
-        ("backend=hf,recipe=strdie", ValueError, "'evne'.*'stride'"),
+        ("backend=hf,recipe=strdie", ValueError, "'strdie'.*'stride'"),
         ("backend=hf,keep=half", ValueError, "keep='half' is no number"),
         ("backend=hf,keep=1.5", ValueError, "1.5"),
         ("backend=hf,recipe=stride,recipe_hash=sha256:00", ValueError, "leave it out"),
