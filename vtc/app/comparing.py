@@ -1,0 +1,76 @@
+"""One question over several recipes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from .asking import Pair, Question, ask, prepared
+from .studio import Studio
+from .texts import NONE, rate, seconds, size
+
+HEADER = ("recipe", "answer", "visual tokens", "time to first token", "tokens per second", "KV cache")
+MOST = 12
+"""Recipes in one comparison."""
+ALL = "all tokens"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe.
+
+    Attributes:
+        recipe: its name, or `ALL`.
+        answer: what the model said.
+        tokens: visual tokens that reached the language model.
+        first: seconds to the first token; None where there was none.
+        rate: tokens a second behind it; None where there are fewer than two.
+        kv: bytes of keys and values of the prompt.
+    """
+
+    recipe: str
+    answer: str
+    tokens: int
+    first: float | None
+    rate: float | None
+    kv: int
+
+    def cells(self) -> list[str]:
+        """The row as text, see `HEADER`."""
+        times = (seconds(self.first), rate(self.rate))
+        return [self.recipe, self.answer or NONE, f"{self.tokens:,}", *times, size(self.kv)]
+
+
+def compared(studio: Studio, question: Question, recipes: Sequence[str], stop: threading.Event) -> Iterator[list[Row]]:
+    """The rows so far, each time one more is done: all tokens first, then `recipes` in their order.
+
+    Every recipe is checked before the first model runs.
+
+    Raises:
+        OSError, ValueError: no recipe, too many of them, or what `prepared` says of one.
+    """
+    names = list(dict.fromkeys(recipes))
+    if not 1 <= len(names) <= MOST:
+        raise ValueError(f"recipes={names}: {len(names)} of them; choose 1 to {MOST}")
+    asked = [prepared(studio, replace(question, recipe=name)) for name in names]
+    rows, pair = list[Row](), asked[0].start
+    for one in asked:
+        full = pair.full if rows else None
+        pair = deque(ask(studio, one, question.max_new_tokens, stop, full), maxlen=1).pop()
+        if stop.is_set():
+            return
+        rows = [*(rows or [_full(pair)]), _short(pair)]
+        yield rows
+
+
+def _full(pair: Pair) -> Row:
+    return Row(ALL, pair.full.text, pair.tokens.before, pair.full.first, pair.full.rate, pair.kv_full)
+
+
+def _short(pair: Pair) -> Row:
+    report = pair.short.report
+    assert report is not None
+    kv = pair.kv_full - report.bytes_saved
+    return Row(pair.recipe.name, pair.short.text, report.after, pair.short.first, pair.short.rate, kv)

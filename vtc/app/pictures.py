@@ -1,0 +1,53 @@
+"""What the page shows of a reduction: a picture before and after, or the timeline of a video."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from vtc.frames import VideoFrames
+from vtc.report import Report
+from vtc.video.account import account, seen
+from vtc.video.timeline import timeline
+from vtc.view import view
+from vtc.viz import pair
+
+from .asking import Asked
+from .jumps import Track
+
+Before = tuple[Image.Image, Image.Image]
+
+
+def before_after(asked: Asked, report: Report) -> Before | None:
+    """What the encoder saw, and the same with its marks; None where it is not known which part that is."""
+    medium = asked.opened.medium
+    assert isinstance(medium, Image.Image)
+    try:
+        return pair(medium, asked.player.processor.image_processor, report)
+    except ValueError:  # a processor whose steps are not known
+        return None
+
+
+def drawn_timeline(asked: Asked, report: Report, title: str = "") -> tuple[Image.Image, Track]:
+    """The timeline of a video, and where a click on it leads."""
+    recipe, frames = asked.start.recipe, asked.opened.medium
+    assert isinstance(frames, VideoFrames)
+    film = seen(asked.player.model, asked.inputs, recipe)
+    shown = viewed(frames, asked.player.processor)
+    found = account(shown, report, recipe, film)
+    picture = timeline(shown, report, recipe, film=film, title=title)
+    return picture, Track.of(found, shown.pixels.shape[1] / shown.pixels.shape[2])
+
+
+def viewed(frames: VideoFrames, processor: object) -> VideoFrames:
+    """The frames as the encoder sees them, where they are pictures to the processor and it crops them."""
+    if getattr(processor, "video_processor", None) is not None:
+        return frames
+    image_processor = getattr(processor, "image_processor", None)
+    try:
+        pixels = [np.asarray(view(Image.fromarray(frame), image_processor)) for frame in frames.pixels]
+    except ValueError:  # a processor whose steps are not known
+        return frames
+    return replace(frames, pixels=np.stack(pixels))
