@@ -253,6 +253,35 @@ def demo(
     print_outcome(outcome, str(out))
 
 
+@app.command()
+def report(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ANSWERS|BENCH",
+            help="What `vtc batch` answered (JSONL), or the folder of `vtc bench quality`.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The page to write, which ends in .html.", show_default=False)],
+    examples: Annotated[
+        int, typer.Option(min=0, help="Examples at most, the worst first; of a benchmark, for each model.")
+    ] = 24,
+    questions: Annotated[
+        Path | None, typer.Option(help="Of answers: the questions, where the answers name no question or medium.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Of answers: the model that is asked again to draw what was kept.")
+    ] = None,
+    overlays: Annotated[bool, typer.Option(help="Draw what was kept; without it no model is loaded.")] = True,
+    title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
+) -> None:
+    """Write one HTML file about answers or a benchmark: curve, tables, and examples with overlays, the worst first."""
+    from .report_command import report as write
+
+    write(source, out, examples, questions, model, overlays, title)
+
+
 app.add_typer(bench)
 
 

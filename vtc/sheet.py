@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from .frames import VideoFrames
-from .legend import EMPTY, HATCH, INK, PALE, PAPER, SKIPPED, captioned, font, length
+from .legend import EMPTY, HATCH, INK, PALE, PAPER, SKIPPED, Mark, captioned, font, length
 from .marking import colors_of, marked, marks_of
+from .palette import Color
 from .report import ItemReport
 
 WIDTH, HEIGHT, GAP, UNDER = 1200, 1400, 8, 18
@@ -21,7 +23,7 @@ MOST = 64
 
 def contact_sheet(
     frames: VideoFrames,
-    item: ItemReport,
+    item: ItemReport | None,
     caption: str = "",
     *,
     encoded: Sequence[bool] | None = None,
@@ -34,7 +36,7 @@ def contact_sheet(
 
     Args:
         frames: all that the model was given.
-        item: the report's only item.
+        item: the report's only item; None draws the frames alone.
         caption: a line to put under them.
         encoded: whether each unit went through the encoder, as `vtc.video.account.account` finds it; by default units
             of which no token is kept are drawn like those that did not.
@@ -46,33 +48,62 @@ def contact_sheet(
     Raises:
         ValueError: frames that the item is not about, `encoded` of another length, or a `most` below 1.
     """
+    if most < 1:
+        raise ValueError(f"most={most}; expected at least 1 unit to draw")
+    units = _alone(frames) if item is None else _units(frames, item, encoded)
+    chosen = units if len(units) <= most else [units[int((i + 0.5) * len(units) / most)] for i in range(most)]
+    if len(chosen) < len(units):
+        caption = f"{caption}{'; ' if caption else ''}{len(chosen)} of {len(units)} are shown"
+    colors = {} if item is None else colors_of(item)
+    columns, size = _grid(len(chosen), frames.pixels.shape[1] / frames.pixels.shape[2])
+    out = Image.new("RGB", _sheet_size(len(chosen), columns, size), PAPER)
+    for number, unit in enumerate(chosen):
+        left, top = (number % columns) * (size[0] + GAP), (number // columns) * (size[1] + UNDER + GAP)
+        picture = Image.fromarray(frames.pixels[unit.first]).resize(size, Image.Resampling.LANCZOS)
+        out.paste(_drawn(picture, item, unit, colors), (left, top))
+        _line_under(out, (left, top + size[1]), size[0], f"{frames.seconds[unit.first]:.4g} s", unit.count)
+    return captioned(out, caption, _marks(item, units, encoded))
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What is drawn by one frame: `first` is its number, `place` its unit and time in the item, `count` its line."""
+
+    first: int
+    place: tuple[int, int]
+    count: str
+    through: bool = True
+
+
+def _alone(frames: VideoFrames) -> list[_Unit]:
+    return [_Unit(number, (0, number), "") for number in range(len(frames))]
+
+
+def _units(frames: VideoFrames, item: ItemReport, encoded: Sequence[bool] | None) -> list[_Unit]:
     places = [(unit, time) for unit, part in enumerate(item.units) for time in range(part.grid[0])]
     together = _together(len(frames), len(places))
     if encoded is not None and len(encoded) != len(places):
         raise ValueError(f"encoded has {len(encoded)} entries; the item has {len(places)} units of frames")
-    if most < 1:
-        raise ValueError(f"most={most}; expected at least 1 unit to draw")
-    kept = [int((item.units[unit].cells[:, 0] == time).sum()) for unit, time in places]
-    through = [count > 0 for count in kept] if encoded is None else [bool(one) for one in encoded]
-    shown = sorted({int((i + 0.5) * len(places) / most) for i in range(most)}) if len(places) > most else None
-    chosen = list(range(len(places))) if shown is None else shown
-    if shown is not None:
-        caption = f"{caption}{'; ' if caption else ''}{len(shown)} of {len(places)} units are shown"
-    colors, (columns, size) = colors_of(item), _grid(len(chosen), frames.pixels.shape[1] / frames.pixels.shape[2])
-    out = Image.new("RGB", _sheet_size(len(chosen), columns, size), PAPER)
-    for number, place in enumerate(chosen):
-        at = ((number % columns) * (size[0] + GAP), (number // columns) * (size[1] + UNDER + GAP))
-        picture = Image.fromarray(frames.pixels[place * together]).resize(size, Image.Resampling.LANCZOS)
-        drawn = marked(picture, item, *places[place], colors) if through[place] else crossed(picture)
-        out.paste(drawn, at)
-        unit, _ = places[place]
+    found = []
+    for number, (unit, time) in enumerate(places):
+        kept = int((item.units[unit].cells[:, 0] == time).sum())
+        through = kept > 0 if encoded is None else bool(encoded[number])
         before = item.units[unit].before // item.units[unit].grid[0]
-        text = f"{kept[place]} of {before}" if through[place] else ""
-        _line_under(out, (at[0], at[1] + size[1]), size[0], f"{frames.seconds[place * together]:.4g} s", text)
-    marks = marks_of(item)
-    if not all(through):
-        marks = (*marks, EMPTY if encoded is None else SKIPPED)
-    return captioned(out, caption, marks)
+        found.append(_Unit(number * together, (unit, time), f"{kept} of {before}" if through else "", through))
+    return found
+
+
+def _drawn(picture: Image.Image, item: ItemReport | None, unit: _Unit, colors: Mapping[int, Color]) -> Image.Image:
+    if item is None:
+        return picture
+    return marked(picture, item, *unit.place, colors) if unit.through else crossed(picture)
+
+
+def _marks(item: ItemReport | None, units: Sequence[_Unit], encoded: Sequence[bool] | None) -> tuple[Mark, ...]:
+    if item is None:
+        return ()
+    left_out = () if all(unit.through for unit in units) else (EMPTY if encoded is None else SKIPPED,)
+    return (*marks_of(item), *left_out)
 
 
 def crossed(picture: Image.Image) -> Image.Image:

@@ -1,0 +1,202 @@
+"""The page about a file of answers that `vtc batch` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vtc.bench.stats import DRAWS, Interval, intervals
+from vtc.frames import VideoFrames
+from vtc.media import is_video
+from vtc.recipes import Recipe
+from vtc.recipes import recipe as named
+
+from .artist import Artist, opened, plain
+from .content import Example, Figure, Section, Table
+from .curve import Point, Series, curve
+from .html import Markup
+from .joined import Questions
+from .scan import Scan, Tally, error_text, medium_of, recipe_label, scan
+
+BUDGET = 2 * 10**7
+"""Weights of the bootstrap: of very many media fewer draws are made."""
+
+
+def lead(path: Path, found: Scan) -> list[str]:
+    """What ran, and by which versions."""
+    lines = [f"Answers in {path.name}."]
+    if found.versions:
+        lines.append("Versions: " + "; ".join(_with_rows(found.versions, found)) + ".")
+    if found.seeds:
+        lines.append("Seeds: " + "; ".join(_with_rows(found.seeds, found)) + ".")
+    if found.fingerprints:
+        some = sorted(found.fingerprints)
+        more = f" and {len(some) - 3} more (a fingerprint binds the medium too)" if len(some) > 3 else ""
+        lines.append(f"Fingerprints: {', '.join(some[:3])}{more}.")
+    if found.torn:
+        lines.append("The last line is torn, as a killed run leaves it, and is left out.")
+    if found.twice:
+        lines.append(f"{found.twice} rows answer an id that had its answer before; each row counts.")
+    return lines
+
+
+def _with_rows(counts: Mapping[str, int], found: Scan) -> list[str]:
+    total = sum(tally.rows for tally in found.tallies.values())
+    listed = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [name if count == total else f"{name} ({count} of {total} rows)" for name, count in listed]
+
+
+def sections(path: Path, found: Scan, questions: Questions, model: str | None, artist: Artist | None) -> list[Section]:
+    """What all rows come to, then the examples.
+
+    Args:
+        questions: what the rows answer, where they do not tell it themselves.
+        model: whose overlays are drawn; None: media alone are shown.
+        artist: None: no overlays.
+    """
+    scores = {label: _score(tally) for label, tally in found.tallies.items()}
+    tables = [_recipes(found, scores), *_seconds(found), *_kinds(found)]
+    examples = [_example(number, row, questions, model, artist) for number, row in found.worst]
+    shown = f"{len(examples)} of {sum(t.rows for t in found.tallies.values())} rows: errors first, then wrong answers."
+    return [
+        Section("What it came to", (), _cards(found, scores), _curve(found, scores), tables),
+        *([Section("Examples", [shown], examples=examples)] if examples else []),
+    ]
+
+
+def _score(tally: Tally) -> Interval:
+    """The share of right answers among those known; media are resampled, since questions about one go together."""
+    if not tally.outcome:
+        return Interval(None, None, None)
+    media, right = (np.array(column) for column in zip(*tally.outcome, strict=True))
+    _, scene = np.unique(media, return_inverse=True)
+    draws = max(200, min(DRAWS, BUDGET // (int(scene.max()) + 1)))
+    return intervals(right.astype(np.float64)[:, None], scene.astype(np.int64), draws=draws)[0]
+
+
+def _cards(found: Scan, scores: Mapping[str, Interval]) -> list[tuple[str, str]]:
+    tallies = found.tallies.values()
+    rows, errors = sum(t.rows for t in tallies), sum(t.errors for t in tallies)
+    full, kept = sum(t.full for t in tallies), sum(t.kept for t in tallies)
+    cards = [("rows", f"{rows}"), ("errors", f"{errors} ({errors / rows:.0%})")]
+    if len(scores) == 1 and (one := next(iter(scores.values()))).mean is not None:
+        cards.append(("right, of those known", f"{100 * one.mean:.1f} %"))
+    if full:
+        cards += [("visual tokens saved", f"{1 - kept / full:.0%}"), ("tokens kept", f"{kept:.0f} of {full:.0f}")]
+    spent = sum(sum(t.seconds.values()) for t in tallies)
+    if spent:
+        cards.append(("seconds in all stages", f"{spent:.3g}"))
+    return cards
+
+
+def _recipes(found: Scan, scores: Mapping[str, Interval]) -> Table:
+    head = ("recipe", "rows", "errors", "right (%)", "95 % interval", "tokens a row", "kept", "saved")
+    rows = []
+    for label, tally in found.tallies.items():
+        score = scores[label]
+        right = "-" if score.mean is None else f"{100 * score.mean:.1f} of {tally.known}"
+        bounds = "-" if score.low is None or score.high is None else f"{100 * score.low:.1f} to {100 * score.high:.1f}"
+        means = ["-"] * 3
+        if tally.counted:
+            saved = "-" if not tally.full else f"{1 - tally.kept / tally.full:.0%}"
+            means = [f"{tally.full / tally.counted:.1f}", f"{tally.kept / tally.counted:.1f}", saved]
+        rows.append([label, tally.rows, tally.errors, right, bounds, *means])
+    caption = "By recipe. Right: of the answers whose truth is known; intervals resample media (bootstrap)"
+    return caption, head, rows
+
+
+def _seconds(found: Scan) -> list[Table]:
+    stages = list(dict.fromkeys(stage for tally in found.tallies.values() for stage in tally.seconds))
+    if not stages:
+        return []
+    rows: list[list[object]] = []
+    for label, tally in found.tallies.items():
+        means = [f"{tally.seconds.get(stage, 0.0) / tally.rows:.4f}" for stage in stages]
+        rows.append([label, *means, f"{sum(tally.seconds.values()):.3g}"])
+    return [("Seconds by stage, a row on average; and of all rows", ("recipe", *stages, "all rows"), rows)]
+
+
+def _kinds(found: Scan) -> list[Table]:
+    rows = sorted(found.kinds.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [("Errors by kind", ("kind", "rows"), rows)] if rows else []
+
+
+def _curve(found: Scan, scores: Mapping[str, Interval]) -> Markup | None:
+    series = []
+    for label, tally in found.tallies.items():
+        score = scores[label]
+        if score.mean is None or not tally.full or not tally.kept:
+            continue
+        bounds = (None, None) if score.low is None or score.high is None else (100 * score.low, 100 * score.high)
+        series.append(Series(label, (Point(100 * tally.kept / tally.full, 100 * score.mean, *bounds),)))
+    return curve(series, (), "visual tokens kept (% of all, log scale)", "right (%)") if series else None
+
+
+# Examples
+
+
+def _example(
+    number: int, row: Mapping[str, Any], questions: Questions, model: str | None, artist: Artist | None
+) -> Example:
+    asked = {**questions.of(row["id"]), **{name: value for name, value in row.items() if name != "answer"}}
+    truth = questions.of(row["id"]).get("answer", row.get("truth"))
+    facts = [(name, str(asked[name])) for name in ("question", "choices") if asked.get(name)]
+    facts += [("true answer", str(truth))] if truth is not None else []
+    if row.get("error") is not None:
+        facts.append(("error", error_text(row["error"])))
+    else:
+        facts.append(("answer", str(row.get("answer"))))
+    facts += [("choice", str(row["choice"]))] if row.get("choice") is not None else []
+    facts.append(("recipe", recipe_label(row)))
+    if row.get("tokens_full") is not None and row.get("tokens_kept") is not None:
+        facts.append(("tokens", f"{row['tokens_kept']} of {row['tokens_full']}"))
+    facts.append(("line", str(number)))
+    state = "error" if row.get("error") is not None else {True: "right", False: "wrong"}.get(row.get("correct"))
+    return Example(state or "answered", str(row["id"]), facts, partial(_figure, asked, questions, model, artist))
+
+
+def _figure(asked: Mapping[str, Any], questions: Questions, model: str | None, artist: Artist | None) -> Figure:
+    medium = medium_of(asked)
+    if medium is None:
+        return Figure(None, "the row names no medium; pass --questions with the file that the rows answer")
+    if "://" in medium:
+        return Figure(None, f"{medium} is no file of this machine; nothing is fetched for a page")
+    path, times = questions.folder / Path(medium).expanduser(), _times(asked.get("frames"))
+    if not path.is_file():
+        return Figure(None, f"{path} is not there any more; put it back, or pass --questions from where it lies")
+    try:
+        shown = opened(path, times)
+    except (OSError, ValueError) as error:
+        return Figure(None, f"{path.name} cannot be shown: {error}")
+    question = asked.get("question")
+    if artist is None or model is None or not isinstance(question, str) or not question.strip():
+        what = f"{path.name}, frames that the run saw" if isinstance(shown, VideoFrames) and times else path.name
+        return Figure(plain(shown), f"{what}; pass --model to draw what is kept" if artist is not None else what)
+    try:
+        recipe = _recipe(asked)
+        if is_video(path) and recipe is not None:
+            return artist.of_file(model, path, question, recipe, times)
+        return artist.drawn(model, shown, question, recipe)
+    except (OSError, ValueError, TypeError) as error:
+        return Figure(plain(shown), f"kept parts are not drawn: {error}")
+
+
+def _recipe(row: Mapping[str, Any]) -> Recipe | None:
+    recipe = row.get("recipe")
+    if recipe is None:
+        return None
+    found = Recipe.from_dict(recipe) if isinstance(recipe, dict) else named(str(recipe))
+    return named(found, keep=row.get("keep"))
+
+
+def _times(frames: object) -> list[float]:
+    """The times of the frames that the model saw, where the row tells them."""
+    listed: Sequence[object] = frames if isinstance(frames, list) else ()
+    return sorted(float(t) for t in listed if isinstance(t, int | float) and not isinstance(t, bool))
+
+
+__all__ = ["lead", "scan", "sections"]
