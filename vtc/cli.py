@@ -282,6 +282,28 @@ def report(
     write(source, out, examples, questions, model, overlays, title)
 
 
+@app.command("app")
+def serve_app(
+    model: Annotated[
+        str | None,
+        typer.Option(help=f"{MODELS} Default: tiny-llava for pictures and tiny-qwen for videos.", show_default=False),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to bind to; by default only this machine reaches it.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Default: the first free one from 7860 on; 0: any.", show_default=False),
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Open a page on which pictures and videos are asked about, with all visual tokens and with fewer, side by side."""
+    from .app_command import run
+
+    run(model, host, port, device=device, dtype=dtype)
+
+
 app.add_typer(bench)
 
 

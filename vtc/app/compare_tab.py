@@ -1,0 +1,99 @@
+"""The tab on which recipes are compared over one question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from vtc.media import is_video
+from vtc.media_commands import PICTURES
+
+from .asking import Question
+from .comparing import HEADER, Row, compared
+from .parts import MODEL, keep_slider, longest_slider, plainly, session
+from .studio import Studio
+
+AT_FIRST = ("kcenter", "stride", "grid", "resize")
+
+
+def charts(rows: Sequence[Row]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the charts show: visual tokens, and milliseconds to the first token, of each recipe."""
+    names = [row.recipe for row in rows]
+    tokens = pd.DataFrame({"recipe": names, "visual tokens": [row.tokens for row in rows]})
+    first = [None if row.first is None else row.first * 1e3 for row in rows]
+    return tokens, pd.DataFrame({"recipe": names, "milliseconds": first})
+
+
+class CompareTab:
+    """Its events."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def compare(
+        self,
+        medium: str | None,
+        question: str,
+        recipes: list[str],
+        keep: float,
+        max_new_tokens: int,
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Answers one question about a picture or a video by several recipes.
+
+        Args:
+            medium: the picture or the video.
+            question: what is asked.
+            recipes: 1 to 12 names from `vtc recipes`.
+            keep: the share of the visual tokens to keep, above 0 and at most 1.
+            max_new_tokens: longest answer in tokens, 1 to 512.
+
+        Returns:
+            A table with a row for all tokens and one for each recipe, and charts of tokens and times.
+        """
+        with plainly(), self._studio.call(session(request, "compare")) as stop:
+            video = medium is not None and is_video(medium)
+            asked = Question(medium, question, "", keep, video, int(max_new_tokens))
+            for rows in compared(self._studio, asked, recipes, stop):
+                yield ([row.cells() for row in rows], *charts(rows))
+
+    def stop(self, request: gr.Request) -> None:
+        """Stops the visitor's own comparison."""
+        self._studio.stop(session(request, "compare"))
+
+
+def build(studio: Studio) -> None:
+    """Lays the tab out."""
+    tab, names = CompareTab(studio), _names(studio)
+    with gr.Row():
+        with gr.Column(min_width=280):
+            medium = gr.File(label="Picture or video", file_types=["image", "video"])
+            question = gr.Textbox(PICTURES[2], label="Question", lines=1, max_lines=4)
+            recipes = gr.Dropdown(names, value=[n for n in AT_FIRST if n in names], multiselect=True, label="Recipes")
+            keep, longest = keep_slider(), longest_slider()
+            with gr.Row():
+                start = gr.Button("Compare", variant="primary", min_width=100)
+                halt = gr.Button("Stop", min_width=100)
+        with gr.Column(min_width=280, scale=2):
+            table = gr.Dataframe(
+                headers=list(HEADER), label="Recipes", interactive=False, wrap=True, type="array", buttons=[]
+            )
+            with gr.Row():
+                tokens = gr.BarPlot(x="recipe", y="visual tokens", title="Visual tokens", sort="-y", min_width=240)
+                times = gr.BarPlot(x="recipe", y="milliseconds", title="Time to first token", sort="-y", min_width=240)
+    running = start.click(
+        tab.compare,
+        [medium, question, recipes, keep, longest],
+        [table, tokens, times],
+        api_name="compare",
+        **MODEL,
+    )
+    halt.click(tab.stop, None, None, cancels=[running], queue=False, api_visibility="private", show_progress="hidden")
+
+
+def _names(studio: Studio) -> list[str]:
+    """The recipes of both models, those of pictures first."""
+    return list(dict.fromkeys((*studio.picture_player.pictures, *studio.video_player.videos)))

@@ -1,0 +1,46 @@
+"""The page: its tabs, its looks, and the limits that it is served with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from . import compare_tab, picture_tab, video_tab
+from .studio import Studio
+
+TITLE = "vtc: fewer visual tokens"
+LARGEST = "200mb"
+"""Of an upload."""
+WAITING = 32
+"""Calls that may wait in the queue; further visitors are told to come back."""
+KEPT_SECONDS = 3600
+"""How long uploads and pictures stay on the server, and how often old ones are looked for."""
+CSS = """
+.gradio-container {max-width: 1280px; margin: 0 auto}
+.gradio-container, .gradio-container * {overflow-wrap: anywhere}
+@media (max-width: 640px) {.gradio-container {padding: 8px}}
+"""
+
+
+def page(studio: Studio) -> gr.Blocks:
+    """The page on which `studio` answers. It tells nobody that it was opened."""
+    blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS))
+    with blocks:
+        gr.Markdown(_heading(studio))
+        for name, tab in (("Image", picture_tab), ("Video", video_tab), ("Compare", compare_tab)):
+            with gr.Tab(name):
+                tab.build(studio)
+    return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
+
+
+def looks() -> dict[str, Any]:
+    """Arguments of `launch` for the looks: the browser's own fonts, since a page must need no network."""
+    fonts = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
+    theme = gr.themes.Default(font=fonts, font_mono=("ui-monospace", "Consolas", "monospace"))
+    return {"theme": theme, "css": CSS}
+
+
+def _heading(studio: Studio) -> str:
+    names = dict.fromkeys((studio.picture_player.name, studio.video_player.name))
+    return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. Model: {', '.join(names)}."

@@ -1,0 +1,119 @@
+"""The tab on which a video is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from vtc.media_commands import VIDEOS
+
+from .asking import Question, ask, prepared
+from .jumps import Track
+from .parts import COUNTING, MODEL, Controls, Results, plainly, session
+from .pictures import drawn_timeline
+from .studio import Studio
+from .texts import FIRST_CALL, notes, table
+
+Shown = tuple[Any, ...]
+
+
+class VideoTab:
+    """Its events; where a click on the timeline leads is kept with each session."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def count_video(self, video: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
+        """Counts the visual tokens that a recipe keeps of a video, by arithmetic: no model runs.
+
+        Args:
+            video: the video.
+            recipe: a name from `vtc recipes`.
+            keep: the share of the visual tokens to keep, above 0 and at most 1.
+
+        Returns:
+            The tokens kept, and all.
+        """
+        if video is None:
+            return None, None
+        with plainly():
+            found = self._studio.count(video, recipe, keep, video=True)
+        return found.after, found.before
+
+    def ask_video(
+        self,
+        video: str | None,
+        question: str,
+        recipe: str,
+        keep: float,
+        max_new_tokens: int,
+        request: gr.Request,
+    ) -> Iterator[Shown]:
+        """Answers a question about a video twice, from all visual tokens and from those that a recipe keeps.
+
+        Args:
+            video: the video.
+            question: what is asked.
+            recipe: a name from `vtc recipes`.
+            keep: the share of the visual tokens to keep, above 0 and at most 1.
+            max_new_tokens: longest answer in tokens, 1 to 512.
+
+        Returns:
+            Both answers as they grow, the numbers of both, notes, and at the end the timeline of shots, budgets and
+            keyframes.
+        """
+        with plainly(), self._studio.call(session(request, "video")) as stop:
+            asked = prepared(self._studio, Question(video, question, recipe, keep, True, int(max_new_tokens)))
+            for pair in ask(self._studio, asked, int(max_new_tokens), stop):
+                picture, track = gr.skip(), gr.skip()
+                if pair.short.report is not None:
+                    picture, track = drawn_timeline(asked, pair.short.report, Path(str(video)).name)
+                said = notes((*pair.notes, FIRST_CALL) if pair.done else pair.notes, pair)
+                yield pair.full.text, pair.short.text, table(pair), said, picture, track
+
+    def jump(self, track: Track | None, event: gr.SelectData) -> Any:
+        """Moves the player to where a click on the timeline leads."""
+        second = None if track is None else track.second(*event.index)
+        return gr.skip() if second is None else gr.Video(playback_position=second)
+
+    def stop(self, request: gr.Request) -> str:
+        """Stops the visitor's own answer."""
+        return "- stopped" if self._studio.stop(session(request, "video")) else "- nothing was running"
+
+
+def build(studio: Studio) -> None:
+    """Lays the tab out."""
+    tab, track = VideoTab(studio), gr.State()
+    with gr.Row():
+        with gr.Column(min_width=280):
+            video = gr.Video(label="Video", sources=["upload"], elem_id="player", height=280)
+            controls = Controls.made(studio.video_player.videos, VIDEOS[1], VIDEOS[2])
+        with gr.Column(min_width=280, scale=2):
+            results = Results.made()
+    timeline = gr.Image(label="Timeline: a click moves the player", type="pil", interactive=False, format="png")
+    counted = [video, controls.recipe, controls.keep]
+    for changed in counted:
+        public = changed is video
+        changed.change(
+            tab.count_video,
+            counted,
+            [controls.kept, controls.all],
+            api_name="count_video" if public else None,
+            api_visibility="public" if public else "private",
+            **COUNTING,
+        )
+    running = gr.on(
+        [controls.ask.click, controls.question.submit],
+        tab.ask_video,
+        [video, controls.question, controls.recipe, controls.keep, controls.longest],
+        [*results.all, timeline, track],
+        api_name="ask_video",
+        **MODEL,
+    )
+    timeline.select(tab.jump, track, video, api_visibility="private", show_progress="hidden", queue=False)
+    controls.stop.click(
+        tab.stop, None, results.notes, cancels=[running], queue=False, api_visibility="private", show_progress="hidden"
+    )

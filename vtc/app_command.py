@@ -1,0 +1,36 @@
+"""What `vtc app` does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .console import note, progress
+
+
+def run(model: str | None, host: str, port: int | None, *, device: str = "auto", dtype: str = "auto") -> None:
+    """Loads the models and serves the page until it is interrupted.
+
+    Raises:
+        OSError, ValueError: gradio is not installed, a model that cannot be loaded, or a port that is taken.
+    """
+    serving = _serving()
+    from .app.studio import Studio
+
+    with progress() as say:
+        say("loading")
+        studio = Studio.load(model, device, dtype)
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        note(f"--host {host}: everybody who reaches this machine's network can ask, and upload files")
+    served = serving.serve(studio, host=host, port=port, wait=False)
+    note(f"the page is at {served.url}; Ctrl-C ends it")
+    served.blocks.block_thread()
+
+
+def _serving() -> Any:
+    try:
+        from .app import serve
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "gradio":
+            raise
+        raise ValueError("vtc app needs gradio, which is not installed: pip install 'vtc-vlm[demo]'") from error
+    return serve
