@@ -22,7 +22,7 @@ from tests.families import Family, placeholders
 from tests.towers import by_hand
 from vtc import Budget, Layout, Recipe, Reduction, VisualTokens, adapters
 from vtc.stages import FrameSelector, Resizer
-from vtc.tokens import FRAMES
+from vtc.tokens import FRAMES, QUESTION
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def fold(reduction: Reduction, features: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture) -> Item:
-    """The recipe on one picture."""
+def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture, question: Tensor) -> Item:
+    """The recipe on one picture, beside `question` `[T, D]`, the embeddings of the row's text."""
     full = eye.layout(model, picture)
     small, survivors_of = picture, None
     if isinstance(recipe.input, FrameSelector) and eye.modality(picture) == "video":
@@ -91,7 +91,9 @@ def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture)
         budget = Budget(recipe.input.own_share or recipe.keep).count(sum(full.candidates)) // len(full.grids)
         small = eye.smaller(model, picture, *recipe.input.target(full.grids[0], budget))
     layout, features, survivors = _encoded(model, eye, recipe, small)
-    cues = {name: eye.cues(model, small)[name] for name in recipe.cues if name != FRAMES}
+    cues = {name: eye.cues(model, small)[name] for name in recipe.cues if name not in (FRAMES, QUESTION)}
+    if QUESTION in recipe.cues:
+        cues[QUESTION] = question
     if FRAMES in recipe.cues and eye.modality(picture) == "video":
         cues[FRAMES] = eye.frames(model, small)
     key = adapters.Media(eye.modality(picture), full, eye.content(picture)).key
@@ -169,7 +171,9 @@ def plans(model: nn.Module, family: Family, inputs: dict[str, Tensor], recipe: R
         columns = torch.nonzero(mask).flatten().tolist()
         line = ids[columns].tolist()
         mine = taken(model, eye, line, waiting)
-        items = {id(picture): reduce_picture(model, eye, recipe, picture) for picture in mine}
+        text = [token for token in line if token not in kinds(model).values()]
+        question = model.get_input_embeddings()(torch.tensor(text, dtype=torch.int64))
+        items = {id(picture): reduce_picture(model, eye, recipe, picture, question) for picture in mine}
         full = eye.positions(model, line, mine)
         found.append(_plan(model, eye, line, columns, mine, items, full, recipe.positions == "compact"))
     assert not waiting

@@ -19,18 +19,20 @@ from .stages import (
     FrameFusion,
     KeyDensity,
     Keyframes,
+    QuestionBudget,
     SemanticDensity,
     StrongApart,
     VidCom2,
 )
 
 enrol(Keyframes, ClipBudget, FirstOfSegment, KeyDensity, SemanticDensity, EVS, VidCom2, DyCoke, FrameFusion, AlongTime)
-enrol(FastVID, FastVIDMean, Codebook, AdaptiveCodebook, CodebookMean, StrongApart)
+enrol(FastVID, FastVIDMean, Codebook, AdaptiveCodebook, CodebookMean, StrongApart, QuestionBudget)
 
 RECIPES.add("uniform", lambda: (Keyframes("uniform"), Grid()))
 RECIPES.add("keyframes", lambda: (Keyframes(), KCenter()))
 RECIPES.add("clip-budget", lambda: (ClipBudget(), KCenter()))
 RECIPES.add("video", lambda: (Keyframes(share=0.75), ClipBudget(), KCenter()))
+RECIPES.add("video-question", lambda: (Keyframes(share=0.75), QuestionBudget(), KCenter()))
 RECIPES.add("evs", lambda: (Whole(), EVS()))
 RECIPES.add("evs-vllm", lambda: (Whole(), EVS(engine=True)))
 RECIPES.add("vidcom2", lambda: (Whole(), VidCom2()))

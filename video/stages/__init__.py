@@ -9,6 +9,7 @@ from .fastvid import FastVID, FastVIDMean
 from .film import FilmSelector, before, describe, is_film
 from .keyframes import Keyframes
 from .langdc import SemanticDensity
+from .question_budget import QuestionBudget
 from .time_runs import AlongTime, FrameFusion
 from .two_densities import FirstOfSegment, KeyDensity
 from .vidcom2 import VidCom2
@@ -28,6 +29,7 @@ __all__ = [
     "FrameFusion",
     "KeyDensity",
     "Keyframes",
+    "QuestionBudget",
     "SemanticDensity",
     "StrongApart",
     "VidCom2",
