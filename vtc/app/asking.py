@@ -14,7 +14,7 @@ from vtc.recipes import Recipe
 
 from .counting import Count, count
 from .media import Opened
-from .stream import Told, answers
+from .stream import Desk, Told, answers
 from .studio import Player, Studio
 
 LONGEST = 512
@@ -103,12 +103,12 @@ def prepared(studio: Studio, question: Question) -> Asked:
 
 
 def ask(
-    studio: Studio, asked: Asked, max_new_tokens: int, stop: threading.Event, full: Told | None = None
+    desk: Desk, asked: Asked, max_new_tokens: int, stop: threading.Event, full: Told | None = None
 ) -> Iterator[Pair]:
     """Both answers as they grow, first with all tokens, then by the recipe; the last pair is `done`.
 
     Args:
-        studio: of the page.
+        desk: of the page.
         asked: the question.
         max_new_tokens: longest answer.
         stop: set from anywhere, it ends both.
@@ -119,7 +119,7 @@ def ask(
     """
     pair, player = replace(asked.start, full=full or Told()), asked.player
     answered = partial(
-        answers, studio.desk, player.model, player.processor, asked.inputs, max_new_tokens=max_new_tokens, stop=stop
+        answers, desk, player.model, player.processor, asked.inputs, max_new_tokens=max_new_tokens, stop=stop
     )
     for told in answered(None) if full is None else ():
         pair = replace(pair, full=told)

@@ -82,8 +82,12 @@ def build(studio: Studio) -> None:
                 headers=list(HEADER), label="Recipes", interactive=False, wrap=True, type="array", buttons=[]
             )
             with gr.Row():
-                tokens = gr.BarPlot(x="recipe", y="visual tokens", title="Visual tokens", sort="-y", min_width=240)
-                times = gr.BarPlot(x="recipe", y="milliseconds", title="Time to first token", sort="-y", min_width=240)
+                tokens = gr.BarPlot(
+                    x="recipe", y="visual tokens", title="Visual tokens", y_lim=[0, None], min_width=240
+                )
+                times = gr.BarPlot(
+                    x="recipe", y="milliseconds", title="Time to first token", y_lim=[0, None], min_width=240
+                )
     running = start.click(
         tab.compare,
         [medium, question, recipes, keep, longest],

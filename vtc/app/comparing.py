@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .asking import Pair, Question, ask, prepared
+from .stream import Desk
 from .studio import Studio
 from .texts import NONE, rate, seconds, size
 
@@ -46,7 +47,7 @@ class Row:
 def compared(studio: Studio, question: Question, recipes: Sequence[str], stop: threading.Event) -> Iterator[list[Row]]:
     """The rows so far, each time one more is done: all tokens first, then `recipes` in their order.
 
-    Every recipe is checked before the first model runs.
+    Every recipe is checked before the first model runs. Each is timed behind a call of one token, and encodes anew.
 
     Raises:
         OSError, ValueError: no recipe, too many of them, or what `prepared` says of one.
@@ -55,10 +56,12 @@ def compared(studio: Studio, question: Question, recipes: Sequence[str], stop: t
     if not 1 <= len(names) <= MOST:
         raise ValueError(f"recipes={names}: {len(names)} of them; choose 1 to {MOST}")
     asked = [prepared(studio, replace(question, recipe=name)) for name in names]
+    desk = Desk(studio.desk.lock, None)
     rows, pair = list[Row](), asked[0].start
     for one in asked:
         full = pair.full if rows else None
-        pair = deque(ask(studio, one, question.max_new_tokens, stop, full), maxlen=1).pop()
+        deque(ask(desk, one, 1, stop, full), maxlen=0)  # the first call of a recipe loads what is loaded once
+        pair = deque(ask(desk, one, question.max_new_tokens, stop, full), maxlen=1).pop()
         if stop.is_set():
             return
         rows = [*(rows or [_full(pair)]), _short(pair)]

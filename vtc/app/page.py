@@ -18,7 +18,6 @@ KEPT_SECONDS = 3600
 """How long uploads and pictures stay on the server, and how often old ones are looked for."""
 CSS = """
 .gradio-container {max-width: 1280px; margin: 0 auto}
-.gradio-container, .gradio-container * {overflow-wrap: anywhere}
 @media (max-width: 640px) {.gradio-container {padding: 8px}}
 """
 
@@ -42,5 +41,5 @@ def looks() -> dict[str, Any]:
 
 
 def _heading(studio: Studio) -> str:
-    names = dict.fromkeys((studio.picture_player.name, studio.video_player.name))
-    return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. Model: {', '.join(names)}."
+    names = ", ".join(dict.fromkeys((studio.picture_player.name, studio.video_player.name)))
+    return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. Model: {names}."

@@ -65,7 +65,7 @@ class PictureTab:
         """
         with plainly(), self._studio.call(session(request, "picture")) as stop:
             asked = prepared(self._studio, Question(picture, question, recipe, keep, False, int(max_new_tokens)))
-            for pair in ask(self._studio, asked, int(max_new_tokens), stop):
+            for pair in ask(self._studio.desk, asked, int(max_new_tokens), stop):
                 report = pair.short.report
                 overlay = gr.skip() if report is None else before_after(asked, report)
                 said = notes((*pair.notes, FIRST_CALL) if pair.done else pair.notes, pair)

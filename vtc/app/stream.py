@@ -87,11 +87,11 @@ class Desk:
 
     Attributes:
         lock: held while a model works.
-        encodings: of media that were asked about.
+        encodings: of media that were asked about; None: everything is encoded anew.
     """
 
     lock: Any = field(default_factory=threading.Lock)
-    encodings: Encodings = field(default_factory=Encodings)
+    encodings: Encodings | None = field(default_factory=Encodings)
 
 
 def answers(
@@ -175,7 +175,8 @@ class _Job:
             self.pass_on(error)
 
     def _answer(self) -> Told:
-        encodings, reused = self.desk.encodings, self.desk.encodings.reused
+        encodings = self.desk.encodings
+        reused = encodings.reused if encodings else 0
         with reduced(self.model, self.recipe) if self.recipe else nullcontext(), self._remembering():
             stream = Stream(self.processor.tokenizer, self.pass_on)
             self.model.generate(
@@ -186,16 +187,17 @@ class _Job:
                 **greedy(self.model),
             )
             report = self.model.vtc.report if self.recipe else None
-        again = encodings.reused > reused
+        again = encodings is not None and encodings.reused > reused
         return replace(stream.told(), report=report, reused=again, done=True, stopped=self._ended)
 
     def _remembering(self) -> Any:
         """Holds encodings, unless a stage must see the encoder at work."""
-        recipe = self.recipe
-        if recipe is not None and (recipe.encoder is not None or encoder_cues(recipe)):
+        recipe, encodings = self.recipe, self.desk.encodings
+        watches = recipe is not None and (recipe.encoder is not None or bool(encoder_cues(recipe)))
+        if encodings is None or watches:
             return nullcontext()
         name = f"{id(self.model)}/all" if recipe is None else f"{id(self.model)}/{recipe.to_dict()}"
-        return self.desk.encodings.at_work(self.model, name)
+        return encodings.at_work(self.model, name)
 
     @property
     def _ended(self) -> bool:

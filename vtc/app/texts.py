@@ -10,7 +10,7 @@ from .stream import Told
 HEADER = ("", "all tokens", "reduced")
 NONE = "–"  # noqa: RUF001 - a dash for what is not known yet
 FIRST_CALL = (
-    "Times are from the call of `generate`, the encoder and the selection in the first of them; a first call also "
+    "Times are from the call of generate, the encoder and the selection in the first of them; a first call also "
     "loads what is loaded once. KV bytes are of the prompt, by arithmetic from the model's config."
 )
 

@@ -67,7 +67,7 @@ class VideoTab:
         """
         with plainly(), self._studio.call(session(request, "video")) as stop:
             asked = prepared(self._studio, Question(video, question, recipe, keep, True, int(max_new_tokens)))
-            for pair in ask(self._studio, asked, int(max_new_tokens), stop):
+            for pair in ask(self._studio.desk, asked, int(max_new_tokens), stop):
                 picture, track = gr.skip(), gr.skip()
                 if pair.short.report is not None:
                     picture, track = drawn_timeline(asked, pair.short.report, Path(str(video)).name)
@@ -93,7 +93,16 @@ def build(studio: Studio) -> None:
             controls = Controls.made(studio.video_player.videos, VIDEOS[1], VIDEOS[2])
         with gr.Column(min_width=280, scale=2):
             results = Results.made()
-    timeline = gr.Image(label="Timeline: a click moves the player", type="pil", interactive=False, format="png")
+    gr.Markdown("Shots, keyframes and the budget of each clip. A click moves the player.")
+    timeline = gr.Image(
+        label="Timeline",
+        show_label=False,
+        type="pil",
+        interactive=False,
+        format="png",
+        buttons=["download", "fullscreen"],
+        elem_id="timeline",
+    )
     counted = [video, controls.recipe, controls.keep]
     for changed in counted:
         public = changed is video
