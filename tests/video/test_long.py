@@ -325,7 +325,7 @@ MEASURE = """
 import json, os, sys, threading, time
 import torch
 torch.set_num_threads(1)
-from tests.video.test_long import children
+from tests.video.test_long import children, decoding
 from vtc.loading import load
 from vtc.video import ask
 
@@ -338,7 +338,7 @@ def peak(pid):  # MiB; getrusage counts what the parent had when it forked
 
 def watch():
     while True:
-        for pid in children(os.getpid()):
+        for pid in filter(decoding, children(os.getpid())):
             largest[0] = max(largest[0], peak(pid))
         time.sleep(0.02)
 
