@@ -1,0 +1,166 @@
+"""What a batch is answered by: a model, a recipe, a sampling; and the fingerprint that binds a row to them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vtc.budget import Keep
+from vtc.recipes import Recipe
+from vtc.recipes import recipe as named
+
+from ..recipes import DEFAULT
+from ..sampling import Sampling
+
+DIGITS = 16
+SMALL = 1 << 20
+"""Files of a model up to so many bytes are hashed; larger ones are known by size and time."""
+PICTURES = "kcenter"
+"""What pictures are reduced by where nothing is said."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that an answer depends on beside the question and the medium. Picklable, and JSON by `to_dict`.
+
+    Attributes:
+        model: an embedded model, a directory or a hub id.
+        recipe: as `Recipe.to_dict` gives it; None: `video` for videos and `kcenter` for pictures.
+        keep: in place of the recipe's own.
+        full: whether all visual tokens go on, whatever the recipe.
+        frames, fps, look, backend: of `Sampling`.
+        timeout: seconds without a sign of life after which the reading of a medium is given up.
+        max_new_tokens: longest answer.
+        seed: of seeded stages.
+        device, dtype: of the model.
+        batch: questions at most that are decoded together.
+        allow_fewer_frames: whether a medium that memory does not suffice for is read anew with half the frames, until
+            it does.
+    """
+
+    model: str = "tiny-qwen"
+    recipe: Mapping[str, Any] | None = None
+    keep: Keep | None = None
+    full: bool = False
+    frames: int = 64
+    fps: float = 2.0
+    look: float | None = 1.0
+    backend: str = "pyav"
+    timeout: float = 60.0
+    max_new_tokens: int = 64
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    batch: int = 16
+    allow_fewer_frames: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "batch"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r}; expected an int of at least 1")
+        self.sampling()
+        for picture in (False, True) if self.recipe is None else (False,):
+            self.recipe_for(picture)
+
+    @classmethod
+    def of(cls, recipe: str | Path | Recipe | None = None, **fields: Any) -> Job:
+        """A job by a recipe's name, file or value; all else as the attributes.
+
+        Raises:
+            TypeError, ValueError: an unknown recipe, or a value out of range.
+        """
+        return cls(recipe=None if recipe is None else named(recipe).to_dict(), **fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The job as JSON can hold it; `Job(**job.to_dict())` is it again."""
+        return asdict(self)
+
+    def recipe_for(self, picture: bool) -> Recipe:
+        """The recipe for a picture or for a video, with what the job overrides."""
+        spec = (PICTURES if picture else DEFAULT) if self.recipe is None else Recipe.from_dict(dict(self.recipe))
+        return named(spec, keep=self.keep, seed=self.seed)
+
+    def sampling(self, start: float | None = None, end: float | None = None, frames: int | None = None) -> Sampling:
+        """How a stretch of a video is sampled, with `frames` candidates at most in place of the job's own.
+
+        Raises:
+            ValueError: a value out of range.
+        """
+        count = self.frames if frames is None else frames
+        return Sampling(
+            fps=self.fps,
+            frames=count,
+            start=start,
+            end=end,
+            backend=self.backend,
+            timeout=self.timeout,
+            look=self.look,
+        )
+
+    @cached_property
+    def revision(self) -> str:
+        """What stands for the model's weights: files of a folder, or the commit of a hub id.
+
+        Raises:
+            OSError, ValueError: see `vtc.loading.locate`.
+        """
+        return model_revision(self.model)
+
+
+def fingerprint(job: Job, medium: str, picture: bool = False) -> str:
+    """Digits that change with anything an answer depends on but its question.
+
+    The model's revision, the recipe and its keep, the sampling, the arguments of generation, and size and time of the
+    medium. Not in it: the timeout, the batch, and what only says where the model runs.
+    """
+    fields = job.to_dict()
+    for name in ("timeout", "batch", "device", "recipe", "model", "allow_fewer_frames"):
+        del fields[name]
+    fields |= {
+        "revision": job.revision,
+        "recipe": job.recipe_for(picture).to_dict(),
+        "medium": _stamp(medium),
+        "picture": picture,
+    }
+    text = json.dumps(fields, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def model_revision(model: str) -> str:
+    """What stands for the weights of `model`: see `Job.revision`."""
+    from vtc.loading import locate
+
+    place, _ = locate(model)
+    folder = Path(place)
+    if not folder.is_dir():
+        return _commit(model)
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        stat = path.stat()
+        # An embedded model's weights are hashed too, so that an update of the package tells by content, not by time.
+        known = hashlib.sha256(path.read_bytes()).hexdigest() if stat.st_size <= SMALL else stat.st_mtime_ns
+        digest.update(f"{path.relative_to(folder)} {stat.st_size} {known}\n".encode())
+    return digest.hexdigest()[:DIGITS]
+
+
+def _commit(model: str) -> str:
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(model, "config.json")
+    if isinstance(cached, str):
+        return Path(cached).parent.name  # the snapshot's folder is named by its commit
+    return str(HfApi().model_info(model).sha)
+
+
+def _stamp(medium: str) -> list[object]:
+    try:
+        stat = Path(medium).stat()
+    except (OSError, ValueError):  # a URL, or a file that is not there: the row will say so
+        return [medium, None, None]
+    return [medium, stat.st_size, stat.st_mtime_ns]

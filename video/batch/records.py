@@ -1,0 +1,145 @@
+"""Rows of answers on disk: one JSON object a line, each safe before the next, and a job goes on behind the last."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from .questions import Question
+
+STAGES = ("read", "segment", "encode", "reduce", "prefill", "decode")
+NAMES = ("id", "answer", "error", "choice", "correct", "frames", "tokens_full", "tokens_kept", "seconds", "recipe")
+NAMES += ("fingerprint", "versions", "seed", "note")
+"""Columns of a row; `choice`, `correct` and `note` only where there is something to say."""
+
+
+def row_of(question: Question, **values: Any) -> dict[str, Any]:
+    """An output row. Unknown columns of the question come last; where one has the name of a column of ours, as
+    `input_NAME`."""
+    row = {name: values[name] for name in NAMES if name in values}
+    row["id"] = question.id
+    extra = {f"input_{name}" if name in NAMES else name: value for name, value in question.extra.items()}
+    medium = {"image" if question.picture else "video": question.medium, "question": question.question}
+    return {"id": question.id, **row, **medium, **extra}
+
+
+class Records:
+    """The file of a job's answers, held open and locked while it runs.
+
+    Args:
+        path: a .jsonl file; it is made where it is missing.
+        anew: whether answers in it are thrown away.
+
+    Attributes:
+        done: fingerprint of each id that the file answers.
+        repaired: bytes of a torn last line that were cut off.
+
+    Raises:
+        OSError: it cannot be written, or another process is writing to it.
+        ValueError: another ending, or a line before the last that is no row.
+    """
+
+    def __init__(self, path: str | Path, *, anew: bool = False) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() != ".jsonl":
+            raise ValueError(f"out={self.path}: answers are appended row by row; use the ending .jsonl")
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"out={self.path}: the directory {self.path.parent} does not exist; make it first")
+        self._file: BinaryIO = open(self.path, "a+b")  # noqa: SIM115 - closed by `close`
+        try:
+            self._lock()
+            if anew:
+                self._file.truncate(0)
+            self.repaired = self._repair()
+            self.done = {row["id"]: row.get("fingerprint") for row in rows(self.path)}
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Records:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file, and gives up its lock."""
+        self._file.close()
+
+    def check(self, wanted: Mapping[str, str]) -> None:
+        """Refuses to go on where an answer has another fingerprint than `wanted` says of its id.
+
+        Raises:
+            ValueError: naming the first such id.
+        """
+        for name, digits in wanted.items():
+            if name in self.done and self.done[name] != digits:
+                raise ValueError(
+                    f"out={self.path}: the answer to {name!r} has fingerprint {self.done[name]}, and this job would "
+                    f"give it {digits}: model, recipe, generation arguments or the medium are not those of then; write "
+                    "to another file, or start anew (--anew), which throws the answers away"
+                )
+
+    def append(self, row: Mapping[str, Any], write: Callable[[int, bytes], int] = os.write) -> None:
+        """Writes a row, which is on the disk when this returns; what was written of one that fails is taken back.
+
+        Raises:
+            OSError: the disk is full, or the file cannot be written.
+        """
+        line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        handle, length = self._file.fileno(), os.fstat(self._file.fileno()).st_size
+        try:
+            view = memoryview(line)
+            while view:
+                view = view[write(handle, bytes(view)) :]
+            os.fsync(handle)
+        except OSError:
+            os.ftruncate(handle, length)
+            raise
+        self.done[row["id"]] = row.get("fingerprint")
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"out={self.path}: another process is writing to it; wait for it, or write to another file"
+            ) from None
+
+    def _repair(self) -> int:
+        """Cuts off a last line that a killed process left unfinished."""
+        self._file.seek(0)
+        whole = total = 0
+        for line in self._file:
+            total += len(line)
+            whole = total if line.endswith(b"\n") else whole
+        self._file.truncate(whole)
+        return total - whole
+
+
+def rows(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file of answers, in order.
+
+    Raises:
+        ValueError: naming the line: one that is no row, or an id that was there before.
+    """
+    seen: set[str] = set()
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+                raise ValueError(f"{path}, line {number} is no answer; remove the line, or write to another file")
+            if row["id"] in seen:
+                raise ValueError(f"{path}, line {number}: {row['id']!r} is answered twice; remove one of the lines")
+            seen.add(row["id"])
+            yield row
