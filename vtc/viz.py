@@ -80,7 +80,11 @@ def before_after(picture: Image.Image, image_processor: Any, report: Report, rec
 
 
 def caption(report: Report, recipe: Recipe) -> str:
-    """The recipe and the counts of a report in one line."""
+    """The recipe and the counts of a report in one line; of several items, those of the first, which is drawn."""
+    if len(report.items) > 1:
+        first = report.items[0]
+        kept, all_of_it = (count + first.structural for count in (first.after, first.before))
+        return f"{recipe.name}, keep {recipe.keep}: {kept} of {all_of_it} tokens, the first of {len(report.items)} items"
     text = f"{recipe.name}, keep {recipe.keep}: {report.after} of {report.before} tokens"
     if report.decoder is not None and report.decoder.kept:
         last = max(report.decoder.kept)

@@ -87,10 +87,10 @@ def _section(one: Section) -> Markup:
     if one.cards:
         cards = (tag("div", tag("b", number), tag("span", name, class_="soft")) for name, number in one.cards)
         parts.append(tag("div", joined(cards), class_="cards"))
-    parts.append(one.curve)
-    parts += [
-        table(head, [[said(cell) for cell in row] for row in rows], caption) for caption, head, rows in one.tables
-    ]
+    if one.curve is not None:
+        parts.append(one.curve)
+    for caption, head, rows in one.tables:
+        parts.append(table(head, [[said(cell) for cell in row] for row in rows], caption))
     if one.examples:
         parts.append(tag("div", joined(map(_example, one.examples), "\n"), class_="examples"))
     return tag("section", joined(parts, "\n"))

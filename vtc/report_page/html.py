@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-LONGEST = 2000
-"""Characters of a text from a run that are shown."""
+LONGEST, WORDY = 2000, 45
+"""Characters of a text from a run that are shown, and beyond which a cell breaks its lines."""
 _UNSHOWN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -50,9 +50,15 @@ def said(text: object) -> Markup:
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str) -> Markup:
     """A table that scrolls sideways by itself; the first cell of each row heads it."""
-    lines = [tag("tr", tag("th", row[0], scope="row"), joined(tag("td", cell) for cell in row[1:])) for row in rows]
+    lines = [tag("tr", tag("th", row[0], scope="row"), joined(map(_cell, row[1:]))) for row in rows]
     heads = tag("thead", tag("tr", joined(tag("th", cell, scope="col") for cell in head)))
-    return tag("div", tag("table", tag("caption", caption), heads, tag("tbody", joined(lines))), class_="scroll")
+    return tag(
+        "div", tag("table", tag("caption", tag("span", caption)), heads, tag("tbody", joined(lines))), class_="scroll"
+    )
+
+
+def _cell(content: object) -> Markup:
+    return tag("td", content, class_="long" if len(str(content)) > WORDY else None)
 
 
 def document(title: str, style: str, body: Markup) -> str:

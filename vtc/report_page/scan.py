@@ -208,6 +208,7 @@ class _Picked:
         errors = [*self._firsts.values(), *self._ranks[0]]
         wrong, rest = self._ranks[1], self._ranks[2]
         room = self._most
-        some = errors[: max(-(-room // 2), room - len(wrong) - len(rest))]
-        more = wrong[: max(-(-(room - len(some)) * 3 // 4), room - len(some) - len(rest))]
-        return [*some, *more, *rest[: room - len(some) - len(more)]]
+        some = errors[: min(room, max(1, room // 2, room - len(wrong) - len(rest)))]
+        left = room - len(some)
+        more = wrong[: min(left, max(1, left * 3 // 4, left - len(rest)))]
+        return [*some, *more, *rest[: left - len(more)]]

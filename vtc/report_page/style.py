@@ -23,7 +23,10 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 caption { text-align: left; padding-bottom: 0.3rem; }
 th, td { border-bottom: 1px solid var(--line); padding: 0.25rem 0.7rem 0.25rem 0; text-align: left;
   vertical-align: top; }
-td { overflow-wrap: anywhere; min-width: 4rem; }
+caption span { display: block; max-width: calc(100vw - 2.5rem); }
+th[scope=row] { min-width: 8rem; }
+td { white-space: nowrap; }
+td.long { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1rem; }
 article { background: var(--card); border-radius: 0.5rem; padding: 0.8rem; min-width: 0; }
 article.wide { grid-column: 1 / -1; }
