@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from vtc.frames import VideoFrames
 
 from .reader import Info, Limits, Reading, ReadReport, frames
+from .streaming import Stream
 
 Progress = Callable[[str, int, int], None]
 """Is told of a phase, how much of it is done, and how much there is to do."""
@@ -143,6 +145,8 @@ class Sampling:
     ) -> tuple[VideoFrames, ReadReport]:
         """The frames `indices` of `path`; those that cannot be read are left out, as the report says.
 
+        Reading goes on behind where a video breaks, see `vtc.video.streaming.Stream`.
+
         Args:
             path: a video file.
             indices: ascending, each once.
@@ -153,18 +157,15 @@ class Sampling:
             OSError, ValueError: see `vtc.video.reader.frames`, or no frame could be read.
         """
         times: list[float] = []
-        with self.open(path, indices, resize) as reading:
-            for frame in reading:
+        with Stream(str(path), indices, partial(self.open, path, resize=resize)) as stream:
+            for frame in stream:
                 if not times:
                     pixels = np.empty((len(indices), *frame.pixels.shape), dtype=np.uint8)
                 pixels[len(times)] = frame.pixels
                 times.append(frame.seconds)
                 if progress is not None:
                     progress("read", len(times), len(indices))
-            info, report = reading.info, reading.report
-        if not times:
-            raise ValueError(f"{path}: none of the {report.asked} frames asked for could be read; fetch the file again")
-        return VideoFrames(pixels[: len(times)], np.array(times), info.duration), report
+        return VideoFrames(pixels[: len(times)], np.array(times), stream.duration), stream.report
 
 
 def _at(info: Info, times: NDArray[np.float64], start: float, end: float) -> NDArray[np.int64]:

@@ -193,7 +193,7 @@ def test_an_interrupt_is_passed_on_and_leaves_nothing(film, scratch, isolated, m
 
     opened = []
     open_ = Sampling.open
-    monkeypatch.setattr(Sampling, "open", lambda *given: opened.append(open_(*given)) or opened[-1])
+    monkeypatch.setattr(Sampling, "open", lambda *given, **more: opened.append(open_(*given, **more)) or opened[-1])
     with (
         pytest.raises(KeyboardInterrupt),
         look(film, np.arange(99), Sampling(isolated=isolated), large=0, progress=interrupt),
@@ -250,6 +250,12 @@ def test_a_film_in_which_nothing_can_be_read_is_an_error(folder):
         pick(path, info, replace(LONG, look=5.0, start=10), selector=MaxMin())
 
 
+def test_reading_at_full_size_goes_on_behind_a_break_too(halved):
+    frames, report = NEAR.read(halved, np.arange(150))
+    assert len(frames) == report.delivered == 150 - len(report.lost)
+    assert 50 < len(frames) < 150
+
+
 def test_a_child_that_dies_on_the_way_ends_the_look_and_is_told(film, monkeypatch):
     def kill(phase, done, total):
         if done == 64:
@@ -257,7 +263,7 @@ def test_a_child_that_dies_on_the_way_ends_the_look_and_is_told(film, monkeypatc
 
     opened = []
     open_ = Sampling.open
-    monkeypatch.setattr(Sampling, "open", lambda *given: opened.append(open_(*given)) or opened[-1])
+    monkeypatch.setattr(Sampling, "open", lambda *given, **more: opened.append(open_(*given, **more)) or opened[-1])
     with look(film, np.arange(200), Sampling(), progress=kill) as seen:
         assert "the child that decodes was killed by signal 9" in seen.broken
         assert 64 <= len(seen.frames) < 200
