@@ -17,6 +17,7 @@ from .parts import MODEL, keep_slider, longest_slider, plainly, session
 from .studio import Studio
 
 AT_FIRST = ("kcenter", "stride", "grid", "resize")
+CHARTS = (("visual tokens", "Visual tokens"), ("milliseconds", "Time to first token"))
 
 
 def charts(rows: Sequence[Row]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -82,12 +83,7 @@ def build(studio: Studio) -> None:
                 headers=list(HEADER), label="Recipes", interactive=False, wrap=True, type="array", buttons=[]
             )
             with gr.Row():
-                tokens = gr.BarPlot(
-                    x="recipe", y="visual tokens", title="Visual tokens", y_lim=[0, None], min_width=240
-                )
-                times = gr.BarPlot(
-                    x="recipe", y="milliseconds", title="Time to first token", y_lim=[0, None], min_width=240
-                )
+                tokens, times = (_chart(y, title) for y, title in CHARTS)
     running = start.click(
         tab.compare,
         [medium, question, recipes, keep, longest],
@@ -101,3 +97,7 @@ def build(studio: Studio) -> None:
 def _names(studio: Studio) -> list[str]:
     """The recipes of both models, those of pictures first."""
     return list(dict.fromkeys((*studio.picture_player.pictures, *studio.video_player.videos)))
+
+
+def _chart(y: str, title: str) -> gr.BarPlot:
+    return gr.BarPlot(x="recipe", y=y, title=title, y_lim=[0, None], min_width=240)

@@ -1,0 +1,56 @@
+"""One page and one browser for all tests of the page; neither holds anything of a test behind it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from vtc.app.serve import serve
+from vtc.app.studio import Studio
+from vtc.tiny.film import Film
+from vtc.tiny.samples import FOLDER
+
+CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def studio():
+    return Studio.load()
+
+
+@pytest.fixture
+def fresh(studio):
+    """A studio of the same models that holds nothing yet."""
+    return Studio(studio.picture_player, studio.video_player)
+
+
+@pytest.fixture(scope="session")
+def picture():
+    return FOLDER / "scene1.png"
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory):
+    return Film(3).save(tmp_path_factory.mktemp("film") / "film.mp4")
+
+
+@pytest.fixture(scope="session")
+def url(studio):
+    served = serve(Studio(studio.picture_player, studio.video_player), port=0, wait=False)
+    yield served.url
+    served.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no chromium: apt-get install chromium, and these tests run")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        # Chromium refuses its sandbox to root, as which CI runs.
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield opened
+        opened.close()

@@ -1,0 +1,230 @@
+"""The page in a real browser: what a visitor does, sees and is told. `--screenshots` writes README's pictures too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+class Tab:
+    """A browser tab with the page, which notes all that goes wrong in it."""
+
+    def __init__(self, browser, url, size=WIDE, scheme="light"):
+        self.context = browser.new_context(viewport=size, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.wrong, self.foreign = [], []
+        self.page.on("console", lambda m: self.wrong.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("request", lambda r: self._note(r.url, url))
+        self.page.goto(url)
+        self.button("Ask").wait_for()
+
+    def _note(self, asked, url):
+        if not asked.startswith((url, "data:", "blob:")):
+            self.foreign.append(asked)
+
+    def button(self, name):
+        return self.page.get_by_role("button", name=name, exact=True).locator("visible=true")
+
+    def box(self, label):
+        return self.page.get_by_label(label, exact=True).locator("visible=true")
+
+    def open(self, name):
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def upload(self, *paths):
+        panel = self.page.get_by_role("tabpanel").locator("visible=true")
+        panel.locator("input[type=file]").first.set_input_files([str(path) for path in paths])
+
+    def wait(self, label, wanted):
+        """Until the box says what is wanted; the page's own function, so that nothing sleeps."""
+        self.box(label).first.wait_for()
+        self.page.wait_for_function(
+            "([element, wanted]) => wanted === null ? element.value !== '' : element.value === wanted",
+            arg=[self.box(label).first.element_handle(), wanted],
+        )
+        return self.box(label).first.input_value()
+
+    @property
+    def overflow(self):
+        return self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+
+
+@pytest.fixture
+def opened(browser, url):
+    """Opens tabs; behind the test none of them may have logged an error or asked another host for anything."""
+    tabs = []
+
+    def open_tab(*args, **kwargs):
+        tabs.append(Tab(browser, url, *args, **kwargs))
+        return tabs[-1]
+
+    yield open_tab
+    for tab in tabs:
+        tab.context.close()
+    assert [tab.wrong for tab in tabs] == [[]] * len(tabs)
+    assert [tab.foreign for tab in tabs] == [[]] * len(tabs)
+
+
+@pytest.fixture
+def shot(request):
+    """Writes a screenshot for README where that was asked for."""
+
+    def take(tab, name):
+        if request.config.getoption("--screenshots"):
+            tab.page.evaluate("scrollTo(0, 0)")
+            tab.page.wait_for_timeout(600)  # toasts fade, pictures settle
+            tab.page.screenshot(path=DOCS / f"app-{name}.png", full_page=True)
+
+    return take
+
+
+FULL, SHORT, KEPT = "Answer from all tokens", "Answer from the tokens kept", "Visual tokens kept"
+
+
+def test_a_picture_is_asked_about_and_shows_two_answers_and_an_overlay(opened, picture, shot):
+    tab = opened()
+    tab.upload(picture)
+    assert tab.wait(KEPT, "49")
+    tab.button("Ask").click()
+    assert tab.wait(FULL, "white cross")
+    assert tab.wait(SHORT, "white cross")
+    tab.page.get_by_text("KV cache of the prompt").locator("visible=true").first.wait_for()
+    before_after = tab.page.get_by_test_id("imageslider").or_(tab.page.locator(".slider-wrap")).locator("img")
+    before_after.first.wait_for()
+    assert before_after.count() >= 2
+    shot(tab, "image")
+
+
+def test_the_slider_moves_the_number_kept_before_any_run(opened, picture):
+    tab = opened()
+    tab.upload(picture)
+    tab.wait(KEPT, "49")
+    tab.box("number input for Keep").fill("0.5")
+    tab.box("number input for Keep").press("Enter")
+    assert tab.wait(KEPT, "98")
+    tab.box("range slider for Keep").focus()
+    tab.page.keyboard.press("End")
+    assert tab.wait(KEPT, "196")
+    assert tab.box(FULL).input_value() == ""
+
+
+def test_a_video_shows_its_timeline_and_a_click_moves_the_player(opened, film, shot):
+    tab = opened()
+    tab.open("Video")
+    tab.upload(film)
+    tab.wait(KEPT, "36")
+    tab.button("Ask").click()
+    tab.wait(SHORT, None)
+    picture = tab.page.locator("#timeline img")
+    picture.wait_for()
+    player = tab.page.locator("#player video")
+    assert player.evaluate("video => video.currentTime") == 0
+    size = picture.bounding_box()
+    picture.click(position={"x": size["width"] * (128 + (1328 - 128) * 0.5) / 1360, "y": size["height"] * 0.2})
+    tab.page.wait_for_function("Math.abs(document.querySelector('#player video').currentTime - 2) < 0.1")
+    shot(tab, "video")
+
+
+def test_recipes_are_compared_in_a_table_and_charts(opened, picture, shot):
+    tab = opened()
+    tab.open("Compare")
+    tab.upload(picture)
+    tab.page.get_by_text("scene1").locator("visible=true").first.wait_for()
+    tab.button("Compare").click()
+    tab.page.get_by_role("gridcell").or_(tab.page.get_by_role("cell")).get_by_text("resize").first.wait_for()
+    tab.page.locator(".vega-embed, svg.marks, canvas").locator("visible=true").nth(1).wait_for()
+    shot(tab, "compare")
+
+
+def test_a_broken_file_shows_a_readable_message(opened, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
+    tab = opened()
+    tab.upload(broken)
+    tab.page.get_by_text("broken.png is no picture that can be read").first.wait_for()
+    assert tab.page.get_by_text("/tmp/").count() == 0
+
+
+def test_asking_about_nothing_says_what_to_do(opened):
+    tab = opened()
+    tab.button("Ask").click()
+    tab.page.get_by_text("no picture was given; upload one first").first.wait_for()
+
+
+@pytest.fixture
+def endless(studio, monkeypatch):
+    """Answers do not end by themselves, and every token takes a while."""
+    import time
+
+    model = studio.picture_player.model
+    stock = model.prepare_inputs_for_generation
+
+    def slow(*args, **kwargs):
+        time.sleep(0.05)
+        return stock(*args, **kwargs)
+
+    monkeypatch.setattr(model.generation_config, "eos_token_id", None)
+    monkeypatch.setattr(model, "prepare_inputs_for_generation", slow, raising=False)
+    yield
+    model.__dict__.pop("prepare_inputs_for_generation", None)
+
+
+def test_stop_ends_an_answer_and_the_next_one_comes(opened, picture, endless):
+    tab = opened()
+    tab.upload(picture)
+    tab.wait(KEPT, "49")
+    tab.box("number input for Longest answer").fill("512")
+    tab.box("number input for Longest answer").press("Enter")
+    tab.button("Ask").click()
+    tab.wait(FULL, None)
+    tab.button("Stop").click()
+    tab.page.get_by_text("stopped").locator("visible=true").first.wait_for()
+    assert tab.box(SHORT).input_value() == ""
+    tab.box("number input for Longest answer").fill("2")
+    tab.box("number input for Longest answer").press("Enter")
+    tab.button("Ask").click()
+    tab.wait(SHORT, None)
+
+
+def test_two_tabs_do_not_mix(opened, picture):
+    one, two = opened(), opened()
+    for tab, keep in ((one, "0.25"), (two, "0.5")):
+        tab.upload(picture if tab is one else picture.with_name("scene2.png"))
+        tab.wait("of all", "196")
+        tab.box("number input for Keep").fill(keep)
+        tab.box("number input for Keep").press("Enter")
+    assert one.wait(KEPT, "49")
+    assert two.wait(KEPT, "98")
+    one.button("Ask").click()
+    two.button("Ask").click()
+    for tab, kept in ((one, "49"), (two, "98")):
+        tab.wait(SHORT, None)
+        tab.page.get_by_role("gridcell").or_(tab.page.get_by_role("cell")).get_by_text(
+            kept, exact=True
+        ).first.wait_for()
+    assert one.box(FULL).input_value() == "white cross"
+    assert two.box(FULL).input_value() != "white cross"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_scrolls_down_alone(opened, picture, film, scheme, shot):
+    tab = opened(PHONE, scheme)
+    tab.upload(picture)
+    tab.wait(KEPT, "49")
+    tab.button("Ask").click()
+    tab.wait(SHORT, "white cross")
+    tab.page.locator(".slider-wrap img").or_(tab.page.get_by_test_id("imageslider")).first.wait_for()
+    assert tab.overflow <= 0
+    shot(tab, f"phone-{scheme}")
+    for name in ("Video", "Compare"):
+        tab.open(name)
+        tab.button("Ask" if name == "Video" else "Compare").wait_for()
+        assert tab.overflow <= 0, name
+    dark = tab.page.evaluate("document.body.classList.contains('dark')")
+    assert dark == (scheme == "dark")

@@ -1,0 +1,166 @@
+"""Every public endpoint, as a program calls it; what may not be read is not."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+ENDPOINTS = ["/ask_picture", "/ask_video", "/compare", "/count_picture", "/count_video"]
+
+
+@pytest.fixture
+def client(url, tmp_path):
+    with_files = Client(url, verbose=False, download_files=str(tmp_path))
+    yield with_files
+    with_files.close()
+
+
+def numbers(table):
+    return {row[0]: row[1:] for row in table["data"]}
+
+
+def test_these_endpoints_are_public_typed_and_documented(client, url):
+    api = client.view_api(return_format="dict")["named_endpoints"]
+    assert sorted(api) == ENDPOINTS
+    config = json.load(urllib.request.urlopen(f"{url}gradio_api/info"))["named_endpoints"]
+    for name in ENDPOINTS:
+        assert len(config[name]["description"]) > 40, name
+        for parameter in config[name]["parameters"]:
+            assert parameter["python_type"]["type"], (name, parameter)
+
+
+def test_count_picture(client, picture):
+    assert client.predict(handle_file(str(picture)), "kcenter", 0.25, api_name="/count_picture") == (49, 196)
+    assert client.predict(handle_file(str(picture)), "kcenter", 0.5, api_name="/count_picture") == (98, 196)
+
+
+def test_count_video(client, film):
+    assert client.predict({"video": handle_file(str(film))}["video"], "video", 0.25, api_name="/count_video") == (
+        36,
+        144,
+    )
+
+
+def test_ask_picture_streams_and_ends_with_an_overlay(client, picture):
+    job = client.submit(
+        handle_file(str(picture)), "what is in the picture?", "kcenter", 0.25, 8, api_name="/ask_picture"
+    )
+    full, short, table, notes, overlay = job.result()
+    assert full == short == "white cross"
+    assert numbers(table)["visual tokens"] == ["196", "49"]
+    assert numbers(table)["time to first token"][0].endswith("s")
+    assert "KV bytes" in notes
+    sizes = [Image.open(path).size for path in overlay]
+    assert sizes[0] == sizes[1]
+    assert len(job.outputs()) > 1
+
+
+def test_ask_video_ends_with_a_timeline(client, film):
+    full, short, table, _, timeline = client.predict(
+        handle_file(str(film)), "what is there at the end?", "video", 0.25, 8, api_name="/ask_video"
+    )
+    assert full
+    assert short
+    assert numbers(table)["visual tokens"] == ["144", "36"]
+    assert Image.open(timeline).width == 1360
+
+
+@pytest.mark.parametrize("medium", ["picture", "film"])
+def test_compare(client, medium, request):
+    path = str(request.getfixturevalue(medium))
+    table, tokens, times = client.predict(
+        handle_file(path), "what is in the picture?", ["kcenter", "stride"], 0.25, 4, api_name="/compare"
+    )
+    assert [row[0] for row in table["data"]] == ["all tokens", "kcenter", "stride"]
+    assert len(tokens["data"]) == len(times["data"]) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\nnonsense", b"<svg/>"])
+def test_a_broken_file_is_said_to_be_one(client, tmp_path, content):
+    path = tmp_path / "broken.png"
+    path.write_bytes(content)
+    for endpoint, more in (("/count_picture", ()), ("/ask_picture", ())):
+        given = ["what?"] if endpoint == "/ask_picture" else []
+        with pytest.raises(AppError, match=r"broken\.png") as caught:
+            client.predict(handle_file(str(path)), *given, "kcenter", 0.25, *more, api_name=endpoint)
+        assert "/tmp" not in str(caught.value)
+
+
+def test_what_is_out_of_range_is_refused(client, picture):
+    for values in (("kcentre", 0.25), ("kcenter", 7)):
+        with pytest.raises(AppError):
+            client.predict(handle_file(str(picture)), *values, api_name="/count_picture")
+
+
+def posted(url, name, data):
+    """What a program gets that writes the request itself and names a path of the server."""
+    body = json.dumps({"data": data}).encode()
+    ask = urllib.request.Request(f"{url}gradio_api/call/{name}", body, {"Content-Type": "application/json"})
+    event = json.load(urllib.request.urlopen(ask))["event_id"]
+    return urllib.request.urlopen(f"{url}gradio_api/call/{name}/{event}").read().decode()
+
+
+def uploaded(url, path):
+    """The path on the server of what was uploaded."""
+    return httpx.post(f"{url}gradio_api/upload", files={"files": path.read_bytes()}).json()[0]
+
+
+def test_no_path_of_the_server_is_read(url, picture):
+    own = {"path": uploaded(url, picture), "meta": {"_type": "gradio.FileData"}}
+    assert "event: complete" in posted(url, "count_picture", [own, "kcenter", 0.25])
+    for path in (str(picture), "/etc/hostname", str(Path(__file__))):
+        said = posted(url, "count_picture", [{"path": path, "meta": {"_type": "gradio.FileData"}}, "kcenter", 0.25])
+        assert "event: error" in said
+        assert "event: complete" not in said
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{url}gradio_api/file={path}")
+        assert caught.value.code in (403, 404)
+
+
+def test_two_callers_at_once_get_their_own_answers(url, picture, film, tmp_path):
+    def call(number):
+        client = Client(url, verbose=False, download_files=str(tmp_path / str(number)))
+        keep = (0.25, 0.5)[number % 2]
+        try:
+            _, _, table, *_ = client.predict(
+                handle_file(str(picture)), "what is in the picture?", "stride", keep, 8, api_name="/ask_picture"
+            )
+            return numbers(table)["visual tokens"]
+        finally:
+            client.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(call, range(4))) == [["196", "49"], ["196", "98"]] * 2
+
+
+def test_a_page_looks_up_no_host_but_its_own(studio, monkeypatch):
+    from vtc.app.serve import LOOPBACK, serve
+
+    asked, stock = set(), socket.getaddrinfo
+
+    def noted(host, *args, **kwargs):
+        asked.add(host.decode() if isinstance(host, bytes) else host)
+        return stock(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    served = serve(studio, port=0, wait=False)
+    try:
+        assert served.url.startswith(f"http://{LOOPBACK}:")
+        urllib.request.urlopen(served.url).read()
+        for thread in threading.enumerate():
+            if "analytics" in thread.name:
+                raise AssertionError(thread)
+    finally:
+        served.close()
+    assert asked <= {LOOPBACK, "localhost"}
