@@ -354,6 +354,22 @@ def test_what_was_kept_is_drawn_by_the_model(tmp_path, media):
     assert len({*plain, *drawn}) == 4
 
 
+def test_where_another_number_is_drawn_than_was_kept_it_is_said(tmp_path, media):
+    some = [row("p", keep=0.25, tokens_full=196, tokens_kept=kept) for kept in (49, 98)]
+    texts = [page(tmp_path, [one], questions=media / "q.jsonl", model="tiny-llava").text for one in some]
+    assert ["the run kept 98" in text for text in texts] == [False, True]
+    assert "the run kept" not in texts[0]
+
+
+def test_media_are_found_from_here_and_from_beside_the_questions(tmp_path, media, monkeypatch):
+    """Rows of `vtc batch` name them as it was given them, relative to where it ran."""
+    sample = samples()[0]
+    rows = [row("x", image=f"{media.name}/a.png", question=sample.question)]
+    assert len(pictures(page(tmp_path, rows))) == 0
+    monkeypatch.chdir(media.parent)
+    assert len(pictures(page(tmp_path, rows))) == 1
+
+
 def test_a_model_that_cannot_draw_is_said(tmp_path, media):
     rows = [row("p", recipe="no-such-recipe")]
     found = page(tmp_path, rows, questions=media / "q.jsonl", model="tiny-llava")
@@ -368,3 +384,13 @@ def test_large_pictures_are_scaled_down(tmp_path):
     Image.fromarray(noise).save(tmp_path / "big.png")
     page(tmp_path, [row("a", image="big.png")])
     assert (tmp_path / "out.html").stat().st_size < 1_500_000
+
+
+def test_the_command_writes_the_page_and_says_so(tmp_path):
+    answers = write(tmp_path / "a.jsonl", MIXED)
+    result = command(answers, "--out", tmp_path / "p.html", "--examples", 2, "--title", "My run", "--no-overlays")
+    assert (result.exit_code, result.error) == (0, "")
+    assert re.search(r"written: .*p\.html \(0\.\d+ MiB, one file, needs no network\)", " ".join(result.stdout.split()))
+    found = Page.read(tmp_path / "p.html")
+    assert len(found.articles) == 2
+    assert "My run" in found.text

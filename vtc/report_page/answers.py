@@ -11,7 +11,6 @@ import numpy as np
 
 from vtc.bench.stats import DRAWS, Interval, intervals
 from vtc.frames import VideoFrames
-from vtc.media import is_video
 from vtc.recipes import Recipe
 from vtc.recipes import recipe as named
 
@@ -142,47 +141,74 @@ def _curve(found: Scan, scores: Mapping[str, Interval]) -> Markup | None:
 def _example(
     number: int, row: Mapping[str, Any], questions: Questions, model: str | None, artist: Artist | None
 ) -> Example:
-    asked = {**questions.of(row["id"]), **{name: value for name, value in row.items() if name != "answer"}}
-    truth = questions.of(row["id"]).get("answer", row.get("truth"))
-    facts = [(name, str(asked[name])) for name in ("question", "choices") if asked.get(name)]
+    asked = questions.of(row["id"])
+    truth = asked.get("answer", row.get("truth"))
+    told = {**asked, **row}
+    facts = [(name, str(told[name])) for name in ("question", "choices") if told.get(name)]
     facts += [("true answer", str(truth))] if truth is not None else []
     if row.get("error") is not None:
         facts.append(("error", error_text(row["error"])))
     else:
         facts.append(("answer", str(row.get("answer"))))
-    facts += [("choice", str(row["choice"]))] if row.get("choice") is not None else []
+    facts += [(name, str(row[name])) for name in ("choice", "note") if row.get(name) is not None]
     facts.append(("recipe", recipe_label(row)))
     if row.get("tokens_full") is not None and row.get("tokens_kept") is not None:
         facts.append(("tokens", f"{row['tokens_kept']} of {row['tokens_full']}"))
     facts.append(("line", str(number)))
-    state = "error" if row.get("error") is not None else {True: "right", False: "wrong"}.get(row.get("correct"))
-    return Example(state or "answered", str(row["id"]), facts, partial(_figure, asked, questions, model, artist))
+    figure = partial(_figure, row, asked, questions, model, artist)
+    return Example(_state(row), str(row["id"]), facts, figure)
 
 
-def _figure(asked: Mapping[str, Any], questions: Questions, model: str | None, artist: Artist | None) -> Figure:
-    medium = medium_of(asked)
-    if medium is None:
-        return Figure(None, "the row names no medium; pass --questions with the file that the rows answer")
-    if "://" in medium:
-        return Figure(None, f"{medium} is no file of this machine; nothing is fetched for a page")
-    path, times = questions.folder / Path(medium).expanduser(), _times(asked.get("frames"))
-    if not path.is_file():
-        return Figure(None, f"{path} is not there any more; put it back, or pass --questions from where it lies")
+def _state(row: Mapping[str, Any]) -> str:
+    """As `content.WORDS` has it."""
+    if row.get("error") is not None:
+        return "error"
+    return {True: "right", False: "wrong"}.get(row["correct"], "answered") if "correct" in row else "answered"
+
+
+def _figure(
+    row: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    questions: Questions,
+    model: str | None,
+    artist: Artist | None,
+) -> Figure:
+    path, why = _medium(row, asked, questions)
+    if path is None:
+        return Figure(None, why)
+    times = _times(row.get("frames"))
     try:
         shown = opened(path, times)
     except (OSError, ValueError) as error:
         return Figure(None, f"{path.name} cannot be shown: {error}")
-    question = asked.get("question")
+    question = row.get("question", asked.get("question"))
     if artist is None or model is None or not isinstance(question, str) or not question.strip():
         what = f"{path.name}, frames that the run saw" if isinstance(shown, VideoFrames) and times else path.name
         return Figure(plain(shown), f"{what}; pass --model to draw what is kept" if artist is not None else what)
     try:
-        recipe = _recipe(asked)
-        if is_video(path) and recipe is not None:
-            return artist.of_file(model, path, question, recipe, times)
-        return artist.drawn(model, shown, question, recipe)
+        recipe = _recipe(row)
+        if isinstance(shown, VideoFrames) and recipe is not None:
+            drawn = artist.of_file(model, path, question, recipe, times)
+        else:
+            drawn = artist.drawn(model, shown, question, recipe)
     except (OSError, ValueError, TypeError) as error:
         return Figure(plain(shown), f"kept parts are not drawn: {error}")
+    kept = row.get("tokens_kept")
+    if drawn.kept is None or kept is None or drawn.kept == kept:
+        return drawn
+    return Figure(drawn.picture, f"{drawn.words}; the run kept {kept}, by another keep, sampling or model", drawn.kept)
+
+
+def _medium(row: Mapping[str, Any], asked: Mapping[str, Any], questions: Questions) -> tuple[Path | None, str]:
+    """The medium of a row, as it is named from here or from where the questions lie; or why there is none."""
+    names = list(dict.fromkeys(name for name in (medium_of(row), medium_of(asked)) if name is not None))
+    if not names:
+        return None, "the row names no medium; pass --questions with the file that the rows answer"
+    if "://" in names[0]:
+        return None, f"{names[0]} is no file of this machine; nothing is fetched for a page"
+    places = [base / Path(name) for name in names for base in (Path(), questions.folder)]
+    found = next((place for place in places if place.is_file()), None)
+    return found, f"{names[0]} is not there any more; put it back, or pass --questions from where it lies"
 
 
 def _recipe(row: Mapping[str, Any]) -> Recipe | None:

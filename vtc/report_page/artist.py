@@ -56,12 +56,12 @@ class Artist:
         report = report_on(network, inputs, recipe)
         words = caption(report, recipe)
         if isinstance(medium, Image.Image):
-            return Figure(draw(medium, processor.image_processor, report, recipe), words)
+            return Figure(draw(medium, processor.image_processor, report, recipe), words, report.after)
         from vtc.video.account import account, seen
 
         found = account(medium, report, recipe, seen(network, inputs, recipe))
         encoded = [unit.encoded for unit in found.units]
-        return Figure(contact_sheet(medium, at_last_layer(report)[0], words, encoded=encoded), words)
+        return Figure(contact_sheet(medium, at_last_layer(report)[0], words, encoded=encoded), words, report.after)
 
     def of_file(self, model: str, path: Path, question: str, recipe: Recipe, times: list[float]) -> Figure:
         """The overlay over the frames that `recipe` chooses of the video in `path`.
@@ -82,7 +82,7 @@ class Artist:
         same = len(times) == len(found.frames) and np.allclose(times, found.frames.seconds, atol=1e-3)
         if times and not same:
             words += "; by the default sampling, which takes other frames than the run did"
-        return Figure(contact_sheet(found.frames, at_last_layer(report)[0], words), words)
+        return Figure(contact_sheet(found.frames, at_last_layer(report)[0], words), words, report.after)
 
     def model(self, name: str) -> tuple[Any, Any]:
         """The model `name` and its processor.

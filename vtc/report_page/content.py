@@ -22,10 +22,12 @@ class Figure:
     Attributes:
         picture: None where it cannot be shown.
         words: the line under it, or why there is none.
+        kept: visual tokens that are drawn as kept, where some are.
     """
 
     picture: Image.Image | None
     words: str
+    kept: int | None = None
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        from pyarrow import parquet
+        from pyarrow import parquet  # type: ignore[import-untyped]
     except ImportError as error:
         raise ValueError(f"--questions {path}: Parquet needs pyarrow: pip install pyarrow, or pass JSONL") from error
     for batch in parquet.ParquetFile(path).iter_batches():
