@@ -17,6 +17,7 @@ from vtc.recipes import recipe as named
 from ..recipes import DEFAULT
 from ..sampling import Sampling
 
+CHOICES = ("listed", "hidden")
 DIGITS = 16
 SMALL = 1 << 20
 """Files of a model up to so many bytes are hashed; larger ones are known by size and time."""
@@ -31,14 +32,15 @@ class Job:
     Attributes:
         model: an embedded model, a directory or a hub id.
         recipe: as `Recipe.to_dict` gives it; None: `video` for videos and `kcenter` for pictures.
-        keep: in place of the recipe's own.
-        full: whether all visual tokens go on, whatever the recipe.
+        keep: in place of the recipe's own; 1.0: all visual tokens.
         frames, fps, look, backend: of `Sampling`.
         timeout: seconds without a sign of life after which the reading of a medium is given up.
         max_new_tokens: longest answer.
         seed: of seeded stages.
         device, dtype: of the model.
         batch: questions at most that are decoded together.
+        choices: `listed`: they stand under the question, by letter; `hidden`: the question stands alone, and the choice
+            that the answer names is looked for.
         allow_fewer_frames: whether a medium that memory does not suffice for is read anew with half the frames, until
             it does.
     """
@@ -46,7 +48,6 @@ class Job:
     model: str = "tiny-qwen"
     recipe: Mapping[str, Any] | None = None
     keep: Keep | None = None
-    full: bool = False
     frames: int = 64
     fps: float = 2.0
     look: float | None = 1.0
@@ -57,6 +58,7 @@ class Job:
     device: str = "auto"
     dtype: str = "auto"
     batch: int = 16
+    choices: str = "listed"
     allow_fewer_frames: bool = False
 
     def __post_init__(self) -> None:
@@ -64,6 +66,8 @@ class Job:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r}; expected an int of at least 1")
+        if self.choices not in CHOICES:
+            raise ValueError(f"choices={self.choices!r}; expected one of {', '.join(CHOICES)}")
         self.sampling()
         for picture in (False, True) if self.recipe is None else (False,):
             self.recipe_for(picture)

@@ -1,0 +1,230 @@
+"""Answers the questions of one medium with a model that is loaded once: encode once, ask many."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from vtc.chat import processed
+from vtc.loading import load
+from vtc.report import Report
+from vtc.wrap import reduced
+
+from .choices import correct, picked, prompt_of
+from .forking import Prefix, Said, ask_whole, go_on, read_prefix, shareable
+from .job import Job, fingerprint
+from .opening import Opened, open_group
+from .prompts import Prompts, told
+from .questions import Group, Question
+from .records import STAGES, row_of
+
+Row = dict[str, Any]
+
+
+class Answerer:
+    """A model at work on a job.
+
+    Args:
+        job: what to answer by.
+
+    Raises:
+        OSError, ValueError: a model that cannot be loaded, or that cannot give what the recipe needs.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.model, self.processor = load(job.model, device=job.device, dtype=job.dtype)
+        self.versions = {name: version(name) for name in ("vtc-vlm", "torch", "transformers", "av")}
+        self._batch = job.batch
+
+    def open(self, group: Group, *, frames: int | None = None, processor: Any = None) -> Opened:
+        """The medium of `group`, read; see `open_group`. `processor`: a copy, where another thread than the model's
+        reads."""
+        return open_group(group, self.job, processor or self.processor, frames)
+
+    def spare_processor(self) -> Any:
+        """A copy of the processor, for a thread that reads ahead."""
+        return copy.deepcopy(self.processor)
+
+    def answer(
+        self,
+        group: Group,
+        *,
+        skip: Collection[str] = (),
+        opened: Callable[[], Opened] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Row]:
+        """One row for each question of `group`, as soon as it is answered. What goes wrong is a row with an `error`.
+
+        Args:
+            group: about one medium.
+            skip: ids that are answered already.
+            opened: gives the medium, or raises what kept it from being read; None: it is read here.
+            stop: asked before each batch; where it is true, no further one is begun.
+        """
+        left = {q.id: q for q in group.questions if q.id not in skip}
+        if not left:
+            return
+        frames: int | None = None
+        note = ""
+        while left:
+            try:
+                ready = opened() if opened is not None and frames is None else self.open(group, frames=frames)
+                for row in self._rows(list(left.values()), replace(ready, note=_joined(note, ready.note)), stop):
+                    del left[row["id"]]
+                    yield row
+                return
+            except Exception as error:  # a bad medium raises anything at all, and never ends the job
+                fewer = self._fewer(error, group, frames)
+                if fewer is None:
+                    yield from (self._failed(question, error) for question in left.values())
+                    return
+                frames, note = fewer, f"memory did not suffice: read anew with {fewer} frames at most"
+
+    def _fewer(self, error: Exception, group: Group, frames: int | None) -> int | None:
+        """How many frames to try next, where that is allowed and may help."""
+        now = self.job.frames if frames is None else frames
+        if not is_out_of_memory(error):
+            return None
+        _free()
+        return now // 2 if self.job.allow_fewer_frames and not group.first.picture and now > 1 else None
+
+    def _rows(self, questions: Sequence[Question], opened: Opened, stop: Callable[[], bool]) -> Iterator[Row]:
+        """Rows of questions that are told different things beforehand have no prefix in common."""
+        apart: dict[str | None, list[Question]] = {}
+        for question in questions:
+            apart.setdefault(question.system, []).append(question)
+        read = {name: value / len(questions) for name, value in opened.seconds.items()}
+        for system, some in apart.items():
+            asker = told(self.processor, system)
+            asked = [prompt_of(question, self.job.choices == "listed") for question in some]
+            inputs = processed(asker, [asked[0]], [opened.medium])
+            prompts = Prompts.of(asker, asked, opened.medium, inputs)
+            with self._wrapped(opened):
+                yield from self._told(some, prompts, opened, read, stop)
+
+    def _wrapped(self, opened: Opened) -> AbstractContextManager[Any]:
+        return nullcontext(self.model) if opened.recipe is None else reduced(self.model, opened.recipe)
+
+    def _told(
+        self,
+        questions: Sequence[Question],
+        prompts: Prompts,
+        opened: Opened,
+        read: dict[str, float],
+        stop: Callable[[], bool],
+    ) -> Iterator[Row]:
+        prefix = self._alone(lambda: read_prefix(self.model, prompts)) if shareable(opened.recipe) else None
+        todo = list(range(len(questions)))
+        while todo and not stop():
+            said, report, count = self._some(prompts, prefix, todo)
+            shared = {name: value / len(questions) for name, value in (prefix.seconds if prefix else {}).items()}
+            own = {name: value / count for name, value in said.seconds.items()}
+            seconds = {name: sum(part.get(name, 0.0) for part in (read, shared, own)) for name in STAGES}
+            tokens = _tokens(prompts, opened, report)
+            for place, text in zip(todo[:count], said.texts, strict=True):
+                yield self._row(questions[place], text, opened, tokens, seconds)
+            todo = todo[count:]
+
+    def _some(self, prompts: Prompts, prefix: Prefix | None, todo: list[int]) -> tuple[Said, Report | None, int]:
+        """Answers to as many of `todo` as memory has room for, the report, and how many those are."""
+        longest = self.job.max_new_tokens
+        if prefix is None:
+            said, report = self._alone(lambda: ask_whole(self.model, self.processor, prompts, todo[0], longest))
+            return said, report, 1
+        while True:
+            count = min(self._batch, len(todo))
+            ask = _asking(self.model, self.processor, prompts, prefix, todo[:count], longest)
+            try:
+                return (self._alone(ask) if count == 1 else ask()), prefix.report, count
+            except Exception as error:
+                if not is_out_of_memory(error) or count == 1:
+                    raise
+            _free()
+            self._batch = max(1, count // 2)
+
+    def _alone(self, run: Callable[[], Any]) -> Any:
+        """What `run` gives; where memory does not suffice it is run once more, with all that can be freed."""
+        try:
+            return run()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        _free()
+        return run()
+
+    def _row(
+        self, question: Question, text: str, opened: Opened, tokens: tuple[int, int], seconds: dict[str, float]
+    ) -> Row:
+        values: Row = {"answer": text, "error": None}
+        if question.choices:
+            values["choice"] = picked(text, question.choices)
+        try:
+            right = correct(text, values.get("choice"), question)
+        except ValueError as error:
+            return self._failed(question, error)
+        if right is not None:
+            values["correct"] = right
+        times = getattr(opened.medium, "seconds", ())
+        values |= {"frames": [round(float(t), 3) for t in times], "tokens_full": tokens[0], "tokens_kept": tokens[1]}
+        if opened.note:
+            values["note"] = opened.note
+        return row_of(question, **values, seconds={k: round(v, 6) for k, v in seconds.items()}, **self._bound(question))
+
+    def _failed(self, question: Question, error: BaseException) -> Row:
+        kind = "OutOfMemoryError" if is_out_of_memory(error) else type(error).__name__
+        text = " ".join(str(error).split())
+        empty: Row = {"answer": None, "error": f"{kind}: {text}" if text else kind, "frames": []}
+        seconds = dict.fromkeys(STAGES, 0.0)
+        return row_of(question, **empty, tokens_full=0, tokens_kept=0, seconds=seconds, **self._bound(question))
+
+    def _bound(self, question: Question) -> Row:
+        """What the row is bound to."""
+        recipe = self.job.recipe_for(question.picture)
+        return {
+            "recipe": {"name": recipe.name, "keep": recipe.keep},
+            "fingerprint": fingerprint(self.job, question.medium, question.picture),
+            "versions": self.versions,
+            "seed": self.job.seed,
+        }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory did not suffice, of a GPU or of the machine."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _asking(
+    model: Any, processor: Any, prompts: Prompts, prefix: Prefix, rows: list[int], longest: int
+) -> Callable[[], Said]:
+    return lambda: go_on(model, processor, prompts, prefix, rows, longest)
+
+
+def _tokens(prompts: Prompts, opened: Opened, report: Report | None) -> tuple[int, int]:
+    """Visual tokens that the stock model would have read, and those that this one does, structural ones among both."""
+    if report is None or not report.items:
+        ids = prompts.inputs["mm_token_type_ids"] if "mm_token_type_ids" in prompts.inputs else None
+        kept = int((ids > 0).sum()) if ids is not None else 0
+        return opened.tokens or kept, kept
+    kept = sum(item.after + item.structural for item in report.items)
+    before = sum(item.before + item.structural for item in report.items)
+    return max(opened.tokens or 0, before), kept
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

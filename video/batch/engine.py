@@ -1,0 +1,188 @@
+"""The batch on this machine: reading runs ahead, one model answers, and each row is safe before the next."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from vtc.recipes import Recipe
+
+from .answerer import Answerer
+from .job import Job, fingerprint
+from .opening import Opened
+from .questions import Group, Question, grouped, read_questions
+from .records import Records, rows
+from .summary import Summary, Tally
+
+Told = Callable[[int, int], None]
+"""Is told how many of the questions are done, and how many there are."""
+
+
+def answer_batch(
+    questions: str | Path | Sequence[Question],
+    out: str | Path,
+    *,
+    recipe: str | Path | Recipe | None = None,
+    job: Job | None = None,
+    shard: tuple[int, int] | None = None,
+    workers: int = 2,
+    limit: int | None = None,
+    max_errors: int | None = None,
+    root: str | Path | None = None,
+    allow_urls: bool = False,
+    anew: bool = False,
+    progress: Told | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **fields: Any,
+) -> Summary:
+    """Answers questions about many media, and goes on where an earlier run of the same job ended.
+
+    Questions about one stretch of one medium share its reading and, where the recipe does not read the question, its
+    encoding and what the language model makes of it. Each row is on the disk before the next is begun. A medium that
+    cannot be read gives rows with an `error`; those count as done.
+
+    Args:
+        questions: a file, see `read_questions`, or questions.
+        out: a .jsonl file.
+        recipe: a name, a file or a recipe; None: `video` for videos, `kcenter` for pictures.
+        job: in place of `recipe` and `fields`.
+        shard: (i, n): the i-th of n parts, from 1; questions about one medium stay together.
+        workers: how many media are read at once, ahead of the model; as many more wait for it.
+        limit: questions at most.
+        max_errors: ends the run when it has written more rows with an error than that.
+        root, allow_urls: see `read_questions`.
+        anew: throw away what `out` holds.
+        progress: is told how far the run is.
+        stop: asked before each batch of questions; where it is true, the run ends, and can be gone on with.
+        fields: of `Job`, such as `model`, `keep` and `frames`.
+
+    Raises:
+        OSError: questions that cannot be read, a model that cannot be had, `out` that cannot be written (a full disk:
+            what was written stays, and can be gone on with).
+        TypeError, ValueError: bad questions, a value out of range, or `out` holds answers of another job.
+    """
+    if job is not None and (fields or recipe is not None):
+        given = [*(["recipe"] if recipe is not None else []), *fields]
+        raise TypeError(f"job and {', '.join(given)} were both given; pass the job alone")
+    job = job or Job.of(recipe, **fields)
+    _check(workers=workers, limit=limit, max_errors=max_errors)
+    groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit)
+    wanted = {q.id: fingerprint(job, q.medium, q.picture) for group in groups for q in group.questions}
+    with Records(out, anew=anew) as records:
+        records.check(wanted)
+        tally = Tally(wanted).add_all(rows(out))
+        left = [group for group in groups if any(q.id not in records.done for q in group.questions)]
+        if not left:
+            return tally.summary(fresh=0, seconds=0.0)
+        answerer = Answerer(job)
+        return _run(answerer, left, records, tally, workers, max_errors, progress or _tell_nobody, stop)
+
+
+def chosen_groups(
+    questions: str | Path | Sequence[Question],
+    *,
+    root: str | Path | None = None,
+    allow_urls: bool = False,
+    shard: tuple[int, int] | None = None,
+    limit: int | None = None,
+) -> list[Group]:
+    """The groups of a run: of `questions`, the shard's, and no more questions than `limit`.
+
+    Raises:
+        OSError, ValueError: see `read_questions`; a shard that is none.
+    """
+    listed = (
+        read_questions(questions, root=root, allow_urls=allow_urls)
+        if isinstance(questions, (str, Path))
+        else list(questions)
+    )
+    if not isinstance(questions, (str, Path)) and len({q.id for q in listed}) < len(listed):
+        raise ValueError("questions: an id stands for more than one of them; give each its own")
+    groups = grouped(listed)
+    if shard is not None:
+        part, parts = shard
+        if not 1 <= part <= parts:
+            raise ValueError(f"shard={part}/{parts}; expected i/n with i from 1 to n, such as 1/4")
+        groups = groups[part - 1 :: parts]
+    if limit is None:
+        return groups
+    return grouped([q for group in groups for q in group.questions][:limit])
+
+
+def _check(workers: int, limit: int | None, max_errors: int | None) -> None:
+    if workers < 1:
+        raise ValueError(f"workers={workers}; expected at least 1")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}; expected at least 1 question")
+    if max_errors is not None and max_errors < 0:
+        raise ValueError(f"max_errors={max_errors}; expected at least 0")
+
+
+def _run(
+    answerer: Answerer,
+    groups: Sequence[Group],
+    records: Records,
+    tally: Tally,
+    workers: int,
+    max_errors: int | None,
+    progress: Told,
+    stop: Callable[[], bool],
+) -> Summary:
+    begun, fresh, failed, stopped = time.perf_counter(), 0, 0, ""
+    progress(tally.rows, len(tally.wanted))
+    for group, opened in _ahead(answerer, groups, workers):
+        if stop():
+            stopped = "interrupted"
+        for row in () if stopped else answerer.answer(group, skip=records.done, opened=opened, stop=stop):
+            records.append(row)
+            tally.add(row)
+            fresh, failed = fresh + 1, failed + (row["error"] is not None)
+            progress(tally.rows, len(tally.wanted))
+            if max_errors is not None and failed > max_errors:
+                stopped = "max_errors"
+                break
+        if stopped:
+            break
+    if not stopped and tally.rows < len(tally.wanted):
+        stopped = "interrupted"
+    return tally.summary(fresh=fresh, seconds=time.perf_counter() - begun, stopped=stopped)
+
+
+def _ahead(answerer: Answerer, groups: Sequence[Group], workers: int) -> Iterator[tuple[Group, Callable[[], Opened]]]:
+    """Each group, in order, and what gives its medium; `2 * workers` media are held at most, beside the one in hand.
+
+    Each is decoded in a child process, which is ended where it is stuck; the threads here wait for those.
+    """
+    processors: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(workers):
+        processors.put(answerer.spare_processor())
+
+    def read(group: Group) -> Opened:
+        processor = processors.get()
+        try:
+            return answerer.open(group, processor=processor)
+        finally:
+            processors.put(processor)
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="vtc-read")
+    waiting: deque[tuple[Group, Future[Opened]]] = deque()
+    try:
+        for group in groups:
+            waiting.append((group, pool.submit(read, group)))
+            if len(waiting) >= 2 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _tell_nobody(done: int, total: int) -> None:
+    """Progress that nobody asked for."""

@@ -1,0 +1,128 @@
+"""One prefix, many questions: media are encoded and read by the language model once, and each question goes on from
+there.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from vtc.ask import Clock, greedy
+from vtc.cached import CACHE_NAMES, cache_among
+from vtc.recipes import Recipe
+from vtc.report import Report
+from vtc.tokens import QUESTION
+
+from .prompts import Prompts
+
+
+def shareable(recipe: Recipe | None) -> bool:
+    """Whether what is kept is the same for every question, so that a prefix can be shared.
+
+    Not where a stage reads the question, nor where tokens leave inside the decoder, by attention from the prompt's end.
+    """
+    return recipe is None or (QUESTION not in recipe.cues and not recipe.decoder)
+
+
+@dataclass
+class Said:
+    """Answers to a batch of prompts: their texts and what they took, in seconds by stage."""
+
+    texts: list[str]
+    seconds: dict[str, float]
+
+
+@dataclass
+class Prefix:
+    """A prefix that the model has read.
+
+    Attributes:
+        cache: its keys and values, and what was kept of its media.
+        report: of that call; None where the model is not wrapped.
+        seconds: by stage: `encode`, `reduce` and `prefill`.
+    """
+
+    cache: Any
+    report: Report | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def read_prefix(model: Any, prompts: Prompts) -> Prefix:
+    """Runs `model`, wrapped or not, over what the prompts share."""
+    begun = now(model)
+    out = model(**on_device(model, prompts.shared()), use_cache=True, logits_to_keep=1)
+    report = model.vtc.report if hasattr(model, "vtc") else None
+    return Prefix(cache_among(out), report, split(report, now(model) - begun))
+
+
+def go_on(model: Any, processor: Any, prompts: Prompts, prefix: Prefix, rows: list[int], longest: int) -> Said:
+    """The greedy answers to prompts `rows`, from copies of the cache."""
+    ids, mask = prompts.batch(rows, _pad(model, processor))
+    cache = copy.deepcopy(prefix.cache)
+    if len(rows) > 1:
+        cache.batch_repeat_interleave(len(rows))
+    given = on_device(model, {"input_ids": ids, "attention_mask": mask})
+    return _generated(model, processor, {**given, _cache_name(model): cache}, longest)
+
+
+def ask_whole(model: Any, processor: Any, prompts: Prompts, i: int, longest: int) -> tuple[Said, Report | None]:
+    """The greedy answer to prompt `i`, nothing shared but what the processor made of the medium."""
+    said = _generated(model, processor, on_device(model, prompts.whole(i)), longest)
+    report = model.vtc.report if hasattr(model, "vtc") else None
+    decode = said.seconds.pop("decode")
+    return Said(said.texts, split(report, said.seconds["prefill"]) | {"decode": decode}), report
+
+
+def _generated(model: Any, processor: Any, given: Mapping[str, Any], longest: int) -> Said:
+    clock, begun = Clock(), now(model)
+    out = model.generate(**given, max_new_tokens=longest, streamer=clock, **greedy(model))
+    ended = now(model)
+    first = clock.at[0] if clock.at else ended
+    new = out[:, given["input_ids"].shape[1] :]
+    texts = [text.strip() for text in processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
+    return Said(texts, {"prefill": first - begun, "decode": ended - first})
+
+
+def split(report: Report | None, total: float) -> dict[str, float]:
+    """`total` seconds of a call that reads a prompt, by stage; what is not told apart is `prefill`."""
+    known = report.seconds if report is not None else {}
+    encode = known.get("encode", 0.0)
+    reduce = sum(value for name, value in known.items() if name != "encode")
+    return {"encode": encode, "reduce": reduce, "prefill": max(0.0, total - encode - reduce)}
+
+
+def on_device(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """`inputs` where the model is, in its dtype."""
+    moved = {}
+    for name, value in inputs.items():
+        if isinstance(value, torch.Tensor):
+            value = value.to(model.device, model.dtype if value.is_floating_point() else None)
+        moved[name] = value
+    return moved
+
+
+def now(model: Any) -> float:
+    """The time, when the device has done what it was given."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()
+
+
+def _cache_name(model: Any) -> str:
+    """What `model` calls its cache: since transformers 5.24 by another name."""
+    known = inspect.signature(type(model).forward).parameters
+    return next((name for name in CACHE_NAMES if name in known), CACHE_NAMES[-1])
+
+
+def _pad(model: Any, processor: Any) -> int:
+    """An id for padding, which is masked; never a placeholder."""
+    tokenizer = processor.tokenizer
+    known = (tokenizer.pad_token_id, tokenizer.eos_token_id, model.generation_config.pad_token_id, 0)
+    return next(int(token) for token in known if isinstance(token, int))

@@ -1,0 +1,117 @@
+"""What a batch came to: right answers, tokens saved, throughput, and errors by kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vtc.bench.stats import Interval, intervals
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is in a file of answers, and how the run that wrote last to it ended.
+
+    Attributes:
+        rows: in the file, of the questions asked.
+        answered: of them without an error.
+        fresh: rows that this run wrote.
+        errors: rows by the kind of their error.
+        accuracy: the share of right answers where the right one is known, and its interval, media resampled; an error
+            is not right.
+        known: rows whose right answer is known.
+        tokens_full, tokens_kept: visual tokens of all answered rows.
+        seconds: this run took, the loading of the model apart.
+        stopped: why it ended before all were asked: `interrupted`, `max_errors`, or empty.
+    """
+
+    rows: int
+    answered: int
+    fresh: int
+    errors: dict[str, int]
+    accuracy: Interval
+    known: int
+    tokens_full: int
+    tokens_kept: int
+    seconds: float
+    stopped: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """0: all answered; 1: some rows are errors, or are missing; 130: interrupted."""
+        if self.stopped == "interrupted":
+            return 130
+        return int(bool(self.errors) or bool(self.stopped))
+
+    def __str__(self) -> str:
+        lines = [f"{self.answered} of {self.rows} rows answered, {self.fresh} of them in this run"]
+        lines[0] = f"{self.rows} rows, {self.answered} answered; {self.fresh} rows in this run"
+        if self.fresh and self.seconds > 0:
+            lines.append(f"{self.fresh / self.seconds:.2f} rows a second ({self.seconds:.1f} s)")
+        if self.tokens_full:
+            saved = 1 - self.tokens_kept / self.tokens_full
+            lines.append(f"visual tokens: {self.tokens_kept} of {self.tokens_full}, {saved:.0%} saved")
+        if self.accuracy.mean is not None:
+            low, high = self.accuracy.low, self.accuracy.high
+            bounds = "" if low is None or high is None else f" (95 %: {low:.1%} to {high:.1%})"
+            lines.append(f"right: {self.accuracy.mean:.1%} of {self.known}{bounds}")
+        lines += [f"errors: {count} {kind}" for kind, count in sorted(self.errors.items())]
+        if self.stopped:
+            lines.append(f"ended early: {self.stopped}; the same command goes on from here")
+        return "\n".join(lines)
+
+
+@dataclass
+class Tally:
+    """Counts rows as they come; of each no more is held than a few numbers."""
+
+    wanted: Collection[str]
+    rows: int = 0
+    answered: int = 0
+    full: int = 0
+    kept: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    media: dict[str, int] = field(default_factory=dict)
+    right: list[tuple[int, float]] = field(default_factory=list)
+
+    def add_all(self, rows: Iterable[dict[str, Any]]) -> Tally:
+        """Counts those of `rows` that are wanted."""
+        for row in rows:
+            if row["id"] in self.wanted:
+                self.add(row)
+        return self
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Counts a row."""
+        self.rows += 1
+        error = row.get("error")
+        if error is None:
+            self.answered += 1
+            self.full, self.kept = self.full + row["tokens_full"], self.kept + row["tokens_kept"]
+        else:
+            self.errors[str(error).partition(":")[0]] += 1
+        if row.get("correct") is not None:
+            scene = self.media.setdefault(str(row.get("video") or row.get("image")), len(self.media))
+            self.right.append((scene, float(row["correct"])))
+
+    def summary(self, *, fresh: int, seconds: float, stopped: str = "") -> Summary:
+        """What was counted."""
+        scene = np.array([s for s, _ in self.right], dtype=np.int64)
+        values = np.array([v for _, v in self.right], dtype=np.float64)[:, None]
+        accuracy = intervals(values, scene)[0] if self.right else Interval(None, None, None)
+        return Summary(
+            rows=self.rows,
+            answered=self.answered,
+            fresh=fresh,
+            errors=dict(self.errors),
+            accuracy=accuracy,
+            known=len(self.right),
+            tokens_full=self.full,
+            tokens_kept=self.kept,
+            seconds=seconds,
+            stopped=stopped,
+        )
