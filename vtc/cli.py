@@ -11,6 +11,7 @@ from rich.console import Console
 from . import __version__
 from .bench.command import app as bench
 from .console import PlainErrors, print_check, print_outcome, progress, quiet
+from .merge_command import merge
 
 if TYPE_CHECKING:
     from .budget import Keep
@@ -304,6 +305,7 @@ def serve_app(
     run(model, host, port, device=device, dtype=dtype)
 
 
+app.command()(merge)
 app.add_typer(bench)
 
 

@@ -1,0 +1,179 @@
+"""Answers of shards and of Ray's block folders, joined: each id once, what differs and what lacks told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .questions import Question, read_questions
+
+TIMES = ("seconds", "versions")
+"""Columns in which two answers to one question may differ and still be the same answer."""
+FORMATS = (".jsonl", ".parquet")
+PENDING = ".pending.parquet"
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What was joined.
+
+    Attributes:
+        rows: ids written, each once.
+        equal: ids that stood in more than one place with the same answer; written once.
+        unequal: ids that stood there with different answers; the first found is written.
+        gaps: ids of the questions that no file answers; empty where no questions were given.
+        strange: ids answered that no question has.
+        torn: files whose last line is unfinished, as a killed process leaves it; that line is left out.
+        mixed: whether answers of more than one job were joined: more than one fingerprint of one medium.
+    """
+
+    rows: int
+    equal: tuple[str, ...] = ()
+    unequal: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
+    strange: tuple[str, ...] = ()
+    torn: tuple[str, ...] = ()
+    mixed: bool = False
+
+    @property
+    def clean(self) -> bool:
+        """Whether every id is answered exactly once, by one job; equal duplicates do no harm."""
+        return not (self.unequal or self.gaps or self.strange or self.torn or self.mixed)
+
+
+@dataclass
+class _Found:
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    equal: dict[str, None] = field(default_factory=dict)
+    unequal: dict[str, None] = field(default_factory=dict)
+    torn: list[str] = field(default_factory=list)
+    jobs: dict[str, set[str]] = field(default_factory=dict)
+
+    def add(self, row: dict[str, Any]) -> None:
+        name = row["id"]
+        self.jobs.setdefault(_medium(row), set()).add(str(row.get("fingerprint")))
+        if name not in self.rows:
+            self.rows[name] = row
+        elif _told(row) == _told(self.rows[name]):
+            self.equal[name] = None
+        else:
+            self.unequal[name] = None
+
+
+def merge(answers: Sequence[str | Path], out: str | Path, questions: str | Path | None = None) -> Merged:
+    """Joins `answers` into one file, in the order of `questions`, or else as they come.
+
+    Args:
+        answers: files of answers (.jsonl), and folders of them as Ray writes; what Ray has not noted as written is
+            left out.
+        out: a .jsonl or .parquet file; it appears only when it is whole.
+        questions: the file that was answered, to find gaps by.
+
+    Raises:
+        OSError: a file that cannot be read or written; a folder without answers.
+        ValueError: no answers given, a line that is no answer, or `out` of another ending or among the answers.
+    """
+    out = Path(out)
+    if out.suffix not in FORMATS:
+        raise ValueError(f"out={out}: the ending {out.suffix!r} is none of {', '.join(FORMATS)}")
+    asked = None if questions is None else read_questions(questions, allow_urls=True)
+    found = _Found()
+    files = [file for place in answers for file in answer_files(Path(place))]
+    if not files:
+        raise ValueError(f"answers={list(map(str, answers))}: nothing to join; pass files of answers or Ray's folders")
+    if out.exists() and any(out.samefile(file) for file in files):
+        raise ValueError(f"out={out} is one of the files to join; write to another")
+    for file in files:
+        for row in _read(file, found.torn):
+            found.add(row)
+    _write(_ordered(found.rows, asked), out)
+    return _account(found, asked)
+
+
+def answer_files(place: Path) -> list[Path]:
+    """A file itself; of a folder, its .jsonl files by name without those that Ray had not finished when it was ended.
+
+    Raises OSError where there is none.
+    """
+    if not place.is_dir():
+        return [place]
+    torn = tuple(path.name.removesuffix(PENDING) for path in place.rglob(f"*{PENDING}"))
+    found = [path for path in sorted(place.glob("*.jsonl")) if not (torn and path.name.startswith(torn))]
+    if not found:
+        raise FileNotFoundError(f"{place} holds no .jsonl files; pass the folder that vtc batch --engine ray wrote")
+    return found
+
+
+def _read(file: Path, torn: list[str]) -> Iterator[dict[str, Any]]:
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                torn.append(str(file))
+                return
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+                raise ValueError(f"{file}, line {number} is no answer: expected a JSON object with an id")
+            yield row
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in TIMES}
+
+
+def _medium(row: dict[str, Any]) -> str:
+    return str(row.get("video") or row.get("image"))
+
+
+def _ordered(rows: dict[str, dict[str, Any]], asked: list[Question] | None) -> list[dict[str, Any]]:
+    """As asked, and what nobody asked behind it."""
+    order = [] if asked is None else [one.id for one in asked if one.id in rows]
+    return [rows[name] for name in dict.fromkeys([*order, *rows])]
+
+
+def _account(found: _Found, asked: list[Question] | None) -> Merged:
+    ids = None if asked is None else {one.id: None for one in asked}
+    return Merged(
+        rows=len(found.rows),
+        equal=tuple(name for name in found.equal if name not in found.unequal),
+        unequal=tuple(found.unequal),
+        gaps=() if ids is None else tuple(name for name in ids if name not in found.rows),
+        strange=() if ids is None else tuple(name for name in found.rows if name not in ids),
+        torn=tuple(found.torn),
+        mixed=any(len(jobs) > 1 for jobs in found.jobs.values()),
+    )
+
+
+def _write(rows: list[dict[str, Any]], out: Path) -> None:
+    """All or nothing: written beside `out`, and renamed."""
+    fresh = out.with_name(f".{out.name}.part")
+    try:
+        if out.suffix == ".parquet":
+            _write_parquet(rows, fresh)
+        else:
+            with open(fresh, "w", encoding="utf-8") as file:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(fresh, out)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ImportError("Parquet needs pyarrow; pip install 'vtc-vlm[ray]', or merge into a .jsonl file") from error
+    names = dict.fromkeys(name for row in rows for name in row)
+    try:
+        pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"the rows do not fit one table ({error}); merge into a .jsonl file") from error
