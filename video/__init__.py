@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .batch import answer_batch
     from .clips import Clip
     from .prepared import Prepared, prepare
     from .question import Answer, ask
@@ -17,13 +18,14 @@ _HOME = {
     "Clip": "clips",
     "Prepared": "prepared",
     "Sampling": "sampling",
+    "answer_batch": "batch",
     "ask": "question",
     "frames": "reader",
     "prepare": "prepared",
     "probe": "reader",
 }
 
-__all__ = ["Answer", "Clip", "Prepared", "Sampling", "ask", "frames", "prepare", "probe"]
+__all__ = ["Answer", "Clip", "Prepared", "Sampling", "answer_batch", "ask", "frames", "prepare", "probe"]
 
 
 def __getattr__(name: str) -> Any:

@@ -254,6 +254,55 @@ def demo(
     print_outcome(outcome, str(out))
 
 
+@app.command("batch")
+def answer_batch(
+    questions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="QUESTIONS",
+            help="JSONL, CSV or Parquet: id, video (or image), question, choices?, start?, end?, answer?, system?",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The answers (.jsonl); a run goes on with it.", show_default=False)],
+    model: Model = "tiny-qwen",
+    recipe: AnyRecipe = None,
+    keep: KeepText = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a video at most.")] = 64,
+    fps: Annotated[float, typer.Option(help="Frames a second to take.")] = 2.0,
+    engine: Annotated[str, typer.Option(metavar="local|ray", help="Where to run.")] = "local",
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="The I-th of N parts; a medium's questions stay together.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Media read at once, ahead of the model.")] = 2,
+    timeout: Annotated[float, typer.Option(help="Seconds without a sign of life until a medium is given up.")] = 60.0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Questions at most.")] = None,
+    max_errors: Annotated[int | None, typer.Option(min=0, help="End when more rows than that are errors.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder that all media must lie in.")] = None,
+    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch media that are URLs.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Throw away what --out holds.")] = False,
+    allow_fewer_frames: Annotated[
+        bool, typer.Option("--allow-fewer-frames", help="Where memory does not suffice, read anew with half of them.")
+    ] = False,
+    choices: Annotated[
+        str, typer.Option(metavar="listed|hidden", help="Put choices under the question, or keep them from the model.")
+    ] = "listed",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Questions at most that are decoded together.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of seeded stages.")] = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Answer many questions about many videos or pictures; cut off, the same command goes on.
+
+    Exits with 0 when all are answered, 1 when some rows are errors, 2 when refused, 130 when interrupted.
+    """
+    given = {name: value for name, value in locals().items() if name not in ("questions", "out", "engine", "shard")}
+    from .batch_command import batch as run
+
+    run(questions, out, engine, shard, {**given, "keep": _keep(keep)})
+
+
 @app.command()
 def report(
     source: Annotated[

@@ -82,6 +82,8 @@ class Answerer:
                     yield row
                 return
             except Exception as error:  # a bad medium raises anything at all, and never ends the job
+                if stop():  # Ctrl-C reaches the children that decode as well: what they die of is no error of a medium
+                    return
                 fewer = self._fewer(error, group, frames)
                 if fewer is None:
                     yield from (self._failed(question, error) for question in left.values())
@@ -105,8 +107,9 @@ class Answerer:
         for system, some in apart.items():
             asker = told(self.processor, system)
             asked = [prompt_of(question, self.job.choices == "listed") for question in some]
-            inputs = processed(asker, [asked[0]], [opened.medium])
-            prompts = Prompts.of(asker, asked, opened.medium, inputs)
+            made = opened.prompt if system == opened.system else asked[0]
+            inputs = opened.inputs if system == opened.system else processed(asker, [made], [opened.medium])
+            prompts = Prompts.of(asker, made, asked, opened.medium, inputs)
             with self._wrapped(opened):
                 yield from self._told(some, prompts, opened, read, stop)
 
@@ -128,7 +131,7 @@ class Answerer:
             shared = {name: value / len(questions) for name, value in (prefix.seconds if prefix else {}).items()}
             own = {name: value / count for name, value in said.seconds.items()}
             seconds = {name: sum(part.get(name, 0.0) for part in (read, shared, own)) for name in STAGES}
-            tokens = _tokens(prompts, opened, report)
+            tokens = _tokens(self.processor, prompts, opened, report)
             for place, text in zip(todo[:count], said.texts, strict=True):
                 yield self._row(questions[place], text, opened, tokens, seconds)
             todo = todo[count:]
@@ -209,14 +212,15 @@ def _asking(
     return lambda: go_on(model, processor, prompts, prefix, rows, longest)
 
 
-def _tokens(prompts: Prompts, opened: Opened, report: Report | None) -> tuple[int, int]:
+def _tokens(processor: Any, prompts: Prompts, opened: Opened, report: Report | None) -> tuple[int, int]:
     """Visual tokens that the stock model would have read, and those that this one does, structural ones among both."""
     if report is None or not report.items:
-        ids = prompts.inputs["mm_token_type_ids"] if "mm_token_type_ids" in prompts.inputs else None
-        kept = int((ids > 0).sum()) if ids is not None else 0
-        return opened.tokens or kept, kept
-    kept = sum(item.after + item.structural for item in report.items)
-    before = sum(item.before + item.structural for item in report.items)
+        known = [getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")]
+        media = torch.tensor([token for token in known if token is not None])
+        before = kept = int(torch.isin(prompts.inputs["input_ids"], media).sum())
+    else:
+        kept = sum(item.after + item.structural for item in report.items)
+        before = sum(item.before + item.structural for item in report.items)
     return max(opened.tokens or 0, before), kept
 
 

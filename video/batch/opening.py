@@ -29,7 +29,8 @@ class Opened:
 
     Attributes:
         medium: the frames that were chosen, or the picture.
-        inputs: of the group's first question, on the CPU.
+        inputs: of `prompt` and `system`, on the CPU.
+        prompt, system: of the group's first question.
         recipe: what is left to do inside the model; None if nothing is.
         tokens: visual tokens of all that was to be looked at; None: those of the inputs.
         seconds: spent, by stage: `read` (looking, decoding, processing) and `segment` (clips and keyframes).
@@ -38,6 +39,8 @@ class Opened:
 
     medium: Medium
     inputs: Mapping[str, Any]
+    prompt: str
+    system: str | None
     recipe: Recipe | None
     tokens: int | None
     seconds: dict[str, float]
@@ -62,7 +65,7 @@ def open_group(group: Group, job: Job, processor: Any, frames: int | None = None
     prompt = prompt_of(first, job.choices == "listed")
     with fetched(first.medium, job.timeout) as path:
         if first.picture:
-            return _picture(path, asker, prompt, job)
+            return _picture(path, asker, prompt, first.system, job)
         if not is_video(path) and path.exists():
             raise ValueError(f"{path} is no video by its ending; a picture belongs into the column 'image'")
         sampling = job.sampling(first.start, first.end, frames)
@@ -72,18 +75,17 @@ def open_group(group: Group, job: Job, processor: Any, frames: int | None = None
     seconds = {"read": reading, "segment": spent.get("choose", 0.0)}
     lost = len(found.read.lost)
     notes = [found.broken, f"{lost} frames could not be read" if lost else ""]
-    return Opened(
-        found.frames, found.inputs, found.recipe, found.tokens, seconds, "; ".join(note for note in notes if note)
-    )
+    note = "; ".join(note for note in notes if note)
+    return Opened(found.frames, found.inputs, prompt, first.system, found.recipe, found.tokens, seconds, note)
 
 
-def _picture(path: Path, processor: Any, prompt: str, job: Job) -> Opened:
+def _picture(path: Path, processor: Any, prompt: str, system: str | None, job: Job) -> Opened:
     begun = time.perf_counter()
     picture = load_picture(path)
     inputs = processed(processor, [prompt], [picture])
     recipe = job.recipe_for(True)
     seconds = {"read": time.perf_counter() - begun, "segment": 0.0}
-    return Opened(picture, inputs, replace(recipe, pictures="items"), None, seconds)
+    return Opened(picture, inputs, prompt, system, replace(recipe, pictures="items"), None, seconds)
 
 
 @contextmanager

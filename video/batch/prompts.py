@@ -58,8 +58,8 @@ class Prompts:
     tails: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, processor: Any, questions: list[str], medium: Medium, inputs: Mapping[str, Any]) -> Prompts:
-        """The prompts of `questions` about `medium`, of which `inputs` are those of the first.
+    def of(cls, processor: Any, made: str, questions: list[str], medium: Medium, inputs: Mapping[str, Any]) -> Prompts:
+        """The prompts of `questions` about `medium`; `inputs` are what the processor made of the question `made`.
 
         The medium is processed once: what follows the last visual token is tokenised alone, which is what the whole
         prompt's tokens end in, since that token stands by itself. A processor of which that is not so processes each.
@@ -67,11 +67,15 @@ class Prompts:
         ids = inputs["input_ids"][0]
         kind = "video" if "pixel_values_videos" in inputs else "image"
         token = str(getattr(processor, f"{kind}_token", ""))
-        tails = [_tail(processor, question, kind, token) for question in questions]
-        own = tails[0]
-        if own is None or len(own) >= len(ids) or not torch.equal(ids[len(ids) - len(own) :], own):
+        own, *tails = (_tail(processor, question, kind, token) for question in (made, *questions))
+        if (
+            own is None
+            or any(tail is None for tail in tails)
+            or len(own) >= len(ids)
+            or not torch.equal(ids[len(ids) - len(own) :], own)
+        ):
             whole = [processed(processor, [question], [medium])["input_ids"][0] for question in questions]
-            prefix = _common(whole)
+            prefix = _common([ids, *whole])
             return cls(inputs, prefix, tuple(one[prefix:] for one in whole))
         return cls(inputs, len(ids) - len(own), tuple(tail for tail in tails if tail is not None))
 

@@ -48,8 +48,7 @@ class Summary:
         return int(bool(self.errors) or bool(self.stopped))
 
     def __str__(self) -> str:
-        lines = [f"{self.answered} of {self.rows} rows answered, {self.fresh} of them in this run"]
-        lines[0] = f"{self.rows} rows, {self.answered} answered; {self.fresh} rows in this run"
+        lines = [f"{self.rows} rows, {self.answered} answered; {self.fresh} rows in this run"]
         if self.fresh and self.seconds > 0:
             lines.append(f"{self.fresh / self.seconds:.2f} rows a second ({self.seconds:.1f} s)")
         if self.tokens_full:

@@ -1,0 +1,84 @@
+"""`vtc batch`: options to arguments, signals to a request to stop, a summary to an exit code."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from .console import progress, quiet, say_error
+
+ENGINES = ("local", "ray")
+REFUSED = 2
+
+
+def batch(questions: Path, out: Path, engine: str, shard: str | None, options: dict[str, Any]) -> None:
+    """Answers `questions` into `out` and prints a summary.
+
+    Args:
+        options: of `vtc.video.answer_batch`, by name.
+
+    Raises:
+        typer.Exit: 1: some rows are errors or missing; 2: refused before anything was answered, or the disk is full;
+            130: interrupted.
+    """
+    try:
+        if engine not in ENGINES:
+            raise ValueError(f"engine={engine!r}; expected one of {', '.join(ENGINES)}")
+        answer = _engine(engine)
+        if shard is not None:
+            options["shard"] = parsed_shard(shard)
+        with quiet(), progress() as say, asked_to_stop() as stop:
+            summary = answer(questions, out, stop=stop, progress=lambda done, all_: say(f"{done} of {all_}"), **options)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        say_error(str(error) or type(error).__name__)
+        raise typer.Exit(REFUSED) from None
+    Console().print(escape(str(summary)), highlight=False)
+    if summary.exit_code:
+        raise typer.Exit(summary.exit_code)
+
+
+def _engine(name: str) -> Callable[..., Any]:
+    if name == "ray":
+        from vtc.video.batch.ray import answer_batch_on_ray
+
+        return answer_batch_on_ray
+    from vtc.video import answer_batch
+
+    return answer_batch
+
+
+def parsed_shard(text: str) -> tuple[int, int]:
+    """`i/n` as numbers.
+
+    Raises:
+        ValueError: it is none.
+    """
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal()):
+        raise ValueError(f"shard={text!r}; expected i/n with i from 1 to n, such as 1/4")
+    return int(part), int(parts)
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came within the block: once asks, twice interrupts. The handlers of before come back."""
+    came: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
