@@ -1,0 +1,127 @@
+"""Questions of a batch: what is read, and how bad rows are refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vtc.video.batch.choices import correct, picked, prompt_of
+from vtc.video.batch.questions import Question, grouped, read_questions
+
+GOOD = {"id": "1", "video": "a.mp4", "question": "what?"}
+
+
+def written(tmp_path, *rows, name="q.jsonl"):
+    path = tmp_path / name
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def test_all_columns_of_jsonl(tmp_path):
+    row = {**GOOD, "id": 7, "choices": ["red", "blue"], "start": 1, "end": 2.5, "answer": "A", "system": "be short"}
+    (one,) = read_questions(written(tmp_path, {**row, "mark": [1]}))
+    assert one == Question(
+        "7", str(tmp_path / "a.mp4"), "what?", ("red", "blue"), 1.0, 2.5, "A", "be short", extra={"mark": [1]}
+    )
+
+
+def test_csv_and_parquet_say_the_same(tmp_path):
+    path = tmp_path / "q.csv"
+    path.write_text('id,image,question,choices,start,mark\n1,a.png,"what, then?","[""x"", ""y""]",,m\n')
+    (one,) = read_questions(path)
+    assert (one.question, one.choices, one.start, one.picture) == ("what, then?", ("x", "y"), None, True)
+    assert one.extra == {"mark": "m"}
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    row = {"id": "1", "image": "a.png", "question": "what, then?", "choices": ["x", "y"], "start": None, "mark": "m"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "q.parquet")
+    assert read_questions(tmp_path / "q.parquet") == [one]
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        ("{", "line 2 is no JSON"),
+        ("[1]", "line 2 is a JSON list"),
+        (GOOD, "line 2: id '1' was in line 1"),
+        ({"id": "2", "question": "what?"}, "exactly one of the columns 'video' and 'image'"),
+        ({"id": "2", "video": "a.mp4", "image": "b.png", "question": "what?"}, "exactly one"),
+        ({"id": "2", "video": "a.mp4"}, "column 'question' is missing"),
+        ({"video": "a.mp4", "question": "what?"}, "id=None"),
+        ({**GOOD, "id": "2", "video": "https://x.org/a.mp4"}, "--allow-urls"),
+        ({**GOOD, "id": "2", "video": "s3://x/a.mp4"}, "neither a path nor"),
+        ({**GOOD, "id": "2", "start": "soon"}, "start='soon'"),
+        ({**GOOD, "id": "2", "end": float("nan")}, "end=nan"),
+        ({**GOOD, "id": "2", "choices": ["one"]}, "list of 2 to 26"),
+        ({**GOOD, "id": "2", "choices": "red"}, "JSON list"),
+        ({**GOOD, "id": "2", "question": 3}, "question=3"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, row, match):
+    with pytest.raises(ValueError, match=match):
+        read_questions(written(tmp_path, GOOD, row))
+
+
+def test_an_empty_file_and_another_ending(tmp_path):
+    with pytest.raises(ValueError, match="holds no questions"):
+        read_questions(written(tmp_path))
+    with pytest.raises(ValueError, match=r"'.txt' is none of"):
+        read_questions(written(tmp_path, GOOD, name="q.txt"))
+    with pytest.raises(FileNotFoundError):
+        read_questions(tmp_path / "none.jsonl")
+
+
+def test_media_stay_in_the_root(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    (inside / "link.mp4").symlink_to(outside / "a.mp4")
+    path = written(tmp_path, {**GOOD, "video": "sub/../a.mp4"})
+    assert read_questions(path, root=inside)[0].medium == str(inside / "sub/../a.mp4")
+    for video in ("../out/a.mp4", str(outside / "a.mp4"), "link.mp4"):
+        with pytest.raises(ValueError, match="lies outside root"):
+            read_questions(written(tmp_path, {**GOOD, "video": video}), root=inside)
+
+
+def test_urls_where_they_are_allowed(tmp_path):
+    url = "https://x.org/a.mp4"
+    assert read_questions(written(tmp_path, {**GOOD, "video": url}), allow_urls=True)[0].medium == url
+
+
+def test_rows_of_one_medium_and_stretch_go_together():
+    rows = [Question(str(i), "ab"[i % 2], "?", start=None if i < 4 else 1.0) for i in range(6)]
+    assert [[q.id for q in group.questions] for group in grouped(rows)] == [["0", "2"], ["1", "3"], ["4"], ["5"]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "choice"),
+    [
+        ("A", "red"),
+        ("(b)", "blue"),
+        ("B. blue", "blue"),
+        ("The answer is C", "dark red"),
+        ("blue", "blue"),
+        ("It is blue.", "blue"),
+        ("Dark red!", "dark red"),
+        ("a thing", None),
+        ("red or blue", None),
+        ("D", None),
+        ("", None),
+    ],
+)
+def test_which_choice_an_answer_picks(answer, choice):
+    assert picked(answer, ("red", "blue", "dark red")) == choice
+
+
+def test_what_is_right():
+    free = Question("1", "a", "?", answer="The red ball")
+    assert correct("red ball.", None, free) is True
+    assert correct("blue ball", None, free) is False
+    assert correct("x", None, Question("1", "a", "?")) is None
+    listed = Question("1", "a", "what?", ("red", "blue"), answer="b")
+    assert correct("B", "blue", listed) is True
+    assert correct("B", None, listed) is False
+    assert prompt_of(listed).splitlines()[:3] == ["what?", "A. red", "B. blue"]
+    assert prompt_of(listed, listed=False) == "what?"
+    with pytest.raises(ValueError, match="none of choices"):
+        correct("B", "blue", Question("1", "a", "?", ("red", "blue"), answer="green"))
