@@ -153,3 +153,11 @@ def test_pair_of_tiles_has_the_thumbnail_too():
     assert before.size == after.size
     assert np.array_equal(np.asarray(after), np.asarray(whole.crop((0, 0, *after.size))))
     assert (len(report.items[0].units) > 1) == (after.width > view(CAT, processor.image_processor).width)
+
+
+def test_frames_without_an_item_are_drawn_as_they_are():
+    frames = film(30)
+    sheet = contact_sheet(frames, None, "some frames", most=4)
+    assert [at(sheet, number, 4, 0.5, 0.5) for number in (0, 3)] == [
+        tuple(frames.pixels[first, 0, 0].tolist()) for first in (3, 26)
+    ]
