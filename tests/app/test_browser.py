@@ -1,7 +1,11 @@
-"""The page in a real browser: what a visitor does, sees and is told. `--screenshots` writes README's pictures too."""
+"""The page in a real browser: what a visitor does, sees and is told. VTC_SCREENSHOTS=1 writes README's pictures too."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -72,11 +76,11 @@ def opened(browser, url):
 
 
 @pytest.fixture
-def shot(request):
+def shot():
     """Writes a screenshot for README where that was asked for."""
 
     def take(tab, name):
-        if request.config.getoption("--screenshots"):
+        if os.environ.get("VTC_SCREENSHOTS"):
             tab.page.evaluate("scrollTo(0, 0)")
             tab.page.wait_for_timeout(600)  # toasts fade, pictures settle
             tab.page.screenshot(path=DOCS / f"app-{name}.png", full_page=True)
@@ -147,7 +151,7 @@ def test_a_broken_file_shows_a_readable_message(opened, tmp_path):
     broken.write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
     tab = opened()
     tab.upload(broken)
-    tab.page.get_by_text("broken.png is no picture that can be read").first.wait_for()
+    tab.page.get_by_text(re.compile(r"broken\.png is broken or cut short")).first.wait_for()
     assert tab.page.get_by_text("/tmp/").count() == 0
 
 
@@ -157,11 +161,25 @@ def test_asking_about_nothing_says_what_to_do(opened):
     tab.page.get_by_text("no picture was given; upload one first").first.wait_for()
 
 
+def test_a_batch_is_answered_and_downloaded(opened, picture, film, tmp_path, shot):
+    rows = [{"id": "1", "video": film.name, "question": "what is there at the end?"}]
+    rows += [{"id": "2", "image": picture.name, "question": "what is in the picture?"}]
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tab = opened()
+    tab.open("Batch")
+    tab.page.locator("#questions input[type=file]").set_input_files(str(questions))
+    tab.page.locator("#media input[type=file]").set_input_files([str(picture), str(film)])
+    tab.page.locator("#media").get_by_text("scene1").first.wait_for()
+    tab.button("Start").click()
+    tab.page.locator("#answers").get_by_text("answers").first.wait_for()
+    tab.page.locator("#batch-state").get_by_text("2 rows, 2 answered").wait_for()
+    shot(tab, "batch")
+
+
 @pytest.fixture
 def endless(studio, monkeypatch):
     """Answers do not end by themselves, and every token takes a while."""
-    import time
-
     model = studio.picture_player.model
     stock = model.prepare_inputs_for_generation
 
@@ -170,9 +188,9 @@ def endless(studio, monkeypatch):
         return stock(*args, **kwargs)
 
     monkeypatch.setattr(model.generation_config, "eos_token_id", None)
-    monkeypatch.setattr(model, "prepare_inputs_for_generation", slow, raising=False)
+    model.prepare_inputs_for_generation = slow
     yield
-    model.__dict__.pop("prepare_inputs_for_generation", None)
+    del model.prepare_inputs_for_generation
 
 
 def test_stop_ends_an_answer_and_the_next_one_comes(opened, picture, endless):
@@ -222,9 +240,9 @@ def test_a_phone_scrolls_down_alone(opened, picture, film, scheme, shot):
     tab.page.locator(".slider-wrap img").or_(tab.page.get_by_test_id("imageslider")).first.wait_for()
     assert tab.overflow <= 0
     shot(tab, f"phone-{scheme}")
-    for name in ("Video", "Compare"):
+    for name, button in (("Video", "Ask"), ("Compare", "Compare"), ("Batch", "Start")):
         tab.open(name)
-        tab.button("Ask" if name == "Video" else "Compare").wait_for()
+        tab.button(button).wait_for()
         assert tab.overflow <= 0, name
     dark = tab.page.evaluate("document.body.classList.contains('dark')")
     assert dark == (scheme == "dark")

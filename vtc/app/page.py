@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from . import compare_tab, picture_tab, video_tab
+from . import batch_tab, compare_tab, picture_tab, video_tab
 from .studio import Studio
 
 TITLE = "vtc: fewer visual tokens"
@@ -16,10 +16,14 @@ WAITING = 32
 """Calls that may wait in the queue; further visitors are told to come back."""
 KEPT_SECONDS = 3600
 """How long uploads and pictures stay on the server, and how often old ones are looked for."""
-CSS = """
-.gradio-container {max-width: 1280px; margin: 0 auto}
-@media (max-width: 640px) {.gradio-container {padding: 8px}}
-"""
+STYLE = """<style>
+@media (max-width: 640px) {
+  .gradio-container main.app {padding: 8px !important}
+  .gradio-container .column {min-width: 0 !important; max-width: 100%}
+  .gradio-container .row, .gradio-container .block, .gradio-container .form {min-width: 0; max-width: 100%}
+}
+</style>"""
+"""In the page's head, since Gradio rewrites what `css` is given."""
 
 
 def page(studio: Studio) -> gr.Blocks:
@@ -27,7 +31,7 @@ def page(studio: Studio) -> gr.Blocks:
     blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS))
     with blocks:
         gr.Markdown(_heading(studio))
-        for name, tab in (("Image", picture_tab), ("Video", video_tab), ("Compare", compare_tab)):
+        for name, tab in (("Image", picture_tab), ("Video", video_tab), ("Compare", compare_tab), ("Batch", batch_tab)):
             with gr.Tab(name):
                 tab.build(studio)
     return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
@@ -37,7 +41,7 @@ def looks() -> dict[str, Any]:
     """Arguments of `launch` for the looks: the browser's own fonts, since a page must need no network."""
     fonts = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
     theme = gr.themes.Default(font=fonts, font_mono=("ui-monospace", "Consolas", "monospace"))
-    return {"theme": theme, "css": CSS}
+    return {"theme": theme, "head": STYLE}
 
 
 def _heading(studio: Studio) -> str:

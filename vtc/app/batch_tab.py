@@ -1,0 +1,99 @@
+"""The tab on which a file of questions is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gradio as gr
+
+from vtc.media_commands import VIDEOS
+
+from .asking import LONGEST
+from .batches import ANSWERS, ENDINGS, batch, gathered
+from .parts import MODEL, keep_slider, longest_slider, plainly, session
+from .studio import Studio
+from .texts import plain
+
+HOW = (
+    'A question a line: `{"id": "1", "video": "film.mp4", "question": "what happens?"}`, or `"image"` in place of '
+    "`video`. Media are named by the file names of what is uploaded beside it; nothing else is read."
+)
+
+
+class BatchTab:
+    """Its events; uploads and answers are gone from the server's folders when a batch has ended."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def batch(
+        self,
+        questions: str | None,
+        media: list[str] | None,
+        recipe: str,
+        keep: float,
+        max_new_tokens: int,
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Answers a file of questions about pictures and videos from the visual tokens that a recipe keeps.
+
+        Args:
+            questions: a JSONL or CSV file: id, question, and video or image by file name.
+            media: the pictures and videos that it names.
+            recipe: a name from `vtc recipes`.
+            keep: the share of the visual tokens to keep, above 0 and at most 1.
+            max_new_tokens: longest answer in tokens, 1 to 512.
+
+        Returns:
+            How far it is, and at the end the file of answers, a JSON object a line.
+        """
+        with plainly(), self._studio.call(session(request, "batch")) as stop, TemporaryDirectory() as folder:
+            if not 1 <= max_new_tokens <= LONGEST:
+                raise ValueError(f"max_new_tokens={max_new_tokens}; expected 1 to {LONGEST}")
+            gathered_at = gathered(Path(folder), questions, media or [])
+            yield "loading", None
+            options = {"recipe": recipe, "keep": keep, "max_new_tokens": int(max_new_tokens)}
+            for told in batch(self._studio, gathered_at, stop, **options):
+                if told.summary is None:
+                    yield f"{told.done} of {told.total} questions answered", gr.skip()
+                else:
+                    yield _lines(str(told.summary)), str(Path(folder) / ANSWERS)
+
+    def stop(self, request: gr.Request) -> None:
+        """Ends the visitor's own batch behind the row in hand; what was answered can be downloaded."""
+        self._studio.stop(session(request, "batch"))
+
+
+def _lines(text: str) -> str:
+    return "\n".join(
+        f"- {plain(line)}" for line in text.replace("; the same command goes on from here", "").splitlines()
+    )
+
+
+def build(studio: Studio) -> None:
+    """Lays the tab out."""
+    tab = BatchTab(studio)
+    with gr.Row():
+        with gr.Column(min_width=280):
+            gr.Markdown(HOW)
+            questions = gr.File(label="Questions", file_types=list(ENDINGS), height=140, elem_id="questions")
+            media = gr.File(
+                label="Pictures and videos",
+                file_types=["image", "video"],
+                file_count="multiple",
+                height=180,
+                elem_id="media",
+            )
+        with gr.Column(min_width=280):
+            recipe = gr.Dropdown(list(studio.video_player.videos), value=VIDEOS[1], label="Recipe")
+            keep, longest = keep_slider(), longest_slider()
+            with gr.Row():
+                start = gr.Button("Start", variant="primary", min_width=100)
+                halt = gr.Button("Stop", min_width=100)
+            state = gr.Markdown(elem_id="batch-state")
+            answers = gr.File(label="Answers", interactive=False, elem_id="answers")
+    start.click(tab.batch, [questions, media, recipe, keep, longest], [state, answers], api_name="batch", **MODEL)
+    halt.click(tab.stop, None, None, queue=False, api_visibility="private", show_progress="hidden")

@@ -1,0 +1,115 @@
+"""A batch from the page: questions and media that were uploaded, and nothing else of the server."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtc.video.batch.summary import Summary
+
+from .studio import Studio
+
+ANSWERS = "answers.jsonl"
+ENDINGS = (".jsonl", ".csv")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is.
+
+    Attributes:
+        done, total: questions.
+        summary: once it has ended.
+    """
+
+    done: int
+    total: int
+    summary: Summary | None = None
+
+
+def gathered(folder: Path, questions: str | None, media: Sequence[str]) -> Path:
+    """Copies of the uploads, side by side in `folder` by their own names; answers the path of the questions.
+
+    Raises:
+        ValueError: no questions, another ending, no media, or two uploads of one name.
+    """
+    if questions is None or Path(questions).suffix.lower() not in ENDINGS:
+        name = None if questions is None else Path(questions).name
+        raise ValueError(f"questions={name!r}: upload a file that ends in {' or '.join(ENDINGS)}, a question a row")
+    if not media:
+        raise ValueError("no media were uploaded; upload the pictures and videos that the questions name")
+    names = [Path(path).name for path in (questions, *media)]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled or ANSWERS in names:
+        raise ValueError(f"uploads: {(doubled or [ANSWERS])[0]!r} stands for more than one file; rename one")
+    for path, name in zip((questions, *media), names, strict=True):
+        shutil.copyfile(path, folder / name)
+    return folder / names[0]
+
+
+def batch(
+    studio: Studio, questions: Path, stop: threading.Event, *, recipe: str, keep: float, max_new_tokens: int
+) -> Iterator[Progress]:
+    """Answers `questions` about media in the same folder by the page's model of videos, which takes pictures too.
+
+    The answers stand beside them in `answers.jsonl`, without the folder's name. Closing the iterator stops the batch
+    behind the row in hand.
+
+    Raises:
+        OSError, ValueError: see `vtc.video.batch.answer_batch`; no folder of the server is named.
+    """
+    player = studio.video_player
+    chosen = studio.recipe(recipe, keep, video=True)
+    options = {"model": player.name, "recipe": chosen, "max_new_tokens": max_new_tokens}
+    news: queue.SimpleQueue[Progress | BaseException] = queue.SimpleQueue()
+    closed = threading.Event()
+    run = threading.Thread(
+        target=_run, args=(studio, questions, lambda: stop.is_set() or closed.is_set(), options, news.put), daemon=True
+    )
+    run.start()
+    try:
+        while True:
+            told = news.get()
+            if isinstance(told, (OSError, ValueError)):
+                raise ValueError(_bare(str(told), questions.parent)) from told
+            if isinstance(told, BaseException):
+                raise told
+            yield told
+            if told.summary is not None:
+                return
+    finally:
+        closed.set()
+        run.join()
+
+
+def _run(studio: Studio, questions: Path, stop: Any, options: dict[str, Any], pass_on: Any) -> None:
+    from vtc.video.batch.engine import answer_batch
+
+    out, reached = questions.with_name(ANSWERS), (0, 0)
+
+    def tell(done: int, total: int) -> None:
+        nonlocal reached
+        reached = (done, total)
+        pass_on(Progress(done, total))
+
+    try:
+        with studio.desk.lock:
+            summary = answer_batch(
+                questions, out, root=questions.parent, allow_urls=False, progress=tell, stop=stop, **options
+            )
+        out.write_text(_bare(out.read_text(encoding="utf-8"), questions.parent), encoding="utf-8")
+        pass_on(Progress(*reached, summary))
+    except BaseException as error:  # raised again where the progress is read
+        pass_on(error)
+
+
+def _bare(text: str, folder: Path) -> str:
+    """`text` without the folder on the server."""
+    for name in (str(folder.resolve()), str(folder)):
+        text = text.replace(f"{name}/", "").replace(name, "")
+    return text
