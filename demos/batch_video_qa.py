@@ -1,0 +1,29 @@
+"""Many questions about many films in one resumable run, offline: each film is read and encoded once.
+
+Start it again and nothing is answered twice; end it at any moment and start it again, and it goes on.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from vtc.tiny.film import Film
+from vtc.video import answer_batch
+
+out = Path(sys.argv[1] if len(sys.argv) > 1 else "vtc-batch")
+out.mkdir(exist_ok=True)
+rows = []
+for seed in range(4):
+    film = Film(seed)
+    film.save(out / f"{seed}.mp4")
+    for number, asked in enumerate(film.questions[:3]):
+        row = {"id": f"{seed}-{number}", "video": f"{seed}.mp4", "question": asked.question, "answer": asked.answer}
+        rows.append(row)
+questions = out / "questions.jsonl"
+questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+print(answer_batch(questions, out / "answers.jsonl", model="tiny-qwen", recipe="video", keep=0.25, max_new_tokens=8))
+for line in (out / "answers.jsonl").read_text().splitlines():
+    row = json.loads(line)
+    kept = f"{row['tokens_kept']} of {row['tokens_full']} visual tokens"
+    print(f"{row['video']}: {row['question']} {row['answer']} ({'right' if row['correct'] else 'wrong'}, {kept})")

@@ -1,0 +1,231 @@
+"""Tasks on a local Ray cluster of two cores: each answered once, kept up by the checkpoint, or refused."""
+
+import json
+import os
+import shutil
+import time
+import warnings
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from vtc.tiny.film import Film
+from vtc.video.batch import Job, answer_batch
+from vtc.video.batch.merging import merge
+from vtc.video.batch.ray import answer_batch_on_ray
+from vtc.video.batch.ray_blocks import Actors, Task, answer_data, answer_tasks, context, covered, write, write_tasks
+
+
+class Echo:
+    """Makes what answers a payload with its rows; notes which it was given, one file for each time."""
+
+    def __init__(self, log):
+        self.log = str(log)
+
+    def __call__(self):
+        return self.answer
+
+    def answer(self, payload):
+        task = json.loads(payload)
+        with open(os.path.join(self.log, f"{task['name']}-{os.urandom(4).hex()}"), "w"):
+            pass
+        time.sleep(task.get("wait", 0))
+        error = "ValueError: broken" if task.get("broken") else None
+        for number in range(task["rows"]):
+            name = f"{task['name']}-{number}"
+            yield {"id": name, "answer": "grün\n", "error": error, "frames": [0.1 + 0.2], "seconds": {"read": 1e-17}}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Niced workers do not come up where something else keeps the cores busy.
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=500 << 20,
+            logging_level="error",
+            log_to_driver=False,
+            _system_config={"worker_niceness": 0},
+        )
+        yield
+        ray.shutdown()
+
+
+def tasks(count, **more):
+    return [Task(f"key{i}", json.dumps({"name": f"t{i}", "rows": 1 + i % 2, **more})) for i in range(count)]
+
+
+def ids(count):
+    return sorted(f"t{i}-{number}" for i in range(count) for number in range(1 + i % 2))
+
+
+def rows(out):
+    found = [json.loads(line) for path in sorted(out.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    return sorted(found, key=lambda row: row["id"])
+
+
+def calls(log):
+    return sorted(path.name.rsplit("-", 1)[0] for path in log.iterdir())
+
+
+@pytest.fixture
+def log(tmp_path):
+    (tmp_path / "log").mkdir()
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_every_task_is_answered_once_and_a_cut_off_run_goes_on(cluster, out, log, tmp_path):
+    answer_tasks(tasks(5), Echo(log), out, Actors(2))
+    first = rows(out)
+    assert [row["id"] for row in first] == ids(5)
+    assert first[0] == {
+        "id": "t0-0",
+        "answer": "grün\n",
+        "error": None,
+        "frames": [0.1 + 0.2],
+        "seconds": {"read": 1e-17},
+    }
+    assert calls(log) == [f"t{i}" for i in range(5)]
+
+    # As a driver leaves it that is killed before a block was noted as written, and while one was written.
+    one, two = sorted((out / "checkpoint").glob("*.parquet"))[:2]
+    lost = [*pq.read_table(one)["key"].to_pylist(), *pq.read_table(two)["key"].to_pylist()]
+    one.rename(one.with_name(f"{one.stem}.pending.parquet"))
+    torn = out / f"{one.stem}.jsonl"
+    torn.write_text(torn.read_text()[:10])
+    two.unlink()
+    (out / f"{two.stem}.jsonl").unlink()
+    assert merge([out], tmp_path / "part.jsonl").rows < len(first)
+
+    answer_tasks(tasks(5), Echo(log), out, Actors(1))
+    assert rows(out) == first
+    again = sorted([*(f"t{i}" for i in range(5)), *(key.replace("key", "t") for key in lost)])
+    assert calls(log) == again
+    merged = merge([out], tmp_path / "whole.jsonl")
+    assert (merged.rows, merged.clean, merged.equal) == (len(first), True, ())
+
+
+def test_a_plan_in_which_ray_filters_nothing_is_refused_before_anything_is_answered_twice(cluster, out, log):
+    with ray.data.DataContext.current(context(out)):
+        items = [{"key": task.key, "payload": task.payload} for task in tasks(2)]
+        answer_data(ray.data.from_items(items), Echo(log), out, Actors(1))
+        before = calls(log)
+        with pytest.raises(RuntimeError, match="checkpoint is off: it does not filter"):
+            answer_data(ray.data.from_items(items), Echo(log), out, Actors(1))
+    assert calls(log) == before == ["t0", "t1"]
+
+
+def test_a_plan_that_ray_warns_of_is_refused(out):
+    class Plan:
+        def write_datasink(self, sink):
+            warnings.warn("This plan doesn't support it. Checkpointing will be disabled.", stacklevel=1)
+
+    with pytest.raises(RuntimeError, match=r"checkpoint is off.*will be disabled"):
+        write(Plan(), out)
+
+
+def test_a_block_that_the_checkpoint_does_not_cover_is_not_written(cluster, out):
+    data = ray.data.from_items([{"key": "a", "rows": "{}\n"}])
+    with pytest.raises(Exception, match="has not noted what is about to be written"):
+        write(data, out)
+    assert not rows(out)
+
+
+def test_too_many_errors_end_the_run_and_what_was_answered_stays(cluster, out, log):
+    assert answer_tasks(tasks(6, broken=True), Echo(log), out, Actors(1, max_errors=1)) == "max_errors"
+    assert calls(log) == ["t0", "t1"]
+    assert {row["id"] for row in rows(out)} <= {"t0-0", "t1-0", "t1-1"}
+
+
+def test_a_stopped_run_begins_nothing_more(cluster, out, log):
+    assert answer_tasks(tasks(6, wait=1.0), Echo(log), out, Actors(1), stop=lambda: any(log.iterdir())) == "interrupted"
+    assert 0 < len(calls(log)) < 6
+
+
+def test_other_tasks_are_refused_and_more_are_welcome(out):
+    write_tasks(tasks(2), out)
+    write_tasks(tasks(3), out)
+    with pytest.raises(ValueError, match="1 tasks that are not asked for now"):
+        write_tasks(tasks(2), out)
+    with pytest.raises(ValueError, match="is empty"):
+        write_tasks([], out)
+    with pytest.raises(ValueError, match="'key0' stands for more than one task"):
+        write_tasks([*tasks(3), tasks(1)[0]], out)
+    shutil.rmtree(out)
+    out.touch()
+    with pytest.raises(OSError, match="out"):
+        write_tasks(tasks(1), out)
+
+
+def test_what_is_pending_covers_its_keys_and_no_others(tmp_path):
+    from pyarrow import table
+
+    assert not covered(["a"], tmp_path)
+    pq.write_table(table({"key": ["a", "b"]}), tmp_path / "1.pending.parquet")
+    pq.write_table(table({"key": ["c"]}), tmp_path / "2.parquet")
+    assert covered(["a"], tmp_path)
+    assert not covered(["a", "c"], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Two films with two questions each, and one that is not there."""
+    folder = tmp_path_factory.mktemp("clips")
+    asked = [{"id": "gone", "video": "gone.mp4", "question": "what is there?", "label": [7]}]
+    for seed in (1, 2):
+        film = Film(seed)
+        film.save(folder / f"{seed}.mp4")
+        for number, one in enumerate(film.questions[:2]):
+            row = {"id": f"{seed}-{number}", "video": f"{seed}.mp4", "question": one.question, "answer": one.answer}
+            asked.append(row)
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    return folder
+
+
+def test_answers_are_those_of_the_local_engine(cluster, clips, out, tmp_path):
+    fields = {"max_new_tokens": 4, "frames": 8, "device": "cpu"}
+    local = answer_batch(clips / "questions.jsonl", tmp_path / "local.jsonl", **fields)
+    told = []
+    there = answer_batch_on_ray(
+        clips / "questions.jsonl", out, progress=lambda done, total: told.append((done, total)), **fields
+    )
+    merged = merge([out], tmp_path / "ray.jsonl", clips / "questions.jsonl")
+    merge([tmp_path / "local.jsonl"], tmp_path / "sorted.jsonl", clips / "questions.jsonl")
+
+    def timeless(path):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in lines:
+            assert len(row.pop("seconds")) == 6
+        return lines
+
+    assert timeless(tmp_path / "ray.jsonl") == timeless(tmp_path / "sorted.jsonl")
+    assert (merged.rows, merged.clean) == (5, True)
+    assert (there.rows, there.answered, there.fresh, there.stopped) == (5, 4, 5, "")
+    assert (there.errors, there.exit_code) == (local.errors, 1) == ({"FileNotFoundError": 1}, 1)
+    assert (there.accuracy, there.tokens_kept) == (local.accuracy, local.tokens_kept)
+    assert told == [(0, 5), (5, 5)]
+
+    with pytest.raises(ValueError, match="other questions, another job or changed media"):
+        answer_batch_on_ray(clips / "questions.jsonl", out, **{**fields, "max_new_tokens": 5})
+    next(out.glob("*.jsonl")).unlink()
+    with pytest.raises(RuntimeError, match="files were taken out of it"):
+        answer_batch_on_ray(clips / "questions.jsonl", out, **fields)
+
+
+def test_what_is_refused(clips, out):
+    asked = clips / "questions.jsonl"
+    with pytest.raises(TypeError, match="job and keep were both given"):
+        answer_batch_on_ray(asked, out, job=Job(), keep=0.5)
+    with pytest.raises(ValueError, match="workers=0"):
+        answer_batch_on_ray(asked, out, workers=0)
+    with pytest.raises(ValueError, match="shard=3/2"):
+        answer_batch_on_ray(asked, out, shard=(3, 2))
+    assert not out.exists()

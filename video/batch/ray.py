@@ -1,0 +1,171 @@
+"""The batch on a Ray cluster: the same answerer in actors, one model each, over `ray.data`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vtc.recipes import Recipe
+
+from .engine import Told, _check, chosen_groups
+from .job import Job, fingerprint
+from .merging import answer_files
+from .questions import Group, Question
+from .records import rows
+from .summary import Summary, Tally
+
+LEFT_TO_RAY = 2
+"""CPU cores that Ray's own actors and tasks need: with fewer, it waits for ever."""
+
+
+def answer_batch_on_ray(
+    questions: str | Path | Sequence[Question],
+    out: str | Path,
+    *,
+    recipe: str | Path | Recipe | None = None,
+    job: Job | None = None,
+    shard: tuple[int, int] | None = None,
+    workers: int | None = None,
+    limit: int | None = None,
+    max_errors: int | None = None,
+    root: str | Path | None = None,
+    allow_urls: bool = False,
+    anew: bool = False,
+    progress: Told | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **fields: Any,
+) -> Summary:
+    """As `answer_batch`, on the Ray cluster that is connected, or else on one of this machine's cores and GPUs.
+
+    Rows are those of the local engine, in as many files as there are media; `vtc merge` joins them. Those of one
+    stretch of one medium are written together, exactly once: Ray's checkpoint in the same folder knows them, and a run
+    that was cut off goes on. Questions and media are read where the actors are, so paths must be good on every node.
+
+    Args:
+        out: a folder that every node sees at this path.
+        workers: how many actors; None: one for each GPU, or one where there is none.
+        progress: is told at the beginning and at the end; Ray prints what happens between.
+        questions, recipe, job, shard, limit, max_errors, root, allow_urls, anew, stop, fields: see `answer_batch`.
+
+    Raises:
+        ImportError: Ray is not installed.
+        OSError, TypeError, ValueError: see `answer_batch`; a cluster with fewer than two CPU cores.
+        RuntimeError: Ray would run without its checkpoint.
+    """
+    if job is not None and (fields or recipe is not None):
+        given = [*(["recipe"] if recipe is not None else []), *fields]
+        raise TypeError(f"job and {', '.join(given)} were both given; pass the job alone")
+    job, out = job or Job.of(recipe, **fields), Path(out).absolute()
+    _check(workers=1 if workers is None else workers, limit=limit, max_errors=max_errors)
+    groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit)
+    wanted = {question.id for group in groups for question in group.questions}
+    blocks = _blocks()
+    if anew:
+        _clear(out)
+    tasks = [blocks.Task(_key(job, group), json.dumps(asdict(group))) for group in groups]
+    before = _count(out, wanted).rows
+    tell = progress or (lambda done, total: None)
+    tell(before, len(wanted))
+    with _cluster():
+        actors = _actors(blocks, workers, max_errors)
+        begun = time.perf_counter()
+        stopped = blocks.answer_tasks(tasks, _Making(job), out, actors, stop)
+        seconds = time.perf_counter() - begun
+    tally = _count(out, wanted)
+    if not stopped and tally.rows < len(wanted):
+        raise RuntimeError(
+            f"{out} lacks {len(wanted) - tally.rows} answers that Ray's checkpoint has noted as written: files were "
+            "taken out of it; start anew (--anew)"
+        )
+    tell(tally.rows, len(wanted))
+    return tally.summary(fresh=tally.rows - before, seconds=seconds, stopped=stopped)
+
+
+@dataclass(frozen=True)
+class _Making:
+    """Makes an actor's answerer; travels to it by pickle."""
+
+    job: Job
+
+    def __call__(self) -> Callable[[str], Iterable[dict[str, Any]]]:
+        from .answerer import Answerer
+
+        answerer = Answerer(self.job)
+        return lambda payload: answerer.answer(_group(payload))
+
+
+def _group(payload: str) -> Group:
+    """The group that `asdict` and JSON made a payload of."""
+    found = json.loads(payload)["questions"]
+    return Group(tuple(Question(**{**row, "choices": tuple(row["choices"])}) for row in found))
+
+
+def _key(job: Job, group: Group) -> str:
+    """Another one wherever the answers could be others."""
+    first = group.first
+    text = json.dumps([fingerprint(job, first.medium, first.picture), asdict(group)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _blocks() -> Any:
+    try:
+        from . import ray_blocks
+    except ImportError as error:
+        raise ImportError(f"engine='ray' needs Ray ({error}); pip install 'vtc-vlm[ray]'") from error
+    return ray_blocks
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """The cluster that is connected; else that of `ray job submit` or this machine, left again afterwards."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    ray.init()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _actors(blocks: Any, workers: int | None, max_errors: int | None) -> Any:
+    """As many as asked for, or as there are GPUs; a core for each where enough are left."""
+    import ray
+
+    there = ray.cluster_resources()
+    cores, gpus = there.get("CPU", 0), int(there.get("GPU", 0))
+    if cores < LEFT_TO_RAY:
+        raise ValueError(f"the Ray cluster has {cores:g} CPU cores; it needs {LEFT_TO_RAY} at least to read and write")
+    size = workers or max(gpus, 1)
+    if gpus and size > gpus:
+        raise ValueError(f"workers={size}, but the Ray cluster has {gpus} GPUs and each worker holds a model on one")
+    return blocks.Actors(size, float(cores - LEFT_TO_RAY >= size), float(gpus > 0), max_errors)
+
+
+def _count(out: Path, wanted: set[str]) -> Tally:
+    """What of the wanted is in `out`."""
+    tally = Tally(wanted)
+    files = answer_files(out) if any(out.glob("*.jsonl")) else []
+    for file in files:
+        tally.add_all(rows(file))
+    return tally
+
+
+def _clear(out: Path) -> None:
+    """Throws away what an earlier run wrote, and nothing else."""
+    from .ray_blocks import CHECKPOINT, TASKS
+
+    for path in out.glob("*.jsonl"):
+        path.unlink()
+    (out / TASKS).unlink(missing_ok=True)
+    if (out / CHECKPOINT).exists():
+        shutil.rmtree(out / CHECKPOINT)

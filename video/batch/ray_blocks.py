@@ -1,0 +1,275 @@
+"""Tasks answered by actors on a Ray cluster and written as blocks, each exactly once: what Ray is asked for.
+
+One row of Ray's data is one task (the questions of one medium), so that its answers stand or fall together however Ray
+cuts its blocks. Ray's checkpoint (Ray 2.60, `CheckpointConfig`, beta) notes which tasks are written, in two phases with
+the file itself. It switches itself off in plans that it does not know, with a warning or (where rows do not come out
+of a file) without one: then it notes what is written but filters nothing. Both are refused here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data.checkpoint import CheckpointConfig
+from ray.data.datasource import BlockBasedFileDatasink
+
+TASKS, CHECKPOINT = "tasks.parquet", "checkpoint"
+PENDING, COMMITTED = ".pending.parquet", ".parquet"
+OFF = "off"
+PAUSE = 0.5
+"""Seconds between two looks at whether to stop."""
+FILTER_BYTES = 64 << 20
+"""Memory reserved for Ray's filter of finished tasks, which holds their keys alone; Ray reserves 1 GiB otherwise."""
+
+Answer = Callable[[str], Iterable[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one actor answers at once.
+
+    Attributes:
+        key: unique, and another one wherever the answers could be others: what is written is known by it.
+        payload: what the actor is given.
+    """
+
+    key: str
+    payload: str
+
+
+@dataclass(frozen=True)
+class Actors:
+    """Which actors answer.
+
+    Attributes:
+        size: how many, each with a model of its own.
+        num_cpus: CPU cores that Ray sets aside for each. Two must be left to Ray, for its filter of finished tasks and
+            for reading and writing in turn: without them it waits for ever.
+        num_gpus: GPUs for each.
+        max_errors: no further task is begun when there are more rows with an error; None: any number.
+    """
+
+    size: int
+    num_cpus: float = 0.0
+    num_gpus: float = 0.0
+    max_errors: int | None = None
+
+
+class Ended(RuntimeError):
+    """No further task is begun; the message is why: `max_errors` or `interrupted`."""
+
+
+def answer_tasks(
+    tasks: Sequence[Task],
+    make: Callable[[], Answer],
+    out: Path,
+    actors: Actors,
+    stop: Callable[[], bool] = lambda: False,
+) -> str:
+    """Answers each task that `out` does not hold yet and writes its rows there, as files of JSON lines.
+
+    Args:
+        tasks: at least one; those of an earlier call on `out` are all among them.
+        make: called once in each actor; gives what answers a payload with its rows. Travels by pickle.
+        out: a folder that all nodes see at this path; made if it is not there.
+        actors: which actors answer.
+        stop: asked twice a second, in a thread; where it is true, what is in hand is finished and no more begun.
+
+    Returns:
+        Why the run ended before all were answered: `max_errors`, `interrupted`, or empty where all were.
+
+    Raises:
+        ValueError: no tasks, a key twice, or `out` holds answers of tasks that are not among `tasks`.
+        OSError: `out` cannot be written.
+        RuntimeError: Ray would run without its checkpoint.
+    """
+    write_tasks(tasks, out)
+    with DataContext.current(context(out)):
+        # A block of one task is written, and noted as done, as soon as it is answered.
+        data = ray.data.read_parquet(str(out / TASKS)).repartition(target_num_rows_per_block=1)
+        return answer_data(data, make, out, actors, stop)
+
+
+def answer_data(
+    data: Dataset, make: Callable[[], Answer], out: Path, actors: Actors, stop: Callable[[], bool] = lambda: False
+) -> str:
+    """As `answer_tasks`, for rows `key` and `payload` of a dataset that was made under `context(out)`."""
+    tally = _Tally.remote(actors.max_errors)  # type: ignore[attr-defined]
+    answered = data.map(
+        _Worker,
+        fn_constructor_args=(make, tally, noted(out / CHECKPOINT, COMMITTED)),
+        compute=ActorPoolStrategy(size=actors.size, max_tasks_in_flight_per_actor=1),
+        num_cpus=actors.num_cpus,
+        num_gpus=actors.num_gpus or None,
+    )
+    with _watched(stop, tally):
+        try:
+            write(answered, out)
+        except Exception:
+            # Ray wraps what a worker raised in more than one way; the tally knows whether it was told to.
+            why = str(ray.get(tally.why.remote()))
+            if why == OFF:
+                raise RuntimeError(
+                    "Ray's checkpoint is off: it does not filter what is answered already (does the plan read a file?)"
+                ) from None
+            if why:
+                return why
+            raise
+    return ""
+
+
+def write(data: Dataset, out: Path) -> None:
+    """Writes the column `rows` of `data` under `out`, with Ray's checkpoint or not at all.
+
+    Raises RuntimeError where Ray plans without it, and where a file is about to be written that it does not cover.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*Checkpointing will be disabled")
+        try:
+            data.write_datasink(_Lines(out))
+        except UserWarning as warning:
+            raise RuntimeError(f"Ray's checkpoint is off, so a cut-off run would answer anew: {warning}") from None
+
+
+def covered(keys: Iterable[str], checkpoint: Path) -> bool:
+    """Whether Ray's checkpoint has noted that `keys` are about to be written."""
+    return set(keys) <= noted(checkpoint, PENDING)
+
+
+def noted(checkpoint: Path, state: str) -> set[str]:
+    """The keys in Ray's checkpoint that are about to be written (`PENDING`) or written (`COMMITTED`)."""
+    keys: set[str] = set()
+    for path in checkpoint.glob("*.parquet"):
+        if path.name.endswith(PENDING) == (state == PENDING):
+            try:
+                keys.update(pq.read_table(path).column("key").to_pylist())
+            except FileNotFoundError:  # another writer is done with it
+                continue
+    return keys
+
+
+class _Lines(BlockBasedFileDatasink):
+    """JSON lines as the actors wrote them; Ray's own writers round numbers and unite columns."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(str(out), file_format="jsonl")
+        self._checkpoint = out / CHECKPOINT
+
+    def write_block_to_file(self, block: Any, file: Any) -> None:
+        """Writes the rows of one block; RuntimeError unless the checkpoint covers it."""
+        table = block.to_arrow()
+        if not covered(table.column("key").to_pylist(), self._checkpoint):
+            raise RuntimeError("Ray's checkpoint is off: it has not noted what is about to be written")
+        for rows in table.column("rows").to_pylist():
+            file.write(rows.encode())
+
+
+@ray.remote(num_cpus=0)
+class _Tally:
+    """Counts the rows with an error over all actors, and knows whether to begin another task."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit, self._count, self._why = limit, 0, ""
+
+    def add(self, errors: int) -> None:
+        """Counts rows with an error."""
+        self._count += errors
+        if self._limit is not None and self._count > self._limit:
+            self.end("max_errors")
+
+    def end(self, why: str) -> None:
+        """Begin no further task."""
+        self._why = self._why or why
+
+    def why(self) -> str:
+        """Why no further task is to be begun; empty: go on."""
+        return self._why
+
+
+class _Worker:
+    """One model in one actor."""
+
+    def __init__(self, make: Callable[[], Answer], tally: Any, done: Collection[str]) -> None:
+        self._answer, self._tally, self._done = make(), tally, done
+
+    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
+        if task["key"] in self._done:
+            ray.get(self._tally.end.remote(OFF))
+        # Before a task and not after it, so that the rows that were too many are written.
+        if why := ray.get(self._tally.why.remote()):
+            raise Ended(why)
+        rows = list(self._answer(task["payload"]))
+        ray.get(self._tally.add.remote(sum(row.get("error") is not None for row in rows)))
+        return {"key": task["key"], "rows": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)}
+
+
+@contextmanager
+def _watched(stop: Callable[[], bool], tally: Any) -> Iterator[None]:
+    """Asks `stop` while Ray has the caller's thread."""
+    over = Event()
+
+    def watch() -> None:
+        while not over.wait(PAUSE):
+            if stop():
+                tally.end.remote("interrupted")
+                return
+
+    thread = Thread(target=watch, name="vtc-stop", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def write_tasks(tasks: Sequence[Task], out: Path) -> None:
+    """Writes the tasks as the file that Ray reads: its checkpoint filters what comes out of a file, and that alone.
+
+    Raises:
+        ValueError, OSError: see `answer_tasks`.
+    """
+    keys = [task.key for task in tasks]
+    if not keys:
+        raise ValueError("tasks is empty; expected at least one")
+    if twice := [key for key, count in _counted(keys) if count > 1]:
+        raise ValueError(f"the key {twice[0]!r} stands for more than one task; expected each once")
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / TASKS
+    if path.exists() and (lost := set(pq.read_table(path).column("key").to_pylist()) - set(keys)):
+        raise ValueError(
+            f"{out} holds answers to {len(lost)} tasks that are not asked for now: other questions, another job or "
+            "changed media; write to another folder, or start anew (--anew)"
+        )
+    table = pa.table({"key": pa.array(keys, pa.string()), "payload": pa.array([t.payload for t in tasks], pa.string())})
+    fresh = path.with_suffix(".fresh")
+    pq.write_table(table, fresh, row_group_size=1024)
+    os.replace(fresh, path)
+
+
+def _counted(keys: Sequence[str]) -> Iterator[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    for key in keys:
+        counts[key] = counts.get(key, 0) + 1
+    return iter(counts.items())
+
+
+def context(out: Path) -> DataContext:
+    """A copy of the caller's context, with the checkpoint under `out`."""
+    copied = DataContext.get_current().copy()
+    config = CheckpointConfig("key", str(out / CHECKPOINT), delete_checkpoint_on_success=False)
+    config.checkpoint_actor_memory_bytes = FILTER_BYTES
+    copied.checkpoint_config = config
+    return copied
