@@ -42,7 +42,8 @@ def row(id: str, **more):
 
 
 def broken(id: str, error: str, **more):
-    return row(id, answer=None, error=error, tokens_full=None, tokens_kept=None, seconds={}) | more
+    spent = dict.fromkeys(("read", "decode"), 0.0)
+    return row(id, answer=None, error=error, tokens_full=0, tokens_kept=0, seconds=spent) | more
 
 
 def write(path, rows, end: str = ""):
@@ -76,9 +77,11 @@ def test_what_the_rows_come_to(tmp_path):
     assert "50.0 % right, of those known" in text
     assert "75% visual tokens saved" in text
     assert "250 of 1000 tokens kept" in text
+    assert "50.0 of 4" in text
+    assert "200.0 50.0 75%" in text
     assert "ValueError 2 TimeoutError 1" in text
     assert "9.38 seconds in all stages" in text  # five rows of 1.875 seconds
-    for stage, mean in (("read", "0.3125"), ("decode", "0.6250"), ("prefill", "0.0781")):
+    for stage, mean in (("read", "0.5000"), ("decode", "1.0000"), ("prefill", "0.1250")):
         assert stage in text
         assert mean in text
     for words in ("vtc 0.1.0, torch 2.14.1", "abc123", "Seeds: 0"):
@@ -126,6 +129,8 @@ def test_intervals_resample_media_and_not_questions(tmp_path):
         ("frame 7 of /data/b.mp4 cannot be read", "frame … of … cannot be read"),
         ({"kind": "timeout", "message": "60 s"}, "timeout"),
         ({"message": "OSError: gone"}, "OSError"),
+        ("Stuck: no sign of life for 60 s", "Stuck"),
+        ("MemoryError", "MemoryError"),
         ("", "without words"),
     ],
 )
@@ -348,7 +353,7 @@ def test_questions_may_be_a_table(tmp_path, media):
 
 
 def test_what_was_kept_is_drawn_by_the_model(tmp_path, media):
-    rows = [row("p", keep=0.25), row("v", recipe="video", keep=0.25)]
+    rows = [row("p", keep=0.25), row("v", recipe={"name": "video", "keep": 0.25})]
     plain = pictures(page(tmp_path, rows, questions=media / "q.jsonl"))
     found = page(tmp_path, rows[:1], questions=media / "q.jsonl", model="tiny-llava")
     assert "kcenter, keep 0.25: 49 of 196 tokens" in found.text

@@ -13,6 +13,7 @@ from vtc.bench.stats import DRAWS, Interval, intervals
 from vtc.frames import VideoFrames
 from vtc.recipes import Recipe
 from vtc.recipes import recipe as named
+from vtc.video import Sampling
 
 from .artist import Artist, opened, plain
 from .content import Example, Figure, Section, Table
@@ -114,9 +115,9 @@ def _seconds(found: Scan) -> list[Table]:
         return []
     rows: list[list[object]] = []
     for label, tally in found.tallies.items():
-        means = [f"{tally.seconds.get(stage, 0.0) / tally.rows:.4f}" for stage in stages]
+        means = [f"{tally.seconds.get(stage, 0.0) / max(1, tally.rows - tally.errors):.4f}" for stage in stages]
         rows.append([label, *means, f"{sum(tally.seconds.values()):.3g}"])
-    return [("Seconds by stage, a row on average; and of all rows", ("recipe", *stages, "all rows"), rows)]
+    return [("Seconds by stage, an answered row on average; and of all of them", ("recipe", *stages, "all rows"), rows)]
 
 
 def _kinds(found: Scan) -> list[Table]:
@@ -188,7 +189,7 @@ def _figure(
     try:
         recipe = _recipe(row)
         if isinstance(shown, VideoFrames) and recipe is not None:
-            drawn = artist.of_file(model, path, question, recipe, times)
+            drawn = artist.of_file(model, path, question, recipe, times, _stretch(asked))
         else:
             drawn = artist.drawn(model, shown, question, recipe)
     except (OSError, ValueError, TypeError) as error:
@@ -215,8 +216,16 @@ def _recipe(row: Mapping[str, Any]) -> Recipe | None:
     recipe = row.get("recipe")
     if recipe is None:
         return None
-    found = Recipe.from_dict(recipe) if isinstance(recipe, dict) else named(str(recipe))
-    return named(found, keep=row.get("keep"))
+    if isinstance(recipe, dict) and "stages" in recipe:
+        return named(Recipe.from_dict(recipe), keep=row.get("keep"))
+    name, keep = (recipe.get("name"), recipe.get("keep")) if isinstance(recipe, dict) else (recipe, None)
+    return named(str(name), keep=row.get("keep", keep))
+
+
+def _stretch(asked: Mapping[str, Any]) -> Sampling:
+    """The default sampling over the stretch that is asked about."""
+    start, end = (None if asked.get(name) in (None, "") else float(asked[name]) for name in ("start", "end"))
+    return Sampling(start=start, end=end)
 
 
 def _times(frames: object) -> list[float]:

@@ -14,6 +14,7 @@ from vtc.loading import load
 from vtc.media import is_video, load_picture
 from vtc.recipes import Recipe
 from vtc.sheet import contact_sheet
+from vtc.video import Sampling
 from vtc.viz import at_last_layer, caption, draw
 
 from .content import Figure
@@ -63,8 +64,10 @@ class Artist:
         encoded = [unit.encoded for unit in found.units]
         return Figure(contact_sheet(medium, at_last_layer(report)[0], words, encoded=encoded), words, report.after)
 
-    def of_file(self, model: str, path: Path, question: str, recipe: Recipe, times: list[float]) -> Figure:
-        """The overlay over the frames that `recipe` chooses of the video in `path`.
+    def of_file(
+        self, model: str, path: Path, question: str, recipe: Recipe, times: list[float], sampling: Sampling
+    ) -> Figure:
+        """The overlay over the frames that `recipe` chooses of the video in `path`, sampled by `sampling`.
 
         Args:
             times: of the frames that the run saw, in seconds; the caption says so where these are others.
@@ -73,7 +76,7 @@ class Artist:
         from vtc.video import prepare
 
         network, processor = self.model(model)
-        found = prepare(path, processor, question, recipe)
+        found = prepare(path, processor, question, recipe, sampling=sampling)
         if found.recipe is None:
             return Figure(contact_sheet(found.frames, None, "all tokens of the chosen frames"), "all tokens")
         inputs = dict(found.inputs.to(network.device, dtype=network.dtype))  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ KINDS = 40
 OTHER = "other"
 MEDIA = ("medium", "video", "image", "path", "media")
 """Columns that may name the medium of a row, the first one goes."""
-_CLASS = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Timeout|Expired|Memory)\w*)\b")
+_CLASS = re.compile(r"^([A-Za-z_][\w.]*(?:(?=:)|(?<=Error)\b|(?<=Exception)\b|(?<=Expired)\b))|^([A-Za-z_][\w.]*)$")
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\d+(?:\.\d+)?")
 
 
@@ -26,8 +26,8 @@ class Tally:
 
     Attributes:
         rows, errors, known, right: rows; those with an error; those known to be right or wrong; those right.
-        full, kept, counted: visual tokens before and after, over the rows that tell both.
-        seconds: by stage.
+        full, kept, counted: visual tokens before and after, over the answered rows that tell both, and those rows.
+        seconds: by stage, of answered rows.
         outcome: (medium, right) of each row whose answer is known, for the interval.
     """
 
@@ -116,16 +116,17 @@ def _count(tally: Tally, row: Mapping[str, Any], media: dict[str, int], where: s
     tally.rows += 1
     tally.errors += row.get("error") is not None
     full, kept = (_number(row, name, where) for name in ("tokens_full", "tokens_kept"))
-    if full is not None and kept is not None:
-        tally.full, tally.kept, tally.counted = tally.full + full, tally.kept + kept, tally.counted + 1
     seconds = row.get("seconds") or {}
     if not isinstance(seconds, dict):
         raise ValueError(f"{where}: seconds={seconds!r}; expected an object of stages and their seconds")
-    for stage in seconds:
-        spent = _number(seconds, stage, where)
-        tally.seconds[stage] = tally.seconds.get(stage, 0.0) + (spent or 0.0)
+    spent = {stage: _number(seconds, stage, where) or 0.0 for stage in seconds}
+    if row.get("error") is None:  # a row with an error has zeros there
+        if full is not None and kept is not None:
+            tally.full, tally.kept, tally.counted = tally.full + full, tally.kept + kept, tally.counted + 1
+        for stage, some in spent.items():
+            tally.seconds[stage] = tally.seconds.get(stage, 0.0) + some
     correct = row.get("correct")
-    if row.get("error") is None and isinstance(correct, bool):
+    if isinstance(correct, bool):
         tally.known, tally.right = tally.known + 1, tally.right + correct
         medium = medium_of(row)
         scene = len(media) if medium is None else media.get(medium, len(media))
@@ -176,7 +177,7 @@ def error_kind(error: object) -> str:
         return str(named) if named is not None else error_kind(error_text(error))
     text = " ".join(str(error).split())
     found = _CLASS.match(text)
-    return found.group(1) if found else _VARYING.sub("…", text)[:80] or "without words"
+    return found.group(0) if found else _VARYING.sub("…", text)[:80] or "without words"
 
 
 def error_text(error: object) -> str:
