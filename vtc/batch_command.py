@@ -68,7 +68,7 @@ def parsed_shard(text: str) -> tuple[int, int]:
 
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came within the block: once asks, twice interrupts. The handlers of before come back."""
+    """Whether Ctrl-C or SIGTERM came within the block: once asks, twice interrupts. Handlers are put back."""
     came: list[int] = []
 
     def note(number: int, frame: Any) -> None:

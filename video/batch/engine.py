@@ -75,7 +75,8 @@ def answer_batch(
     wanted = {q.id: fingerprint(job, q.medium, q.picture) for group in groups for q in group.questions}
     with Records(out, anew=anew) as records:
         records.check(wanted)
-        tally = Tally(wanted).add_all(rows(out))
+        media = {q.id: q.medium for group in groups for q in group.questions}
+        tally = Tally(media).add_all(rows(out))
         left = [group for group in groups if any(q.id not in records.done for q in group.questions)]
         if not left:
             return tally.summary(fresh=0, seconds=0.0)

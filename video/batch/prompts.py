@@ -68,12 +68,7 @@ class Prompts:
         kind = "video" if "pixel_values_videos" in inputs else "image"
         token = str(getattr(processor, f"{kind}_token", ""))
         own, *tails = (_tail(processor, question, kind, token) for question in (made, *questions))
-        if (
-            own is None
-            or any(tail is None for tail in tails)
-            or len(own) >= len(ids)
-            or not torch.equal(ids[len(ids) - len(own) :], own)
-        ):
+        if own is None or any(tail is None for tail in tails) or not _ends_in(ids, own):
             whole = [processed(processor, [question], [medium])["input_ids"][0] for question in questions]
             prefix = _common([ids, *whole])
             return cls(inputs, prefix, tuple(one[prefix:] for one in whole))
@@ -128,6 +123,10 @@ def _rendered(processor: Any, question: str, kind: str) -> str:
     content = [{"type": kind}, {"type": "text", "text": question}]
     turn = [[{"role": "user", "content": content}]]
     return str(processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)[0])
+
+
+def _ends_in(ids: Tensor, tail: Tensor) -> bool:
+    return len(tail) < len(ids) and torch.equal(ids[len(ids) - len(tail) :], tail)
 
 
 def _common(whole: list[Tensor]) -> int:

@@ -22,10 +22,8 @@ def row_of(question: Question, **values: Any) -> dict[str, Any]:
     """An output row. Unknown columns of the question come last; where one has the name of a column of ours, as
     `input_NAME`."""
     row = {name: values[name] for name in NAMES if name in values}
-    row["id"] = question.id
     extra = {f"input_{name}" if name in NAMES else name: value for name, value in question.extra.items()}
-    medium = {"image" if question.picture else "video": question.medium, "question": question.question}
-    return {"id": question.id, **row, **medium, **extra}
+    return {"id": question.id, **row, **extra}
 
 
 class Records:

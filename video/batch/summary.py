@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,9 +66,13 @@ class Summary:
 
 @dataclass
 class Tally:
-    """Counts rows as they come; of each no more is held than a few numbers."""
+    """Counts rows as they come; of each no more is held than a few numbers.
 
-    wanted: Collection[str]
+    Attributes:
+        wanted: the medium of each id that is asked for.
+    """
+
+    wanted: Mapping[str, str]
     rows: int = 0
     answered: int = 0
     full: int = 0
@@ -94,7 +98,7 @@ class Tally:
         else:
             self.errors[str(error).partition(":")[0]] += 1
         if row.get("correct") is not None:
-            scene = self.media.setdefault(str(row.get("video") or row.get("image")), len(self.media))
+            scene = self.media.setdefault(self.wanted[row["id"]], len(self.media))
             self.right.append((scene, float(row["correct"])))
 
     def summary(self, *, fresh: int, seconds: float, stopped: str = "") -> Summary:

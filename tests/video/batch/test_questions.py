@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vtc.video.batch.choices import correct, picked, prompt_of
@@ -32,7 +34,6 @@ def test_csv_and_parquet_say_the_same(tmp_path):
     (one,) = read_questions(path)
     assert (one.question, one.choices, one.start, one.picture) == ("what, then?", ("x", "y"), None, True)
     assert one.extra == {"mark": "m"}
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     row = {"id": "1", "image": "a.png", "question": "what, then?", "choices": ["x", "y"], "start": None, "mark": "m"}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "q.parquet")
     assert read_questions(tmp_path / "q.parquet") == [one]
