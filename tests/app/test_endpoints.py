@@ -16,7 +16,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-ENDPOINTS = ["/ask_picture", "/ask_video", "/compare", "/count_picture", "/count_video"]
+ENDPOINTS = ["/ask_picture", "/ask_video", "/batch", "/compare", "/count_picture", "/count_video"]
 
 
 @pytest.fixture
@@ -84,6 +84,35 @@ def test_compare(client, medium, request):
     )
     assert [row[0] for row in table["data"]] == ["all tokens", "kcenter", "stride"]
     assert len(tokens["data"]) == len(times["data"]) == 3
+
+
+def batch(client, tmp_path, rows, media):
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [handle_file(str(path)) for path in media]
+    return client.predict(handle_file(str(questions)), files, "kcenter", 0.25, 8, api_name="/batch")
+
+
+def test_batch_answers_uploaded_media_and_names_no_folder(client, picture, film, tmp_path):
+    rows = [
+        {"id": "1", "video": film.name, "question": "what is there at the end?"},
+        {"id": "2", "image": picture.name, "question": "what is in the picture?"},
+        {"id": "3", "image": "missing.png", "question": "what is in the picture?"},
+    ]
+    said, answers = batch(client, tmp_path, rows, [picture, film])
+    found = [json.loads(line) for line in Path(answers).read_text().splitlines()]
+    assert [row["id"] for row in found] == ["1", "2", "3"]
+    assert [row["error"] is None for row in found] == [True, True, False]
+    assert found[0]["tokens_kept"] == 36
+    assert "3 rows, 2 answered" in said
+    assert "/" not in json.dumps([row.get("video") or row.get("image") for row in found] + [found[2]["error"]])
+
+
+@pytest.mark.parametrize("path", ["/etc/hostname", "../../etc/hostname", "http://localhost/x.png"])
+def test_a_batch_that_names_other_files_is_refused(client, picture, tmp_path, path):
+    with pytest.raises(AppError, match=r"questions\.jsonl") as caught:
+        batch(client, tmp_path, [{"id": "1", "image": path, "question": "what?"}], [picture])
+    assert "/tmp" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\nnonsense", b"<svg/>"])
