@@ -107,8 +107,8 @@ def test_a_recipe_that_leaves_no_frame_out_gets_the_evenly_spaced_ones(films, na
     assert made.tokens == 32 * 36
 
 
-@pytest.mark.parametrize("frames", [1, 2, 7, 16])
-@pytest.mark.parametrize("keep", [0.25, 0.5, 40, 300])
+@pytest.mark.parametrize("frames", [1, 7, 16])
+@pytest.mark.parametrize("keep", [0.25, 40])
 @pytest.mark.parametrize("name", ["video", "keyframes", "uniform"])
 def test_tokens_are_never_more_than_evenly_spaced_frames_would_have(films, name, keep, frames):
     model, processor = loaded()
@@ -303,13 +303,13 @@ def test_ctrl_c_ends_the_command_and_its_child(films, tmp_path, number, phase):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     seen: list[int] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(seen) < number and process.poll() is None and time.monotonic() < deadline:
         seen += [pid for pid in children(process.pid) - {*seen} if decoding(pid)]
         time.sleep(0.002)
     assert len(seen) == number, f"{len(seen)} children were seen"
     process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=30)
+    out, error = process.communicate(timeout=120)
     assert process.returncode != 0
     assert b"Aborted" in error or process.returncode in (130, -signal.SIGINT)
     assert b"Traceback" not in error

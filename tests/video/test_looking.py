@@ -232,7 +232,7 @@ def test_a_film_that_breaks_is_seen_up_to_there(halved, isolated):
 
 
 def test_what_is_chosen_of_a_broken_film_is_sound(halved):
-    picked = pick(halved, probe(halved), replace(LONG, look=5.0), selector=MaxMin(), together=2)
+    picked = pick(halved, probe(halved, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), together=2)
     assert "damaged" in picked.broken
     frames, chosen, report = read_picked(halved, picked, LONG)
     assert (len(frames), len(chosen), report.lost) == (8, 4, ())
@@ -242,7 +242,7 @@ def test_what_is_chosen_of_a_broken_film_is_sound(halved):
 def test_a_film_in_which_nothing_can_be_read_is_an_error(folder):
     path = write(folder / "nothing.mp4", numbered(100, 128, 192), fps=5, gop=200)
     data = bytearray(path.read_bytes())
-    info = probe(path)
+    info = probe(path, isolated=False)
     start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
     data[start + 2000 : end] = bytes(end - start - 2000)
     path.write_bytes(data)
@@ -279,7 +279,7 @@ def test_bits_that_flipped_cost_the_frames_they_hit(folder):
 
 
 def test_a_unit_that_cannot_be_read_again_is_left_out(film, tmp_path):
-    picked = pick(film, probe(film), replace(LONG, look=5.0), selector=MaxMin(), together=2)
+    picked = pick(film, probe(film, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), together=2)
     frames, report = NEAR.read(film, picked.frames)
     gone = int(picked.frames[3])
     left = picked.frames != gone
@@ -380,7 +380,7 @@ def test_slack_takes_keyframes_that_are_near_enough_and_no_others():
 
 
 def test_frames_that_slack_moved_are_told_with_their_own_times(film):
-    info = probe(film)
+    info = probe(film, isolated=False)
     assert info.keyframes.tolist() == list(range(0, 200, 10))
     sampling = replace(LONG, end=39, fps=5, look=2.5, slack=1.0)
     picked = pick(film, info, sampling, selector=MaxMin())
@@ -416,8 +416,10 @@ def test_rates_that_cannot_be(given_, message):
 @pytest.mark.parametrize("together", [1, 2])
 def test_choosing_is_as_if_all_small_frames_were_at_hand(film, name, together):
     sampling, selector = replace(LONG, fps=5, look=2.5), KEYFRAMES.get(name)()
-    picked = pick(film, probe(film), sampling, selector=selector, together=together, count=lambda units: units - 1)
-    small, _ = NEAR.read(film, sampling.looked_at(probe(film)), looking.LOOK)
+    picked = pick(
+        film, probe(film, isolated=False), sampling, selector=selector, together=together, count=lambda units: units - 1
+    )
+    small, _ = NEAR.read(film, sampling.looked_at(probe(film, isolated=False)), looking.LOOK)
     rows = ColorLayout().describe(small.pixels).reshape(len(small) // together, -1)
     want = selector.select(rows, 8 // together - 1, seconds=small.seconds[::together])
     assert picked.chosen.tolist() == want.tolist()
@@ -425,8 +427,8 @@ def test_choosing_is_as_if_all_small_frames_were_at_hand(film, name, together):
 
 
 def test_without_a_selector_the_candidates_are_all(film):
-    picked = pick(film, probe(film), replace(LONG, look=5.0))
-    assert np.array_equal(picked.frames, LONG.candidates(probe(film)))
+    picked = pick(film, probe(film, isolated=False), replace(LONG, look=5.0))
+    assert np.array_equal(picked.frames, LONG.candidates(probe(film, isolated=False)))
     assert (picked.given, len(picked.chosen)) == (8, 8)
 
 
@@ -440,10 +442,10 @@ def test_a_stretch_is_all_that_is_decoded(folder):
     path.write_bytes(data)
     for stretch in ((30, 39), (0, 10)):
         sampling = replace(LONG, start=stretch[0], end=stretch[1], fps=5, look=4.0)
-        picked = pick(path, probe(path), sampling, selector=MaxMin())
+        picked = pick(path, probe(path, isolated=False), sampling, selector=MaxMin())
         assert (picked.report.decode_failures, picked.report.lost, picked.broken) == (0, (), "")
         assert stretch[0] * 5 <= picked.looked.min() <= picked.looked.max() < stretch[1] * 5
-    whole = pick(path, probe(path), replace(LONG, fps=5, look=5.0), selector=MaxMin())
+    whole = pick(path, probe(path, isolated=False), replace(LONG, fps=5, look=5.0), selector=MaxMin())
     assert "damaged" in whole.broken
     # Both sound parts are seen; a part of a group of pictures may go with the gap.
     assert np.setdiff1d(np.arange(200), whole.looked).tolist() == list(whole.report.lost)
@@ -458,7 +460,14 @@ def test_what_cannot_be_is_said_before_anything_is_read(film):
 
     told = []
     with pytest.raises(ValueError, match="8 units cannot be"):
-        pick(film, probe(film), LONG, selector=MaxMin(), count=refuse, progress=lambda *given: told.append(given))
+        pick(
+            film,
+            probe(film, isolated=False),
+            LONG,
+            selector=MaxMin(),
+            count=refuse,
+            progress=lambda *given: told.append(given),
+        )
     assert not told
 
 
