@@ -84,7 +84,8 @@ def read_questions(path: str | Path, *, root: str | Path | None = None, allow_ur
     if path.suffix.lower() not in READERS:
         raise ValueError(f"questions={path}: the ending {path.suffix!r} is none of {', '.join(READERS)}")
     base = path.parent if root is None else Path(root)
-    questions, lines = [], {}
+    questions: list[Question] = []
+    lines: dict[str, int] = {}
     for line, row in _rows(path):
         place = f"{path}, line {line}"
         one = _question(row, place, base, root is not None, allow_urls)

@@ -13,8 +13,10 @@ from typing import Any, BinaryIO
 from .questions import Question
 
 STAGES = ("read", "segment", "encode", "reduce", "prefill", "decode")
-NAMES = ("id", "answer", "error", "choice", "correct", "frames", "tokens_full", "tokens_kept", "seconds", "recipe")
-NAMES += ("fingerprint", "versions", "seed", "note")
+NAMES = (
+    *("id", "answer", "error", "choice", "correct", "frames", "tokens_full", "tokens_kept", "seconds", "recipe"),
+    *("fingerprint", "versions", "seed", "note"),
+)
 """Columns of a row; `choice`, `correct` and `note` only where there is something to say."""
 
 
