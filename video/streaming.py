@@ -88,13 +88,9 @@ class Stream:
             left = yield from self._one(left, step)
             step = 1 if len(self._seen) > came else 2 * step
         if not self._seen:
-            raise (
-                self._errors[0]
-                if self._errors
-                else ValueError(
-                    f"{self._path}: none of the {len(self._indices)} frames asked for could be read; fetch the file again"
-                )
-            )
+            asked = len(self._indices)
+            none = f"{self._path}: none of the {asked} frames asked for could be read; fetch the file again"
+            raise self._errors[0] if self._errors else ValueError(none)
 
     def _one(self, left: NDArray[np.int64], step: int) -> Generator[Frame, None, NDArray[np.int64]]:
         """The frames of one reading, and those that are left for the next."""
