@@ -12,9 +12,14 @@ import gradio as gr
 from .asking import LONGEST
 from .texts import HEADER
 
-MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 """Of every event that runs a model: one of them is at work at a time."""
-COUNTING = {"concurrency_id": "count", "concurrency_limit": 2, "show_progress": "hidden", "trigger_mode": "always_last"}
+COUNTING: dict[str, Any] = {
+    "concurrency_id": "count",
+    "concurrency_limit": 2,
+    "show_progress": "hidden",
+    "trigger_mode": "always_last",
+}
 """Of events that only count, which need not wait for a model."""
 LEGEND = (
     "Left of the handle: what the encoder sees. Right: kept cells are clear inside an outline, dropped ones dimmed; "
