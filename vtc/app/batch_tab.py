@@ -55,7 +55,7 @@ class BatchTab:
                 raise ValueError(f"max_new_tokens={max_new_tokens}; expected 1 to {LONGEST}")
             gathered_at = gathered(Path(folder), questions, media or [])
             yield "loading", None
-            options = {"recipe": recipe, "keep": keep, "max_new_tokens": int(max_new_tokens)}
+            options: dict[str, Any] = {"recipe": recipe, "keep": keep, "max_new_tokens": int(max_new_tokens)}
             for told in batch(self._studio, gathered_at, stop, **options):
                 if told.summary is None:
                     yield f"{told.done} of {told.total} questions answered", gr.skip()

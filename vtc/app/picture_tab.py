@@ -89,7 +89,7 @@ def build(studio: Studio) -> None:
             overlay = gr.ImageSlider(label="Before and after", type="pil", interactive=False, format="png")
             gr.Markdown(LEGEND)
     gr.Examples([[str(path)] for path in _examples()], [picture], label="Pictures to try", cache_examples=False)
-    counted = [picture, controls.recipe, controls.keep]
+    counted: list[Any] = [picture, controls.recipe, controls.keep]
     for changed in counted:
         public = changed is picture
         changed.change(

@@ -103,7 +103,7 @@ def build(studio: Studio) -> None:
         buttons=["download", "fullscreen"],
         elem_id="timeline",
     )
-    counted = [video, controls.recipe, controls.keep]
+    counted: list[Any] = [video, controls.recipe, controls.keep]
     for changed in counted:
         public = changed is video
         changed.change(
