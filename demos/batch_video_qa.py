@@ -15,15 +15,18 @@ out.mkdir(exist_ok=True)
 rows = []
 for seed in range(4):
     film = Film(seed)
-    film.save(out / f"{seed}.mp4")
+    if not (out / f"{seed}.mp4").exists():  # a file that is written anew is another medium
+        film.save(out / f"{seed}.mp4")
     for number, asked in enumerate(film.questions[:3]):
         row = {"id": f"{seed}-{number}", "video": f"{seed}.mp4", "question": asked.question, "answer": asked.answer}
         rows.append(row)
 questions = out / "questions.jsonl"
 questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
+asked = {row["id"]: row for row in rows}
+
 print(answer_batch(questions, out / "answers.jsonl", model="tiny-qwen", recipe="video", keep=0.25, max_new_tokens=8))
 for line in (out / "answers.jsonl").read_text().splitlines():
     row = json.loads(line)
     kept = f"{row['tokens_kept']} of {row['tokens_full']} visual tokens"
-    print(f"{row['video']}: {row['question']} {row['answer']} ({'right' if row['correct'] else 'wrong'}, {kept})")
+    print(f"{asked[row['id']]['video']}: {asked[row['id']]['question']} {row['answer']} ({'right' if row['correct'] else 'wrong'}, {kept})")

@@ -28,7 +28,8 @@ class Merged:
         gaps: ids of the questions that no file answers; empty where no questions were given.
         strange: ids answered that no question has.
         torn: files whose last line is unfinished, as a killed process leaves it; that line is left out.
-        mixed: whether answers of more than one job were joined: more than one fingerprint of one medium.
+        mixed: whether answers of more than one job were joined: more than one fingerprint of one medium. Told where
+            questions were given, which know the media.
     """
 
     rows: int
@@ -55,7 +56,7 @@ class _Found:
 
     def add(self, row: dict[str, Any]) -> None:
         name = row["id"]
-        self.jobs.setdefault(_medium(row), set()).add(str(row.get("fingerprint")))
+        self.jobs.setdefault(name, set()).add(str(row.get("fingerprint")))
         if name not in self.rows:
             self.rows[name] = row
         elif _told(row) == _told(self.rows[name]):
@@ -127,8 +128,12 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in TIMES}
 
 
-def _medium(row: dict[str, Any]) -> str:
-    return str(row.get("video") or row.get("image"))
+def _mixed(jobs: dict[str, set[str]], asked: list[Question]) -> bool:
+    """Whether one medium was answered under more than one fingerprint."""
+    media: dict[tuple[str, bool], set[str]] = {}
+    for one in asked:
+        media.setdefault((one.medium, one.picture), set()).update(jobs.get(one.id, ()))
+    return any(len(found) > 1 for found in media.values())
 
 
 def _ordered(rows: dict[str, dict[str, Any]], asked: list[Question] | None) -> list[dict[str, Any]]:
@@ -146,7 +151,7 @@ def _account(found: _Found, asked: list[Question] | None) -> Merged:
         gaps=() if ids is None else tuple(name for name in ids if name not in found.rows),
         strange=() if ids is None else tuple(name for name in found.rows if name not in ids),
         torn=tuple(found.torn),
-        mixed=any(len(jobs) > 1 for jobs in found.jobs.values()),
+        mixed=asked is not None and _mixed(found.jobs, asked),
     )
 
 

@@ -11,8 +11,8 @@ from vtc.cli import app
 from vtc.video.batch.merging import answer_files, merge
 
 
-def row(name, answer="red", fingerprint="f", video="a.mp4", **more):
-    return {"id": name, "answer": answer, "error": None, "video": video, "fingerprint": fingerprint, **more}
+def row(name, answer="red", fingerprint="f", **more):
+    return {"id": name, "answer": answer, "error": None, "fingerprint": fingerprint, **more}
 
 
 def write(path, rows):
@@ -62,10 +62,12 @@ def test_gaps_and_strangers_are_told(tmp_path):
 
 
 def test_answers_of_two_jobs_are_told_and_two_media_are_not_two_jobs(tmp_path):
-    one = write(tmp_path / "1.jsonl", [row("a", fingerprint="f"), row("b", fingerprint="g", video="b.mp4")])
-    other = write(tmp_path / "2.jsonl", [row("c", fingerprint="h")])
-    assert not merge([one], tmp_path / "o.jsonl").mixed
-    merged = merge([one, other], tmp_path / "o.jsonl")
+    asked = [{"id": name, "video": f"{medium}.mp4", "question": "what?"} for name, medium in ("ax", "by", "cx")]
+    questions = write(tmp_path / "q.jsonl", asked)
+    one = write(tmp_path / "1.jsonl", [row("a", fingerprint="f"), row("b", fingerprint="g")])
+    same, other = (write(tmp_path / f"{digits}.jsonl", [row("c", fingerprint=digits)]) for digits in "fg")
+    assert merge([one, same], tmp_path / "o.jsonl", questions).clean
+    merged = merge([one, other], tmp_path / "o.jsonl", questions)
     assert (merged.mixed, merged.clean) == (True, False)
 
 
