@@ -95,6 +95,8 @@ def test_swaps_count_both_ways():
         *(row("full", "abcd"[i], right) for i, right in enumerate((True, True, False, True))),
         *(row("r", "abcd"[i], right) for i, right in enumerate((True, False, True))),
         row("r", "d", None, error="OSError"),
+        row("full", "e", False),
+        row("r", "e", False),
     ]
     assert swaps({(one.arm, one.id): one for one in some}, "r@0.5", "exact") == (["b"], ["c"])
 
