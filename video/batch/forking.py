@@ -52,6 +52,11 @@ class Prefix:
     report: Report | None
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether several questions can go on at once; the state of linear layers cannot be repeated."""
+        return all(hasattr(layer, "batch_repeat_interleave") for layer in self.cache.layers)
+
 
 @torch.no_grad()
 def read_prefix(model: Any, prompts: Prompts) -> Prefix:
