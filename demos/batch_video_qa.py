@@ -17,8 +17,8 @@ for seed in range(4):
     film = Film(seed)
     if not (out / f"{seed}.mp4").exists():  # a file that is written anew is another medium
         film.save(out / f"{seed}.mp4")
-    for number, asked in enumerate(film.questions[:3]):
-        row = {"id": f"{seed}-{number}", "video": f"{seed}.mp4", "question": asked.question, "answer": asked.answer}
+    for number, one in enumerate(film.questions[:3]):
+        row = {"id": f"{seed}-{number}", "video": f"{seed}.mp4", "question": one.question, "answer": one.answer}
         rows.append(row)
 questions = out / "questions.jsonl"
 questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -28,5 +28,6 @@ asked = {row["id"]: row for row in rows}
 print(answer_batch(questions, out / "answers.jsonl", model="tiny-qwen", recipe="video", keep=0.25, max_new_tokens=8))
 for line in (out / "answers.jsonl").read_text().splitlines():
     row = json.loads(line)
-    kept = f"{row['tokens_kept']} of {row['tokens_full']} visual tokens"
-    print(f"{asked[row['id']]['video']}: {asked[row['id']]['question']} {row['answer']} ({'right' if row['correct'] else 'wrong'}, {kept})")
+    film, kept = asked[row["id"]], f"{row['tokens_kept']} of {row['tokens_full']} visual tokens"
+    right = "right" if row["correct"] else "wrong"
+    print(f"{film['video']}: {film['question']} {row['answer']} ({right}, {kept})")
