@@ -16,7 +16,7 @@ from .plans import Asker, Call, Plan
 from .plans import plan as named_plan
 from .prepared import Prepared, Score, prepare
 from .recipes import DEFAULT
-from .sampling import Sampling
+from .sampling import Progress, Sampling
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def ask(
     scores: Score | None = None,
     plan: str | Plan = "direct",
     max_new_tokens: int = 64,
+    progress: Progress | None = None,
     on_call: Callable[[Call], None] | None = None,
 ) -> Answer:
     """Reads a video, chooses keyframes before the processor, and answers greedily from the tokens that are kept.
@@ -72,6 +73,7 @@ def ask(
         plan: how the question is asked: a name in `vtc.video.plans.PLANS` or a plan. All but `direct` call the model
             several times, about the same frames.
         max_new_tokens: longest answer.
+        progress: is told how far reading is, see `prepare`.
         on_call: is told of each call of the model when it is done.
 
     Raises:
@@ -79,7 +81,15 @@ def ask(
     """
     chosen = named_plan(plan)
     prepared = prepare(
-        path, processor, question, recipe, keep=keep, sampling=sampling, selector=selector, scores=scores
+        path,
+        processor,
+        question,
+        recipe,
+        keep=keep,
+        sampling=sampling,
+        selector=selector,
+        scores=scores,
+        progress=progress,
     )
     asker = Asker(model, processor, prepared, question, max_new_tokens, on_call)
     text = chosen.run(asker, question)

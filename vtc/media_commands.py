@@ -112,10 +112,11 @@ def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_
     from vtc.video import ask
 
     from .ask import unknown_words
+    from .bars import bars
     from .loading import load
 
     console = Console()
-    with quiet():
+    with quiet(), bars() as tell:
         network, processor = load(model, device=options.device, dtype=options.dtype)
         _note_words(unknown_words(processor, question), model)
         said = ask(
@@ -127,6 +128,7 @@ def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_
             sampling=opened.sampling,
             plan=chosen,
             max_new_tokens=max_new_tokens,
+            progress=tell,
             on_call=lambda call: console.print(escape(f"{call.purpose}: {call.text}"), highlight=False),
         )
     spent = sum(call.seconds for call in said.calls)

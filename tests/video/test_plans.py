@@ -142,7 +142,10 @@ def test_every_call_is_counted_and_the_model_is_left_as_it_was(path, recipe):
 
 def test_a_plan_of_one_call_is_a_plain_question(path):
     model, processor = loaded()
-    plain = ask(model, processor, path, "what flashes?", sampling=NEAR)
+    told = []
+    plain = ask(model, processor, path, "what flashes?", sampling=NEAR, progress=lambda *how: told.append(how))
+    assert {phase for phase, _, _ in told} == {"look", "read", "process"}
+    assert all(done <= total for _, done, total in told)
     assert len(plain.calls) == 1
     assert plain.calls[0].prompt == "what flashes?"
     again = ask(model, processor, path, "what flashes?", sampling=NEAR, plan="decompose")
