@@ -180,7 +180,7 @@ output_type: generate_until
 doc_to_visual: !function local.doc_to_visual
 doc_to_text: !function local.doc_to_text
 doc_to_target: answer
-generation_kwargs: {max_new_tokens: 4, temperature: 0, do_sample: false}
+generation_kwargs: {max_new_tokens: 4, temperature: 0, do_sample: false, top_p: null, num_beams: 1, until: ["\\n\\n"]}
 metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
 metadata: [{version: 0.0}]
 """
