@@ -11,6 +11,7 @@ from torch import Tensor
 from vtc.frames import VideoFrames
 from vtc.recipes import Recipe
 from vtc.report import Report
+from vtc.marking import colors_of
 from vtc.viz import KEPT, REGIONS, marked
 
 from .account import Account, FilmUnit, account
@@ -123,8 +124,9 @@ def _thumbnail(frames: VideoFrames, found: Account, unit: FilmUnit, size: Size) 
         Image.fromarray(frames.pixels[i]).resize(size, Image.Resampling.LANCZOS)
         for i in (unit.first, unit.first + unit.frames - 1)
     )
+    colors = colors_of(found.item)
     draw: Callable[[Image.Image], Image.Image] = (
-        (lambda picture: marked(picture, found.item, unit.unit, unit.time)) if unit.encoded else _crossed
+        (lambda picture: marked(picture, found.item, unit.unit, unit.time, colors)) if unit.encoded else _crossed
     )
     if found.together == 1:
         return draw(first)

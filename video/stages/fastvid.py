@@ -55,7 +55,8 @@ class FastVID(_Rule, FilmSelector):
     salient. `FastVIDMean` folds the rest into them.
 
     Counts are exact: what an anchor frame has no tokens for goes to the others, and then to salient tokens; the
-    released code loses remainders, and stops with an error where a video has fewer frames than `clips`. The budget is
+    released code loses remainders, and stops with an error where a video has fewer frames than `clips`. Its variant
+    for Qwen first leaves out frames that nearly repeat one; that is what a `Keyframes` stage is for. The budget is
     meant for all tokens of the video at once (`Whole`).
     """
 
