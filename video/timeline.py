@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vtc.frames import VideoFrames
+from vtc.marking import colors_of
 from vtc.recipes import Recipe
 from vtc.report import Report
-from vtc.marking import colors_of
 from vtc.viz import KEPT, REGIONS, marked
 
 from .account import Account, FilmUnit, account

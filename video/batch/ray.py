@@ -65,7 +65,7 @@ def answer_batch_on_ray(
     job, out = job or Job.of(recipe, **fields), Path(out).absolute()
     _check(workers=1 if workers is None else workers, limit=limit, max_errors=max_errors)
     groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit)
-    wanted = {question.id for group in groups for question in group.questions}
+    wanted = {question.id: question.medium for group in groups for question in group.questions}
     blocks = _blocks()
     if anew:
         _clear(out)
@@ -151,8 +151,8 @@ def _actors(blocks: Any, workers: int | None, max_errors: int | None) -> Any:
     return blocks.Actors(size, float(cores - LEFT_TO_RAY >= size), float(gpus > 0), max_errors)
 
 
-def _count(out: Path, wanted: set[str]) -> Tally:
-    """What of the wanted is in `out`."""
+def _count(out: Path, wanted: dict[str, str]) -> Tally:
+    """What of the wanted ids, each with its medium, is in `out`."""
     tally = Tally(wanted)
     files = answer_files(out) if any(out.glob("*.jsonl")) else []
     for file in files:
