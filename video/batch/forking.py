@@ -7,8 +7,9 @@ from __future__ import annotations
 import copy
 import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -56,6 +57,25 @@ class Prefix:
     def repeatable(self) -> bool:
         """Whether several questions can go on at once; the state of linear layers cannot be repeated."""
         return all(hasattr(layer, "batch_repeat_interleave") for layer in self.cache.layers)
+
+    def together(self, lengths: Sequence[int], longest: int) -> int:
+        """How many of the next questions can go on at once, at least one.
+
+        A layer with a sliding window counts the padding in front of shorter questions as tokens that it has seen. Where
+        the window would slide past what they should see, only those of one length go on together.
+
+        Args:
+            lengths: of each question's own ids, in order; at least one.
+            longest: tokens of an answer at most.
+        """
+        if not self.repeatable:
+            return 1
+        windows = [layer.sliding_window for layer in self.cache.layers if getattr(layer, "is_sliding", False)]
+        whole = self.cache.get_seq_length() + max(lengths) + longest
+        if not windows or whole <= min(windows):
+            return len(lengths)
+        same = (length == lengths[0] for length in lengths)
+        return sum(1 for _ in takewhile(bool, same))
 
 
 @torch.no_grad()
