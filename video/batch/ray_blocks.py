@@ -108,7 +108,7 @@ def answer_data(
     """As `answer_tasks`, for rows `key` and `payload` of a dataset that was made under `context(out)`."""
     tally = _Tally.remote(actors.max_errors)  # type: ignore[attr-defined]
     answered = data.map(
-        _Worker,
+        _Worker,  # type: ignore[arg-type]  # a class with __call__, as Ray documents
         fn_constructor_args=(make, tally, noted(out / CHECKPOINT, COMMITTED)),
         compute=ActorPoolStrategy(size=actors.size, max_tasks_in_flight_per_actor=1),
         num_cpus=actors.num_cpus,

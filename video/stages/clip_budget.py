@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class ClipBudget(OverClips):
     name = "clips"
     paper = "the idea of LangDC (clips by density), without its training"
     signal = "pixels of the frames, by clip"
-    cues = (FRAMES,)
+    cues: ClassVar[tuple[str, ...]] = (FRAMES,)
 
     def __post_init__(self) -> None:
         weights = self.weights
