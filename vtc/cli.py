@@ -281,6 +281,7 @@ def answer_batch(
     root: Annotated[Path | None, typer.Option(help="The folder that all media must lie in.")] = None,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch media that are URLs.")] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Throw away what --out holds.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Ask again where --out holds an error.")] = False,
     allow_fewer_frames: Annotated[
         bool, typer.Option("--allow-fewer-frames", help="Where memory does not suffice, read anew with half of them.")
     ] = False,

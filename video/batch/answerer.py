@@ -105,7 +105,11 @@ class Answerer:
             apart.setdefault(question.system, []).append(question)
         read = {name: value / len(questions) for name, value in opened.seconds.items()}
         for system, some in apart.items():
-            asker = told(self.processor, system)
+            try:
+                asker = told(self.processor, system)
+            except ValueError as error:
+                yield from (self._failed(question, error) for question in some)
+                continue
             asked = [prompt_of(question, self.job.choices == "listed") for question in some]
             made = opened.prompt if system == opened.system else asked[0]
             inputs = opened.inputs if system == opened.system else processed(asker, [made], [opened.medium])

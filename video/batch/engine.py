@@ -36,6 +36,7 @@ def answer_batch(
     root: str | Path | None = None,
     allow_urls: bool = False,
     anew: bool = False,
+    retry: bool = False,
     progress: Told | None = None,
     stop: Callable[[], bool] = lambda: False,
     **fields: Any,
@@ -44,7 +45,7 @@ def answer_batch(
 
     Questions about one stretch of one medium share its reading and, where the recipe does not read the question, its
     encoding and what the language model makes of it. Each row is on the disk before the next is begun. A medium that
-    cannot be read gives rows with an `error`; those count as done.
+    cannot be read gives rows with an `error`; those count as done unless `retry` is given.
 
     Args:
         questions: a file, see `read_questions`, or questions.
@@ -57,6 +58,7 @@ def answer_batch(
         max_errors: ends the run when it has written more rows with an error than that.
         root, allow_urls: see `read_questions`.
         anew: throw away what `out` holds.
+        retry: ask again where `out` holds an error; such rows are taken out of it first.
         progress: is told how far the run is.
         stop: asked before each batch of questions; where it is true, the run ends, and can be gone on with.
         fields: of `Job`, such as `model`, `keep` and `frames`.
@@ -74,7 +76,9 @@ def answer_batch(
     groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit)
     wanted = {q.id: fingerprint(job, q.medium, q.picture) for group in groups for q in group.questions}
     with Records(out, anew=anew) as records:
-        records.check(wanted)
+        again = records.failed & wanted.keys() if retry else set()
+        records.check({name: digits for name, digits in wanted.items() if name not in again})
+        records.forget(again)
         media = {q.id: q.medium for group in groups for q in group.questions}
         tally = Tally(media).add_all(rows(out))
         left = [group for group in groups if any(q.id not in records.done for q in group.questions)]

@@ -20,7 +20,7 @@ from ..prepared import prepare
 from .choices import prompt_of
 from .job import Job
 from .prompts import told
-from .questions import SCHEMES, Group
+from .questions import SCHEMES, Group, Question
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Opened:
     Attributes:
         medium: the frames that were chosen, or the picture.
         inputs: of `prompt` and `system`, on the CPU.
-        prompt, system: of the group's first question.
+        prompt, system: of the first question of the group that the model can be asked.
         recipe: what is left to do inside the model; None if nothing is.
         tokens: visual tokens of all that was to be looked at; None: those of the inputs.
         seconds: spent, by stage: `read` (looking, decoding, processing) and `segment` (clips and keyframes).
@@ -51,17 +51,16 @@ def open_group(group: Group, job: Job, processor: Any, frames: int | None = None
     """Reads the medium of `group`.
 
     Args:
-        group: whose first question's prompt is processed with it.
+        group: one of whose prompts is processed with it.
         job: says the recipe and the sampling.
         processor: of the model. It is used by one thread at a time: give each its own copy.
         frames: candidates at most, in place of the job's own.
 
     Raises:
         OSError: the medium cannot be read, or its reading is stuck (TimeoutError).
-        ValueError: it is broken, the stretch is not there, or the recipe does not fit it.
+        ValueError: it is broken, the stretch is not there, or the recipe does not fit it; no question can be asked.
     """
-    first = group.first
-    asker = told(processor, first.system)
+    first, asker = _askable(group, processor)
     prompt = prompt_of(first, job.choices == "listed")
     with fetched(first.medium, job.timeout) as path:
         if first.picture:
@@ -77,6 +76,20 @@ def open_group(group: Group, job: Job, processor: Any, frames: int | None = None
     notes = [found.broken, f"{lost} frames could not be read" if lost else ""]
     note = "; ".join(note for note in notes if note)
     return Opened(found.frames, found.inputs, prompt, first.system, found.recipe, found.tokens, seconds, note)
+
+
+def _askable(group: Group, processor: Any) -> tuple[Question, Any]:
+    """The first question whose system's turn the model's chat template takes, and what asks it."""
+    refused: ValueError | None = None
+    for system in dict.fromkeys(question.system for question in group.questions):
+        try:
+            asker = told(processor, system)
+        except ValueError as error:
+            refused = error
+            continue
+        return next(question for question in group.questions if question.system == system), asker
+    assert refused is not None
+    raise refused
 
 
 def _picture(path: Path, processor: Any, prompt: str, system: str | None, job: Job) -> Opened:

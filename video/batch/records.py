@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -36,7 +36,8 @@ class Records:
         anew: whether answers in it are thrown away.
 
     Attributes:
-        done: fingerprint of each id that the file answers.
+        done: fingerprint of each id that the file has a row of.
+        failed: those of them whose row is an error.
         repaired: bytes of a torn last line that were cut off.
 
     Raises:
@@ -56,7 +57,10 @@ class Records:
             if anew:
                 self._file.truncate(0)
             self.repaired = self._repair()
-            self.done = {row["id"]: row.get("fingerprint") for row in rows(self.path)}
+            self.done: dict[str, str | None] = {}
+            self.failed: set[str] = set()
+            for row in rows(self.path):
+                self._note(row)
         except BaseException:
             self._file.close()
             raise
@@ -85,7 +89,35 @@ class Records:
                     f"out={self.path}: the answer to {name!r} has fingerprint {self.done[name]}, and this job would "
                     f"give it {digits}: model, recipe, generation arguments or the medium are not those of then; write "
                     "to another file, or start anew (--anew), which throws the answers away"
+                    + (", or ask again what is an error (--retry)" if name in self.failed else "")
                 )
+
+    def forget(self, names: Collection[str]) -> None:
+        """Takes the rows of `names` out of the file. Killed on the way, it leaves the file as it was.
+
+        Raises:
+            OSError: no space for the file's copy, or no right to make it.
+        """
+        if not any(name in self.done for name in names):
+            return
+        fresh = self.path.with_name(f"{self.path.name}.fresh")
+        file: BinaryIO = open(fresh, "a+b")  # noqa: SIM115 - the one that is appended to from here on
+        try:
+            file.truncate(0)  # of what a killed run may have left
+            with open(self.path, "rb") as lines:
+                file.writelines(line for line in lines if json.loads(line)["id"] not in names)
+            file.flush()
+            os.fsync(file.fileno())
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.replace(fresh, self.path)
+        except BaseException:
+            file.close()
+            fresh.unlink(missing_ok=True)
+            raise
+        self._file.close()
+        self._file = file
+        self.done = {name: digits for name, digits in self.done.items() if name not in names}
+        self.failed.difference_update(names)
 
     def append(self, row: Mapping[str, Any], write: Callable[[int, bytes], int] = os.write) -> None:
         """Writes a row, which is on the disk when this returns; what was written of one that fails is taken back.
@@ -103,11 +135,19 @@ class Records:
         except OSError:
             os.ftruncate(handle, length)
             raise
+        self._note(row)
+
+    def _note(self, row: Mapping[str, Any]) -> None:
         self.done[row["id"]] = row.get("fingerprint")
+        if row.get("error") is not None:
+            self.failed.add(row["id"])
 
     def _lock(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between opening and locking, `forget` of another process may have put another file in this one's place.
+            if os.fstat(self._file.fileno()).st_ino != self.path.stat().st_ino:
+                raise BlockingIOError
         except BlockingIOError:
             raise BlockingIOError(
                 f"out={self.path}: another process is writing to it; wait for it, or write to another file"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from tests.video.films import write
 from vtc.tiny.film import WATCH, Film
 from vtc.video.batch.questions import Question
+
+FEW = dict(frames=4, max_new_tokens=6)
+"""Fields of jobs that are to be quick."""
 
 
 @cache
@@ -41,3 +45,13 @@ def save(path: Path, listed: list[dict]) -> Path:
 def question(row: dict, folder: Path, **changed) -> Question:
     given = {"id": row["id"], "medium": str(folder / row["video"]), "question": row["question"]}
     return Question(**{**given, "answer": row["answer"], **changed})
+
+
+def read(path: Path) -> list[dict]:
+    """The rows of a file of answers."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def timeless(listed: Iterable[dict]) -> list[dict]:
+    """Rows without what differs between runs."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in listed]

@@ -1,19 +1,16 @@
-"""The local engine: answers shared and unshared, broken media, breaks, and what is refused."""
+"""The local engine: answers shared and unshared, scarce memory, a full disk, and what is refused."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import random
-import signal
-import time
 from functools import cache
 
 import pytest
 import torch
 
-from tests.video.batch.films import clips, question, rows, save
+from tests.video.batch.films import FEW, clips, question, read, rows, save, timeless
 from vtc.chat import processed
 from vtc.recipes import recipe
 from vtc.video import answer_batch
@@ -22,8 +19,6 @@ from vtc.video.batch.forking import ask_whole, go_on, on_device, read_prefix
 from vtc.video.batch.prompts import Prompts
 from vtc.video.batch.records import Records
 from vtc.wrap import reduced
-
-FEW = dict(frames=4, max_new_tokens=6)
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +32,6 @@ def folder(tmp_path_factory):
 @cache
 def answerer(name="tiny-qwen"):
     return Answerer(Job(model=name, dtype="float32", **FEW))
-
-
-def read(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def timeless(listed):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in listed]
 
 
 @pytest.mark.parametrize("name", ["tiny-qwen", "tiny-llava", "tiny-internvl"])
@@ -124,44 +111,6 @@ def test_too_many_errors_end_it(folder, tmp_path):
     listed = [{**rows(1, 1)[0], "id": str(i), "video": "broken.mp4"} for i in range(4)]
     summary = answer_batch(save(folder / "bad.jsonl", listed), tmp_path / "a.jsonl", max_errors=1, **FEW)
     assert (summary.stopped, summary.fresh, summary.exit_code) == ("max_errors", 2, 1)
-
-
-def disturbed(path, out, after):
-    """Runs the job in a process that is killed `after` seconds into it; whether it ended by itself."""
-    child = os.fork()
-    if not child:
-        try:
-            answer_batch(path, out, batch=2, workers=1, **FEW)
-        finally:
-            os._exit(0)
-    ends = time.monotonic() + after
-    while time.monotonic() < ends:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return True
-        time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
-
-
-def killed(path, tmp_path, times, seconds):
-    whole, out = tmp_path / "whole.jsonl", tmp_path / "a.jsonl"
-    answer_batch(path, whole, batch=2, workers=1, **FEW)
-    chance = random.Random(0)
-    for _ in range(times):
-        disturbed(path, out, chance.uniform(0, seconds))
-    answer_batch(path, out, batch=2, workers=1, **FEW)
-    assert timeless(read(out)) == timeless(read(whole))
-
-
-def test_killed_five_times(folder, tmp_path):
-    killed(save(folder / "kill.jsonl", rows(3, 4)), tmp_path, 5, 2.0)
-
-
-@pytest.mark.slow
-def test_killed_fifty_times(tmp_path):
-    clips(tmp_path, 20)
-    killed(save(tmp_path / "kill.jsonl", rows(20, 10)), tmp_path, 50, 4.0)
 
 
 def test_memory_that_does_not_suffice(folder, monkeypatch):
