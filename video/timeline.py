@@ -91,7 +91,7 @@ def _many(count: int, word: str) -> str:
 def _sheet(frames: VideoFrames, found: Account) -> Image.Image:
     """The thumbnails, in rows."""
     behind = BEHIND * (found.together > 1)
-    columns, size = _grid(len(found.units), frames.pixels.shape[1] / frames.pixels.shape[2], behind)
+    columns, size = thumbnails(len(found.units), frames.pixels.shape[1] / frames.pixels.shape[2], behind)
     wide, high = size[0] + behind + GAP, STRIP + size[1] + behind + UNDER + GAP
     out, pen = canvas(-(-len(found.units) // columns) * high)
     for number, unit in enumerate(found.units):
@@ -105,8 +105,14 @@ def _sheet(frames: VideoFrames, found: Account) -> Image.Image:
     return out
 
 
-def _grid(count: int, ratio: float, behind: int) -> tuple[int, Size]:
-    """Columns, and the (width, height) of thumbnails of frames `ratio` times as high as wide."""
+def thumbnails(count: int, ratio: float, behind: int) -> tuple[int, Size]:
+    """How a timeline lays its thumbnails out: columns, and the (width, height) of one in pixels.
+
+    Args:
+        count: of thumbnails, at least 1.
+        ratio: height of a frame over its width.
+        behind: pixels by which a second frame stands out to the right and below; 0 where there is none.
+    """
     columns, size = 1, (LEAST, LEAST)
     for columns in range(min(count, FEWEST), count + 1):
         share = (WIDTH - 2 * MARGIN + GAP) // columns - GAP - behind

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +20,7 @@ from .frames import VideoFrames
 from .media import is_video, load_picture
 from .recipes import Recipe
 from .recipes import recipe as named
+from .view import viewed
 from .watching import Film, Watched, print_picked
 
 PICTURES = ("tiny-llava", "kcenter", "what is in the picture?")
@@ -160,7 +159,7 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
 
         film = seen(network, inputs, recipe)
         found: object = account(medium, report, recipe, film)
-        drawn = timeline(_viewed(medium, processor), report, recipe, film=film, title=path.name)
+        drawn = timeline(viewed(medium, processor), report, recipe, film=film, title=path.name)
     else:
         from .viz import draw
 
@@ -212,20 +211,6 @@ def _fitted(recipe: Recipe, model: Any, opened: Opened) -> Recipe:
         return recipe
     note(f"{type(model).__name__} takes the frames of a video as pictures; the recipe treats them as one video")
     return replace(recipe, pictures="frames")
-
-
-def _viewed(frames: VideoFrames, processor: Any) -> VideoFrames:
-    """The frames as the encoder sees them, where they are pictures to the processor and it crops them."""
-    from .view import view
-
-    if getattr(processor, "video_processor", None) is not None:
-        return frames
-    see = partial(view, image_processor=processor.image_processor)
-    try:
-        pixels = np.stack([np.asarray(see(Image.fromarray(frame))) for frame in frames.pixels])
-    except ValueError:  # a processor whose steps are not known
-        return frames
-    return replace(frames, pixels=pixels)
 
 
 def _check_out(out: Path) -> None:

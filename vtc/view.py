@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from PIL import Image
+
+from .frames import VideoFrames
 
 SHORTEST, LONGEST = 640, 1024
 """Limits in pixels for the long side of a view."""
@@ -122,6 +125,21 @@ def view(picture: Image.Image, image_processor: Any) -> Image.Image:
         picture, left, top = _framed(picture, seen, -(-padding // 1))
     box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
     return picture.convert("RGB").resize(target, Image.Resampling.BICUBIC, box=box)
+
+
+def viewed(frames: VideoFrames, processor: Any) -> VideoFrames:
+    """The frames of a video as an encoder sees them behind `processor`.
+
+    They are `frames` themselves where the processor takes videos as such, or where its steps are not known.
+    """
+    if getattr(processor, "video_processor", None) is not None:
+        return frames
+    image_processor = getattr(processor, "image_processor", None)
+    try:
+        pixels = [np.asarray(view(Image.fromarray(frame), image_processor)) for frame in frames.pixels]
+    except ValueError:  # a processor whose steps are not known
+        return frames
+    return replace(frames, pixels=np.stack(pixels))
 
 
 def _framed(picture: Image.Image, seen: Coverage, border: float) -> tuple[Image.Image, float, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vtc.video.account import Account
 from vtc.video.lanes import AXIS, LEFT
 from vtc.video.marks import MARGIN, WIDTH
-from vtc.video.timeline import BEHIND, GAP, STRIP, UNDER, _grid
+from vtc.video.timeline import BEHIND, GAP, STRIP, UNDER, thumbnails
 
 HEADER, LANES, CLIPS = 44, AXIS + 34, 36
 """Pixels of a timeline's title, of the part along the seconds, and of the lane of clips at the top of that."""
@@ -42,7 +42,7 @@ class Track:
         """
         starts = tuple(unit.start for unit in found.units)
         behind = BEHIND * (found.together > 1)
-        columns, (width, height) = _grid(len(starts), ratio, behind)
+        columns, (width, height) = thumbnails(len(starts), ratio, behind)
         clips = tuple(starts[clip.start] for clip in found.clips)
         return cls(
             starts, found.units[-1].end, clips, columns, width + behind + GAP, STRIP + height + behind + UNDER + GAP

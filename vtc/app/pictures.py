@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 from PIL import Image
 
 from vtc.frames import VideoFrames
 from vtc.report import Report
 from vtc.video.account import account, seen
 from vtc.video.timeline import timeline
-from vtc.view import view
+from vtc.view import viewed
 from vtc.viz import pair
 
 from .asking import Asked
@@ -39,15 +36,3 @@ def drawn_timeline(asked: Asked, report: Report, title: str = "") -> tuple[Image
     found = account(shown, report, recipe, film)
     picture = timeline(shown, report, recipe, film=film, title=title)
     return picture, Track.of(found, shown.pixels.shape[1] / shown.pixels.shape[2])
-
-
-def viewed(frames: VideoFrames, processor: object) -> VideoFrames:
-    """The frames as the encoder sees them, where they are pictures to the processor and it crops them."""
-    if getattr(processor, "video_processor", None) is not None:
-        return frames
-    image_processor = getattr(processor, "image_processor", None)
-    try:
-        pixels = [np.asarray(view(Image.fromarray(frame), image_processor)) for frame in frames.pixels]
-    except ValueError:  # a processor whose steps are not known
-        return frames
-    return replace(frames, pixels=np.stack(pixels))
