@@ -64,6 +64,7 @@ def item(features: torch.Tensor, layout: Layout | None = None, seed: int = 0) ->
     cues = dict.fromkeys(("attention", "cls_attention", "received_attention"), noise)
     cues |= {"early_attention": early, "attention_logits": 8 * noise - 4}
     cues |= {name: exact_rows(total, 8, seed + 1).to(features.dtype) for name in ("keys", "encoder_features")}
+    cues["question"] = exact_rows(5, features.shape[1], seed + 2)
     layout = layout or Layout.of_grid(1, total)
     cues["frames"] = torch.rand(len(layout.grids), 1, 3, 8, 8, generator=generator)
     return VisualTokens(features, layout, cues, key=total)
