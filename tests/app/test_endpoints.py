@@ -157,6 +157,20 @@ def test_no_path_of_the_server_is_read(url, picture):
         assert caught.value.code in (403, 404)
 
 
+def test_an_upload_above_the_limit_is_refused(studio):
+    from vtc.app.serve import serve
+
+    served = serve(studio, port=0, wait=False, largest="2kb")
+    try:
+        upload = f"{served.url}gradio_api/upload"
+        assert httpx.post(upload, files={"files": bytes(1024)}).status_code == 200
+        refused = httpx.post(upload, files={"files": bytes(4096)})
+        assert refused.status_code == 413
+        assert "exceeded maximum allowed size" in refused.text
+    finally:
+        served.close()
+
+
 def test_two_callers_at_once_get_their_own_answers(url, picture, film, tmp_path):
     def call(number):
         client = Client(url, verbose=False, download_files=str(tmp_path / str(number)))

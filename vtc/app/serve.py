@@ -29,7 +29,7 @@ class Served:
 
 
 def serve(
-    studio: Studio, *, host: str = LOOPBACK, port: int | None = None, wait: bool = True, mcp: bool = False
+    studio: Studio, *, host: str = LOOPBACK, port: int | None = None, wait: bool = True, largest: str = LARGEST
 ) -> Served:
     """Serves the page of `studio`.
 
@@ -41,7 +41,7 @@ def serve(
         host: the address to bind to; by default only this machine can reach it.
         port: None: the first free one from 7860 on; 0: any free one.
         wait: until it is interrupted.
-        mcp: whether to offer the endpoints as tools of the Model Context Protocol too; needs `gradio[mcp]`.
+        largest: what an upload may have at most, as "200mb"; a larger one is refused while it comes.
 
     Raises:
         OSError: the port is taken.
@@ -55,12 +55,12 @@ def serve(
         inbrowser=False,
         quiet=True,
         show_error=True,
-        max_file_size=LARGEST,
+        max_file_size=largest,
         allowed_paths=[],
         strict_cors=True,
         ssr_mode=False,
         enable_monitoring=False,
-        mcp_server=mcp,
+        mcp_server=False,  # it takes media by public URLs alone: nothing of this machine, and the page fetches nothing
         footer_links=["api", "settings"],
         **looks(),
     )

@@ -1,0 +1,97 @@
+"""`vtc app` as a command of its own: without a network, ended by Ctrl-C, and where gradio is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+BUSY = 240
+"""Seconds that a busy machine may take for anything here; an idle one needs 15 for all of it."""
+NO_NETWORK = """
+import socket, sys
+
+def own(host):
+    return host in (None, "127.0.0.1", "localhost", b"localhost")
+
+def connect(self, address, stock=socket.socket.connect):
+    if self.family != socket.AF_UNIX and not own(address[0]):
+        print("OUTSIDE", address, flush=True)
+        raise OSError("no network")
+    return stock(self, address)
+
+def look_up(host, *args, stock=socket.getaddrinfo, **kwargs):
+    if not own(host):
+        print("OUTSIDE", host, flush=True)
+        raise OSError("no network")
+    return stock(host, *args, **kwargs)
+
+socket.socket.connect, socket.getaddrinfo = connect, look_up
+"""
+COMMAND = "\nfrom vtc.cli import main\nsys.argv = ['vtc', 'app', '--port', '0']\nmain()\n"
+
+
+def started(code, folder):
+    """The command in a process group, a home and a folder of temporary files of its own."""
+    (folder / "tmp").mkdir()
+    given = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    given |= {"HOME": str(folder), "TMPDIR": str(folder / "tmp")}
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=given,
+        cwd=folder,
+        start_new_session=True,
+    )
+
+
+def ended(process):
+    """What else it says until it has ended; none of its group outlives it."""
+    try:
+        return process.communicate(timeout=BUSY)[0]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def test_the_page_starts_without_a_network_and_ends_by_an_interrupt_with_nothing_left(tmp_path):
+    process, said = started(NO_NETWORK + COMMAND, tmp_path), []
+    try:
+        for line in process.stdout:
+            said.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:\d+/", line):
+                break
+        assert found, said
+        with urllib.request.urlopen(found[0], timeout=BUSY) as answer:
+            assert b"fewer visual tokens" in answer.read()
+        assert list((tmp_path / "tmp").glob("vtc-app-*/**/*.png")), "pictures to try, which are gone below"
+        process.send_signal(signal.SIGINT)
+    finally:
+        said.append(ended(process))
+    assert process.returncode == 0
+    assert "OUTSIDE" not in "".join(said)
+    assert "Traceback" not in "".join(said)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_the_guard_of_the_network_sees_who_leaves_the_machine(tmp_path):
+    code = "\nsocket.create_connection(('192.0.2.1', 80))\n"
+    assert "OUTSIDE" in ended(started(NO_NETWORK + code, tmp_path))
+
+
+def test_where_gradio_is_missing_one_line_says_what_to_install(tmp_path):
+    process = started("import sys\nsys.modules['gradio'] = None\n" + COMMAND, tmp_path)
+    said = ended(process)
+    assert process.returncode == 1
+    assert "pip install 'vtc-vlm[demo]'" in said
+    assert len(said.strip().splitlines()) == 1
