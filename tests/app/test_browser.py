@@ -287,6 +287,9 @@ def test_a_phone_scrolls_down_alone_with_results(opened, picture, film, tmp_path
         answer_a_batch(tab, picture, film, tmp_path)
     assert tab.overflow <= 0
     assert tab.beyond == []
+    columns = tab.page.locator("[role=tabpanel] .row > .column").locator("visible=true").all()
+    assert len(columns) == 2
+    assert min(column.bounding_box()["width"] for column in columns) > 300  # one under the other
     shot(tab, f"phone-{name.lower()}")
     widen = "panel => panel.insertAdjacentHTML('beforeend', '<p id=wide style=\"width: 600px\">wide</p>')"
     tab.page.get_by_role("tabpanel").locator("visible=true").evaluate(widen)

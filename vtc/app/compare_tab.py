@@ -100,4 +100,4 @@ def _names(studio: Studio) -> list[str]:
 
 
 def _chart(y: str, title: str) -> gr.BarPlot:
-    return gr.BarPlot(x="recipe", y=y, title=title, y_lim=[0, None], min_width=240)
+    return gr.BarPlot(x="recipe", y=y, title=title, y_lim=[0, None], x_label_angle=-40, min_width=240)

@@ -19,7 +19,8 @@ KEPT_SECONDS = 3600
 STYLE = """<style>
 @media (max-width: 640px) {
   .gradio-container main.app {padding: 8px !important}
-  .gradio-container .column {min-width: 0 !important; max-width: 100%}
+  .gradio-container .row:has(> .column) {flex-direction: column}
+  .gradio-container .column {min-width: 0 !important; width: 100%; max-width: 100%}
   .gradio-container .row, .gradio-container .block, .gradio-container .form {min-width: 0; max-width: 100%}
 }
 </style>"""
