@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from statistics import median
 
 import numpy as np
 import pytest
@@ -29,11 +28,16 @@ def film(path, seconds):
     return write(path, (np.ascontiguousarray(frame) for frame in frames), fps=RATE, gop=50)
 
 
-def timed(answerer, groups):
-    """Seconds that all `groups` take one after the other, and their rows."""
+def timed(answerer, *questions):
+    """Seconds that `questions` take together, and their rows."""
     begun = time.perf_counter()
-    rows = [row for group in groups for row in answerer.answer(group)]
+    rows = list(answerer.answer(Group(questions)))
     return time.perf_counter() - begun, rows
+
+
+def best(runs):
+    """The quickest of `runs`: what else the machine does only ever adds to one."""
+    return min(runs, key=lambda run: run[0])
 
 
 def allowed(rows):
@@ -48,15 +52,18 @@ def allowed(rows):
 def test_eight_questions_of_one_video(answerer, tmp_path, seconds):
     path = str(film(tmp_path / "film.mp4", seconds))
     questions = [Question(str(i), path, text) for i, text in enumerate(ASKED)]
-    together, apart = [Group(tuple(questions))], [Group((question,)) for question in questions]
-    timed(answerer, together)
-    rounds = [(timed(answerer, together), timed(answerer, apart)) for _ in range(ROUNDS)]
-    shared, whole = rounds[0][0][1], rounds[0][1][1]
-    assert [row["answer"] for row in shared] == [row["answer"] for row in whole]
+    together, apart = [timed(answerer, *questions)], [[] for _ in questions]
+    for _ in range(ROUNDS):
+        for runs, question in zip(apart, questions, strict=True):
+            runs.append(timed(answerer, question))
+            if len(together) < len(apart[0]) * len(questions) // 2:  # in turns, so that both meet the same load
+                together.append(timed(answerer, *questions))
+    one, shared = best(together[1:])
+    whole = [best(runs) for runs in apart]
+    assert [row["answer"] for row in shared] == [row["answer"] for _, (row,) in whole]
     assert all(row["error"] is None for row in shared)
-    gained = median(alone / one for (one, _), (alone, _) in rounds)
-    bound = median(allowed(rows) for _, (_, rows) in rounds)
-    one, alone = (median(times) for times in zip(*((a[0], b[0]) for a, b in rounds), strict=True))
+    alone, bound = sum(took for took, _ in whole), allowed([row for _, (row,) in whole])
+    gained = alone / one
     print(
         f"\n{seconds} s, {shared[0]['tokens_kept']} of {shared[0]['tokens_full']} tokens: shared {one:.2f} s, unshared "
         f"{alone:.2f} s, {gained:.2f} times as fast; the stages allow {bound:.2f}: {gained / bound:.0%}"
