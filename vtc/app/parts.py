@@ -96,7 +96,13 @@ class Results:
             full = gr.Textbox(label="Answer from all tokens", lines=2, interactive=False, min_width=140)
             short = gr.Textbox(label="Answer from the tokens kept", lines=2, interactive=False, min_width=140)
         numbers = gr.Dataframe(
-            headers=list(HEADER), label="What both took", interactive=False, wrap=True, type="array", buttons=[]
+            headers=list(HEADER),
+            label="What both took",
+            interactive=False,
+            wrap=True,
+            type="array",
+            buttons=[],
+            column_widths=["44%", "28%", "28%"],
         )
         return cls(full, short, numbers, gr.Markdown())
 
