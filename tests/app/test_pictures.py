@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+from PIL import Image
+from transformers import CLIPImageProcessor
 
 from vtc.frames import VideoFrames
 from vtc.view import view, viewed
@@ -15,14 +17,13 @@ def frames():
     return VideoFrames(pixels, np.array([0.0, 1.0]), 2.0)
 
 
-def test_frames_are_seen_as_the_processor_crops_each(studio):
-    from PIL import Image
-
-    given, processor = frames(), studio.picture_player.processor
+def test_frames_are_seen_as_the_processor_crops_each():
+    given, processor = frames(), SimpleNamespace(image_processor=CLIPImageProcessor())
     found = viewed(given, processor)
     assert found.pixels.shape[1] == found.pixels.shape[2], "a square out of the middle"
     one = view(Image.fromarray(given.pixels[1]), processor.image_processor)
     assert np.array_equal(found.pixels[1], np.asarray(one))
+    assert not np.array_equal(found.pixels[0], found.pixels[1])
     assert np.array_equal(found.seconds, given.seconds)
 
 
