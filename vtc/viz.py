@@ -84,7 +84,8 @@ def caption(report: Report, recipe: Recipe) -> str:
     if len(report.items) > 1:
         first = report.items[0]
         kept, all_of_it = (count + first.structural for count in (first.after, first.before))
-        return f"{recipe.name}, keep {recipe.keep}: {kept} of {all_of_it} tokens, the first of {len(report.items)} items"
+        named = f"{recipe.name}, keep {recipe.keep}"
+        return f"{named}: {kept} of {all_of_it} tokens, the first of {len(report.items)} items"
     text = f"{recipe.name}, keep {recipe.keep}: {report.after} of {report.before} tokens"
     if report.decoder is not None and report.decoder.kept:
         last = max(report.decoder.kept)

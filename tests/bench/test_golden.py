@@ -22,7 +22,20 @@ BAND = 0.04
 """Six of 150 answers: rounding differs between processors and versions, and turns an answer here and there."""
 
 
-OF_FILMS = ("none", "kcenter", "random", "uniform", "keyframes", "clip-budget", "video")
+OF_FILMS = (
+    "none",
+    "kcenter",
+    "random",
+    "uniform",
+    "keyframes",
+    "clip-budget",
+    "video",
+    "evs",
+    "vidcom2",
+    "dycoke",
+    "fastvid",
+    "tdc",
+)
 MODELS = (*tiny.NAMES, "tiny-qwen films")
 
 
