@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import resource
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from PIL import Image
 from tests.video.batch.films import FEW, clips, film, save
 from vtc.video import answer_batch
 from vtc.video.batch import Answerer
+
+ROOT = Path(__file__).parents[3]
 
 
 def held():
@@ -65,20 +70,30 @@ def at_the_end(path, out, limit):
     return found[-1]
 
 
-def test_tensors_files_and_threads_stay_as_many(tmp_path, monkeypatch):
-    path = save(tmp_path / "q.jsonl", media(tmp_path, 10, 2))
+def compared(folder):
+    """What is held at the 16th row, at the 48th, and at that one where an answerer keeps what it has opened."""
+    path = save(folder / "q.jsonl", media(folder, 10, 2))
     # The last picture of both is the same, as what is held of one depends on what it shows.
-    few, many = (at_the_end(path, tmp_path / f"{limit}.jsonl", limit) for limit in (16, 48))
-    assert few == many
-    # The control: an answerer that keeps what it has opened.
+    found = [at_the_end(path, folder / f"{limit}.jsonl", limit) for limit in (16, 48)]
     kept, whole = [], Answerer.open
 
     def hoarding(self, *given, **named):
         kept.append(whole(self, *given, **named))
         return kept[-1]
 
-    monkeypatch.setattr(Answerer, "open", hoarding)
-    assert few[0] < at_the_end(path, tmp_path / "hoarded.jsonl", 48)[0]
+    Answerer.open = hoarding
+    return [*found, at_the_end(path, folder / "hoarded.jsonl", 48)]
+
+
+def test_tensors_files_and_threads_stay_as_many(tmp_path):
+    # In a process of its own: what other tests have left is none of a batch's.
+    code = "import json, sys, pathlib; from tests.video.batch.test_memory import compared; "
+    code += "print(json.dumps(compared(pathlib.Path(sys.argv[1]))))"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    few, many, hoarded = json.loads(done.stdout.splitlines()[-1])
+    assert few == many
+    assert few[0] < hoarded[0]
 
 
 @pytest.mark.slow
