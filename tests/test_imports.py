@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,11 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports(name: str, path: Path) -> set[str]:
-    """Everything that a module imports, anywhere in it, by absolute names; `from x import y` counts as x and x.y."""
+def imported(nodes: Iterable[ast.AST], name: str, path: Path) -> set[str]:
+    """What `nodes` import into a module, by absolute names; `from x import y` counts as x and x.y."""
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -42,6 +43,11 @@ def imports(name: str, path: Path) -> set[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return found
+
+
+def imports(name: str, path: Path) -> set[str]:
+    """Everything that a module imports, anywhere in it."""
+    return imported(ast.walk(ast.parse(path.read_text(encoding="utf-8"))), name, path)
 
 
 def under(names: set[str], *packages: str) -> set[str]:
@@ -88,19 +94,9 @@ SERVERS = {
 
 
 def head(name: str) -> set[str]:
-    """What a module imports when it is imported, by absolute names."""
+    """What a module imports when it is imported."""
     path = modules()[name]
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    found = set()
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return found
+    return imported(ast.parse(path.read_text(encoding="utf-8")).body, name, path)
 
 
 @pytest.mark.parametrize("extra", list(SERVERS))
