@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,6 +20,7 @@ from .decoder.cache import check_room, is_shortened
 from .decoder.engine import Engine, check_attention, check_decoder, plan
 from .decoder.rotation import check_rotation
 from .decoder.step import STEP
+from .encoded import encoded_once
 from .forward import continued, full_logits, inner_logits, shortened
 from .recipes import Recipe
 from .reduce import encoder_cues
@@ -76,6 +78,15 @@ class Handle:
         else:
             media = self._adapter.media(inputs) if self._adapter.has_media(inputs) else []
         return [self.recipe.count(item.layout) + sum(item.layout.structurals) for item in media]
+
+    def encode_once(self) -> AbstractContextManager[None]:
+        """For a block of calls: what one encoded, the next does not encode again where it comes with the same media.
+
+        For many questions about one video by a recipe that reads the question, so that nothing behind the encoder can
+        be shared. Only what this thread or task calls, and what records no gradients; the model's weights must not
+        change within the block.
+        """
+        return encoded_once(self._adapter)
 
     def check(self) -> None:
         """Raises ValueError where the model cannot give what the recipe needs. Changes nothing."""

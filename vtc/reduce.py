@@ -12,6 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from vtc.adapters import Adapter, Media
 
+from .encoded import encode
 from .recipes import Recipe
 from .report import Clock
 from .stages import FrameSelector, Resizer
@@ -137,9 +138,9 @@ def _shown(adapter: Adapter, recipe: Recipe, media: Media, chosen: Tensor | None
 
 
 def _encode(adapter: Adapter, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-    """`Adapter.encode`, of the pictures that a film is made of where it is one."""
+    """`encode`, of the pictures that a film is made of where it is one."""
     apart = [part for item in media for part in item.parts or (item,)]
-    waiting = iter(adapter.encode(apart, cues))
+    waiting = iter(encode(adapter, apart, cues))
     return [_joined(item, list(islice(waiting, len(item.parts)))) if item.parts else next(waiting) for item in media]
 
 

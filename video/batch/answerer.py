@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -117,8 +117,14 @@ class Answerer:
             with self._wrapped(opened):
                 yield from self._told(some, prompts, opened, read, stop)
 
-    def _wrapped(self, opened: Opened) -> AbstractContextManager[Any]:
-        return nullcontext(self.model) if opened.recipe is None else reduced(self.model, opened.recipe)
+    @contextmanager
+    def _wrapped(self, opened: Opened) -> Iterator[None]:
+        """The model at work by the recipe, which encodes a medium once, whatever it makes of it for each question."""
+        if opened.recipe is None:
+            yield
+            return
+        with reduced(self.model, opened.recipe), self.model.vtc.encode_once():
+            yield
 
     def _told(
         self,
@@ -129,10 +135,12 @@ class Answerer:
         stop: Callable[[], bool],
     ) -> Iterator[Row]:
         prefix = self._alone(lambda: read_prefix(self.model, prompts)) if shareable(opened.recipe) else None
+        shared = {name: value / len(questions) for name, value in (prefix.seconds if prefix else {}).items()}
         todo = list(range(len(questions)))
         while todo and not stop():
             said, report, count = self._some(prompts, prefix, todo)
-            shared = {name: value / len(questions) for name, value in (prefix.seconds if prefix else {}).items()}
+            if not shared:  # the first has encoded for all
+                shared = {"encode": said.seconds.pop("encode") / len(questions)}
             own = {name: value / count for name, value in said.seconds.items()}
             seconds = {name: sum(part.get(name, 0.0) for part in (read, shared, own)) for name in STAGES}
             tokens = _tokens(self.processor, prompts, opened, report)
@@ -176,7 +184,7 @@ class Answerer:
         try:
             right = correct(text, values.get("choice"), question)
         except ValueError as error:
-            return self._failed(question, error)
+            return self._failed(question, error, known=False)
         if right is not None:
             values["correct"] = right
         times = getattr(opened.medium, "seconds", ())
@@ -185,11 +193,14 @@ class Answerer:
             values["note"] = opened.note
         return row_of(question, **values, seconds={k: round(v, 6) for k, v in seconds.items()}, **self._bound(question))
 
-    def _failed(self, question: Question, error: BaseException) -> Row:
+    def _failed(self, question: Question, error: BaseException, known: bool = True) -> Row:
+        """A row without an answer, which is not the right one where that is `known`; what it took was not measured."""
         kind = "OutOfMemoryError" if is_out_of_memory(error) else type(error).__name__
         text = " ".join(str(error).split())
         empty: Row = {"answer": None, "error": f"{kind}: {text}" if text else kind, "frames": []}
-        seconds = dict.fromkeys(STAGES, 0.0)
+        if known and question.answer is not None:
+            empty["correct"] = False
+        seconds = dict.fromkeys(STAGES)
         return row_of(question, **empty, tokens_full=0, tokens_kept=0, seconds=seconds, **self._bound(question))
 
     def _bound(self, question: Question) -> Row:

@@ -23,7 +23,7 @@ class Summary:
         errors: rows by the kind of their error.
         accuracy: the share of right answers where the right one is known, and its interval, media resampled; an error
             is not right.
-        known: rows whose right answer is known.
+        known: rows whose right answer is known, those with an error among them.
         tokens_full, tokens_kept: visual tokens of all answered rows.
         seconds: this run took, the loading of the model apart.
         stopped: why it ended before all were asked: `interrupted`, `max_errors`, or empty.
@@ -57,7 +57,8 @@ class Summary:
         if self.accuracy.mean is not None:
             low, high = self.accuracy.low, self.accuracy.high
             bounds = "" if low is None or high is None else f" (95 %: {low:.1%} to {high:.1%})"
-            lines.append(f"right: {self.accuracy.mean:.1%} of {self.known}{bounds}")
+            wrong = ", an error is not right" if self.errors else ""
+            lines.append(f"right: {self.accuracy.mean:.1%} of {self.known}{bounds}{wrong}")
         lines += [f"errors: {count} {kind}" for kind, count in sorted(self.errors.items())]
         if self.stopped:
             lines.append(f"ended early: {self.stopped}; the same command goes on from here")

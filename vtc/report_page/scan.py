@@ -120,7 +120,7 @@ def _count(tally: Tally, row: Mapping[str, Any], media: dict[str, int], where: s
     if not isinstance(seconds, dict):
         raise ValueError(f"{where}: seconds={seconds!r}; expected an object of stages and their seconds")
     spent = {stage: _number(seconds, stage, where) or 0.0 for stage in seconds}
-    if row.get("error") is None:  # a row with an error has zeros there
+    if row.get("error") is None:  # one with an error was not measured
         if full is not None and kept is not None:
             tally.full, tally.kept, tally.counted = tally.full + full, tally.kept + kept, tally.counted + 1
         for stage, some in spent.items():

@@ -81,7 +81,8 @@ def test_a_job_gives_one_row_a_question(folder, tmp_path):
     ]
     assert 0 < found[0]["tokens_kept"] < found[0]["tokens_full"]
     assert 0 < len(found[0]["frames"]) <= 4
-    assert (summary.rows, summary.answered, summary.known, summary.exit_code) == (8, 6, 6, 1)
+    assert (summary.rows, summary.answered, summary.known, summary.exit_code) == (8, 6, 8, 1)
+    assert summary.accuracy.mean == sum(bool(row.get("correct")) for row in found) / 8
     assert summary.errors == {"ValueError": 1, "FileNotFoundError": 1}
     assert told[-1] == (8, 8)
     again = answer_batch(folder / "q.jsonl", out, **FEW)
