@@ -264,7 +264,9 @@ def answer_batch(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The answers (.jsonl); a run goes on with it.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="The answers (.jsonl or .parquet); a run goes on with it.", show_default=False)
+    ],
     model: Model = "tiny-qwen",
     recipe: AnyRecipe = None,
     keep: KeepText = None,

@@ -15,6 +15,7 @@ from vtc.recipes import Recipe
 from .answerer import Answerer
 from .job import Job, fingerprint
 from .opening import Opened
+from .parquet import check_parquet, journal_of, write_parquet
 from .questions import Group, Question, grouped, read_questions
 from .records import Records, rows
 from .summary import Summary, Tally
@@ -49,7 +50,8 @@ def answer_batch(
 
     Args:
         questions: a file, see `read_questions`, or questions.
-        out: a .jsonl file.
+        out: a .jsonl file, or a .parquet file: that one is written when all are answered, from `out.jsonl` beside it,
+            which rows are appended to until then.
         recipe: a name, a file or a recipe; None: `video` for videos, `kcenter` for pictures.
         job: in place of `recipe` and `fields`.
         shard: (i, n): the i-th of n parts, from 1; questions about one medium stay together.
@@ -75,17 +77,26 @@ def answer_batch(
     _check(workers=workers, limit=limit, max_errors=max_errors)
     groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit)
     wanted = {q.id: fingerprint(job, q.medium, q.picture) for group in groups for q in group.questions}
-    with Records(out, anew=anew) as records:
+    out = Path(out)
+    journal = journal_of(out)
+    if journal != out:
+        check_parquet(out, [q for group in groups for q in group.questions], anew)
+    with Records(journal, anew=anew) as records:
+        if journal != out and anew:
+            out.unlink(missing_ok=True)
         again = records.failed & wanted.keys() if retry else set()
         records.check({name: digits for name, digits in wanted.items() if name not in again})
         records.forget(again)
         media = {q.id: q.medium for group in groups for q in group.questions}
-        tally = Tally(media).add_all(rows(out))
+        tally = Tally(media).add_all(rows(journal))
         left = [group for group in groups if any(q.id not in records.done for q in group.questions)]
-        if not left:
-            return tally.summary(fresh=0, seconds=0.0)
-        answerer = Answerer(job)
-        return _run(answerer, left, records, tally, workers, max_errors, progress or _tell_nobody, stop)
+        if left:
+            summary = _run(Answerer(job), left, records, tally, workers, max_errors, progress or _tell_nobody, stop)
+        else:
+            summary = tally.summary(fresh=0, seconds=0.0)
+        if journal != out and not summary.stopped:
+            write_parquet(list(rows(journal)), out)
+    return summary
 
 
 def chosen_groups(

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .parquet import ENDING, read_parquet, write_parquet
 from .questions import Question, read_questions
 
 TIMES = ("seconds", "versions")
 """Columns in which two answers to one question may differ and still be the same answer."""
-FORMATS = (".jsonl", ".parquet")
+FORMATS = (".jsonl", ENDING)
 PENDING = ".pending.parquet"
 
 
@@ -69,8 +70,8 @@ def merge(answers: Sequence[str | Path], out: str | Path, questions: str | Path 
     """Joins `answers` into one file, in the order of `questions`, or else as they come.
 
     Args:
-        answers: files of answers (.jsonl), and folders of them as Ray writes; what Ray has not noted as written is
-            left out.
+        answers: files of answers (.jsonl or .parquet), and folders of them as Ray writes; what Ray has not noted as
+            written is left out.
         out: a .jsonl or .parquet file; it appears only when it is whole.
         questions: the file that was answered, to find gaps by.
 
@@ -110,6 +111,15 @@ def answer_files(place: Path) -> list[Path]:
 
 
 def _read(file: Path, torn: list[str]) -> Iterator[dict[str, Any]]:
+    known = enumerate(read_parquet(file), 1) if file.suffix == ENDING else _lines(file, torn)
+    for number, row in known:
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+            raise ValueError(f"{file}, line {number} is no answer: expected a JSON object with an id")
+        yield row
+
+
+def _lines(file: Path, torn: list[str]) -> Iterator[tuple[int, Any]]:
+    """What each line holds, by its number; None where it is no JSON. An unfinished last line is noted in `torn`."""
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
@@ -119,13 +129,12 @@ def _read(file: Path, torn: list[str]) -> Iterator[dict[str, Any]]:
                 row = json.loads(line)
             except ValueError:
                 row = None
-            if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-                raise ValueError(f"{file}, line {number} is no answer: expected a JSON object with an id")
-            yield row
+            yield number, row
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in TIMES}
+    """What an answer says: without times, and without columns that hold nothing, which a table has in every row."""
+    return {name: value for name, value in row.items() if name not in TIMES and value is not None}
 
 
 def _mixed(jobs: dict[str, set[str]], asked: list[Question]) -> bool:
@@ -157,28 +166,15 @@ def _account(found: _Found, asked: list[Question] | None) -> Merged:
 
 def _write(rows: list[dict[str, Any]], out: Path) -> None:
     """All or nothing: written beside `out`, and renamed."""
+    if out.suffix == ENDING:
+        write_parquet(rows, out)
+        return
     fresh = out.with_name(f".{out.name}.part")
     try:
-        if out.suffix == ".parquet":
-            _write_parquet(rows, fresh)
-        else:
-            with open(fresh, "w", encoding="utf-8") as file:
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-                file.flush()
-                os.fsync(file.fileno())
+        with open(fresh, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(fresh, out)
     finally:
         fresh.unlink(missing_ok=True)
-
-
-def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ImportError("Parquet needs pyarrow; pip install 'vtc-vlm[ray]', or merge into a .jsonl file") from error
-    names = dict.fromkeys(name for row in rows for name in row)
-    try:
-        pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"the rows do not fit one table ({error}); merge into a .jsonl file") from error

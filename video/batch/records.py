@@ -17,7 +17,9 @@ NAMES = (
     *("id", "answer", "error", "choice", "correct", "frames", "tokens_full", "tokens_kept", "seconds", "recipe"),
     *("fingerprint", "versions", "seed", "note"),
 )
-"""Columns of a row; `choice`, `correct` and `note` only where there is something to say."""
+"""Columns of a row."""
+OPTIONAL = ("choice", "correct", "note")
+"""Those of them that a row has only where there is something to say."""
 
 
 def row_of(question: Question, **values: Any) -> dict[str, Any]:
@@ -48,7 +50,7 @@ class Records:
     def __init__(self, path: str | Path, *, anew: bool = False) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() != ".jsonl":
-            raise ValueError(f"out={self.path}: answers are appended row by row; use the ending .jsonl")
+            raise ValueError(f"out={self.path}: expected the ending .jsonl, or .parquet for a file made of those rows")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"out={self.path}: the directory {self.path.parent} does not exist; make it first")
         self._file: BinaryIO = open(self.path, "a+b")  # noqa: SIM115 - closed by `close`

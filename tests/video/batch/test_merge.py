@@ -99,7 +99,7 @@ def test_parquet_out(tmp_path):
     assert found[0]["frames"] == [0.1, 0.2]
     assert found[0]["choice"] is None
     mixed = write(tmp_path / "2.jsonl", [row("a", label=1), row("b", label=[2])])
-    with pytest.raises(ValueError, match="do not fit one table"):
+    with pytest.raises(ValueError, match="'label' does not fit one kind"):
         merge([mixed], tmp_path / "bad.parquet")
     assert not list(tmp_path.glob("*bad*"))
 
