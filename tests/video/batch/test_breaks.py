@@ -18,6 +18,8 @@ from vtc.batch_command import asked_to_stop
 from vtc.video import answer_batch
 
 FIELDS = dict(batch=2, workers=1, **FEW)
+OPTIONS = ["--batch", 2, "--workers", 1, "--frames", FEW["frames"], "--max-new-tokens", FEW["max_new_tokens"]]
+"""The same of the command."""
 SERVER = """
 import json, os, sys
 from vtc.video.batch import answerer, answer_batch
@@ -84,8 +86,7 @@ def test_killed_fifty_times(tmp_path):
 def test_sigterm_ends_the_command_after_the_row_in_hand(tmp_path):
     clips(tmp_path, 3)
     path, out = save(tmp_path / "q.jsonl", rows(3, 4)), tmp_path / "a.jsonl"
-    options = ["--batch", 2, "--workers", 1, "--frames", FEW["frames"], "--max-new-tokens", FEW["max_new_tokens"]]
-    command = [sys.executable, "-m", "vtc.cli", "batch", path, "--out", out, *options]
+    command = [sys.executable, "-m", "vtc.cli", "batch", path, "--out", out, *OPTIONS]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         grown(out, 1, lambda: process.poll() is not None)
         process.terminate()
@@ -97,6 +98,31 @@ def test_sigterm_ends_the_command_after_the_row_in_hand(tmp_path):
     summary = answer_batch(path, out, **FIELDS)
     assert (summary.rows, summary.answered, summary.exit_code) == (12, 12, 0)
     assert [row["id"] for row in read(out)] == [row["id"] for row in rows(3, 4)]
+
+
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.argv[1:] = sys.argv[2:]
+from vtc.cli import app
+app()
+"""
+"""The command on a disk on which no file has room for more bytes than its first argument says."""
+
+
+def test_a_full_disk_ends_the_command_and_the_next_one_goes_on(tmp_path):
+    clips(tmp_path, 1)
+    path, out = save(tmp_path / "q.jsonl", rows(1, 4)), tmp_path / "a.jsonl"
+    answer_batch(path, tmp_path / "whole.jsonl", **FIELDS)
+    room = (tmp_path / "whole.jsonl").stat().st_size * 2 // 3
+    command = ["batch", path, "--out", out, *OPTIONS]
+    done = subprocess.run([sys.executable, "-c", FULL, *map(str, [room, *command])], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "error: [Errno 27]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert 0 < len(read(out)) < 4  # whole rows alone
+    answer_batch(path, out, **FIELDS)
+    assert timeless(read(out)) == timeless(read(tmp_path / "whole.jsonl"))
 
 
 def test_ctrl_c_asks_once_and_interrupts_twice():
