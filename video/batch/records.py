@@ -134,9 +134,10 @@ class Records:
             while view:
                 view = view[write(handle, bytes(view)) :]
             os.fsync(handle)
-        except OSError:
+        except OSError as error:
             os.ftruncate(handle, length)
-            raise
+            text = f"{error.strerror}; the {len(self.done)} rows in it are safe: make room, and run the same again"
+            raise OSError(error.errno, text, str(self.path)) from error
         self._note(row)
 
     def _note(self, row: Mapping[str, Any]) -> None:
