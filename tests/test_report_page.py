@@ -20,6 +20,7 @@ from vtc.report_page.html import document, escaped, said, table, tag
 from vtc.report_page.scan import error_kind, scan
 from vtc.tiny.film import HELD_OUT, Film
 from vtc.tiny.samples import samples
+from vtc.video.batch.parquet import write_parquet
 
 EVIL = '</script></style><script>alert(1)</script><img src=x onerror=alert(2)>"\' onload="x" &amp; \u202eabc'
 
@@ -42,7 +43,7 @@ def row(id: str, **more):
 
 
 def broken(id: str, error: str, **more):
-    spent = dict.fromkeys(("read", "decode"), 0.0)
+    spent = dict.fromkeys(("read", "decode"))
     return row(id, answer=None, error=error, tokens_full=0, tokens_kept=0, seconds=spent) | more
 
 
@@ -208,6 +209,7 @@ def command(*args: object):
         ("a.jsonl", '{"id": "a", "answer": "b", "tokens_full": "x", "tokens_kept": 1}', "tokens_full='x'; expected a"),
         ("a.jsonl", '{"id": "a", "answer": "b", "tokens_full": NaN}', "tokens_full=nan"),
         ("a.jsonl", '{"id": "a", "answer": "b", "seconds": [1]}', "seconds=[1]; expected an object"),
+        ("a.parquet", "no table", "is no Parquet file"),
         ("a.json", "{}", "holds neither answers nor a benchmark"),
         ("a.jsonl", "\x89PNG\r\n", "line 1 is no"),
     ],
@@ -219,6 +221,14 @@ def test_what_is_no_answers_is_refused(tmp_path, name, text, words):
     assert result.exit_code == 1
     assert words in result.error
     assert not (tmp_path / "out.html").exists()
+
+
+def test_a_table_of_answers_gives_the_same_page(tmp_path):
+    rows = [one | {"recipe": {"name": "kcenter", "keep": 0.25}} for one in MIXED]
+    lines = page(tmp_path, rows).text
+    write_parquet(rows, tmp_path / "a.parquet")
+    table = Page.read(write_report(tmp_path / "a.parquet", tmp_path / "out.html")).text
+    assert table.replace("a.parquet", "a.jsonl") == lines
 
 
 def test_folders_and_places_that_do_not_fit_are_refused(tmp_path):

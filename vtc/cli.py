@@ -312,7 +312,7 @@ def report(
         Path,
         typer.Argument(
             metavar="ANSWERS|BENCH",
-            help="What `vtc batch` answered (JSONL), or the folder of `vtc bench quality`.",
+            help="What `vtc batch` answered (JSONL or Parquet), or the folder of `vtc bench quality`.",
             show_default=False,
         ),
     ],

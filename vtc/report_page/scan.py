@@ -14,6 +14,7 @@ from typing import Any
 KINDS = 40
 """Kinds of errors that are told apart; further ones are counted as `other`."""
 OTHER = "other"
+REMEDY = "expected an object with `id` and `answer` or `error`, as `vtc batch` writes them"
 MEDIA = ("medium", "video", "image", "path", "media")
 """Columns that may name the medium of a row, the first one goes."""
 _CLASS = re.compile(r"^([A-Za-z_][\w.]*(?:(?=:)|(?<=Error)\b|(?<=Exception)\b|(?<=Expired)\b))|^([A-Za-z_][\w.]*)$")
@@ -95,7 +96,19 @@ def scan(path: Path, examples: int) -> Scan:
 
 
 def _rows(path: Path, found: Scan) -> Iterator[tuple[int, dict[str, Any]]]:
-    remedy = "expected an object with `id` and `answer` or `error`, as `vtc batch` writes them"
+    for number, row in _table(path) if path.suffix.lower() == ".parquet" else _lines(path, found):
+        if not isinstance(row, dict) or "id" not in row or not ({"answer", "error"} & set(row)):
+            raise ValueError(f"{path}, line {number} is no answer; {REMEDY}")
+        yield number, row
+
+
+def _table(path: Path) -> Iterator[tuple[int, Any]]:
+    from vtc.video.batch.parquet import read_parquet
+
+    yield from enumerate(read_parquet(path), start=1)
+
+
+def _lines(path: Path, found: Scan) -> Iterator[tuple[int, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -106,9 +119,7 @@ def _rows(path: Path, found: Scan) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not line.endswith(b"\n") and number > 1:  # a kill tears a last line
                     found.torn = True
                     return
-                raise ValueError(f"{path}, line {number} is no JSON ({error}); {remedy}") from error
-            if not isinstance(row, dict) or "id" not in row or not ({"answer", "error"} & set(row)):
-                raise ValueError(f"{path}, line {number} is no answer; {remedy}")
+                raise ValueError(f"{path}, line {number} is no JSON ({error}); {REMEDY}") from error
             yield number, row
 
 

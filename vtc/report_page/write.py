@@ -74,7 +74,7 @@ def bench_folder(source: Path) -> Path | None:
         OSError: no such file.
         ValueError: an empty file, or a folder or a JSON file of something else.
     """
-    kinds = "the answers of `vtc batch` (JSONL), or the folder of `vtc bench quality`"
+    kinds = "the answers of `vtc batch` (JSONL or Parquet), or the folder of `vtc bench quality`"
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file; pass {kinds}")
     if source.is_dir():
@@ -85,7 +85,7 @@ def bench_folder(source: Path) -> Path | None:
         raise ValueError(f"{source} is empty (0 bytes); pass {kinds}")
     if source.name in (f"{NAME}.json", ROWS, CONFIG) and (source.parent / CONFIG).is_file():
         return source.parent
-    if source.suffix.lower() in (".json", ".md", ".html", ".csv", ".parquet"):
+    if source.suffix.lower() in (".json", ".md", ".html", ".csv"):
         raise ValueError(f"{source} holds neither answers nor a benchmark; pass {kinds}")
     return None
 
