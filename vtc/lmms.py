@@ -3,12 +3,19 @@
 lmms-eval (0.7) finds it through the entry-point group `lmms_eval.models`. Importing this module needs lmms-eval, which
 nothing else of the package does. lmms-eval keys its answer cache (`--use_cache`) on the text of `--model_args`, so
 recipe and keep are in the key; a recipe file is named with its hash, since an edited file under an old name would be
-answered from the cache of the old one.
+answered from the cache of the old one. The version of vtc is not in the key: start a new cache with a new vtc.
+
+The arguments of a request are in that key too, and lmms-eval reads them before the backend answers and again after.
+Backends write into them (llava_hf adds each default that a task leaves open), so that an answer is kept under a key
+that nothing asks for again. Through vtc a backend gets copies, and the cache hits.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +28,14 @@ from .wrap import reduce_tokens
 
 OURS = ("backend", "recipe", "keep", "recipe_hash")
 DIGITS = 12
+GENERATE = ("generate_until", "generate_until_multi_round", "generate_visual_cot")
 
 
 class Vtc(lmms):  # type: ignore[misc]  # lmms-eval is untyped
     """Makes any transformers backend of lmms-eval, wraps the model inside it, and steps aside.
 
-    What lmms-eval gets is the backend itself: its prompts, batches and generation arguments are its own.
+    What lmms-eval gets is the backend itself: its prompts, batches and generation arguments are its own. It is handed
+    copies of the requests, for the sake of lmms-eval's cache.
     """
 
     is_simple = False
@@ -59,6 +68,8 @@ class Vtc(lmms):  # type: ignore[misc]  # lmms-eval is untyped
         config = {key: value for key, value in (additional_config or {}).items() if value is not None}
         backend = get_model(name, cls._forced)(**{**rest, **config})
         reduce_tokens(_model(backend, name), recipe, keep=_keep(given.get("keep")))
+        for method in filter(partial(hasattr, backend), GENERATE):
+            setattr(backend, method, _on_copies(getattr(backend, method)))
         return backend
 
     def loglikelihood(self, requests: Any) -> Any:
@@ -80,6 +91,22 @@ def manifests() -> Any:
     from lmms_eval.models.registry_v2 import ModelManifest
 
     return ModelManifest("vtc", simple_class_path="vtc.lmms.VtcSimple", chat_class_path="vtc.lmms.Vtc")
+
+
+def _on_copies(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """`answer` of requests whose generation arguments are copies: what it writes into them, the asker does not see."""
+
+    def answered(requests: Sequence[Any]) -> Any:
+        return answer([_copied(request) for request in requests])
+
+    return answered
+
+
+def _copied(request: Any) -> Any:
+    """`request` with dictionaries of its own among its arguments, all else shared."""
+    twin = copy.copy(request)
+    twin.arguments = tuple(copy.deepcopy(part) if isinstance(part, dict) else part for part in request.args)
+    return twin
 
 
 def _keep(value: Any) -> Keep | None:

@@ -36,17 +36,54 @@ class ModelManifest:
     chat_class_path: str | None = None
 
 
+@dataclass
+class Request:
+    """A question as lmms-eval hands it on: the text, what is to be generated, and the rest."""
+
+    arguments: tuple
+
+    @property
+    def args(self):
+        return self.arguments
+
+
 class Backend(Lmms):
-    """A backend as lmms-eval's own are: what it is given goes to the constructor, the model lies at `model`."""
+    """A backend as lmms-eval's own are: what it is given goes to the constructor, the model lies at `model`.
+
+    As llava_hf does, it writes what a request leaves open into the request's own arguments.
+    """
 
     def __init__(self, pretrained="tiny-llava", batch_size=1, device="cpu"):
         self.arguments = {"pretrained": pretrained, "batch_size": batch_size, "device": device}
         self.model, self.processor = load(pretrained, device=device)
 
-    def answer(self):
+    def answer(self, **options):
         text = f"USER: <image>\n{SAMPLE.question} ASSISTANT:"
         inputs = self.processor(images=Image.open(SAMPLE.path), text=text, return_tensors="pt")
-        return self.model.generate(**inputs, max_new_tokens=4)
+        return self.model.generate(**inputs, **{"max_new_tokens": 4, **options})
+
+    def generate_until(self, requests):
+        for request in requests:
+            request.args[1].pop("until", None)
+            request.args[1].setdefault("num_beams", 1)
+        return [self.answer(**request.args[1]).tolist() for request in requests]
+
+
+class Cache(dict):
+    """lmms-eval's answer cache: the key is read before the backend answers, and again to keep what it answered."""
+
+    def execute(self, backend, model_args, requests):
+        """The answers, and how many of them were kept ones."""
+        found = [self.get(self._key(model_args, request)) for request in requests]
+        missed = [request for request, answer in zip(requests, found, strict=True) if answer is None]
+        fresh = backend.generate_until(missed)
+        self.update({self._key(model_args, request): answer for request, answer in zip(missed, fresh, strict=True)})
+        news = iter(fresh)
+        return [next(news) if answer is None else answer for answer in found], len(requests) - len(missed)
+
+    @staticmethod
+    def _key(model_args, request):
+        return model_args, request.args[0], json.dumps(request.args[1], sort_keys=True)
 
 
 class Served(Lmms):
@@ -166,6 +203,40 @@ def test_lmms_eval_finds_both_protocols(host):
         assert host.asked[-1] == ("hf", simple)
 
 
+def _asked():
+    return [Request((f"{SAMPLE.question} {i}", {"max_new_tokens": 4 + i, "until": ["."]}, 0, "task")) for i in range(2)]
+
+
+def test_the_answer_cache_of_the_host_hits_and_gives_each_keep_its_own_answers(host):
+    stock, cache = Backend(), Cache()
+    written = _asked()
+    assert [cache.execute(stock, "stock", requests)[1] for requests in (written, _asked())] == [0, 0]
+    assert written != _asked()
+
+    answers = {}
+    for arguments in ("backend=hf,keep=1.0", "backend=hf,keep=3"):
+        backend = host.module.Vtc.create_from_arg_string(arguments)
+        requests = _asked()
+        answers[arguments], hits = cache.execute(backend, arguments, requests)
+        assert hits == 0
+        assert requests == _asked()
+    for arguments, answer in answers.items():
+        assert cache.execute(host.module.Vtc.create_from_arg_string(arguments), arguments, _asked()) == (answer, 2)
+    whole, few = answers.values()
+    assert whole == stock.generate_until(_asked())
+    assert whole != few
+
+
+@pytest.mark.parametrize("method", ["generate_until_multi_round", "generate_visual_cot"])
+def test_the_other_methods_that_generate_leave_requests_alone_too(host, monkeypatch, method):
+    monkeypatch.setattr(Backend, method, lambda self, requests: [r.args[1].pop("until") for r in requests], False)
+    requests = _asked()
+    assert getattr(host.module.Vtc.create_from_arg_string("backend=hf"), method)(requests) == [["."], ["."]]
+    assert requests == _asked()
+    getattr(Backend(), method)(requests)
+    assert requests != _asked()
+
+
 def test_neither_protocol_answers_itself(host):
     with pytest.raises(NotImplementedError, match="create_from_arg_string"):
         host.module.Vtc().generate_until([])
@@ -180,7 +251,7 @@ output_type: generate_until
 doc_to_visual: !function local.doc_to_visual
 doc_to_text: !function local.doc_to_text
 doc_to_target: answer
-generation_kwargs: {max_new_tokens: 4, temperature: 0, do_sample: false, top_p: null, num_beams: 1, until: ["\\n\\n"]}
+generation_kwargs: {max_new_tokens: 4}
 metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
 metadata: [{version: 0.0}]
 """
@@ -199,13 +270,16 @@ def _write_task(folder):
 
 
 def _environment(folder):
-    """A virtual environment over this one that holds lmms-eval and the PyAV below 16 it asks for; its interpreter."""
+    """A virtual environment over this one that holds lmms-eval and the PyAV below 16 it asks for; its interpreter.
+
+    lmms-eval asks for no filelock, but imports `filelock._api`, which filelock 4 has no more.
+    """
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     here = next(path for path in sys.path if path.endswith("site-packages"))
     inside = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (inside / "vtc_below.pth").write_text(f"import site; site.addsitedir({here!r})\n")
-    subprocess.run([python, "-m", "pip", "install", "-q", f"lmms-eval=={VERSION}"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", f"lmms-eval=={VERSION}", "filelock<4"], check=True)
     return python
 
 
@@ -232,11 +306,13 @@ def test_lmms_eval_itself_runs_a_local_task_and_its_cache_tells_recipes_apart(tm
         score = json.loads(Path(scores).read_text())["results"]["vtc_samples"]["exact_match,none"]
         return score, int(stats[0].split("stats: ")[1].split(" hits")[0])
 
-    assert run("llava_hf", "dtype=float32") == (1.0, 0)
+    stock = "dtype=float32"
+    assert [run("llava_hf", stock), run("llava_hf", stock)] == [(1.0, 0), (1.0, 0)]
     quarter = "backend=llava_hf,recipe=kcenter,keep=0.25"
-    assert run("vtc", quarter) == (1.0, 0)
-    assert run("vtc", quarter) == (1.0, 6)
-    few = run("vtc", "backend=llava_hf,recipe=kcenter,keep=0.02")
-    assert few[0] < 1.0
-    assert few[1] == 0
+    assert [run("vtc", quarter), run("vtc", quarter)] == [(1.0, 0), (1.0, 6)]
+    few = "backend=llava_hf,recipe=kcenter,keep=0.02"
+    (score, hits), again = run("vtc", few), run("vtc", few)
+    assert score < 1.0
+    assert (hits, again) == (0, (score, 6))
     assert run("vtc", "backend=llava_hf,recipe=stride,keep=0.25")[1] == 0
+    assert run("vtc", quarter) == (1.0, 6)
