@@ -3,7 +3,7 @@
     from vlmeval.config import supported_VLM
     from vtc.vlmeval import enrol
 
-    name = enrol(supported_VLM, "llava_next_vicuna_7b", "kcenter", keep=0.25)
+    name = enrol(supported_VLM, "Qwen2.5-VL-7B-Instruct", "kcenter", keep=0.25)
 
 VLMEvalKit makes its models from a table of factories and keeps predictions in a folder by the model's name, which
 `--reuse` goes on with. So a model of fewer tokens has an entry of its own, and a hash of the recipe in its name. This
@@ -70,7 +70,7 @@ def enrol(
         keep: as `vtc.reduce_tokens` takes it.
 
     Returns:
-        Such as `llava_next_vicuna_7b-kcenter-0.25-1f0c63d2`. Other recipes and other parameters have other names.
+        Such as `Qwen2.5-VL-7B-Instruct-kcenter-0.25-d4d4b063`. Other recipes and other parameters have other names.
 
     Raises:
         TypeError: an argument of another type.
