@@ -18,6 +18,7 @@ from .engine import Told, _check, chosen_groups
 from .job import Job, fingerprint
 from .merging import answer_files
 from .questions import Group, Question
+from .ray_folder import CHECKPOINT, TASKS, Task
 from .records import rows
 from .summary import Summary, Tally
 
@@ -69,7 +70,7 @@ def answer_batch_on_ray(
     blocks = _blocks()
     if anew:
         _clear(out)
-    tasks = [blocks.Task(_key(job, group), json.dumps(asdict(group))) for group in groups]
+    tasks = [Task(_key(job, group), json.dumps(asdict(group))) for group in groups]
     before = _count(out, wanted).rows
     tell = progress or (lambda done, total: None)
     tell(before, len(wanted))
@@ -109,7 +110,6 @@ def _group(payload: str) -> Group:
 
 def _key(job: Job, group: Group) -> str:
     """Another one wherever the answers could be others."""
-    first = group.first
     text = json.dumps([fingerprint(job, first.medium, first.picture), asdict(group)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -162,8 +162,6 @@ def _count(out: Path, wanted: dict[str, str]) -> Tally:
 
 def _clear(out: Path) -> None:
     """Throws away what an earlier run wrote, and nothing else."""
-    from .ray_blocks import CHECKPOINT, TASKS
-
     for path in out.glob("*.jsonl"):
         path.unlink()
     (out / TASKS).unlink(missing_ok=True)

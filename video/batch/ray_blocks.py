@@ -9,44 +9,29 @@ of a file) without one: then it notes what is written but filters nothing. Both 
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.datasource import BlockBasedFileDatasink
 
-TASKS, CHECKPOINT = "tasks.parquet", "checkpoint"
-PENDING, COMMITTED = ".pending.parquet", ".parquet"
+from .ray_folder import CHECKPOINT, TASKS, Task, covered, on_disk, pending_of, write_tasks, written
+
 OFF = "off"
+NOT_COVERED = "Ray's checkpoint is off: it has not noted what is about to be written"
 PAUSE = 0.5
 """Seconds between two looks at whether to stop."""
 FILTER_BYTES = 64 << 20
 """Memory reserved for Ray's filter of finished tasks, which holds their keys alone; Ray reserves 1 GiB otherwise."""
 
 Answer = Callable[[str], Iterable[dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one actor answers at once.
-
-    Attributes:
-        key: unique, and another one wherever the answers could be others: what is written is known by it.
-        payload: what the actor is given.
-    """
-
-    key: str
-    payload: str
 
 
 @dataclass(frozen=True)
@@ -109,14 +94,14 @@ def answer_data(
     tally = _Tally.remote(actors.max_errors)  # type: ignore[attr-defined]
     answered = data.map(
         _Worker,  # type: ignore[arg-type]  # a class with __call__, as Ray documents
-        fn_constructor_args=(make, tally, noted(out / CHECKPOINT, COMMITTED)),
+        fn_constructor_args=(make, tally, written(out)),
         compute=ActorPoolStrategy(size=actors.size, max_tasks_in_flight_per_actor=1),
         num_cpus=actors.num_cpus,
         num_gpus=actors.num_gpus or None,
     )
     with _watched(stop, tally):
         try:
-            write(answered, out)
+            write(answered, Lines(out))
         except Exception:
             # Ray wraps what a worker raised in more than one way; the tally knows whether it was told to.
             why = str(ray.get(tally.why.remote()))
@@ -130,48 +115,54 @@ def answer_data(
     return ""
 
 
-def write(data: Dataset, out: Path) -> None:
-    """Writes the column `rows` of `data` under `out`, with Ray's checkpoint or not at all.
+def write(data: Dataset, sink: Lines) -> None:
+    """Writes the column `rows` of `data`, with Ray's checkpoint or not at all.
 
     Raises RuntimeError where Ray plans without it, and where a file is about to be written that it does not cover.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*Checkpointing will be disabled")
         try:
-            data.write_datasink(_Lines(out))
+            data.write_datasink(sink)
         except UserWarning as warning:
             raise RuntimeError(f"Ray's checkpoint is off, so a cut-off run would answer anew: {warning}") from None
 
 
-def covered(keys: Iterable[str], checkpoint: Path) -> bool:
-    """Whether Ray's checkpoint has noted that `keys` are about to be written."""
-    return set(keys) <= noted(checkpoint, PENDING)
+class Lines(BlockBasedFileDatasink):
+    """JSON lines as the actors wrote them; Ray's own writers round numbers and unite columns.
 
+    Args:
+        out: a folder that all nodes see at this path.
+        sync: waits until a path is on the disk.
+    """
 
-def noted(checkpoint: Path, state: str) -> set[str]:
-    """The keys in Ray's checkpoint that are about to be written (`PENDING`) or written (`COMMITTED`)."""
-    keys: set[str] = set()
-    for path in checkpoint.glob("*.parquet"):
-        if path.name.endswith(PENDING) == (state == PENDING):
-            try:
-                keys.update(pq.read_table(path).column("key").to_pylist())
-            except FileNotFoundError:  # another writer is done with it
-                continue
-    return keys
-
-
-class _Lines(BlockBasedFileDatasink):
-    """JSON lines as the actors wrote them; Ray's own writers round numbers and unite columns."""
-
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, sync: Callable[[Path], None] = on_disk) -> None:
         super().__init__(str(out), file_format="jsonl")
-        self._checkpoint = out / CHECKPOINT
+        self._sync = sync
+
+    @contextmanager
+    def open_output_stream(self, path: str) -> Iterator[BinaryIO]:
+        """The file of one block, which is on the disk when it is closed; RuntimeError unless the checkpoint notes it.
+
+        Ray commits its note after that. The note is on the disk before the block: a block that outlasted a power cut
+        without it would be answered twice.
+        """
+        block = Path(path)
+        pending = pending_of(block)
+        if not pending.exists():
+            raise RuntimeError(NOT_COVERED)
+        self._sync(pending)
+        self._sync(pending.parent)
+        with open(block, "wb") as file:
+            yield file
+        self._sync(block)
+        self._sync(block.parent)
 
     def write_block_to_file(self, block: Any, file: Any) -> None:
-        """Writes the rows of one block; RuntimeError unless the checkpoint covers it."""
+        """Writes the rows of one block; RuntimeError unless the checkpoint covers all of them."""
         table = block.to_arrow()
-        if not covered(table.column("key").to_pylist(), self._checkpoint):
-            raise RuntimeError("Ray's checkpoint is off: it has not noted what is about to be written")
+        if not covered(table.column("key").to_pylist(), Path(file.name)):
+            raise RuntimeError(NOT_COVERED)
         for rows in table.column("rows").to_pylist():
             file.write(rows.encode())
 
@@ -233,37 +224,6 @@ def _watched(stop: Callable[[], bool], tally: Any) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def write_tasks(tasks: Sequence[Task], out: Path) -> None:
-    """Writes the tasks as the file that Ray reads: its checkpoint filters what comes out of a file, and that alone.
-
-    Raises:
-        ValueError, OSError: see `answer_tasks`.
-    """
-    keys = [task.key for task in tasks]
-    if not keys:
-        raise ValueError("tasks is empty; expected at least one")
-    if twice := [key for key, count in _counted(keys) if count > 1]:
-        raise ValueError(f"the key {twice[0]!r} stands for more than one task; expected each once")
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / TASKS
-    if path.exists() and (lost := set(pq.read_table(path).column("key").to_pylist()) - set(keys)):
-        raise ValueError(
-            f"{out} holds answers to {len(lost)} tasks that are not asked for now: other questions, another job or "
-            "changed media; write to another folder, or start anew (--anew)"
-        )
-    table = pa.table({"key": pa.array(keys, pa.string()), "payload": pa.array([t.payload for t in tasks], pa.string())})
-    fresh = path.with_suffix(".fresh")
-    pq.write_table(table, fresh, row_group_size=1024)
-    os.replace(fresh, path)
-
-
-def _counted(keys: Sequence[str]) -> Iterator[tuple[str, int]]:
-    counts: dict[str, int] = {}
-    for key in keys:
-        counts[key] = counts.get(key, 0) + 1
-    return iter(counts.items())
 
 
 def context(out: Path) -> DataContext:

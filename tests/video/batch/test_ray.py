@@ -1,40 +1,22 @@
 """Tasks on a local Ray cluster of two cores: each answered once, kept up by the checkpoint, or refused."""
 
 import json
-import os
 import shutil
-import time
 import warnings
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import ray
+from pyarrow import table
 
+from tests.video.batch.echo import Echo, Syncs, calls, ids, rows, tasks
 from vtc.tiny.film import Film
 from vtc.video.batch import Job, answer_batch
 from vtc.video.batch.merging import merge
 from vtc.video.batch.ray import answer_batch_on_ray
-from vtc.video.batch.ray_blocks import Actors, Task, answer_data, answer_tasks, context, covered, write, write_tasks
-
-
-class Echo:
-    """Makes what answers a payload with its rows; notes which it was given, one file for each time."""
-
-    def __init__(self, log):
-        self.log = str(log)
-
-    def __call__(self):
-        return self.answer
-
-    def answer(self, payload):
-        task = json.loads(payload)
-        with open(os.path.join(self.log, f"{task['name']}-{os.urandom(4).hex()}"), "w"):
-            pass
-        time.sleep(task.get("wait", 0))
-        error = "ValueError: broken" if task.get("broken") else None
-        for number in range(task["rows"]):
-            name = f"{task['name']}-{number}"
-            yield {"id": name, "answer": "grün\n", "error": error, "frames": [0.1 + 0.2], "seconds": {"read": 1e-17}}
+from vtc.video.batch.ray_blocks import Actors, Lines, answer_data, answer_tasks, context, write
+from vtc.video.batch.ray_folder import covered, on_disk, write_tasks, written
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +34,6 @@ def cluster():
         )
         yield
         ray.shutdown()
-
-
-def tasks(count, **more):
-    return [Task(f"key{i}", json.dumps({"name": f"t{i}", "rows": 1 + i % 2, **more})) for i in range(count)]
-
-
-def ids(count):
-    return sorted(f"t{i}-{number}" for i in range(count) for number in range(1 + i % 2))
-
-
-def rows(out):
-    found = [json.loads(line) for path in sorted(out.glob("*.jsonl")) for line in path.read_text().splitlines()]
-    return sorted(found, key=lambda row: row["id"])
-
-
-def calls(log):
-    return sorted(path.name.rsplit("-", 1)[0] for path in log.iterdir())
 
 
 @pytest.fixture
@@ -129,14 +94,42 @@ def test_a_plan_that_ray_warns_of_is_refused(out):
             warnings.warn("This plan doesn't support it. Checkpointing will be disabled.", stacklevel=1)
 
     with pytest.raises(RuntimeError, match=r"checkpoint is off.*will be disabled"):
-        write(Plan(), out)
+        write(Plan(), Lines(out))
 
 
 def test_a_block_that_the_checkpoint_does_not_cover_is_not_written(cluster, out):
     data = ray.data.from_items([{"key": "a", "rows": "{}\n"}])
     with pytest.raises(Exception, match="has not noted what is about to be written"):
-        write(data, out)
-    assert not rows(out)
+        write(data, Lines(out))
+    assert not list(out.glob("*.jsonl"))
+
+
+def test_a_block_is_on_the_disk_before_the_checkpoint_commits_and_its_note_before_the_block(cluster, out, tmp_path):
+    with ray.data.DataContext.current(context(out)):
+        items = [{"key": name, "rows": json.dumps({"id": name}) + "\n"} for name in "ab"]
+        write(ray.data.from_items(items, override_num_blocks=2), Lines(out, Syncs(tmp_path / "syncs")))
+    seen = [json.loads(line) for line in (tmp_path / "syncs").read_text().splitlines()]
+    blocks = sorted(out.glob("*.jsonl"))
+    assert len(blocks) == 2
+    for block in blocks:
+        key = json.loads(block.read_text())["id"]
+        first = [one["path"] for one in seen].index(f"{block.stem}.pending.parquet")
+        mine = [one for one in seen[first:] if one["path"] in (block.name, f"{block.stem}.pending.parquet")]
+        assert [one["path"] for one in mine] == [f"{block.stem}.pending.parquet", block.name]
+        assert mine[1]["size"] == block.stat().st_size > 0
+        assert all(key not in one["written"] for one in mine)
+    assert sorted({one["path"] for one in seen}) == sorted(
+        ["checkpoint", "out", *(f"{b.stem}.pending.parquet" for b in blocks), *(b.name for b in blocks)]
+    )
+    assert written(out) == {"a", "b"}
+
+
+def test_on_disk_passes_over_folders_without_it_and_nothing_else():
+    on_disk(Path("/proc/self"))  # knows no fsync
+    with pytest.raises(OSError, match="Invalid argument"):
+        on_disk(Path("/proc/self/status"))
+    with pytest.raises(FileNotFoundError):
+        on_disk(Path("/proc/self/nothing"))
 
 
 def test_too_many_errors_end_the_run_and_what_was_answered_stays(cluster, out, log):
@@ -150,11 +143,19 @@ def test_a_stopped_run_begins_nothing_more(cluster, out, log):
     assert 0 < len(calls(log)) < 6
 
 
+def note(out, block, *keys):
+    (out / "checkpoint").mkdir(parents=True, exist_ok=True)
+    pq.write_table(table({"key": list(keys)}), out / "checkpoint" / f"{block}.parquet")
+
+
 def test_other_tasks_are_refused_and_more_are_welcome(out):
     write_tasks(tasks(2), out)
+    write_tasks(tasks(1), out)  # nothing of the other is written
+    note(out, "x", "key0", "key1")
     write_tasks(tasks(3), out)
-    with pytest.raises(ValueError, match="1 tasks that are not asked for now"):
-        write_tasks(tasks(2), out)
+    assert pq.read_table(out / "tasks.parquet")["key"].to_pylist() == ["key0", "key1", "key2"]
+    with pytest.raises(ValueError, match="answers to 1 tasks that are not asked for now"):
+        write_tasks(tasks(1), out)
     with pytest.raises(ValueError, match="is empty"):
         write_tasks([], out)
     with pytest.raises(ValueError, match="'key0' stands for more than one task"):
@@ -165,14 +166,14 @@ def test_other_tasks_are_refused_and_more_are_welcome(out):
         write_tasks(tasks(1), out)
 
 
-def test_what_is_pending_covers_its_keys_and_no_others(tmp_path):
-    from pyarrow import table
-
-    assert not covered(["a"], tmp_path)
-    pq.write_table(table({"key": ["a", "b"]}), tmp_path / "1.pending.parquet")
-    pq.write_table(table({"key": ["c"]}), tmp_path / "2.parquet")
-    assert covered(["a"], tmp_path)
-    assert not covered(["a", "c"], tmp_path)
+def test_what_is_pending_covers_its_keys_and_no_others(out):
+    assert not covered(["a"], out / "1.jsonl")
+    note(out, "1.pending", "a", "b")
+    note(out, "2", "c")
+    assert covered(["a"], out / "1.jsonl")
+    assert not covered(["a", "c"], out / "1.jsonl")
+    assert not covered(["c"], out / "2.jsonl")
+    assert written(out) == {"c"}
 
 
 @pytest.fixture(scope="module")
