@@ -16,10 +16,8 @@ from vtc.recipes import Recipe
 
 from .engine import Told, _check, chosen_groups
 from .job import Job, fingerprint
-from .merging import answer_files
 from .questions import Group, Question
-from .ray_folder import CHECKPOINT, TASKS, Task
-from .records import rows
+from .ray_folder import CHECKPOINT, TASKS, Task, answers, write_tasks
 from .summary import Summary, Tally
 
 LEFT_TO_RAY = 2
@@ -39,6 +37,7 @@ def answer_batch_on_ray(
     root: str | Path | None = None,
     allow_urls: bool = False,
     anew: bool = False,
+    retry: bool = False,
     progress: Told | None = None,
     stop: Callable[[], bool] = lambda: False,
     **fields: Any,
@@ -53,6 +52,7 @@ def answer_batch_on_ray(
         out: a folder that every node sees at this path.
         workers: how many actors; None: one for each GPU, or one where there is none.
         progress: is told at the beginning and at the end; Ray prints what happens between.
+        retry: ask again where `out` holds an error; questions about one stretch of one medium are asked together.
         questions, recipe, job, shard, limit, max_errors, root, allow_urls, anew, stop, fields: see `answer_batch`.
 
     Raises:
@@ -70,16 +70,16 @@ def answer_batch_on_ray(
     blocks = _blocks()
     if anew:
         _clear(out)
-    tasks = [Task(_key(job, group), json.dumps(asdict(group))) for group in groups]
-    before = _count(out, wanted).rows
+    write_tasks([Task(_key(job, group), json.dumps(asdict(group))) for group in groups], out, retry)
+    before = Tally(wanted).add_all(answers(out)).rows
     tell = progress or (lambda done, total: None)
     tell(before, len(wanted))
     with _cluster():
         actors = _actors(blocks, workers, max_errors)
         begun = time.perf_counter()
-        stopped = blocks.answer_tasks(tasks, _Making(job), out, actors, stop)
+        stopped = blocks.answer_tasks(_Making(job), out, actors, stop)
         seconds = time.perf_counter() - begun
-    tally = _count(out, wanted)
+    tally = Tally(wanted).add_all(answers(out))
     if not stopped and tally.rows < len(wanted):
         raise RuntimeError(
             f"{out} lacks {len(wanted) - tally.rows} answers that Ray's checkpoint has noted as written: files were "
@@ -110,6 +110,7 @@ def _group(payload: str) -> Group:
 
 def _key(job: Job, group: Group) -> str:
     """Another one wherever the answers could be others."""
+    first = group.first
     text = json.dumps([fingerprint(job, first.medium, first.picture), asdict(group)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -149,15 +150,6 @@ def _actors(blocks: Any, workers: int | None, max_errors: int | None) -> Any:
     if gpus and size > gpus:
         raise ValueError(f"workers={size}, but the Ray cluster has {gpus} GPUs and each worker holds a model on one")
     return blocks.Actors(size, float(cores - LEFT_TO_RAY >= size), float(gpus > 0), max_errors)
-
-
-def _count(out: Path, wanted: dict[str, str]) -> Tally:
-    """What of the wanted ids, each with its medium, is in `out`."""
-    tally = Tally(wanted)
-    files = answer_files(out) if any(out.glob("*.jsonl")) else []
-    for file in files:
-        tally.add_all(rows(file))
-    return tally
 
 
 def _clear(out: Path) -> None:

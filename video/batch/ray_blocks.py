@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.datasource import BlockBasedFileDatasink
 
-from .ray_folder import CHECKPOINT, TASKS, Task, covered, on_disk, pending_of, write_tasks, written
+from .ray_folder import CHECKPOINT, TASKS, covered, on_disk, pending_of, written
 
 OFF = "off"
 NOT_COVERED = "Ray's checkpoint is off: it has not noted what is about to be written"
@@ -57,18 +57,13 @@ class Ended(RuntimeError):
 
 
 def answer_tasks(
-    tasks: Sequence[Task],
-    make: Callable[[], Answer],
-    out: Path,
-    actors: Actors,
-    stop: Callable[[], bool] = lambda: False,
+    make: Callable[[], Answer], out: Path, actors: Actors, stop: Callable[[], bool] = lambda: False
 ) -> str:
-    """Answers each task that `out` does not hold yet and writes its rows there, as files of JSON lines.
+    """Answers each task of `out` that it does not hold yet and writes its rows there, as files of JSON lines.
 
     Args:
-        tasks: at least one; those of an earlier call on `out` are all among them.
         make: called once in each actor; gives what answers a payload with its rows. Travels by pickle.
-        out: a folder that all nodes see at this path; made if it is not there.
+        out: a folder that all nodes see at this path, with tasks as `write_tasks` writes them.
         actors: which actors answer.
         stop: asked twice a second, in a thread; where it is true, what is in hand is finished and no more begun.
 
@@ -76,11 +71,9 @@ def answer_tasks(
         Why the run ended before all were answered: `max_errors`, `interrupted`, or empty where all were.
 
     Raises:
-        ValueError: no tasks, a key twice, or `out` holds answers of tasks that are not among `tasks`.
         OSError: `out` cannot be written.
         RuntimeError: Ray would run without its checkpoint.
     """
-    write_tasks(tasks, out)
     with DataContext.current(context(out)):
         # A block of one task is written, and noted as done, as soon as it is answered.
         data = ray.data.read_parquet(str(out / TASKS)).repartition(target_num_rows_per_block=1)

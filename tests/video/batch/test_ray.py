@@ -11,12 +11,13 @@ import ray
 from pyarrow import table
 
 from tests.video.batch.echo import Echo, Syncs, calls, ids, rows, tasks
+from tests.video.batch.films import read, timeless
 from vtc.tiny.film import Film
 from vtc.video.batch import Job, answer_batch
 from vtc.video.batch.merging import merge
 from vtc.video.batch.ray import answer_batch_on_ray
 from vtc.video.batch.ray_blocks import Actors, Lines, answer_data, answer_tasks, context, write
-from vtc.video.batch.ray_folder import covered, on_disk, write_tasks, written
+from vtc.video.batch.ray_folder import answers, covered, on_disk, write_tasks, written
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,13 @@ def out(tmp_path):
     return tmp_path / "out"
 
 
+def answered(tasks, make, out, actors, stop=lambda: False, **options):
+    write_tasks(tasks, out, **options)
+    return answer_tasks(make, out, actors, stop)
+
+
 def test_every_task_is_answered_once_and_a_cut_off_run_goes_on(cluster, out, log, tmp_path):
-    answer_tasks(tasks(5), Echo(log), out, Actors(2))
+    answered(tasks(5), Echo(log), out, Actors(2))
     first = rows(out)
     assert [row["id"] for row in first] == ids(5)
     assert first[0] == {
@@ -70,7 +76,7 @@ def test_every_task_is_answered_once_and_a_cut_off_run_goes_on(cluster, out, log
     (out / f"{two.stem}.jsonl").unlink()
     assert merge([out], tmp_path / "part.jsonl").rows < len(first)
 
-    answer_tasks(tasks(5), Echo(log), out, Actors(1))
+    answered(tasks(5), Echo(log), out, Actors(1))
     assert rows(out) == first
     again = sorted([*(f"t{i}" for i in range(5)), *(key.replace("key", "t") for key in lost)])
     assert calls(log) == again
@@ -133,19 +139,26 @@ def test_on_disk_passes_over_folders_without_it_and_nothing_else():
 
 
 def test_too_many_errors_end_the_run_and_what_was_answered_stays(cluster, out, log):
-    assert answer_tasks(tasks(6, broken=True), Echo(log), out, Actors(1, max_errors=1)) == "max_errors"
+    assert answered(tasks(6, broken=True), Echo(log), out, Actors(1, max_errors=1)) == "max_errors"
     assert calls(log) == ["t0", "t1"]
     assert {row["id"] for row in rows(out)} <= {"t0-0", "t1-0", "t1-1"}
 
 
 def test_a_stopped_run_begins_nothing_more(cluster, out, log):
-    assert answer_tasks(tasks(6, wait=1.0), Echo(log), out, Actors(1), stop=lambda: any(log.iterdir())) == "interrupted"
+    assert answered(tasks(6, wait=1.0), Echo(log), out, Actors(1), stop=lambda: any(log.iterdir())) == "interrupted"
     assert 0 < len(calls(log)) < 6
 
 
-def note(out, block, *keys):
+def note(out, block, *keys, errors=()):
+    """A block of tasks as Ray leaves it, one row for each, some of them errors."""
     (out / "checkpoint").mkdir(parents=True, exist_ok=True)
     pq.write_table(table({"key": list(keys)}), out / "checkpoint" / f"{block}.parquet")
+    found = [{"id": key, "error": "OSError" if key in errors else None} for key in keys]
+    (out / f"{block.removesuffix('.pending')}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+
+
+def notes(out):
+    return sorted(path.name.removesuffix(".parquet") for path in (out / "checkpoint").iterdir())
 
 
 def test_other_tasks_are_refused_and_more_are_welcome(out):
@@ -176,6 +189,50 @@ def test_what_is_pending_covers_its_keys_and_no_others(out):
     assert written(out) == {"c"}
 
 
+def test_blocks_with_errors_are_taken_back_and_no_others(out):
+    note(out, "good", "key0")
+    note(out, "mixed", "key1", "key2", errors=["key2"])
+    note(out, "old", "gone", errors=["gone"])
+    with pytest.raises(ValueError, match="answers to 1 tasks"):
+        write_tasks(tasks(3), out)
+    assert notes(out) == ["good", "mixed", "old"]
+    write_tasks(tasks(3), out, retry=True)
+    assert notes(out) == ["good", "mixed.pending", "old.pending"]
+    assert [row["id"] for row in answers(out)] == ["key0"]
+    write_tasks(tasks(3), out)
+
+
+def test_nothing_is_taken_back_where_an_answer_would_be_lost(out):
+    note(out, "failed", "key0", errors=["key0"])
+    note(out, "mixed", "key1", "other", errors=["key1"])
+    with pytest.raises(ValueError, match="answers to 1 tasks"):
+        write_tasks(tasks(2), out, retry=True)
+    assert notes(out) == ["failed", "mixed"]
+    assert [row["id"] for row in answers(out)] == ["key0", "key1", "other"]
+
+
+def test_taking_back_goes_on_where_it_was_cut_off(out, monkeypatch):
+    for i in range(3):
+        note(out, f"b{i}", f"key{i}", errors=[f"key{i}"])
+    moved = []
+
+    def full(source, target):
+        if moved:
+            raise OSError("cut off")
+        moved.append(target)
+        source.rename(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        with pytest.raises(OSError, match="cut off"):
+            write_tasks(tasks(3), out, retry=True)
+    assert notes(out) == ["b0.pending", "b1", "b2"]
+    write_tasks(tasks(3), out)
+    assert [row["id"] for row in answers(out)] == ["key1", "key2"]
+    write_tasks(tasks(3), out, retry=True)
+    assert not list(answers(out))
+
+
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     """Two films with two questions each, and one that is not there."""
@@ -198,17 +255,16 @@ def test_answers_are_those_of_the_local_engine(cluster, clips, out, tmp_path):
     there = answer_batch_on_ray(
         clips / "questions.jsonl", out, progress=lambda done, total: told.append((done, total)), **fields
     )
-    merged = merge([out], tmp_path / "ray.jsonl", clips / "questions.jsonl")
-    merge([tmp_path / "local.jsonl"], tmp_path / "sorted.jsonl", clips / "questions.jsonl")
 
-    def timeless(path):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        for row in lines:
-            assert len(row.pop("seconds")) == 6
-        return lines
+    def same():
+        merged = merge([out], tmp_path / "ray.jsonl", clips / "questions.jsonl")
+        merge([tmp_path / "local.jsonl"], tmp_path / "sorted.jsonl", clips / "questions.jsonl")
+        assert (merged.rows, merged.clean) == (5, True)
+        ours, theirs = read(tmp_path / "ray.jsonl"), read(tmp_path / "sorted.jsonl")
+        assert all(len(row["seconds"]) == 6 for row in ours)
+        return timeless(ours) == timeless(theirs)
 
-    assert timeless(tmp_path / "ray.jsonl") == timeless(tmp_path / "sorted.jsonl")
-    assert (merged.rows, merged.clean) == (5, True)
+    assert same()
     assert (there.rows, there.answered, there.fresh, there.stopped) == (5, 4, 5, "")
     assert (there.errors, there.exit_code) == (local.errors, 1) == ({"FileNotFoundError": 1}, 1)
     assert (there.accuracy, there.tokens_kept) == (local.accuracy, local.tokens_kept)
@@ -216,6 +272,20 @@ def test_answers_are_those_of_the_local_engine(cluster, clips, out, tmp_path):
 
     with pytest.raises(ValueError, match="other questions, another job or changed media"):
         answer_batch_on_ray(clips / "questions.jsonl", out, **{**fields, "max_new_tokens": 5})
+
+    # The film comes: its error is asked again, with `retry` alone, and good blocks are left as they are.
+    Film(3).save(clips / "gone.mp4")
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.glob("*.jsonl")}
+    with pytest.raises(ValueError, match="where those are errors ask again"):
+        answer_batch_on_ray(clips / "questions.jsonl", out, **fields)
+    again = answer_batch_on_ray(clips / "questions.jsonl", out, retry=True, **fields)
+    assert (again.rows, again.answered, again.fresh, again.exit_code) == (5, 5, 1, 0)
+    after = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.glob("*.jsonl")}
+    assert len(before.items() & after.items()) == 2
+    assert len(before.keys() | after.keys()) == 4
+    answer_batch(clips / "questions.jsonl", tmp_path / "local.jsonl", retry=True, **fields)
+    assert same()
+
     next(out.glob("*.jsonl")).unlink()
     with pytest.raises(RuntimeError, match="files were taken out of it"):
         answer_batch_on_ray(clips / "questions.jsonl", out, **fields)
