@@ -38,14 +38,14 @@ def complaints(merged: Merged) -> list[str]:
     """What there is to say of `merged` beside its count, a line each."""
     told = (
         (merged.equal, "found more than once with the same answer; each is written once"),
-        (merged.unequal, "found with different answers; the first is written"),
+        (merged.unequal, "found with different answers; the first that is no error is written"),
         (merged.gaps, "not answered; run vtc batch again"),
         (merged.strange, "answered, but not among the questions"),
         (merged.torn, "end within a line; that line is left out: run vtc batch on its file again"),
     )
     lines = [f"{_some(names)} {words}" for names, words in told if names]
     return lines + (
-        ["answers of different jobs are joined: fingerprints differ for one medium"] if merged.mixed else []
+        ["answers of different jobs are joined: their fingerprints begin differently"] if merged.mixed else []
     )
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .answerer import Answerer
     from .engine import answer_batch
-    from .job import Job, fingerprint
+    from .fingerprints import fingerprint
+    from .job import Job
     from .questions import Group, Question, grouped, read_questions
     from .summary import Summary
 
@@ -19,7 +20,7 @@ _HOME = {
     "Question": "questions",
     "Summary": "summary",
     "answer_batch": "engine",
-    "fingerprint": "job",
+    "fingerprint": "fingerprints",
     "grouped": "questions",
     "read_questions": "questions",
 }

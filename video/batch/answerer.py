@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -18,12 +18,14 @@ from vtc.report import Report
 from vtc.wrap import reduced
 
 from .choices import correct, picked, prompt_of
+from .columns import STAGES
+from .fingerprints import fingerprint
 from .forking import Prefix, Said, ask_whole, go_on, read_prefix, shareable
-from .job import Job, fingerprint
-from .opening import Opened, open_group
+from .job import Job
+from .opening import Opened, open_group, refused
 from .prompts import Prompts, told
 from .questions import Group, Question
-from .records import STAGES, row_of
+from .records import row_of
 
 Row = dict[str, Any]
 
@@ -70,14 +72,18 @@ class Answerer:
             stop: asked before each batch; where it is true, no further one is begun.
         """
         left = {q.id: q for q in group.questions if q.id not in skip}
-        if not left:
-            return
+        for question in list(left.values()):
+            if error := refused(question, self.processor):
+                del left[question.id]
+                yield self._failed(question, error)
         frames: int | None = None
         note = ""
         while left:
+            ready: Opened | None = None
             try:
                 ready = opened() if opened is not None and frames is None else self.open(group, frames=frames)
-                for row in self._rows(list(left.values()), replace(ready, note=_joined(note, ready.note)), stop):
+                ready = replace(ready, note=_joined(note, ready.note))
+                for row in self._rows(list(left.values()), ready, stop):
                     del left[row["id"]]
                     yield row
                 return
@@ -86,9 +92,25 @@ class Answerer:
                     return
                 fewer = self._fewer(error, group, frames)
                 if fewer is None:
-                    yield from (self._failed(question, error) for question in left.values())
+                    alone = ready is None or is_out_of_memory(error) or len(left) == 1
+                    yield from self._all_failed(left.values(), error) if alone else self._apart(left, ready, stop)
                     return
                 frames, note = fewer, f"memory did not suffice: read anew with {fewer} frames at most"
+
+    def _all_failed(self, questions: Iterable[Question], error: Exception) -> Iterator[Row]:
+        yield from (self._failed(question, error) for question in questions)
+
+    def _apart(self, left: Mapping[str, Question], opened: Opened, stop: Callable[[], bool]) -> Iterator[Row]:
+        """Each question by itself, so that one that the model cannot take costs no other its answer."""
+        share = replace(opened, seconds={name: value / len(left) for name, value in opened.seconds.items()})
+        for question in left.values():
+            if stop():
+                return
+            try:
+                yield from list(self._rows([question], share, stop))
+            except Exception as error:
+                if not stop():
+                    yield self._failed(question, error)
 
     def _fewer(self, error: Exception, group: Group, frames: int | None) -> int | None:
         """How many frames to try next, where that is allowed and may help."""
@@ -181,34 +203,33 @@ class Answerer:
         values: Row = {"answer": text, "error": None}
         if question.choices:
             values["choice"] = picked(text, question.choices)
-        try:
-            right = correct(text, values.get("choice"), question)
-        except ValueError as error:
-            return self._failed(question, error, known=False)
+        right = correct(text, values.get("choice"), question)
         if right is not None:
             values["correct"] = right
         times = getattr(opened.medium, "seconds", ())
         values |= {"frames": [round(float(t), 3) for t in times], "tokens_full": tokens[0], "tokens_kept": tokens[1]}
         if opened.note:
             values["note"] = opened.note
-        return row_of(question, **values, seconds={k: round(v, 6) for k, v in seconds.items()}, **self._bound(question))
+        values["seconds"] = {stage: round(value, 6) for stage, value in seconds.items()}
+        return row_of(question, **values, **self._bound(question, opened.stamp))
 
-    def _failed(self, question: Question, error: BaseException, known: bool = True) -> Row:
-        """A row without an answer, which is not the right one where that is `known`; what it took was not measured."""
+    def _failed(self, question: Question, error: BaseException) -> Row:
+        """A row without an answer, which is not the right one where that is known; what it took was not measured."""
         kind = "OutOfMemoryError" if is_out_of_memory(error) else type(error).__name__
         text = " ".join(str(error).split())
         empty: Row = {"answer": None, "error": f"{kind}: {text}" if text else kind, "frames": []}
-        if known and question.answer is not None:
-            empty["correct"] = False
+        with suppress(ValueError):  # an answer that is none of the choices is not known
+            if correct("", None, question) is not None:
+                empty["correct"] = False
         seconds = dict.fromkeys(STAGES)
         return row_of(question, **empty, tokens_full=0, tokens_kept=0, seconds=seconds, **self._bound(question))
 
-    def _bound(self, question: Question) -> Row:
-        """What the row is bound to."""
+    def _bound(self, question: Question, stamp: str | None = None) -> Row:
+        """What the row is bound to; `stamp` is of the medium that was read."""
         recipe = self.job.recipe_for(question.picture)
         return {
             "recipe": {"name": recipe.name, "keep": recipe.keep},
-            "fingerprint": fingerprint(self.job, question.medium, question.picture),
+            "fingerprint": fingerprint(self.job, question, stamp),
             "versions": self.versions,
             "seed": self.job.seed,
         }

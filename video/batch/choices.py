@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from string import ascii_uppercase
+from typing import TYPE_CHECKING
 
-from .questions import Question
+if TYPE_CHECKING:
+    from .questions import Question
 
 ORDER = "Answer with the option's letter from the given choices directly."
 _LETTER = re.compile(r"^\W*(?:(?:the )?(?:answer|option|choice)(?: is)?:?\s*)?\(?([A-Z])(?:[).:,\s]|$)", re.IGNORECASE)
+
+_AROUND = ".,;:!?\u2026\"'`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb()[]{}\u00bf\u00a1"
+_HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])|[_\u2013\u2014]")
 
 
 def prompt_of(question: Question, listed: bool = True) -> str:
@@ -22,18 +27,31 @@ def prompt_of(question: Question, listed: bool = True) -> str:
 
 def picked(answer: str, choices: Sequence[str]) -> str | None:
     """The choice that `answer` picks: by its whole text, by its letter, or as the only one named; None if none is."""
-    plain = [normal(text) for text in choices]
-    said = normal(answer)
-    if plain.count(said) == 1:
-        return choices[plain.index(said)]
+    whole = _whole(answer, choices)
+    if whole is not None:
+        return whole
     letter = _LETTER.match(answer.strip())
     # "A dog" begins with a word, not with a letter: more than one word after it must name no choice.
     if letter and (place := ascii_uppercase.index(letter[1].upper())) < len(choices):
         bare = not answer.strip()[letter.end(1) :].strip(" ).:,")
         if bare or answer.strip()[letter.end(1) : letter.end(1) + 1] in (")", ".", ":", ","):
             return choices[place]
-    named = [i for i, text in enumerate(plain) if text and re.search(rf"\b{re.escape(text)}\b", said)]
-    return choices[named[0]] if len(named) == 1 else None
+    said = normal(answer).split()
+    named = [text for text in choices if _within(normal(text).split(), said)]
+    return named[0] if len(named) == 1 else None
+
+
+def _whole(text: str, choices: Sequence[str]) -> str | None:
+    """The one choice that is `text`: exactly, else but for what `normal` takes away; None where it is not just one."""
+    exact = [choice for choice in choices if choice.strip() == text.strip()]
+    alike = [choice for choice in choices if normal(choice) == normal(text)]
+    found = exact or alike
+    return found[0] if len(found) == 1 else None
+
+
+def _within(words: Sequence[str], text: Sequence[str]) -> bool:
+    """Whether `words`, which are some, stand in `text` one behind the other."""
+    return bool(words) and any(text[i : i + len(words)] == words for i in range(len(text) - len(words) + 1))
 
 
 def correct(answer: str, choice: str | None, question: Question) -> bool | None:
@@ -58,9 +76,9 @@ def right(question: Question) -> str:
         ValueError: it is none of them.
     """
     given = str(question.answer)
-    plain = [normal(text) for text in question.choices]
-    if normal(given) in plain:
-        return question.choices[plain.index(normal(given))]
+    whole = _whole(given, question.choices)
+    if whole is not None:
+        return whole
     letter = given.strip().strip("().").upper()
     if len(letter) == 1 and letter in ascii_uppercase[: len(question.choices)]:
         return question.choices[ascii_uppercase.index(letter)]
@@ -68,6 +86,8 @@ def right(question: Question) -> str:
 
 
 def normal(text: str) -> str:
-    """`text` without case, articles, punctuation and needless blanks."""
-    words = re.sub(r"[^\w\s]", " ", text.casefold()).split()
+    """`text` without case, articles, needless blanks, and the punctuation around words: not what is a sign, as in -5
+    and C++."""
+    words = [word.strip(_AROUND) for word in _HYPHEN.sub(" ", text.casefold()).split()]
+    words = [word for word in words if word]
     return " ".join(word for word in words if word not in ("a", "an", "the")) or " ".join(words)

@@ -13,10 +13,11 @@ from typing import Any
 from vtc.recipes import Recipe
 
 from .answerer import Answerer
-from .job import Job, fingerprint
+from .fingerprints import fingerprint
+from .job import Job
 from .opening import Opened
 from .parquet import check_parquet, journal_of, write_parquet
-from .questions import Group, Question, grouped, read_questions
+from .questions import Group, Question, grouped, is_same_file, read_questions
 from .records import Records, rows
 from .summary import Summary, Tally
 
@@ -76,9 +77,10 @@ def answer_batch(
     job = job or Job.of(recipe, **fields)
     _check(workers=workers, limit=limit, max_errors=max_errors)
     groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit)
-    wanted = {q.id: fingerprint(job, q.medium, q.picture) for group in groups for q in group.questions}
+    wanted = {q.id: fingerprint(job, q) for group in groups for q in group.questions}
     out = Path(out)
     journal = journal_of(out)
+    check_place(questions, out)
     if journal != out:
         check_parquet(out, [q for group in groups for q in group.questions], anew)
     with Records(journal, anew=anew) as records:
@@ -97,6 +99,16 @@ def answer_batch(
         if journal != out and not summary.stopped:
             write_parquet(list(rows(journal)), out)
     return summary
+
+
+def check_place(questions: str | Path | Sequence[Question], out: Path) -> None:
+    """Refuses to write answers over what was asked.
+
+    Raises:
+        ValueError: `out` is the file of questions.
+    """
+    if isinstance(questions, (str, Path)) and is_same_file(questions, out):
+        raise ValueError(f"out={out} is the file of questions; write to another")
 
 
 def chosen_groups(
@@ -124,7 +136,9 @@ def chosen_groups(
         part, parts = shard
         if not 1 <= part <= parts:
             raise ValueError(f"shard={part}/{parts}; expected i/n with i from 1 to n, such as 1/4")
-        groups = groups[part - 1 :: parts]
+        media = list(dict.fromkeys(group.first.medium for group in groups))
+        own = set(media[part - 1 :: parts])
+        groups = [group for group in groups if group.first.medium in own]
     if limit is None:
         return groups
     return grouped([q for group in groups for q in group.questions][:limit])
@@ -164,7 +178,9 @@ def _run(
                 break
         if stopped:
             break
-    if not stopped and tally.rows < len(tally.wanted):
+    if tally.rows == len(tally.wanted):
+        stopped = ""  # what would have ended the run came with the last row
+    elif not stopped:
         stopped = "interrupted"
     return tally.summary(fresh=fresh, seconds=time.perf_counter() - begun, stopped=stopped)
 

@@ -1,9 +1,9 @@
-"""What a batch is answered by: a model, a recipe, a sampling; and the fingerprint that binds a row to them."""
+"""What a batch is answered by: a model, a recipe, a sampling."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -66,6 +66,8 @@ class Job:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r}; expected an int of at least 1")
+        if isinstance(self.timeout, bool) or not math.isfinite(self.timeout) or self.timeout <= 0:
+            raise ValueError(f"timeout={self.timeout!r}; expected seconds above 0, such as 60")
         if self.choices not in CHOICES:
             raise ValueError(f"choices={self.choices!r}; expected one of {', '.join(CHOICES)}")
         self.sampling()
@@ -117,25 +119,6 @@ class Job:
         return model_revision(self.model)
 
 
-def fingerprint(job: Job, medium: str, picture: bool = False) -> str:
-    """Digits that change with anything an answer depends on but its question.
-
-    The model's revision, the recipe and its keep, the sampling, the arguments of generation, and size and time of the
-    medium. Not in it: the timeout, the batch, and what only says where the model runs.
-    """
-    fields = job.to_dict()
-    for name in ("timeout", "batch", "device", "recipe", "model", "allow_fewer_frames"):
-        del fields[name]
-    fields |= {
-        "revision": job.revision,
-        "recipe": job.recipe_for(picture).to_dict(),
-        "medium": _stamp(medium),
-        "picture": picture,
-    }
-    text = json.dumps(fields, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
-
-
 def model_revision(model: str) -> str:
     """What stands for the weights of `model`: see `Job.revision`."""
     from vtc.loading import locate
@@ -160,11 +143,3 @@ def _commit(model: str) -> str:
     if isinstance(cached, str):
         return Path(cached).parent.name  # the snapshot's folder is named by its commit
     return str(HfApi().model_info(model).sha)
-
-
-def _stamp(medium: str) -> list[object]:
-    try:
-        stat = Path(medium).stat()
-    except (OSError, ValueError):  # a URL, or a file that is not there: the row will say so
-        return [medium, None, None]
-    return [medium, stat.st_size, stat.st_mtime_ns]

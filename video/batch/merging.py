@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .parquet import ENDING, read_parquet, write_parquet
-from .questions import Question, read_questions
+from .questions import Question, is_same_file, read_questions
 
 TIMES = ("seconds", "versions")
 """Columns in which two answers to one question may differ and still be the same answer."""
@@ -25,12 +25,11 @@ class Merged:
     Attributes:
         rows: ids written, each once.
         equal: ids that stood in more than one place with the same answer; written once.
-        unequal: ids that stood there with different answers; the first found is written.
+        unequal: ids that stood there with different answers; the first that is no error is written.
         gaps: ids of the questions that no file answers; empty where no questions were given.
         strange: ids answered that no question has.
         torn: files whose last line is unfinished, as a killed process leaves it; that line is left out.
-        mixed: whether answers of more than one job were joined: more than one fingerprint of one medium. Told where
-            questions were given, which know the media.
+        mixed: whether answers of more than one job were joined: their fingerprints begin differently.
     """
 
     rows: int
@@ -53,17 +52,20 @@ class _Found:
     equal: dict[str, None] = field(default_factory=dict)
     unequal: dict[str, None] = field(default_factory=dict)
     torn: list[str] = field(default_factory=list)
-    jobs: dict[str, set[str]] = field(default_factory=dict)
+    jobs: set[str] = field(default_factory=set)
 
     def add(self, row: dict[str, Any]) -> None:
         name = row["id"]
-        self.jobs.setdefault(name, set()).add(str(row.get("fingerprint")))
-        if name not in self.rows:
-            self.rows[name] = row
-        elif _told(row) == _told(self.rows[name]):
+        self.jobs.add(str(row.get("fingerprint")).partition("-")[0])
+        before = self.rows.setdefault(name, row)
+        if before is row:
+            return
+        if _told(row) == _told(before):
             self.equal[name] = None
         else:
             self.unequal[name] = None
+        if before.get("error") is not None and row.get("error") is None:
+            self.rows[name] = row
 
 
 def merge(answers: Sequence[str | Path], out: str | Path, questions: str | Path | None = None) -> Merged:
@@ -80,14 +82,16 @@ def merge(answers: Sequence[str | Path], out: str | Path, questions: str | Path 
         ValueError: no answers given, a line that is no answer, or `out` of another ending or among the answers.
     """
     out = Path(out)
-    if out.suffix not in FORMATS:
+    if out.suffix.lower() not in FORMATS:
         raise ValueError(f"out={out}: the ending {out.suffix!r} is none of {', '.join(FORMATS)}")
+    if questions is not None and is_same_file(out, questions):
+        raise ValueError(f"out={out} is the file of questions; write to another")
     asked = None if questions is None else read_questions(questions, allow_urls=True)
     found = _Found()
     files = [file for place in answers for file in answer_files(Path(place))]
     if not files:
         raise ValueError(f"answers={list(map(str, answers))}: nothing to join; pass files of answers or Ray's folders")
-    if out.exists() and any(out.samefile(file) for file in files):
+    if any(is_same_file(out, file) for file in files):
         raise ValueError(f"out={out} is one of the files to join; write to another")
     for file in files:
         for row in _read(file, found.torn):
@@ -111,7 +115,7 @@ def answer_files(place: Path) -> list[Path]:
 
 
 def _read(file: Path, torn: list[str]) -> Iterator[dict[str, Any]]:
-    known = enumerate(read_parquet(file), 1) if file.suffix == ENDING else _lines(file, torn)
+    known = enumerate(read_parquet(file), 1) if file.suffix.lower() == ENDING else _lines(file, torn)
     for number, row in known:
         if not isinstance(row, dict) or not isinstance(row.get("id"), str):
             raise ValueError(f"{file}, line {number} is no answer: expected a JSON object with an id")
@@ -137,14 +141,6 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in TIMES and value is not None}
 
 
-def _mixed(jobs: dict[str, set[str]], asked: list[Question]) -> bool:
-    """Whether one medium was answered under more than one fingerprint."""
-    media: dict[tuple[str, bool], set[str]] = {}
-    for one in asked:
-        media.setdefault((one.medium, one.picture), set()).update(jobs.get(one.id, ()))
-    return any(len(found) > 1 for found in media.values())
-
-
 def _ordered(rows: dict[str, dict[str, Any]], asked: list[Question] | None) -> list[dict[str, Any]]:
     """As asked, and what nobody asked behind it."""
     order = [] if asked is None else [one.id for one in asked if one.id in rows]
@@ -160,13 +156,13 @@ def _account(found: _Found, asked: list[Question] | None) -> Merged:
         gaps=() if ids is None else tuple(name for name in ids if name not in found.rows),
         strange=() if ids is None else tuple(name for name in found.rows if name not in ids),
         torn=tuple(found.torn),
-        mixed=asked is not None and _mixed(found.jobs, asked),
+        mixed=len(found.jobs) > 1,
     )
 
 
 def _write(rows: list[dict[str, Any]], out: Path) -> None:
     """All or nothing: written beside `out`, and renamed."""
-    if out.suffix == ENDING:
+    if out.suffix.lower() == ENDING:
         write_parquet(rows, out)
         return
     fresh = out.with_name(f".{out.name}.part")

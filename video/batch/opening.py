@@ -17,7 +17,8 @@ from vtc.media import is_video, load_picture
 from vtc.recipes import Recipe
 
 from ..prepared import prepare
-from .choices import prompt_of
+from .choices import correct, prompt_of
+from .fingerprints import medium_stamp
 from .job import Job
 from .prompts import told
 from .questions import SCHEMES, Group, Question
@@ -33,6 +34,7 @@ class Opened:
         prompt, system: of the first question of the group that the model can be asked.
         recipe: what is left to do inside the model; None if nothing is.
         tokens: visual tokens of all that was to be looked at; None: those of the inputs.
+        stamp: of the file that was read, see `medium_stamp`.
         seconds: spent, by stage: `read` (looking, decoding, processing) and `segment` (clips and keyframes).
         note: what is to be told of it; empty if nothing is.
     """
@@ -43,6 +45,7 @@ class Opened:
     system: str | None
     recipe: Recipe | None
     tokens: int | None
+    stamp: str
     seconds: dict[str, float]
     note: str = ""
 
@@ -57,14 +60,22 @@ def open_group(group: Group, job: Job, processor: Any, frames: int | None = None
         frames: candidates at most, in place of the job's own.
 
     Raises:
-        OSError: the medium cannot be read, or its reading is stuck (TimeoutError).
+        OSError: the medium cannot be read, is written to meanwhile, or its reading is stuck (TimeoutError).
         ValueError: it is broken, the stretch is not there, or the recipe does not fit it; no question can be asked.
     """
+    stamp = medium_stamp(group.first.medium)
+    opened = _read(group, job, processor, frames, stamp)
+    if medium_stamp(group.first.medium) != stamp:
+        raise OSError(f"{group.first.medium} was changed while it was read; let nothing write to it, and ask again")
+    return opened
+
+
+def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str) -> Opened:
     first, asker = _askable(group, processor)
     prompt = prompt_of(first, job.choices == "listed")
     with fetched(first.medium, job.timeout) as path:
         if first.picture:
-            return _picture(path, asker, prompt, first.system, job)
+            return _picture(path, asker, prompt, first.system, job, stamp)
         if not is_video(path) and path.exists():
             raise ValueError(f"{path} is no video by its ending; a picture belongs into the column 'image'")
         sampling = job.sampling(first.start, first.end, frames)
@@ -75,30 +86,46 @@ def open_group(group: Group, job: Job, processor: Any, frames: int | None = None
     lost = len(found.read.lost)
     notes = [found.broken, f"{lost} frames could not be read" if lost else ""]
     note = "; ".join(note for note in notes if note)
-    return Opened(found.frames, found.inputs, prompt, first.system, found.recipe, found.tokens, seconds, note)
+    return Opened(found.frames, found.inputs, prompt, first.system, found.recipe, found.tokens, stamp, seconds, note)
+
+
+def refused(question: Question, processor: Any) -> ValueError | None:
+    """Why a question cannot be asked, found before anything is read or run; None where it can."""
+    tokens = {getattr(processor, f"{kind}_token", None) for kind in ("image", "video")}
+    texts = (question.question, question.system or "", *question.choices)
+    held = [token for token in tokens if isinstance(token, str) and any(token in text for text in texts)]
+    if held:
+        return ValueError(
+            f"the question holds {held[0]!r}, which stands for a medium; leave it out: it is put in place"
+        )
+    try:
+        correct("", None, question)
+    except ValueError as error:
+        return error
+    return None
 
 
 def _askable(group: Group, processor: Any) -> tuple[Question, Any]:
     """The first question whose system's turn the model's chat template takes, and what asks it."""
-    refused: ValueError | None = None
-    for system in dict.fromkeys(question.system for question in group.questions):
+    errors = [refused(question, processor) for question in group.questions]
+    good = [question for question, error in zip(group.questions, errors, strict=True) if error is None]
+    for system in dict.fromkeys(question.system for question in good):
         try:
             asker = told(processor, system)
         except ValueError as error:
-            refused = error
+            errors.append(error)
             continue
-        return next(question for question in group.questions if question.system == system), asker
-    assert refused is not None
-    raise refused
+        return next(question for question in good if question.system == system), asker
+    raise next(error for error in errors if error is not None)
 
 
-def _picture(path: Path, processor: Any, prompt: str, system: str | None, job: Job) -> Opened:
+def _picture(path: Path, processor: Any, prompt: str, system: str | None, job: Job, stamp: str) -> Opened:
     begun = time.perf_counter()
     picture = load_picture(path)
     inputs = processed(processor, [prompt], [picture])
     recipe = job.recipe_for(True)
     seconds = {"read": time.perf_counter() - begun, "segment": 0.0}
-    return Opened(picture, inputs, prompt, system, replace(recipe, pictures="items"), None, seconds)
+    return Opened(picture, inputs, prompt, system, replace(recipe, pictures="items"), None, stamp, seconds)
 
 
 @contextmanager

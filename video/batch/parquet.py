@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .columns import NAMES, OPTIONAL, STAGES
 from .questions import Question
-from .records import NAMES, OPTIONAL, STAGES, row_of
+from .records import row_of
 
 ENDING = ".parquet"
 NEEDED = "Parquet needs pyarrow; pip install 'vtc-vlm[ray]', or write to a .jsonl file"
@@ -27,12 +28,21 @@ def check_parquet(out: Path, questions: Iterable[Question], anew: bool) -> None:
         ValueError: columns that are kept through hold values of more than one kind, or `out` is there without the file
             that it was made from.
     """
-    if out.exists() and not journal_of(out).exists() and not anew:
+    if out.exists() and not journal_of(out).exists() and not (anew and _is_ours(out)):
         raise ValueError(
             f"out={out} is there, but {journal_of(out).name}, which it was made from, is not: what it holds cannot be "
-            "gone on with; write to another file, or start anew (--anew), which throws the answers away"
+            "gone on with; write to another file"
+            + (", or start anew (--anew), which throws the answers away" if _is_ours(out) else "")
         )
     _table([row_of(question) for question in questions])
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is one of answers."""
+    try:
+        return set(NAMES) <= {name for row in read_parquet(path)[:1] for name in (*row, *OPTIONAL)}
+    except (OSError, ValueError):
+        return False
 
 
 def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -74,6 +84,7 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
 def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
     try:
         import pyarrow as pa
+        from pyarrow.parquet import write_table
     except ImportError as error:
         raise ImportError(NEEDED) from error
     kinds = _kinds(pa)
@@ -81,15 +92,11 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
     for name in dict.fromkeys([*NAMES, *(name for row in rows for name in row)]):
         try:
             made[name] = pa.array([row.get(name) for row in rows], kinds.get(name))
-            pa.table({name: made[name]}).validate()
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            write_table(pa.table({name: made[name]}), pa.BufferOutputStream())  # tells of objects without fields
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             raise ValueError(
                 f"the column {name!r} does not fit one kind ({error}), which Parquet needs; write to a .jsonl file"
             ) from error
-        if pa.types.is_struct(made[name].type) and not made[name].type.num_fields:
-            raise ValueError(
-                f"the column {name!r} holds empty objects, which Parquet has none of; write to a .jsonl file"
-            )
     return pa.table(made)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("id", "video", "image", "question", "choices", "start", "end", "answer", "system")
+from .choices import right
+from .columns import COLUMNS, kept_name
+
 READERS = (".jsonl", ".csv", ".parquet")
 SCHEMES = ("http://", "https://")
 
@@ -77,8 +80,9 @@ def read_questions(path: str | Path, *, root: str | Path | None = None, allow_ur
     Raises:
         OSError: a file that cannot be read.
         ImportError: Parquet without pyarrow.
-        ValueError: naming file and line: no JSON, missing columns, a value of another kind, an id that was there
-            before, a medium outside `root`, a URL; or an empty file.
+        ValueError: naming file and line: no JSON, missing columns, a value of another kind or that JSON cannot hold,
+            an id that was there before, a true answer that is none of the choices, a medium outside `root`, a URL; or
+            an empty file.
     """
     path = Path(path)
     if path.suffix.lower() not in READERS:
@@ -101,36 +105,63 @@ def read_questions(path: str | Path, *, root: str | Path | None = None, allow_ur
 _EXAMPLE = '{"id": "1", "video": "clip.mp4", "question": "What happens?"}'
 
 
+def is_same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether two paths, of files that may not be there, are one file."""
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+
+
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each row and its line; a Parquet file's rows are counted from 1."""
-    if path.suffix.lower() == ".parquet":
-        yield from enumerate(_parquet(path), 1)
-    elif path.suffix.lower() == ".csv":
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
+    readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json}
+    for line, row in readers[path.suffix.lower()](path):
+        try:
+            json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{path}, line {line} holds what JSON, and so an answer, cannot hold ({error}): a number that is none, "
+                "a date, bytes, half a character; write it as text"
+            ) from None
+        yield line, row
+
+
+def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines, strict=True)
+        try:
+            names = list(reader.fieldnames or ())
+            if doubled := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"{path}: the column {doubled[0]!r} is there twice; rename one of them")
             for row in reader:
                 if None in row or None in row.values():
-                    want = len(reader.fieldnames or ())
-                    raise ValueError(f"{path}, line {reader.line_num}: expected {want} columns, as the header has")
+                    raise ValueError(
+                        f"{path}, line {reader.line_num}: expected {len(names)} columns, as the header has"
+                    )
                 yield reader.line_num, {name: value for name, value in row.items() if value != ""}
-    else:
-        with path.open("rb") as lines:
-            for number, raw in enumerate(lines, 1):
-                if raw.strip():
-                    yield number, _parsed(raw, f"{path}, line {number}")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from None
+        except csv.Error as error:
+            place = f"{path}, line {reader.reader.line_num}"
+            raise ValueError(f"{place} is no CSV ({error}); is a quote left open?") from None
+
+
+def _json(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open("rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            if raw.strip():
+                yield number, _parsed(raw, f"{path}, line {number}")
 
 
 def _parsed(raw: bytes, place: str) -> dict[str, Any]:
     try:
         row = json.loads(raw.decode("utf-8-sig"))
-    except ValueError as error:  # of UTF-8 or of JSON
+    except (ValueError, RecursionError) as error:  # of UTF-8 or of JSON
         raise ValueError(f"{place} is no JSON ({error}); write one object a line, such as {_EXAMPLE}") from None
     if not isinstance(row, dict):
         raise ValueError(f"{place} is a JSON {type(row).__name__}; write one object a line, such as {_EXAMPLE}")
     return row
 
 
-def _parquet(path: Path) -> list[dict[str, Any]]:
+def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         from pyarrow import ArrowInvalid
         from pyarrow.parquet import read_table
@@ -140,7 +171,8 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = read_table(path).to_pylist()
     except ArrowInvalid as error:
         raise ValueError(f"{path} is no Parquet file ({error}); write it anew") from error
-    return rows
+    # pandas writes what is missing among numbers as NaN.
+    yield from enumerate(({name: None if x != x else x for name, x in row.items()} for row in rows), 1)
 
 
 def _question(row: dict[str, Any], place: str, base: Path, fenced: bool, allow_urls: bool) -> Question:
@@ -153,19 +185,42 @@ def _question(row: dict[str, Any], place: str, base: Path, fenced: bool, allow_u
     asked, named = texts["question"], texts[media[0]]
     if asked is None or named is None or not asked.strip():
         raise ValueError(f"{place}: the column 'question' is missing or empty; ask something")
-    answer = row.get("answer")
-    return Question(
+    question = Question(
         id=str(row["id"]),
         medium=_medium(named, place, base, fenced, allow_urls),
         question=asked,
         choices=_choices(row.get("choices"), place),
         start=_seconds(row.get("start"), "start", place),
         end=_seconds(row.get("end"), "end", place),
-        answer=None if answer is None else str(answer),
+        answer=_answer(row.get("answer"), place),
         system=texts["system"],
         picture=media == ["image"],
         extra={name: value for name, value in row.items() if name not in COLUMNS},
     )
+    _check(question, place)
+    return question
+
+
+def _check(question: Question, place: str) -> None:
+    """Raises ValueError where columns that are good by themselves do not go together."""
+    if question.picture and (question.start, question.end) != (None, None):
+        raise ValueError(f"{place}: a picture has no stretch; leave 'start' and 'end' out, or name it in 'video'")
+    if twice := [name for name in question.extra if kept_name(name) != name and kept_name(name) in question.extra]:
+        both = f"{twice[0]!r} is kept through as {kept_name(twice[0])!r}"
+        raise ValueError(f"{place}: the column {both}, which is there as well; rename one of them")
+    if question.answer is not None and question.choices:
+        try:
+            right(question)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None
+
+
+def _answer(value: object, place: str) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, (list, dict)) or not str(value).strip():
+        raise ValueError(f"{place}: answer={value!r}; expected a text or a number, or no answer where it is not known")
+    return str(value)
 
 
 def _text(value: object, name: str, place: str) -> str | None:
@@ -179,7 +234,7 @@ def _seconds(value: object, name: str, place: str) -> float | None:
         return None
     try:
         found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found) or found < 0:
         raise ValueError(f"{place}: {name}={value!r}; expected seconds from 0, such as 1.5")
@@ -188,7 +243,7 @@ def _seconds(value: object, name: str, place: str) -> float | None:
 
 def _choices(value: object, place: str) -> tuple[str, ...]:
     """A list, or a text that holds one as JSON, as in CSV."""
-    if value is None:
+    if value is None or value == []:
         return ()
     if isinstance(value, str):
         try:
@@ -212,8 +267,17 @@ def _medium(named: str, place: str, base: Path, fenced: bool, allow_urls: bool) 
         return named
     if "://" in named:
         raise ValueError(f"{place}: {named!r} is neither a path nor an http(s) URL; pass the path of a file")
+    if "\0" in named:
+        raise ValueError(f"{place}: {named!r} holds a NUL, which no path does; pass the path of a file")
     path = base / named
-    # Links are followed first, so that none leads out of the root.
-    if fenced and not path.resolve().is_relative_to(base.resolve()):
+    if fenced and not _inside(path, base):
         raise ValueError(f"{place}: {named!r} lies outside root={str(base)!r}; move the file, or pass another --root")
     return str(path)
+
+
+def _inside(path: Path, root: Path) -> bool:
+    """Whether `path` lies in `root`. Links are followed first, so that none leads out of it."""
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a loop of links leads nowhere
+        return False

@@ -10,24 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from .columns import NAMES, kept_name
+from .fingerprints import differing
 from .questions import Question
-
-STAGES = ("read", "segment", "encode", "reduce", "prefill", "decode")
-NAMES = (
-    *("id", "answer", "error", "choice", "correct", "frames", "tokens_full", "tokens_kept", "seconds", "recipe"),
-    *("fingerprint", "versions", "seed", "note"),
-)
-"""Columns of a row."""
-OPTIONAL = ("choice", "correct", "note")
-"""Those of them that a row has only where there is something to say."""
 
 
 def row_of(question: Question, **values: Any) -> dict[str, Any]:
     """An output row. Unknown columns of the question come last; where one has the name of a column of ours, as
     `input_NAME`."""
     row = {name: values[name] for name in NAMES if name in values}
-    extra = {f"input_{name}" if name in NAMES else name: value for name, value in question.extra.items()}
-    return {"id": question.id, **row, **extra}
+    return {"id": question.id, **row, **{kept_name(name): value for name, value in question.extra.items()}}
 
 
 class Records:
@@ -35,7 +27,7 @@ class Records:
 
     Args:
         path: a .jsonl file; it is made where it is missing.
-        anew: whether answers in it are thrown away.
+        anew: whether answers in it are thrown away; what is no file of answers never is.
 
     Attributes:
         done: fingerprint of each id that the file has a row of.
@@ -44,11 +36,11 @@ class Records:
 
     Raises:
         OSError: it cannot be written, or another process is writing to it.
-        ValueError: another ending, or a line before the last that is no row.
+        ValueError: another ending, or a line that is no row, nor the beginning of one at the file's end.
     """
 
     def __init__(self, path: str | Path, *, anew: bool = False) -> None:
-        self.path = Path(path)
+        self.path = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
         if self.path.suffix.lower() != ".jsonl":
             raise ValueError(f"out={self.path}: expected the ending .jsonl, or .parquet for a file made of those rows")
         if not self.path.parent.is_dir():
@@ -56,13 +48,9 @@ class Records:
         self._file: BinaryIO = open(self.path, "a+b")  # noqa: SIM115 - closed by `close`
         try:
             self._lock()
-            if anew:
-                self._file.truncate(0)
-            self.repaired = self._repair()
             self.done: dict[str, str | None] = {}
             self.failed: set[str] = set()
-            for row in rows(self.path):
-                self._note(row)
+            self.repaired = self._throw_away() if anew else self._repair()
         except BaseException:
             self._file.close()
             raise
@@ -86,11 +74,12 @@ class Records:
             ValueError: naming the first such id.
         """
         for name, digits in wanted.items():
-            if name in self.done and self.done[name] != digits:
+            others = differing(self.done[name], digits) if name in self.done else []
+            if others:
                 raise ValueError(
-                    f"out={self.path}: the answer to {name!r} has fingerprint {self.done[name]}, and this job would "
-                    f"give it {digits}: model, recipe, generation arguments or the medium are not those of then; write "
-                    "to another file, or start anew (--anew), which throws the answers away"
+                    f"out={self.path}: {name!r} was answered when {' and '.join(others)} were not what they are now "
+                    f"(fingerprint {self.done[name]}, now {digits}); write to another file, or start anew (--anew), "
+                    "which throws the answers away"
                     + (", or ask again what is an error (--retry)" if name in self.failed else "")
                 )
 
@@ -156,19 +145,63 @@ class Records:
                 f"out={self.path}: another process is writing to it; wait for it, or write to another file"
             ) from None
 
-    def _repair(self) -> int:
-        """Cuts off a last line that a killed process left unfinished."""
+    def _throw_away(self) -> int:
         self._file.seek(0)
-        whole = total = 0
-        for line in self._file:
-            total += len(line)
-            whole = total if line.endswith(b"\n") else whole
+        first = self._file.readline()
+        if first and not _is_torn(first):
+            _row(first, f"{self.path}, line 1")
+        self._file.truncate(0)
+        return 0
+
+    def _repair(self) -> int:
+        """Notes the rows, and cuts off a last line that a killed process left unfinished. Returns its bytes."""
+        for row in rows(self.path, unfinished=True):
+            self._note(row)
+        self._file.seek(0)
+        whole, last = 0, b""
+        for last in self._file:
+            whole += len(last) if last.endswith(b"\n") else 0
+        if last.endswith(b"\n") or not last:
+            return 0
+        if not _is_torn(last):  # an editor leaves the end of the last line out
+            self._note(_row(last, f"{self.path}, its last line"))
+            self._file.write(b"\n")
+            self._file.flush()
+            return 0
         self._file.truncate(whole)
-        return total - whole
+        return len(last)
 
 
-def rows(path: str | Path) -> Iterator[dict[str, Any]]:
+BEGINNING = b'{"id": '
+"""Of each row as `Records` writes it."""
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether `line` is the beginning of a row, and no more."""
+    if line.endswith(b"\n") or line[: len(BEGINNING)] != BEGINNING[: len(line)]:
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False
+
+
+def _row(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict) or not isinstance(row.get("id"), str) or "error" not in row:
+        raise ValueError(f"{place} is no answer; remove the line, or write to another file")
+    return row
+
+
+def rows(path: str | Path, *, unfinished: bool = False) -> Iterator[dict[str, Any]]:
     """The rows of a file of answers, in order.
+
+    Args:
+        unfinished: leave a last line out that has no end.
 
     Raises:
         ValueError: naming the line: one that is no row, or an id that was there before.
@@ -176,12 +209,9 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     with open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-                raise ValueError(f"{path}, line {number} is no answer; remove the line, or write to another file")
+            if unfinished and not line.endswith(b"\n"):
+                return
+            row = _row(line, f"{path}, line {number}")
             if row["id"] in seen:
                 raise ValueError(f"{path}, line {number}: {row['id']!r} is answered twice; remove one of the lines")
             seen.add(row["id"])

@@ -11,6 +11,9 @@ import numpy as np
 
 from vtc.bench.stats import Interval, intervals
 
+SQUARED = 1.959964**2
+"""Of the normal quantile of an interval of 95 %."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -21,8 +24,8 @@ class Summary:
         answered: of them without an error.
         fresh: rows that this run wrote.
         errors: rows by the kind of their error.
-        accuracy: the share of right answers where the right one is known, and its interval, media resampled; an error
-            is not right.
+        accuracy: the share of right answers where the right one is known, and its interval, media resampled (see
+            `widened`); an error is not right.
         known: rows whose right answer is known, those with an error among them.
         tokens_full, tokens_kept: visual tokens of all answered rows.
         seconds: this run took, the loading of the model apart.
@@ -106,7 +109,7 @@ class Tally:
         """What was counted."""
         scene = np.array([s for s, _ in self.right], dtype=np.int64)
         values = np.array([v for _, v in self.right], dtype=np.float64)[:, None]
-        accuracy = intervals(values, scene)[0] if self.right else Interval(None, None, None)
+        accuracy = widened(intervals(values, scene)[0], len(self.media)) if self.right else Interval(None, None, None)
         return Summary(
             rows=self.rows,
             answered=self.answered,
@@ -119,3 +122,11 @@ class Tally:
             seconds=seconds,
             stopped=stopped,
         )
+
+
+def widened(interval: Interval, media: int) -> Interval:
+    """Where all answers are right, or none, resampling knows no other outcome: Wilson's interval of so many media."""
+    if interval.low is None or interval.mean not in (0.0, 1.0):
+        return interval
+    unseen = SQUARED / (media + SQUARED)
+    return Interval(interval.mean, *((0.0, unseen) if interval.mean == 0.0 else (1.0 - unseen, 1.0)))

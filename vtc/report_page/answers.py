@@ -35,8 +35,8 @@ def lead(path: Path, found: Scan) -> list[str]:
         lines.append("Seeds: " + "; ".join(_with_rows(found.seeds, found)) + ".")
     if found.fingerprints:
         some = sorted(found.fingerprints)
-        more = f" and {len(some) - 3} more (a fingerprint binds the medium too)" if len(some) > 3 else ""
-        lines.append(f"Fingerprints: {', '.join(some[:3])}{more}.")
+        more = f" and {len(some) - 3} more" if len(some) > 3 else ""
+        lines.append(f"Fingerprints of jobs: {', '.join(some[:3])}{more}.")
     if found.torn:
         lines.append("The last line is torn, as a killed run leaves it, and is left out.")
     if found.twice:

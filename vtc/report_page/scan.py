@@ -51,8 +51,7 @@ class Scan:
         tallies: by recipe.
         kinds: rows of each kind of error.
         versions, seeds: as rows tell them, with the number of rows.
-        fingerprints: different ones, a few of them.
-        fingerprint_count: how many there are.
+        fingerprints: those of jobs.
         twice: rows whose id had come before, by the same recipe.
         torn: whether the last line is half a line, which is left out.
         worst: (line, row), those with errors first (one of each kind before a second of any), then wrong ones.
@@ -162,7 +161,7 @@ def _note(found: Scan, row: Mapping[str, Any]) -> None:
     if row.get("seed") is not None:
         found.seeds[str(row["seed"])] += 1
     if row.get("fingerprint"):
-        found.fingerprints.add(str(row["fingerprint"]))
+        found.fingerprints.add(str(row["fingerprint"]).partition("-")[0])  # medium and question apart
 
 
 def medium_of(row: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -14,7 +16,9 @@ from tests.video.batch.films import FEW, clips, question, read, rows, save, time
 from vtc.chat import processed
 from vtc.recipes import recipe
 from vtc.video import answer_batch
-from vtc.video.batch import Answerer, Job, fingerprint, grouped
+from vtc.video.batch import Answerer, Group, Job, Question, fingerprint, grouped, opening
+from vtc.video.batch.engine import chosen_groups
+from vtc.video.batch.fingerprints import PARTS, differing
 from vtc.video.batch.forking import ask_whole, go_on, on_device, read_prefix
 from vtc.video.batch.prompts import Prompts
 from vtc.video.batch.records import Records
@@ -155,7 +159,7 @@ def test_fewer_frames_where_memory_never_suffices(folder, monkeypatch):
 def test_a_full_disk_takes_back_half_a_row(tmp_path):
     path = tmp_path / "a.jsonl"
     with Records(path) as records:
-        records.append({"id": "1"})
+        records.append({"id": "1", "error": None})
 
         def full(handle, data):
             if len(data) > 5:
@@ -163,30 +167,146 @@ def test_a_full_disk_takes_back_half_a_row(tmp_path):
             raise OSError(errno.ENOSPC, "No space left on device")
 
         with pytest.raises(OSError, match="No space"):
-            records.append({"id": "2"}, write=full)
+            records.append({"id": "2", "error": None}, write=full)
         with pytest.raises(BlockingIOError, match="another process"):
             Records(path)
-    assert read(path) == [{"id": "1"}]
+    assert read(path) == [{"id": "1", "error": None}]
 
 
 def test_answers_that_cannot_be_gone_on_with(tmp_path):
-    for text, match in (("x\n", "line 1 is no answer"), ('{"id": "1"}\n{"id": "1"}\n', "answered twice")):
+    one = '{"id": "1", "error": null}\n'
+    for text, match in (
+        ("x\n", "line 1 is no answer"),
+        (one * 2, "answered twice"),
+        (one + "\n", "line 2 is no answer"),
+    ):
         (tmp_path / "a.jsonl").write_text(text)
         with pytest.raises(ValueError, match=match):
             Records(tmp_path / "a.jsonl")
+        assert (tmp_path / "a.jsonl").read_text() == text
     with pytest.raises(FileNotFoundError, match="make it first"):
         Records(tmp_path / "none" / "a.jsonl")
     with pytest.raises(ValueError, match=r"ending \.jsonl"):
         Records(tmp_path / "a.csv")
 
 
+@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize(
+    "text", ["a note", "a note\n", '{"id": "1", "question": "what?"}', '{"id": "1", "video": "a"}\n']
+)
+def test_what_is_no_file_of_answers_is_left_as_it_is(tmp_path, text, anew):
+    path = tmp_path / "a.jsonl"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="is no answer"):
+        Records(path, anew=anew)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("cut", [*range(1, 9), 20, 24, 25])
+def test_a_last_line_is_cut_off_where_it_is_torn_and_ended_where_it_is_whole(tmp_path, cut):
+    path, rows = tmp_path / "a.jsonl", [{"id": "1", "error": None}, {"id": "2", "error": "x"}]
+    first, second = (json.dumps(row) for row in rows)
+    assert len(second) == 25
+    path.write_text(f"{first}\n{second[:cut]}")
+    with Records(path) as records:
+        whole = cut == len(second)
+        assert (list(records.done), records.repaired) == ((["1", "2"], 0) if whole else (["1"], cut))
+        records.append({"id": "3", "error": None})
+    assert read(path) == [*rows[: 1 + whole], {"id": "3", "error": None}]
+
+
+def test_answers_are_not_written_over_the_questions(folder, tmp_path):
+    path = save(tmp_path / "q.jsonl", [{**rows(1, 1)[0], "video": str(folder / "0.mp4")}])
+    (tmp_path / "link.jsonl").symlink_to(path)
+    before = path.read_bytes()
+    for out in (path, tmp_path / "link.jsonl"):
+        for anew in (False, True):
+            with pytest.raises(ValueError, match="is the file of questions"):
+                answer_batch(path, out, anew=anew, **FEW)
+    assert path.read_bytes() == before
+
+
+def test_a_link_to_answers_stays_one_where_errors_are_asked_again(folder, tmp_path):
+    path = save(folder / "link.jsonl", [{**rows(1, 1)[0], "video": "none.mp4"}])
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "home.jsonl")
+    for retry in (False, True):
+        assert answer_batch(path, tmp_path / "a.jsonl", retry=retry, **FEW).fresh == 1
+    assert (tmp_path / "a.jsonl").is_symlink()
+    assert len(read(tmp_path / "home.jsonl")) == 1
+
+
+def test_questions_about_one_medium_stay_in_one_shard(folder):
+    stretches = [{"start": start} for start in (None, 1.0, 2.0)]
+    listed = [
+        question(row, folder, id=f"{row['id']}-{i}", **more) for row in rows(3, 1) for i, more in enumerate(stretches)
+    ]
+    shards = [chosen_groups(listed, shard=(i, 2)) for i in (1, 2)]
+    media = [{group.first.medium for group in groups} for groups in shards]
+    assert not media[0] & media[1]
+    assert sorted(q.id for groups in shards for group in groups for q in group.questions) == sorted(
+        q.id for q in listed
+    )
+
+
 def test_a_fingerprint_binds_what_an_answer_depends_on(tmp_path):
     medium = tmp_path / "a.mp4"
     medium.write_bytes(b"1")
-    base = fingerprint(Job(), str(medium))
-    assert base == fingerprint(Job(timeout=9.0, batch=2), str(medium)) == fingerprint(Job.of("video"), str(medium))
+    asked = Question("1", str(medium), "what?")
+    base = fingerprint(Job(), asked)
+    assert base == fingerprint(Job(timeout=9.0, batch=2), asked)
     others = [Job(keep=0.5), Job.of("evs"), Job(max_new_tokens=9), Job(seed=1), Job(frames=8), Job(model="tiny-llava")]
-    assert len({base, *(fingerprint(job, str(medium)) for job in others)}) == 7
-    medium.write_bytes(b"12")
-    assert fingerprint(Job(), str(medium)) != base
+    found = [base, *(fingerprint(job, asked) for job in others)]
+    assert len(set(found)) == 7
+    assert len({one[8:] for one in found}) == 1
+    for changed in ({"question": "who?"}, {"choices": ("a", "b")}, {"start": 1.0}, {"answer": "x"}, {"system": "s"}):
+        assert differing(base, fingerprint(Job(), replace(asked, **changed))) == [PARTS[2]]
+    (tmp_path / "moved").mkdir()
+    medium.rename(tmp_path / "moved" / "a.mp4")
+    moved = replace(asked, medium=str(tmp_path / "moved" / "a.mp4"))
+    assert fingerprint(Job(), moved) == base  # a folder may be mounted elsewhere
+    assert differing(base, fingerprint(Job(), asked)) == []  # what is gone is no other medium
+    assert differing(fingerprint(Job(), asked), base) == [PARTS[1]]
+    (tmp_path / "moved" / "a.mp4").write_bytes(b"12")
+    assert differing(base, fingerprint(Job(), moved)) == [PARTS[1]]
+    assert differing(base, fingerprint(Job(seed=1), moved)) == [*PARTS[:2]]
     assert Job(**json.loads(json.dumps(Job.of("evs", keep=0.5).to_dict()))).recipe_for(False) == recipe("evs", keep=0.5)
+
+
+def test_answers_stay_where_a_medium_is_gone_and_an_edited_question_is_refused(folder, tmp_path):
+    shutil.copy(folder / "0.mp4", tmp_path / "0.mp4")
+    shutil.copy(folder / "1.mp4", tmp_path / "1.mp4")
+    listed, out = rows(2, 2), tmp_path / "a.jsonl"
+    path = save(tmp_path / "q.jsonl", listed)
+    answer_batch(path, out, limit=3, **FEW)
+    (tmp_path / "0.mp4").unlink()
+    assert answer_batch(path, out, **FEW).answered == 4
+    edited = save(tmp_path / "e.jsonl", [{**listed[0], "answer": "other"}, *listed[1:]])
+    with pytest.raises(ValueError, match="'0-0' was answered when the question, its choices"):
+        answer_batch(edited, out, **FEW)
+
+
+def test_a_medium_that_changes_while_it_is_read_is_an_error(folder, tmp_path, monkeypatch):
+    path = tmp_path / "0.mp4"
+    shutil.copy(folder / "0.mp4", path)
+    whole = opening.prepare
+
+    def prepared(*given, **named):
+        found = whole(*given, **named)
+        shutil.copy(folder / "1.mp4", path)
+        return found
+
+    monkeypatch.setattr(opening, "prepare", prepared)
+    (row,) = answerer().answer(Group((question(rows(1, 1)[0], tmp_path),)))
+    assert "was changed while it was read" in row["error"]
+
+
+def test_the_error_that_was_one_too_many_may_be_the_last(folder, tmp_path):
+    listed = [rows(1, 1)[0], {**rows(1, 1)[0], "id": "b", "video": "broken.mp4"}]
+    summary = answer_batch(save(folder / "last.jsonl", listed), tmp_path / "a.jsonl", max_errors=0, **FEW)
+    assert (summary.stopped, summary.rows, summary.exit_code) == ("", 2, 1)
+
+
+def test_what_a_job_refuses():
+    for value in (0, -1.0, float("nan"), True):
+        with pytest.raises(ValueError, match="timeout="):
+            Job(timeout=value)

@@ -62,13 +62,27 @@ def test_gaps_and_strangers_are_told(tmp_path):
 
 
 def test_answers_of_two_jobs_are_told_and_two_media_are_not_two_jobs(tmp_path):
-    asked = [{"id": name, "video": f"{medium}.mp4", "question": "what?"} for name, medium in ("ax", "by", "cx")]
-    questions = write(tmp_path / "q.jsonl", asked)
-    one = write(tmp_path / "1.jsonl", [row("a", fingerprint="f"), row("b", fingerprint="g")])
-    same, other = (write(tmp_path / f"{digits}.jsonl", [row("c", fingerprint=digits)]) for digits in "fg")
-    assert merge([one, same], tmp_path / "o.jsonl", questions).clean
-    merged = merge([one, other], tmp_path / "o.jsonl", questions)
+    one = write(tmp_path / "1.jsonl", [row("a", fingerprint="f-1-2"), row("b", fingerprint="f-3-4")])
+    same, other = (write(tmp_path / f"{job}.jsonl", [row("c", fingerprint=f"{job}-1-5")]) for job in "fg")
+    assert merge([one, same], tmp_path / "o.jsonl").clean
+    merged = merge([one, other], tmp_path / "o.jsonl")
     assert (merged.mixed, merged.clean) == (True, False)
+
+
+def test_an_answer_goes_before_an_error(tmp_path):
+    bad, good = row("a", None, error="TimeoutError"), row("a", "red")
+    for order in ([bad, good], [good, bad], [bad, good, row("a", "blue")]):
+        parts = [write(tmp_path / f"{i}.jsonl", [one]) for i, one in enumerate(order)]
+        assert merge(parts, tmp_path / "o.jsonl").unequal == ("a",)
+        assert read(tmp_path / "o.jsonl") == [good]
+
+
+def test_questions_are_not_written_over(tmp_path):
+    questions = ask(tmp_path, "a")
+    before = questions.read_bytes()
+    with pytest.raises(ValueError, match="is the file of questions"):
+        merge([write(tmp_path / "1.jsonl", [row("a")])], questions, questions)
+    assert questions.read_bytes() == before
 
 
 def test_a_torn_last_line_is_left_out_and_told(tmp_path):

@@ -72,17 +72,31 @@ def test_errors_asked_again_are_in_the_table(asked, tmp_path):
 
 def test_what_no_table_can_hold_is_refused_before_anything_is_answered(asked, tmp_path):
     base = {"image": "0.png", "question": "what?"}
-    for mark, other, match in ((1, [2], "'mark'"), ({}, {}, "'mark' holds empty objects"), (2**70, 1, "'mark'")):
+    for mark, other, match in (
+        (1, [2], "'mark'"),
+        ({}, {}, "no child field"),
+        ([{}], [{}], "no child"),
+        (2**70, 1, "'mark'"),
+    ):
         rows = [{"id": "a", "mark": mark, **base}, {"id": "b", "mark": other, **base}]
         with pytest.raises(ValueError, match=match):
             answer_batch(save(tmp_path / "bad.jsonl", rows), tmp_path / "bad.parquet", **FEW)
     (tmp_path / "other.parquet").write_bytes(b"somebody's")
-    with pytest.raises(ValueError, match=r"other\.parquet\.jsonl.*is not: what it holds cannot be gone on with"):
-        answer_batch(asked, tmp_path / "other.parquet", **FEW)
+    for anew in (False, True):
+        with pytest.raises(ValueError, match=r"other\.parquet\.jsonl.*is not: what it holds cannot be gone on with"):
+            answer_batch(asked, tmp_path / "other.parquet", anew=anew, **FEW)
     assert (tmp_path / "other.parquet").read_bytes() == b"somebody's"
     assert not list(tmp_path.glob("*.parquet.jsonl"))
-    answer_batch(asked, tmp_path / "other.parquet", anew=True, limit=1, **FEW)
-    assert len(read_parquet(tmp_path / "other.parquet")) == 1
+
+
+def test_answers_whose_journal_is_gone_are_thrown_away_where_that_is_asked(asked, tmp_path):
+    out = tmp_path / "a.parquet"
+    answer_batch(asked, out, **FEW)
+    (tmp_path / "a.parquet.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"or start anew \(--anew\)"):
+        answer_batch(asked, out, **FEW)
+    answer_batch(asked, out, anew=True, limit=1, **FEW)
+    assert len(read_parquet(out)) == 1
 
 
 def test_shards_have_one_schema_and_merge(asked, tmp_path):

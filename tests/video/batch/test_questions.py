@@ -52,7 +52,17 @@ def test_csv_and_parquet_say_the_same(tmp_path):
         ({**GOOD, "id": "2", "video": "https://x.org/a.mp4"}, "--allow-urls"),
         ({**GOOD, "id": "2", "video": "s3://x/a.mp4"}, "neither a path nor"),
         ({**GOOD, "id": "2", "start": "soon"}, "start='soon'"),
-        ({**GOOD, "id": "2", "end": float("nan")}, "end=nan"),
+        ({**GOOD, "id": "2", "end": "nan"}, "end='nan'"),
+        ({**GOOD, "id": "2", "end": 10**400}, "expected seconds from 0"),
+        ({**GOOD, "id": "2", "mark": float("nan")}, "line 2 holds what JSON"),
+        ({**GOOD, "id": "2", "question": "\ud83d?"}, "line 2 holds what JSON.*half a character"),
+        ('{"id": ' + "[" * 100_000, "line 2 is no JSON"),
+        ({**GOOD, "id": "2", "video": "a\0.mp4"}, "holds a NUL"),
+        ({**GOOD, "id": "2", "answer": ["red"]}, r"answer=\['red'\]"),
+        ({**GOOD, "id": "2", "answer": " "}, "answer=' '"),
+        ({**GOOD, "id": "2", "choices": ["red", "blue"], "answer": "green"}, "line 2: answer='green' is none of"),
+        ({"id": "2", "image": "a.png", "question": "what?", "start": 1}, "a picture has no stretch"),
+        ({**GOOD, "id": "2", "error": 1, "input_error": 2}, "'error' is kept through as 'input_error'"),
         ({**GOOD, "id": "2", "choices": ["one"]}, "list of 2 to 26"),
         ({**GOOD, "id": "2", "choices": "red"}, "JSON list"),
         ({**GOOD, "id": "2", "question": 3}, "question=3"),
@@ -61,6 +71,41 @@ def test_csv_and_parquet_say_the_same(tmp_path):
 def test_a_bad_row_is_named(tmp_path, row, match):
     with pytest.raises(ValueError, match=match):
         read_questions(written(tmp_path, GOOD, row))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (b'id,video,question\n1,a.mp4,"what?\n2,b.mp4,who?\n', "line 3 is no CSV.*is a quote left open"),
+        (b"id,video,question,id\n1,a.mp4,what?,2\n", "the column 'id' is there twice"),
+        (b"id,video,question\n1,a.mp4,caf\xe9?\n", "is not UTF-8"),
+        ("id,video,question\n1,a.mp4,what?\n".encode("utf-16"), "is not UTF-8"),
+        (b"id,video,question\n1,a.mp4," + b"x" * 200_000, "line 2 is no CSV.*field larger"),
+        (b"id,video,question\n1,a.mp4\n", "line 2: expected 3 columns"),
+    ],
+)
+def test_what_is_no_table(tmp_path, text, match):
+    (tmp_path / "q.csv").write_bytes(text)
+    with pytest.raises(ValueError, match=match):
+        read_questions(tmp_path / "q.csv")
+
+
+def test_what_is_missing_in_a_table_of_pandas(tmp_path):
+    base = {"video": "a.mp4", "question": "what?"}
+    rows = [{"id": 1.0, "start": 1.5, "mark": 2.0, **base}, {"id": 2.0, "start": float("nan"), **base}]
+    rows[1]["mark"] = float("nan")
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "q.parquet")
+    first, second = read_questions(tmp_path / "q.parquet")
+    assert (first.start, second.start) == (1.5, None)
+    assert (first.extra, second.extra) == ({"mark": 2.0}, {"mark": None})
+    when = pa.table({"id": ["1"], "video": ["a"], "question": ["?"], "when": pa.array([0], pa.timestamp("s"))})
+    pq.write_table(when, tmp_path / "when.parquet")
+    with pytest.raises(ValueError, match="line 1 holds what JSON"):
+        read_questions(tmp_path / "when.parquet")
+
+
+def test_no_choices_are_a_free_question(tmp_path):
+    assert read_questions(written(tmp_path, {**GOOD, "choices": []}))[0].choices == ()
 
 
 def test_an_empty_file_and_another_ending(tmp_path):
@@ -79,7 +124,8 @@ def test_media_stay_in_the_root(tmp_path):
     (inside / "link.mp4").symlink_to(outside / "a.mp4")
     path = written(tmp_path, {**GOOD, "video": "sub/../a.mp4"})
     assert read_questions(path, root=inside)[0].medium == str(inside / "sub/../a.mp4")
-    for video in ("../out/a.mp4", str(outside / "a.mp4"), "link.mp4"):
+    (inside / "loop.mp4").symlink_to(inside / "loop.mp4")
+    for video in ("../out/a.mp4", str(outside / "a.mp4"), "link.mp4", "loop.mp4"):
         with pytest.raises(ValueError, match="lies outside root"):
             read_questions(written(tmp_path, {**GOOD, "video": video}), root=inside)
 
@@ -112,6 +158,17 @@ def test_rows_of_one_medium_and_stretch_go_together():
 )
 def test_which_choice_an_answer_picks(answer, choice):
     assert picked(answer, ("red", "blue", "dark red")) == choice
+
+
+SIGNS = ("5", "-5", "C", "C++", "a dog", "dog")
+
+
+@pytest.mark.parametrize("text", SIGNS)
+def test_choices_that_differ_by_a_sign_are_told_apart(text):
+    assert picked(text, SIGNS) == text
+    assert correct(text, text, Question("1", "a", "?", SIGNS, answer=text)) is True
+    free = Question("1", "a", "?", answer=text)
+    assert [one for one in SIGNS if correct(one, None, free)] == (list(SIGNS[4:]) if "dog" in text else [text])
 
 
 def test_what_is_right():
