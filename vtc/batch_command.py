@@ -31,8 +31,6 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
     try:
         if engine not in ENGINES:
             raise ValueError(f"engine={engine!r}; expected one of {', '.join(ENGINES)}")
-        if engine == "ray" and options.pop("retry"):
-            raise ValueError("retry is of the local engine; with engine=ray start anew (--anew), or pass another --out")
         answer = _engine(engine)
         if shard is not None:
             options["shard"] = parsed_shard(shard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -92,13 +92,12 @@ class Answerer:
                     return
                 fewer = self._fewer(error, group, frames)
                 if fewer is None:
-                    alone = ready is None or is_out_of_memory(error) or len(left) == 1
-                    yield from self._all_failed(left.values(), error) if alone else self._apart(left, ready, stop)
+                    if ready is None or is_out_of_memory(error) or len(left) == 1:
+                        yield from (self._failed(question, error) for question in left.values())
+                    else:
+                        yield from self._apart(left, ready, stop)
                     return
                 frames, note = fewer, f"memory did not suffice: read anew with {fewer} frames at most"
-
-    def _all_failed(self, questions: Iterable[Question], error: Exception) -> Iterator[Row]:
-        yield from (self._failed(question, error) for question in questions)
 
     def _apart(self, left: Mapping[str, Question], opened: Opened, stop: Callable[[], bool]) -> Iterator[Row]:
         """Each question by itself, so that one that the model cannot take costs no other its answer."""

@@ -185,7 +185,7 @@ def test_the_command_tells_by_its_exit_code(folder, tmp_path):
     assert run(path, "--out", out).exit_code == 2
     every = run(path, "--out", out, "--retry")
     assert (every.exit_code, "2 rows, 2 answered; 1 rows in this run" in every.stdout) == (0, True)
-    for wrong in (["--engine", "ray", "--retry"], ["--shard", "2"], ["--engine", "slurm"], ["--keep", "0.9"]):
+    for wrong in (["--shard", "2"], ["--engine", "slurm"], ["--keep", "0.9"]):
         refused = run(path, "--out", out, *wrong)
         assert (refused.exit_code, "error:" in refused.stderr) == (2, True), wrong
     assert len(read(out)) == 2
