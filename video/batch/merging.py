@@ -11,11 +11,11 @@ from typing import Any
 
 from .parquet import ENDING, read_parquet, write_parquet
 from .questions import Question, is_same_file, read_questions
+from .ray_folder import PENDING, blocks
 
 TIMES = ("seconds", "versions")
 """Columns in which two answers to one question may differ and still be the same answer."""
 FORMATS = (".jsonl", ENDING)
-PENDING = ".pending.parquet"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def merge(answers: Sequence[str | Path], out: str | Path, questions: str | Path 
 
 
 def answer_files(place: Path) -> list[Path]:
-    """A file itself; of a folder, its .jsonl files by name without those that Ray had not finished when it was ended.
+    """A file itself; of a folder, its .jsonl files by name: those that Ray has noted as written, or where it has noted
+    none, all but those that it was about to write.
 
     Raises OSError where there is none.
     """
@@ -109,6 +110,7 @@ def answer_files(place: Path) -> list[Path]:
         return [place]
     torn = tuple(path.name.removesuffix(PENDING) for path in place.rglob(f"*{PENDING}"))
     found = [path for path in sorted(place.glob("*.jsonl")) if not (torn and path.name.startswith(torn))]
+    found = blocks(place) or found
     if not found:
         raise FileNotFoundError(f"{place} holds no .jsonl files; pass the folder that vtc batch --engine ray wrote")
     return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ from typing import Any
 from vtc.recipes import Recipe
 
 from .engine import Told, _check, chosen_groups
-from .job import Job, fingerprint
+from .fingerprints import fingerprint
+from .job import Job
 from .questions import Group, Question
-from .ray_folder import CHECKPOINT, TASKS, Task, answers, write_tasks
+from .ray_folder import Task, answers, clear, write_tasks
 from .summary import Summary, Tally
 
 LEFT_TO_RAY = 2
@@ -69,18 +71,22 @@ def answer_batch_on_ray(
     wanted = {question.id: question.medium for group in groups for question in group.questions}
     blocks = _blocks()
     if anew:
-        _clear(out)
+        clear(out)
     write_tasks([Task(_key(job, group), json.dumps(asdict(group))) for group in groups], out, retry)
     before = Tally(wanted).add_all(answers(out)).rows
     tell = progress or (lambda done, total: None)
     tell(before, len(wanted))
     with _cluster():
-        actors = _actors(blocks, workers, max_errors)
         begun = time.perf_counter()
-        stopped = blocks.answer_tasks(_Making(job), out, actors, stop)
+        if stop():
+            stopped = "interrupted"  # while Ray started
+        else:
+            stopped = blocks.answer_tasks(_Making(job), out, _actors(blocks, workers, max_errors), stop)
         seconds = time.perf_counter() - begun
     tally = Tally(wanted).add_all(answers(out))
-    if not stopped and tally.rows < len(wanted):
+    if tally.rows == len(wanted):
+        stopped = ""  # what would have ended the run came with the last row
+    elif not stopped:
         raise RuntimeError(
             f"{out} lacks {len(wanted) - tally.rows} answers that Ray's checkpoint has noted as written: files were "
             "taken out of it; start anew (--anew)"
@@ -110,8 +116,7 @@ def _group(payload: str) -> Group:
 
 def _key(job: Job, group: Group) -> str:
     """Another one wherever the answers could be others."""
-    first = group.first
-    text = json.dumps([fingerprint(job, first.medium, first.picture), asdict(group)], sort_keys=True)
+    text = json.dumps([fingerprint(job, group.first), asdict(group)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -131,11 +136,31 @@ def _cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init()
     try:
+        _connect()
         yield
     finally:
         ray.shutdown()
+
+
+def _connect() -> None:
+    """`ray.init`, after which the caller's handler of SIGTERM can ask to stop: Ray puts one in its place."""
+    import ray
+
+    handler = signal.getsignal(signal.SIGTERM)
+    # Where the caller has none, Ray's own is the better: it closes what was opened. It is set in the main thread alone.
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        ray.init()
+        return
+    asked = False
+    try:
+        ray.init()
+    except SystemExit:
+        asked = True
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    if asked:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _actors(blocks: Any, workers: int | None, max_errors: int | None) -> Any:
@@ -150,12 +175,3 @@ def _actors(blocks: Any, workers: int | None, max_errors: int | None) -> Any:
     if gpus and size > gpus:
         raise ValueError(f"workers={size}, but the Ray cluster has {gpus} GPUs and each worker holds a model on one")
     return blocks.Actors(size, float(cores - LEFT_TO_RAY >= size), float(gpus > 0), max_errors)
-
-
-def _clear(out: Path) -> None:
-    """Throws away what an earlier run wrote, and nothing else."""
-    for path in out.glob("*.jsonl"):
-        path.unlink()
-    (out / TASKS).unlink(missing_ok=True)
-    if (out / CHECKPOINT).exists():
-        shutil.rmtree(out / CHECKPOINT)

@@ -22,13 +22,13 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.datasource import BlockBasedFileDatasink
 
-from .ray_folder import CHECKPOINT, TASKS, covered, on_disk, pending_of, written
+from .ray_folder import PENDING, TASKS, checkpoint, covered, on_disk, written
 
 OFF = "off"
 NOT_COVERED = "Ray's checkpoint is off: it has not noted what is about to be written"
 PAUSE = 0.5
 """Seconds between two looks at whether to stop."""
-FILTER_BYTES = 64 << 20
+FILTER_BYTES = 192 << 20
 """Memory reserved for Ray's filter of finished tasks, which holds their keys alone; Ray reserves 1 GiB otherwise."""
 
 Answer = Callable[[str], Iterable[dict[str, Any]]]
@@ -131,7 +131,7 @@ class Lines(BlockBasedFileDatasink):
 
     def __init__(self, out: Path, sync: Callable[[Path], None] = on_disk) -> None:
         super().__init__(str(out), file_format="jsonl")
-        self._sync = sync
+        self._sync, self._checkpoint = sync, checkpoint(out)
 
     @contextmanager
     def open_output_stream(self, path: str) -> Iterator[BinaryIO]:
@@ -141,7 +141,7 @@ class Lines(BlockBasedFileDatasink):
         without it would be answered twice.
         """
         block = Path(path)
-        pending = pending_of(block)
+        pending = self._note_of(block)
         if not pending.exists():
             raise RuntimeError(NOT_COVERED)
         self._sync(pending)
@@ -154,10 +154,13 @@ class Lines(BlockBasedFileDatasink):
     def write_block_to_file(self, block: Any, file: Any) -> None:
         """Writes the rows of one block; RuntimeError unless the checkpoint covers all of them."""
         table = block.to_arrow()
-        if not covered(table.column("key").to_pylist(), Path(file.name)):
+        if not covered(table.column("key").to_pylist(), self._note_of(Path(file.name))):
             raise RuntimeError(NOT_COVERED)
         for rows in table.column("rows").to_pylist():
             file.write(rows.encode())
+
+    def _note_of(self, block: Path) -> Path:
+        return self._checkpoint / f"{block.stem}{PENDING}"
 
 
 @ray.remote(num_cpus=0)
@@ -222,7 +225,7 @@ def _watched(stop: Callable[[], bool], tally: Any) -> Iterator[None]:
 def context(out: Path) -> DataContext:
     """A copy of the caller's context, with the checkpoint under `out`."""
     copied = DataContext.get_current().copy()
-    config = CheckpointConfig("key", str(out / CHECKPOINT), delete_checkpoint_on_success=False)
+    config = CheckpointConfig("key", str(checkpoint(out)), delete_checkpoint_on_success=False)
     config.checkpoint_actor_memory_bytes = FILTER_BYTES
     copied.checkpoint_config = config
     return copied

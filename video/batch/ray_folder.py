@@ -2,6 +2,8 @@
 
 A block is a file of JSON lines `X.jsonl`. The checkpoint holds the keys of its tasks: in `X.pending.parquet` while the
 block is written, in `X.parquet` from then on. Blocks in the first state are not whole; Ray removes them when it starts.
+Where a driver was killed, its workers go on for some seconds: each run gives the checkpoint another name, under which
+they note nothing, so that a block that they finish is none.
 """
 
 from __future__ import annotations
@@ -54,13 +56,15 @@ def write_tasks(tasks: Sequence[Task], out: Path, retry: bool = False) -> None:
         twice = Counter(task.key for task in tasks).most_common(1)[0][0]
         raise ValueError(f"the key {twice!r} stands for more than one task; expected each once")
     out.mkdir(parents=True, exist_ok=True)
-    again = [note for note in committed(out) if _to_repeat(note, keys)] if retry else []
-    if lost := {key for note in committed(out) if note not in again for key in keys_in(note)} - keys:
+    notes = committed(out)
+    again = [note.stem for note in notes if retry and _to_repeat(note, keys)]
+    if lost := {key for note in notes if note.stem not in again for key in keys_in(note)} - keys:
         raise ValueError(
             f"{out} holds answers to {len(lost)} tasks that are not asked for now: other questions, another job or "
             "changed media; write to another folder, start anew (--anew), or where those are errors ask again (--retry)"
         )
-    _take_back(again)
+    _fence(out)
+    _take_back(out, again)
     _save(tasks, out)
 
 
@@ -71,13 +75,37 @@ def _to_repeat(note: Path, keys: Set[str]) -> bool:
     return any(failed) and (all(failed) or keys.issuperset(keys_in(note)))
 
 
-def _take_back(notes: Sequence[Path]) -> None:
+def _fence(out: Path) -> None:
+    """Gives the checkpoint the next name, or makes it."""
+    now = checkpoint(out)
+    fresh = out / f"{CHECKPOINT}-{_number(now) + 1}"
+    if now.exists():
+        os.replace(now, fresh)
+    else:
+        fresh.mkdir()
+
+
+def _take_back(out: Path, names: Sequence[str]) -> None:
     """Makes blocks count as not whole: Ray removes them when it starts, and answers their tasks."""
-    for note in notes:
-        os.replace(note, note.with_name(f"{note.stem}{PENDING}"))
-    if notes:
+    folder = checkpoint(out)
+    for name in names:
+        os.replace(folder / f"{name}{COMMITTED}", folder / f"{name}{PENDING}")
+    if names:
         # A block that Ray removed while its note came back with a power cut would count as written.
-        on_disk(notes[0].parent)
+        on_disk(folder)
+
+
+def clear(out: Path) -> None:
+    """Throws away what an earlier run wrote, and nothing else. Killed on the way, it leaves a folder to go on with."""
+    if not checkpoint(out).exists():
+        return
+    _fence(out)
+    _take_back(out, [note.stem for note in committed(out)])
+    for note in checkpoint(out).iterdir():
+        _block_of(note).unlink(missing_ok=True)
+        note.unlink()
+    checkpoint(out).rmdir()
+    (out / TASKS).unlink(missing_ok=True)
 
 
 def _save(tasks: Sequence[Task], out: Path) -> None:
@@ -90,35 +118,42 @@ def _save(tasks: Sequence[Task], out: Path) -> None:
     os.replace(fresh, out / TASKS)
 
 
-def answers(out: Path) -> Iterator[dict[str, Any]]:
-    """The rows of all blocks that are whole."""
-    for note in committed(out):
-        if (block := _block_of(note)).exists():
-            yield from rows(block)
+def checkpoint(out: Path) -> Path:
+    """Ray's checkpoint, which may not be there yet."""
+    return max(out.glob(f"{CHECKPOINT}*"), key=_number, default=out / CHECKPOINT)
 
 
-def written(out: Path) -> set[str]:
-    """Keys of the tasks whose blocks are whole."""
-    return {key for path in committed(out) for key in keys_in(path)}
+def _number(folder: Path) -> int:
+    number = folder.name.removeprefix(CHECKPOINT).removeprefix("-")
+    return int(number) if number.isdecimal() else 0
 
 
 def committed(out: Path) -> list[Path]:
     """The checkpoint's notes of blocks that are whole, by name."""
-    return [path for path in sorted((out / CHECKPOINT).glob(f"*{COMMITTED}")) if not path.name.endswith(PENDING)]
+    return [path for path in sorted(checkpoint(out).glob(f"*{COMMITTED}")) if not path.name.endswith(PENDING)]
 
 
-def pending_of(block: Path) -> Path:
-    """The checkpoint's note of a block that is being written."""
-    return block.parent / CHECKPOINT / f"{block.stem}{PENDING}"
+def blocks(out: Path) -> list[Path]:
+    """The files of blocks that are whole, by name."""
+    return [block for block in map(_block_of, committed(out)) if block.exists()]
 
 
 def _block_of(note: Path) -> Path:
-    return note.parent.parent / f"{note.stem}.jsonl"
+    return note.parent.parent / f"{note.name.removesuffix(PENDING).removesuffix(COMMITTED)}.jsonl"
 
 
-def covered(keys: Collection[str], block: Path) -> bool:
-    """Whether Ray's checkpoint has noted that `keys` are about to be written to `block`."""
-    pending = pending_of(block)
+def answers(out: Path) -> Iterator[dict[str, Any]]:
+    """The rows of all blocks that are whole."""
+    return (row for block in blocks(out) for row in rows(block))
+
+
+def written(out: Path) -> set[str]:
+    """Keys of the tasks whose blocks are whole."""
+    return {key for note in committed(out) for key in keys_in(note)}
+
+
+def covered(keys: Collection[str], pending: Path) -> bool:
+    """Whether a note of Ray's checkpoint says that `keys` are about to be written."""
     return pending.exists() and set(keys) <= set(keys_in(pending))
 
 

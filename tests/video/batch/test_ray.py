@@ -17,7 +17,7 @@ from vtc.video.batch import Job, answer_batch
 from vtc.video.batch.merging import merge
 from vtc.video.batch.ray import answer_batch_on_ray
 from vtc.video.batch.ray_blocks import Actors, Lines, answer_data, answer_tasks, context, write
-from vtc.video.batch.ray_folder import answers, covered, on_disk, write_tasks, written
+from vtc.video.batch.ray_folder import answers, checkpoint, clear, committed, covered, on_disk, write_tasks, written
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_every_task_is_answered_once_and_a_cut_off_run_goes_on(cluster, out, log
     assert calls(log) == [f"t{i}" for i in range(5)]
 
     # As a driver leaves it that is killed before a block was noted as written, and while one was written.
-    one, two = sorted((out / "checkpoint").glob("*.parquet"))[:2]
+    one, two = committed(out)[:2]
     lost = [*pq.read_table(one)["key"].to_pylist(), *pq.read_table(two)["key"].to_pylist()]
     one.rename(one.with_name(f"{one.stem}.pending.parquet"))
     torn = out / f"{one.stem}.jsonl"
@@ -111,6 +111,7 @@ def test_a_block_that_the_checkpoint_does_not_cover_is_not_written(cluster, out)
 
 
 def test_a_block_is_on_the_disk_before_the_checkpoint_commits_and_its_note_before_the_block(cluster, out, tmp_path):
+    write_tasks(tasks(2), out)  # makes the checkpoint
     with ray.data.DataContext.current(context(out)):
         items = [{"key": name, "rows": json.dumps({"id": name}) + "\n"} for name in "ab"]
         write(ray.data.from_items(items, override_num_blocks=2), Lines(out, Syncs(tmp_path / "syncs")))
@@ -125,7 +126,7 @@ def test_a_block_is_on_the_disk_before_the_checkpoint_commits_and_its_note_befor
         assert mine[1]["size"] == block.stat().st_size > 0
         assert all(key not in one["written"] for one in mine)
     assert sorted({one["path"] for one in seen}) == sorted(
-        ["checkpoint", "out", *(f"{b.stem}.pending.parquet" for b in blocks), *(b.name for b in blocks)]
+        ["checkpoint-1", "out", *(f"{b.stem}.pending.parquet" for b in blocks), *(b.name for b in blocks)]
     )
     assert written(out) == {"a", "b"}
 
@@ -151,14 +152,14 @@ def test_a_stopped_run_begins_nothing_more(cluster, out, log):
 
 def note(out, block, *keys, errors=()):
     """A block of tasks as Ray leaves it, one row for each, some of them errors."""
-    (out / "checkpoint").mkdir(parents=True, exist_ok=True)
-    pq.write_table(table({"key": list(keys)}), out / "checkpoint" / f"{block}.parquet")
+    checkpoint(out).mkdir(parents=True, exist_ok=True)
+    pq.write_table(table({"key": list(keys)}), checkpoint(out) / f"{block}.parquet")
     found = [{"id": key, "error": "OSError" if key in errors else None} for key in keys]
     (out / f"{block.removesuffix('.pending')}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
 
 
 def notes(out):
-    return sorted(path.name.removesuffix(".parquet") for path in (out / "checkpoint").iterdir())
+    return sorted(path.name.removesuffix(".parquet") for path in checkpoint(out).iterdir())
 
 
 def test_other_tasks_are_refused_and_more_are_welcome(out):
@@ -180,13 +181,37 @@ def test_other_tasks_are_refused_and_more_are_welcome(out):
 
 
 def test_what_is_pending_covers_its_keys_and_no_others(out):
-    assert not covered(["a"], out / "1.jsonl")
     note(out, "1.pending", "a", "b")
     note(out, "2", "c")
-    assert covered(["a"], out / "1.jsonl")
-    assert not covered(["a", "c"], out / "1.jsonl")
-    assert not covered(["c"], out / "2.jsonl")
+    first = checkpoint(out) / "1.pending.parquet"
+    assert covered(["a"], first)
+    assert not covered(["a", "c"], first)
+    assert not covered(["c"], checkpoint(out) / "2.pending.parquet")
     assert written(out) == {"c"}
+
+
+def test_a_worker_that_outlives_its_driver_notes_nothing(out):
+    note(out, "1", "key0")
+    note(out, "2.pending", "key1")
+    before = checkpoint(out)
+    write_tasks(tasks(3), out)
+    with pytest.raises(FileNotFoundError):
+        (before / "2.pending.parquet").rename(before / "2.parquet")
+    with pytest.raises(RuntimeError, match="has not noted"), Lines(out).open_output_stream(str(out / "3.jsonl")):
+        pass
+    (out / "3.jsonl").write_text('{"id": "late", "error": null}\n')
+    assert [row["id"] for row in answers(out)] == ["key0"]
+    assert merge([out], out.parent / "o.jsonl").rows == 1
+
+
+def test_clearing_removes_blocks_and_nothing_else(out):
+    clear(out)
+    note(out, "1", "key0")
+    note(out, "2.pending", "key1")
+    write_tasks(tasks(2), out)
+    (out / "mine.jsonl").write_text("{}\n")
+    clear(out)
+    assert [path.name for path in out.iterdir()] == ["mine.jsonl"]
 
 
 def test_blocks_with_errors_are_taken_back_and_no_others(out):
@@ -217,7 +242,7 @@ def test_taking_back_goes_on_where_it_was_cut_off(out, monkeypatch):
     moved = []
 
     def full(source, target):
-        if moved:
+        if len(moved) == 2:  # the checkpoint's name, and the first of its notes
             raise OSError("cut off")
         moved.append(target)
         source.rename(target)
