@@ -76,7 +76,7 @@ def answer_batch_on_ray(
     before = Tally(wanted).add_all(answers(out)).rows
     tell = progress or (lambda done, total: None)
     tell(before, len(wanted))
-    with _cluster():
+    with _cluster(stop):
         begun = time.perf_counter()
         if stop():
             stopped = "interrupted"  # while Ray started
@@ -129,7 +129,7 @@ def _blocks() -> Any:
 
 
 @contextmanager
-def _cluster() -> Iterator[None]:
+def _cluster(stop: Callable[[], bool]) -> Iterator[None]:
     """The cluster that is connected; else that of `ray job submit` or this machine, left again afterwards."""
     import ray
 
@@ -137,14 +137,17 @@ def _cluster() -> Iterator[None]:
         yield
         return
     try:
-        _connect()
+        _connect(stop)
         yield
     finally:
         ray.shutdown()
 
 
-def _connect() -> None:
-    """`ray.init`, after which the caller's handler of SIGTERM can ask to stop: Ray puts one in its place."""
+def _connect(stop: Callable[[], bool]) -> None:
+    """`ray.init`, after which the caller's handler of SIGTERM can ask to stop: Ray puts one in its place.
+
+    Where that made `stop` true meanwhile, Ray may not be there.
+    """
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)
@@ -161,6 +164,9 @@ def _connect() -> None:
         signal.signal(signal.SIGTERM, handler)
     if asked:
         signal.raise_signal(signal.SIGTERM)
+        if not stop():  # the caller's handler is about something else
+            ray.shutdown()
+            _connect(stop)
 
 
 def _actors(blocks: Any, workers: int | None, max_errors: int | None) -> Any:

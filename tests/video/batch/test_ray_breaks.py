@@ -3,14 +3,17 @@
 import os
 import random
 import signal
+import sys
 import time
 
 import pytest
 
 from tests.video.batch.drivers import drivers, grown
 from tests.video.batch.films import FEW, clips, read, rows, save, timeless
+from vtc.batch_command import asked_to_stop
 from vtc.video import answer_batch
 from vtc.video.batch.merging import merge
+from vtc.video.batch.ray import _connect
 from vtc.video.batch.ray_folder import blocks
 
 OPTIONS = ["--workers", 1, "--batch", 1, "--frames", FEW["frames"], "--max-new-tokens", FEW["max_new_tokens"]]
@@ -89,6 +92,29 @@ def test_killed_three_times_and_asked_to_stop_twice(tmp_path):
         assert "36 rows, 36 answered" in said
     assert set(kept) < set(blocks(run.out))
     assert run.is_undisturbed(tmp_path)
+
+
+def test_sigterm_while_ray_starts_is_heard(monkeypatch):
+    def init():
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as Ray does
+        begun.append(len(begun))
+        if len(begun) == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    begun = []
+    monkeypatch.setattr("ray.init", init)
+    with asked_to_stop() as stop:
+        handler = signal.getsignal(signal.SIGTERM)
+        _connect(stop)
+        assert signal.getsignal(signal.SIGTERM) is handler
+        assert stop()
+    assert begun == [0]
+
+    begun.clear()
+    monkeypatch.setattr("ray.shutdown", lambda: begun.append("shut"))
+    with asked_to_stop():
+        _connect(lambda: False)
+    assert begun == [0, "shut", 2]
 
 
 @pytest.mark.slow
