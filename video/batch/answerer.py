@@ -201,7 +201,7 @@ class Answerer:
     ) -> Row:
         values: Row = {"answer": text, "error": None}
         if question.choices:
-            values["choice"] = picked(text, question.choices)
+            values["choice"] = picked(text, question.choices, self.job.choices == "listed")
         right = correct(text, values.get("choice"), question)
         if right is not None:
             values["correct"] = right

@@ -7,14 +7,23 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
+from .matching import named, normal
+
 if TYPE_CHECKING:
     from .questions import Question
 
 ORDER = "Answer with the option's letter from the given choices directly."
-_LETTER = re.compile(r"^\W*(?:(?:the )?(?:answer|option|choice)(?: is)?:?\s*)?\(?([A-Z])(?:[).:,\s]|$)", re.IGNORECASE)
-
-_AROUND = ".,;:!?\u2026\"'`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb()[]{}\u00bf\u00a1"
-_HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])|[_\u2013\u2014]")
+_MARKS = r"[\s*_`\"'(\[{$]*"
+_ALONE = re.compile(rf"{_MARKS}(?:(?:option|choice|answer)\b[:\s]*)?{_MARKS}([A-Z])[\s.,;:!?)\]}}*_`\"'$]*", re.I)
+_FIRST = re.compile(
+    rf"{_MARKS}(?:(?:option|choice|answer)\b[:\s]*)?{_MARKS}([A-Z])(?:[*_`\"')\]}}]*[).:\]]|\s*\n|\s+[-\u2013])", re.I
+)
+_TOLD = re.compile(
+    rf"\b(?:answer|option|choice)\b(?:\s+is|\s+would be|\s+should be)?[:=\s]*{_MARKS}(?:(?:option|choice)\s+)?{_MARKS}"
+    r"([A-Z])(?![\w'])(?!\s+(?!because|since|as\b|is\b|not\b|and\b)[a-z])"
+)
+_BOXED = re.compile(r"\\boxed\{\W*(?:\\text\{)?\W*([A-Z])\W*\}")
+_IS_RIGHT = re.compile(rf"{_MARKS}([A-Z])\W*\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b")
 
 
 def prompt_of(question: Question, listed: bool = True) -> str:
@@ -25,39 +34,43 @@ def prompt_of(question: Question, listed: bool = True) -> str:
     return "\n".join([question.question, *lines, ORDER])
 
 
-def picked(answer: str, choices: Sequence[str]) -> str | None:
-    """The choice that `answer` picks: by its whole text, by its letter, or as the only one named; None if none is."""
+def picked(answer: str, choices: Sequence[str], listed: bool = True) -> str | None:
+    """The choice that `answer` picks: by its letter where the model was told of letters, by its whole text, or as the
+    only one that it names; None if none is."""
+    letter = _letter(answer, len(choices)) if listed else None
+    if letter is not None and _ALONE.fullmatch(answer):
+        return choices[letter]
     whole = _whole(answer, choices)
-    if whole is not None:
-        return whole
-    letter = _LETTER.match(answer.strip())
-    # "A dog" begins with a word, not with a letter: more than one word after it must name no choice.
-    if letter and (place := ascii_uppercase.index(letter[1].upper())) < len(choices):
-        bare = not answer.strip()[letter.end(1) :].strip(" ).:,")
-        if bare or answer.strip()[letter.end(1) : letter.end(1) + 1] in (")", ".", ":", ","):
-            return choices[place]
-    said = normal(answer).split()
-    named = [text for text in choices if _within(normal(text).split(), said)]
-    return named[0] if len(named) == 1 else None
+    if len(whole) == 1:
+        return whole[0]
+    if letter is not None:
+        return choices[letter]
+    found = named(answer, choices)
+    return choices[found[0]] if len(found) == 1 else None
 
 
-def _whole(text: str, choices: Sequence[str]) -> str | None:
-    """The one choice that is `text`: exactly, else but for what `normal` takes away; None where it is not just one."""
+def _letter(answer: str, count: int) -> int | None:
+    """The place of the letter that `answer` says, among `count`; None where it says none, or more than one."""
+    if alone := _ALONE.fullmatch(answer):
+        found = [alone[1]]
+    elif first := _FIRST.match(answer):
+        found = [first[1]]
+    else:
+        found = [said[-1] for rule in (_BOXED, _TOLD, _IS_RIGHT) if (said := rule.findall(answer))][:1]
+    places = [ascii_uppercase.index(letter.upper()) for letter in found]
+    return places[0] if places and places[0] < count else None
+
+
+def _whole(text: str, choices: Sequence[str]) -> list[str]:
+    """The choices that are `text`: exactly if there are such, else but for what `normal` takes away."""
     exact = [choice for choice in choices if choice.strip() == text.strip()]
-    alike = [choice for choice in choices if normal(choice) == normal(text)]
-    found = exact or alike
-    return found[0] if len(found) == 1 else None
-
-
-def _within(words: Sequence[str], text: Sequence[str]) -> bool:
-    """Whether `words`, which are some, stand in `text` one behind the other."""
-    return bool(words) and any(text[i : i + len(words)] == words for i in range(len(text) - len(words) + 1))
+    return exact or [choice for choice in choices if normal(choice) == normal(text)]
 
 
 def correct(answer: str, choice: str | None, question: Question) -> bool | None:
     """Whether the answer is the right one; None where that is not known.
 
-    With choices the picked one counts, else the whole text, but for case, articles and punctuation.
+    With choices the picked one counts, else the whole text, but for what `normal` takes away.
 
     Raises:
         ValueError: the right answer is none of the choices.
@@ -69,25 +82,22 @@ def correct(answer: str, choice: str | None, question: Question) -> bool | None:
     return choice == right(question)
 
 
+_LETTERED = re.compile(r"\(?([A-Za-z])\)?[).:]?(?:\s+(.*\S)\s*)?", re.DOTALL)
+
+
 def right(question: Question) -> str:
-    """The right one of the choices, given by its text or its letter.
+    """The right one of the choices, given by its text, or else by its letter, with or without the text behind it.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: it is none of them, or more than one.
     """
-    given = str(question.answer)
-    whole = _whole(given, question.choices)
-    if whole is not None:
-        return whole
-    letter = given.strip().strip("().").upper()
-    if len(letter) == 1 and letter in ascii_uppercase[: len(question.choices)]:
-        return question.choices[ascii_uppercase.index(letter)]
-    raise ValueError(f"answer={given!r} is none of choices={list(question.choices)}; give its text or its letter")
-
-
-def normal(text: str) -> str:
-    """`text` without case, articles, needless blanks, and the punctuation around words: not what is a sign, as in -5
-    and C++."""
-    words = [word.strip(_AROUND) for word in _HYPHEN.sub(" ", text.casefold()).split()]
-    words = [word for word in words if word]
-    return " ".join(word for word in words if word not in ("a", "an", "the")) or " ".join(words)
+    given, choices = str(question.answer), question.choices
+    whole = _whole(given, choices)
+    if len(whole) == 1:
+        return whole[0]
+    lettered = _LETTERED.fullmatch(given.strip())
+    place = ascii_uppercase.index(lettered[1].upper()) if lettered else len(choices)
+    if lettered and place < len(choices) and normal(lettered[2] or choices[place]) == normal(choices[place]):
+        return choices[place]
+    many = "more than one" if whole else "none"
+    raise ValueError(f"answer={given!r} is {many} of choices={list(choices)}; give its text or its letter")

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vtc.video.batch.choices import correct, picked, prompt_of
+from vtc.video.batch.matching import normal
 from vtc.video.batch.questions import Question, grouped, read_questions
 
 GOOD = {"id": "1", "video": "a.mp4", "question": "what?"}
@@ -140,24 +141,106 @@ def test_rows_of_one_medium_and_stretch_go_together():
     assert [[q.id for q in group.questions] for group in grouped(rows)] == [["0", "2"], ["1", "3"], ["4"], ["5"]]
 
 
+COLORS = ("red", "blue", "dark red")
+BLUE = [
+    "B",
+    "b",
+    "(b)",
+    "B)",
+    "[B]",
+    '"B"',
+    "B!",
+    "**B**",
+    "B. blue",
+    "B - blue",
+    "(B) blue",
+    "Option B",
+    "The answer is B",
+]
+BLUE += [
+    "The correct answer is B.",
+    "Answer: **B**",
+    "Final answer: B",
+    "B is correct",
+    r"So \boxed{B}",
+    r"\boxed{\text{B}}",
+]
+BLUE += ["B\nThe thing is not red.", "I see a red car, so the answer is B.", "B. It is blue, not red", "It's option B"]
+BLUE += ["blue", "It is blue.", "**blue**", "color:blue", r"\boxed{blue}", "<b>blue</b>", "It is not red, it is blue."]
+
+
 @pytest.mark.parametrize(
     ("answer", "choice"),
     [
+        *((said, "blue") for said in BLUE),
         ("A", "red"),
-        ("(b)", "blue"),
-        ("B. blue", "blue"),
+        ("a", "red"),
+        ("The answer is A because of its color", "red"),
         ("The answer is C", "dark red"),
-        ("blue", "blue"),
-        ("It is blue.", "blue"),
+        ("C is the answer, not red", "dark red"),
         ("Dark red!", "dark red"),
+        ("It is dark red", "dark red"),
         ("a thing", None),
+        ("A thing", None),
+        ("The answer is a thing", None),
         ("red or blue", None),
+        ("red, or rather dark red", None),
+        ("It is not red.", None),
+        ("A, B", None),
         ("D", None),
         ("", None),
     ],
 )
 def test_which_choice_an_answer_picks(answer, choice):
-    assert picked(answer, ("red", "blue", "dark red")) == choice
+    assert picked(answer, COLORS) == choice
+
+
+@pytest.mark.parametrize(
+    ("answer", "choices", "choice"),
+    [
+        ("It is on the bottom left.", ("left", "bottom left"), "bottom left"),
+        ("Yes, it is.", ("yes", "no"), "yes"),
+        ("No, it is not.", ("yes", "no"), "no"),
+        ("not sure", ("sure", "not sure"), "not sure"),
+        ("There are 3 dogs.", ("2", "3"), "3"),
+        ("3.0", ("1", "3"), "3"),
+        ("+", ("+", "-"), "+"),
+        ("A", ("B", "A"), "B"),  # asked for a letter, it says one
+        ("The answer is A.", ("B", "A"), "B"),
+    ],
+)
+def test_which_of_other_choices_an_answer_picks(answer, choices, choice):
+    assert picked(answer, choices) == choice
+
+
+def test_where_no_letters_were_shown_none_is_read():
+    assert picked("A", ("B", "A"), listed=False) == "A"
+    assert picked("B", ("red", "blue"), listed=False) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("The T-shirt, is RED.", "t shirt is red", True),
+        ("**red**", "red", True),
+        ("50 %", "50%", True),
+        ("50", "50%", False),
+        ("3", "3.0", True),
+        ("1,000", "1000", True),
+        ("08", "8", False),
+        (".5", "5", False),
+        ("\u22125", "-5", True),
+        ("\u20135", "5", False),
+        ("5'", '5"', False),
+        ("vitamin A", "vitamin", False),
+        ("a_b", "b", False),
+        ("cafe\u0301", "caf\u00e9", True),
+        ("-", "+", False),
+        ("a", "a", True),
+    ],
+)
+def test_what_is_alike(one, other, alike):
+    assert (normal(one) == normal(other)) is alike
 
 
 SIGNS = ("5", "-5", "C", "C++", "a dog", "dog")
@@ -165,6 +248,7 @@ SIGNS = ("5", "-5", "C", "C++", "a dog", "dog")
 
 @pytest.mark.parametrize("text", SIGNS)
 def test_choices_that_differ_by_a_sign_are_told_apart(text):
+    assert picked(text, SIGNS, listed=False) == text
     assert picked(text, SIGNS) == text
     assert correct(text, text, Question("1", "a", "?", SIGNS, answer=text)) is True
     free = Question("1", "a", "?", answer=text)
@@ -181,5 +265,10 @@ def test_what_is_right():
     assert correct("B", None, listed) is False
     assert prompt_of(listed).splitlines()[:3] == ["what?", "A. red", "B. blue"]
     assert prompt_of(listed, listed=False) == "what?"
+    for text in ("b", "(B)", "B. blue", "(B) blue", "blue", "Blue."):
+        assert correct("B", "blue", Question("1", "a", "?", ("red", "blue"), answer=text)) is True
+    assert correct("2", "2", Question("1", "a", "?", ("1", "2"), answer="2.0")) is True
+    with pytest.raises(ValueError, match="more than one of choices"):
+        correct("red", "red", Question("1", "a", "?", ("red", "red"), answer="red"))
     with pytest.raises(ValueError, match="none of choices"):
         correct("B", "blue", Question("1", "a", "?", ("red", "blue"), answer="green"))
