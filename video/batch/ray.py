@@ -15,11 +15,12 @@ from typing import Any
 
 from vtc.recipes import Recipe
 
-from .engine import Told, _check, chosen_groups
+from .engine import Told, _check, check_place, chosen_groups
 from .fingerprints import fingerprint
 from .job import Job
-from .questions import Group, Question
-from .ray_folder import Task, answers, clear, write_tasks
+from .questions import Group, Question, read_questions
+from .ray_folder import Task, answers, write_tasks
+from .ray_out import Place
 from .summary import Summary, Tally
 
 LEFT_TO_RAY = 2
@@ -46,12 +47,13 @@ def answer_batch_on_ray(
 ) -> Summary:
     """As `answer_batch`, on the Ray cluster that is connected, or else on one of this machine's cores and GPUs.
 
-    Rows are those of the local engine, in as many files as there are media; `vtc merge` joins them. Those of one
-    stretch of one medium are written together, exactly once: Ray's checkpoint in the same folder knows them, and a run
-    that was cut off goes on. Questions and media are read where the actors are, so paths must be good on every node.
+    Rows are those of the local engine. Those of one stretch of one medium are one block, a file of its own, and are
+    written exactly once: Ray's checkpoint beside the blocks knows them, and a run that was cut off goes on. Media are
+    read where the actors are, so paths must be good on every node.
 
     Args:
-        out: a folder that every node sees at this path.
+        out: a .jsonl or .parquet file, which is written when all are answered, from the blocks in `OUT.blocks` beside
+            it; or a folder for the blocks, which `vtc merge` joins. Every node sees it at this path.
         workers: how many actors; None: one for each GPU, or one where there is none.
         progress: is told at the beginning and at the end; Ray prints what happens between.
         retry: ask again where `out` holds an error; questions about one stretch of one medium are asked together.
@@ -65,34 +67,54 @@ def answer_batch_on_ray(
     if job is not None and (fields or recipe is not None):
         given = [*(["recipe"] if recipe is not None else []), *fields]
         raise TypeError(f"job and {', '.join(given)} were both given; pass the job alone")
-    job, out = job or Job.of(recipe, **fields), Path(out).absolute()
+    job, place = job or Job.of(recipe, **fields), Place(Path(out).absolute())
     _check(workers=1 if workers is None else workers, limit=limit, max_errors=max_errors)
-    groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit)
+    check_place(questions, place.out)
+    listed = _listed(questions, root, allow_urls)
+    groups = chosen_groups(listed, shard=shard, limit=limit)
     wanted = {question.id: question.medium for group in groups for question in group.questions}
+    asked = [question for question in listed if question.id in wanted]
+    place.check(asked, anew)
     blocks = _blocks()
     if anew:
-        clear(out)
-    write_tasks([Task(_key(job, group), json.dumps(asdict(group))) for group in groups], out, retry)
-    before = Tally(wanted).add_all(answers(out)).rows
+        place.clear()
+    write_tasks([Task(_key(job, group), json.dumps(asdict(group))) for group in groups], place.folder, retry)
+    before = Tally(wanted).add_all(answers(place.folder)).rows
     tell = progress or (lambda done, total: None)
     tell(before, len(wanted))
-    with _cluster(stop):
-        begun = time.perf_counter()
-        if stop():
-            stopped = "interrupted"  # while Ray started
-        else:
-            stopped = blocks.answer_tasks(_Making(job), out, _actors(blocks, workers, max_errors), stop)
-        seconds = time.perf_counter() - begun
-    tally = Tally(wanted).add_all(answers(out))
+    stopped, seconds = "", 0.0
+    if before < len(wanted):
+        with _cluster(stop):
+            begun = time.perf_counter()
+            stopped = _answered(blocks, job, place.folder, (workers, max_errors), stop)
+            seconds = time.perf_counter() - begun
+    tally = Tally(wanted).add_all(answers(place.folder))
     if tally.rows == len(wanted):
         stopped = ""  # what would have ended the run came with the last row
+        place.finish(asked)
     elif not stopped:
         raise RuntimeError(
-            f"{out} lacks {len(wanted) - tally.rows} answers that Ray's checkpoint has noted as written: files were "
-            "taken out of it; start anew (--anew)"
+            f"{place.folder} lacks {len(wanted) - tally.rows} answers that Ray's checkpoint has noted as written: "
+            "files were taken out of it; start anew (--anew)"
         )
     tell(tally.rows, len(wanted))
     return tally.summary(fresh=tally.rows - before, seconds=seconds, stopped=stopped)
+
+
+def _answered(
+    blocks: Any, job: Job, folder: Path, limits: tuple[int | None, int | None], stop: Callable[[], bool]
+) -> str:
+    """Why the run ended before all were answered; it may have been asked to stop while Ray started."""
+    if stop():
+        return "interrupted"
+    why: str = blocks.answer_tasks(_Making(job), folder, _actors(blocks, *limits), stop)
+    return why
+
+
+def _listed(questions: str | Path | Sequence[Question], root: str | Path | None, urls: bool) -> list[Question]:
+    if isinstance(questions, (str, Path)):
+        return read_questions(questions, root=root, allow_urls=urls)
+    return list(questions)
 
 
 @dataclass(frozen=True)

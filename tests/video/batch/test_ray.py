@@ -15,9 +15,12 @@ from tests.video.batch.films import read, timeless
 from vtc.tiny.film import Film
 from vtc.video.batch import Job, answer_batch
 from vtc.video.batch.merging import merge
+from vtc.video.batch.parquet import read_parquet
+from vtc.video.batch.questions import Question, read_questions
 from vtc.video.batch.ray import answer_batch_on_ray
 from vtc.video.batch.ray_blocks import Actors, Lines, answer_data, answer_tasks, context, write
 from vtc.video.batch.ray_folder import answers, checkpoint, clear, committed, covered, on_disk, write_tasks, written
+from vtc.video.batch.ray_out import Place
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +319,76 @@ def test_answers_are_those_of_the_local_engine(cluster, clips, out, tmp_path):
         answer_batch_on_ray(clips / "questions.jsonl", out, **fields)
 
 
+def test_a_file_appears_when_all_is_answered_in_the_order_of_the_questions(cluster, clips, tmp_path):
+    fields, out = {"max_new_tokens": 4, "frames": 8, "device": "cpu"}, tmp_path / "a.jsonl"
+    asked = read_questions(clips / "questions.jsonl")[1:]  # without the film that may not be there
+    asked = [asked[i] for i in (2, 0, 3, 1)]  # those of one film apart
+    ended = answer_batch_on_ray(asked, out, stop=lambda: True, **fields)
+    assert (ended.stopped, ended.rows, out.exists()) == ("interrupted", 0, False)
+
+    done = answer_batch_on_ray(asked, out, **fields)
+    assert (done.rows, done.answered, done.stopped) == (4, 4, "")
+    assert [row["id"] for row in read(out)] == [question.id for question in asked]
+    assert sorted(row["id"] for row in answers(tmp_path / "a.jsonl.blocks")) == sorted(q.id for q in asked)
+
+    # A run that does not come to its end leaves the file as it was.
+    first = out.read_bytes()
+    ended = answer_batch_on_ray(clips / "questions.jsonl", out, stop=lambda: True, **fields)
+    assert (ended.stopped, ended.rows, out.read_bytes()) == ("interrupted", 4, first)
+
+    # All is there: the file is made again, and nothing is asked.
+    out.unlink()
+    assert answer_batch_on_ray(asked, out, **fields).fresh == 0
+    assert out.read_bytes() == first
+
+
+def place_of(folder, name, count=2):
+    """A place with answers to `count` questions, and those."""
+    place = Place(folder / name)
+    asked = [Question(f"key{i}", "a.mp4", "what?", extra={"mark": i}) for i in range(count)]
+    for i in range(count):
+        note(place.folder, f"{count - i}", f"key{i}")
+    return place, asked
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "A.JSONL"])
+def test_a_file_is_made_of_the_blocks_beside_it(tmp_path, name):
+    place, asked = place_of(tmp_path, name)
+    assert place.folder == tmp_path / f"{name}.blocks"
+    place.check(asked, anew=False)
+    place.finish(asked[::-1])
+    found = read_parquet(place.out) if name.endswith("parquet") else read(place.out)
+    assert [row["id"] for row in found] == ["key1", "key0"]
+    place.check(asked, anew=False)
+    place.clear()
+    assert not place.out.exists()
+    assert not list(place.folder.iterdir())
+
+
+def test_a_folder_stays_one_whatever_it_is_called(tmp_path):
+    assert Place(tmp_path / "answers").folder == tmp_path / "answers"
+    (tmp_path / "old.jsonl").mkdir()
+    place, asked = place_of(tmp_path, "old.jsonl")
+    assert place.folder == place.out
+    place.check(asked, anew=False)
+    place.finish(asked)
+    assert [row["id"] for row in answers(place.out)] == ["key1", "key0"]
+
+
+def test_a_file_that_ray_did_not_write_is_neither_gone_on_with_nor_thrown_away(tmp_path):
+    place = Place(tmp_path / "a.jsonl")
+    place.out.write_text('{"id": "1", "error": null}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl\.blocks, which Ray makes it of, is not"):
+        place.check([], anew=False)
+    place.check([], anew=True)  # answers of another engine
+    place.out.write_text('{"id": "1", "question": "what?"}\n')
+    with pytest.raises(ValueError, match="line 1 is no answer"):
+        place.check([], anew=True)
+    mixed = [Question(str(i), "a.mp4", "what?", extra={"mark": mark}) for i, mark in enumerate((1, "one"))]
+    with pytest.raises(ValueError, match="'mark' does not fit"):
+        Place(tmp_path / "b.parquet").check(mixed, anew=False)
+
+
 def test_what_is_refused(clips, out):
     asked = clips / "questions.jsonl"
     with pytest.raises(TypeError, match="job and keep were both given"):
@@ -324,4 +397,6 @@ def test_what_is_refused(clips, out):
         answer_batch_on_ray(asked, out, workers=0)
     with pytest.raises(ValueError, match="shard=3/2"):
         answer_batch_on_ray(asked, out, shard=(3, 2))
+    with pytest.raises(ValueError, match="is the file of questions"):
+        answer_batch_on_ray(asked, asked, anew=True)
     assert not out.exists()

@@ -30,10 +30,11 @@ class Run:
     def __init__(self, some, folder, films):
         clips(folder, films)
         self.some, self.films = some, films
-        self.path, self.out = save(folder / "q.jsonl", rows(films, EACH)), folder / "a"
+        self.path, self.out = save(folder / "q.jsonl", rows(films, EACH)), folder / "a.jsonl"
+        self.folder = folder / "a.jsonl.blocks"
 
     def blocks(self):
-        return len(blocks(self.out))
+        return len(blocks(self.folder))
 
     def begin(self, blocks):
         """Starts a driver and waits until it has written so many blocks."""
@@ -60,9 +61,10 @@ class Run:
     def is_undisturbed(self, folder):
         """Whether each id is there once, with the answer of an undisturbed run on this machine."""
         answer_batch(self.path, folder / "local.jsonl", **FIELDS)
-        merged = merge([self.out], folder / "ray.jsonl", self.path)
+        merged = merge([self.folder], folder / "merged.jsonl", self.path)
         assert (merged.rows, merged.clean, merged.equal) == (EACH * self.films, True, ())
-        return timeless(read(folder / "ray.jsonl")) == timeless(read(folder / "local.jsonl"))
+        assert read(folder / "merged.jsonl") == read(self.out)
+        return timeless(read(self.out)) == timeless(read(folder / "local.jsonl"))
 
 
 def sigterm(driver):
@@ -85,12 +87,13 @@ def test_killed_three_times_and_asked_to_stop_twice(tmp_path):
             assert code == 130, said
             assert "ended early: interrupted; the same command goes on from here" in said
         run.killed(0, chance.uniform(0, 6))
-        kept = blocks(run.out)
+        kept = blocks(run.folder)
         assert 3 <= len(kept) < run.films
+        assert not run.out.exists()
         code, said = run.command()
         assert code == 0, said
         assert "36 rows, 36 answered" in said
-    assert set(kept) < set(blocks(run.out))
+    assert set(kept) < set(blocks(run.folder))
     assert run.is_undisturbed(tmp_path)
 
 

@@ -1,0 +1,66 @@
+"""Where a run on Ray leaves its answers: a folder of blocks, or a file that is made of them when all are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .merging import FORMATS, _write
+from .parquet import ENDING, check_parquet
+from .questions import Question
+from .ray_folder import answers, clear
+from .records import rows
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the answers go.
+
+    Attributes:
+        out: as the caller gave it: a .jsonl or .parquet file, or a folder.
+    """
+
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the blocks: `out` itself, or one beside the file."""
+        return self.out.with_name(f"{self.out.name}.blocks") if self.is_file else self.out
+
+    @property
+    def is_file(self) -> bool:
+        """Whether `out` is a file, or is to become one; what is a folder stays one, whatever it is called."""
+        return self.out.suffix.lower() in FORMATS and not self.out.is_dir()
+
+    def check(self, asked: Sequence[Question], anew: bool) -> None:
+        """Finds out beforehand what would keep a night's answers from becoming the file.
+
+        Raises:
+            ValueError: the file is there without its blocks, or holds something else than answers; or answers to
+                `asked` do not fit into a table.
+        """
+        if not self.is_file:
+            return
+        if self.out.exists():
+            if not anew and not self.folder.exists():
+                raise ValueError(
+                    f"out={self.out} is there, but {self.folder.name}, which Ray makes it of, is not: what it holds "
+                    "cannot be gone on with; write to another file, or start anew (--anew), which throws it away"
+                )
+            if self.out.suffix.lower() != ENDING:
+                next(rows(self.out), None)
+        if self.out.suffix.lower() == ENDING:
+            check_parquet(self.out, asked, anew=True)
+
+    def clear(self) -> None:
+        """Throws away the answers of an earlier run."""
+        if self.is_file:
+            self.out.unlink(missing_ok=True)
+        clear(self.folder)
+
+    def finish(self, asked: Sequence[Question]) -> None:
+        """Writes the file, in the order of `asked`, which are all answered; it appears when it is whole."""
+        if self.is_file:
+            found = {row["id"]: row for row in answers(self.folder)}
+            _write([found[question.id] for question in asked], self.out)
