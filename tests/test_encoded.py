@@ -72,16 +72,49 @@ def test_another_picture_is_encoded_and_answered_as_itself():
     assert not torch.equal(alone[0], alone[1])
 
 
+def test_what_is_written_over_the_pixels_is_another_picture():
+    model, processor = player("tiny-llava")
+    given, other = (dict(prompt(model, processor, picture, ASKED[0])) for picture in (ONE, OTHER))
+    with torch.no_grad(), reduced(model, "kcenter"):
+        want = model(**other).logits
+        with model.vtc.encode_once():
+            model(**given)
+            given["pixel_values"].copy_(other["pixel_values"])
+            assert torch.equal(model(**given).logits, want)
+
+
+def test_another_precision_is_another_encoding():
+    model, processor = player("tiny-llava")
+    given = prompt(model, processor, ONE, ASKED[0])
+    with torch.no_grad(), reduced(model, "kcenter"):
+        want = model(**given).logits
+        with model.vtc.encode_once():
+            with torch.autocast("cpu", torch.bfloat16):
+                model(**given)
+            assert torch.equal(model(**given).logits, want)
+
+
+def test_a_hold_serves_several_blocks_and_none_between_them():
+    model = player("tiny-llava")[0]
+    with reduced(model, "kcenter"), counted(model) as calls:
+        held = model.vtc.hold()
+        for often in (1, 1):
+            with model.vtc.encode_once(held):
+                generated("tiny-llava", ASKED[0], ONE)
+            assert len(calls) == often
+        generated("tiny-llava", ASKED[0], ONE)
+    assert len(calls) == 2
+
+
 def test_nothing_is_held_behind_the_block_nor_for_another_recipe():
     model = player("tiny-llava")[0]
-    with counted(model) as calls:
-        with reduced(model, "kcenter"):
-            with model.vtc.encode_once():
-                generated("tiny-llava", ASKED[0], ONE)
-                with reduced(model, "cls"):
-                    generated("tiny-llava", ASKED[0], ONE)
-                assert len(calls) == 2
+    with counted(model) as calls, reduced(model, "kcenter"):
+        with model.vtc.encode_once():
             generated("tiny-llava", ASKED[0], ONE)
+            with reduced(model, "cls"):
+                generated("tiny-llava", ASKED[0], ONE)
+            assert len(calls) == 2
+        generated("tiny-llava", ASKED[0], ONE)
     assert len(calls) == 3
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 
@@ -14,35 +14,43 @@ from vtc.adapters import Adapter, Media
 from .tokens import VisualTokens
 
 
-@dataclass
 class Held:
-    """The media of the last call, item by item, and their tokens; of one call, so that memory is bounded."""
+    """The media of the last call, item by item, and their tokens; of one call, so that memory is bounded.
 
-    adapter: Adapter
-    items: Sequence[tuple[Media, VisualTokens]] = ()
+    Attributes:
+        adapter: of the model whose calls it serves.
+    """
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.adapter = adapter
+        self._items: list[tuple[Media, VisualTokens]] = []
+        self._mode: tuple[object, ...] = ()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Within the block, calls on the adapter reuse what is held, and what they encode is held. Any number of
+        blocks may use one hold, one after the other."""
+        token = _held.set(self)
+        try:
+            yield
+        finally:
+            _held.reset(token)
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
         """`Adapter.encode` of those items that are not what the last call had in their place."""
-        known = dict(enumerate(self.items[: len(media)]))
-        again = {i: tokens for i, (held, tokens) in known.items() if is_same(held, media[i])}
+        mode = _mode(self.adapter)
+        before = self._items[: len(media)] if mode == self._mode else []
+        again = {i: tokens for i, (held, tokens) in enumerate(before) if is_same(held, media[i])}
         rest = [item for i, item in enumerate(media) if i not in again]
         fresh = iter(self.adapter.encode(rest, cues) if rest else ())
         tokens = [again[i] if i in again else next(fresh) for i in range(len(media))]
-        self.items = list(zip(media, tokens, strict=True))
+        # Copies: what the caller writes into its own tensors is another picture.
+        pixels = [before[i][0] if i in again else _copied(item) for i, item in enumerate(media)]
+        self._items, self._mode = list(zip(pixels, tokens, strict=True)), mode
         return tokens
 
 
 _held: ContextVar[Held | None] = ContextVar("vtc_held", default=None)
-
-
-@contextmanager
-def encoded_once(adapter: Adapter) -> Iterator[None]:
-    """Within the block, calls of this thread or task on `adapter` reuse what the call before them encoded."""
-    token = _held.set(Held(adapter))
-    try:
-        yield
-    finally:
-        _held.reset(token)
 
 
 def encode(adapter: Adapter, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
@@ -59,3 +67,13 @@ def is_same(one: Media, other: Media) -> bool:
         return False
     pairs = [(one.inputs[name], other.inputs[name]) for name in one.inputs]
     return all(a.dtype == b.dtype and a.device == b.device and torch.equal(a, b) for a, b in pairs)
+
+
+def _copied(item: Media) -> Media:
+    return replace(item, inputs={name: value.clone() for name, value in item.inputs.items()})
+
+
+def _mode(adapter: Adapter) -> tuple[object, ...]:
+    """What changes an encoding beside its inputs."""
+    kind = adapter.model.device.type
+    return (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), adapter.model.dtype)

@@ -20,7 +20,7 @@ from .decoder.cache import check_room, is_shortened
 from .decoder.engine import Engine, check_attention, check_decoder, plan
 from .decoder.rotation import check_rotation
 from .decoder.step import STEP
-from .encoded import encoded_once
+from .encoded import Held
 from .forward import continued, full_logits, inner_logits, shortened
 from .recipes import Recipe
 from .reduce import encoder_cues
@@ -79,14 +79,21 @@ class Handle:
             media = self._adapter.media(inputs) if self._adapter.has_media(inputs) else []
         return [self.recipe.count(item.layout) + sum(item.layout.structurals) for item in media]
 
-    def encode_once(self) -> AbstractContextManager[None]:
+    def encode_once(self, held: Held | None = None) -> AbstractContextManager[None]:
         """For a block of calls: what one encoded, the next does not encode again where it comes with the same media.
 
         For many questions about one video by a recipe that reads the question, so that nothing behind the encoder can
-        be shared. Only what this thread or task calls, and what records no gradients; the model's weights must not
-        change within the block.
+        be shared. Calls of this thread or task, and of those it starts; none that records gradients, and none where
+        the recipe drops nothing, since then the stock model runs. Weights must not change within the block.
+
+        Args:
+            held: of `hold`, to go on with what an earlier block has encoded.
         """
-        return encoded_once(self._adapter)
+        return (held or self.hold()).at_work()
+
+    def hold(self) -> Held:
+        """Room for the encoding of one call, for any number of blocks of `encode_once`."""
+        return Held(self._adapter)
 
     def check(self) -> None:
         """Raises ValueError where the model cannot give what the recipe needs. Changes nothing."""

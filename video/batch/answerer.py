@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -28,6 +29,8 @@ from .questions import Group, Question
 from .records import row_of
 
 Row = dict[str, Any]
+Once = Callable[[], AbstractContextManager[None]]
+"""Makes a block whose calls encode a medium once."""
 
 
 class Answerer:
@@ -80,10 +83,11 @@ class Answerer:
         note = ""
         while left:
             ready: Opened | None = None
+            asked = list(left.values())
             try:
                 ready = opened() if opened is not None and frames is None else self.open(group, frames=frames)
                 ready = replace(ready, note=_joined(note, ready.note))
-                for row in self._rows(list(left.values()), ready, stop):
+                for row in self._rows(asked, ready, stop):
                     del left[row["id"]]
                     yield row
                 return
@@ -92,21 +96,20 @@ class Answerer:
                     return
                 fewer = self._fewer(error, group, frames)
                 if fewer is None:
-                    if ready is None or is_out_of_memory(error) or len(left) == 1:
+                    if ready is None or is_out_of_memory(error) or len(asked) == 1:
                         yield from (self._failed(question, error) for question in left.values())
                     else:
-                        yield from self._apart(left, ready, stop)
+                        yield from self._apart(left.values(), _share(ready, len(asked)), stop)
                     return
                 frames, note = fewer, f"memory did not suffice: read anew with {fewer} frames at most"
 
-    def _apart(self, left: Mapping[str, Question], opened: Opened, stop: Callable[[], bool]) -> Iterator[Row]:
+    def _apart(self, questions: Iterable[Question], opened: Opened, stop: Callable[[], bool]) -> Iterator[Row]:
         """Each question by itself, so that one that the model cannot take costs no other its answer."""
-        share = replace(opened, seconds={name: value / len(left) for name, value in opened.seconds.items()})
-        for question in left.values():
+        for question in questions:
             if stop():
                 return
             try:
-                yield from list(self._rows([question], share, stop))
+                yield from list(self._rows([question], opened, stop))
             except Exception as error:
                 if not stop():
                     yield self._failed(question, error)
@@ -125,27 +128,27 @@ class Answerer:
         for question in questions:
             apart.setdefault(question.system, []).append(question)
         read = {name: value / len(questions) for name, value in opened.seconds.items()}
-        for system, some in apart.items():
-            try:
-                asker = told(self.processor, system)
-            except ValueError as error:
-                yield from (self._failed(question, error) for question in some)
-                continue
-            asked = [prompt_of(question, self.job.choices == "listed") for question in some]
-            made = opened.prompt if system == opened.system else asked[0]
-            inputs = opened.inputs if system == opened.system else processed(asker, [made], [opened.medium])
-            prompts = Prompts.of(asker, made, asked, opened.medium, inputs)
-            with self._wrapped(opened):
-                yield from self._told(some, prompts, opened, read, stop)
+        with self._wrapped(opened) as once:
+            for system, some in apart.items():
+                try:
+                    asker = told(self.processor, system)
+                except ValueError as error:
+                    yield from (self._failed(question, error) for question in some)
+                    continue
+                asked = [prompt_of(question, self.job.choices == "listed") for question in some]
+                made = opened.prompt if system == opened.system else asked[0]
+                inputs = opened.inputs if system == opened.system else processed(asker, [made], [opened.medium])
+                prompts = Prompts.of(asker, made, asked, opened.medium, inputs)
+                yield from self._told(some, prompts, opened, read, once, stop)
 
     @contextmanager
-    def _wrapped(self, opened: Opened) -> Iterator[None]:
-        """The model at work by the recipe, which encodes a medium once, whatever it makes of it for each question."""
+    def _wrapped(self, opened: Opened) -> Iterator[Once]:
+        """The model at work by the recipe. Calls within `once` encode the medium once, whatever is made of it then."""
         if opened.recipe is None:
-            yield
+            yield nullcontext
             return
-        with reduced(self.model, opened.recipe), self.model.vtc.encode_once():
-            yield
+        with reduced(self.model, opened.recipe):
+            yield partial(self.model.vtc.encode_once, self.model.vtc.hold())
 
     def _told(
         self,
@@ -153,13 +156,17 @@ class Answerer:
         prompts: Prompts,
         opened: Opened,
         read: dict[str, float],
+        once: Once,
         stop: Callable[[], bool],
     ) -> Iterator[Row]:
-        prefix = self._alone(lambda: read_prefix(self.model, prompts)) if shareable(opened.recipe) else None
+        one_for_all = shareable(opened.recipe, _placeholders(self.processor, prompts))
+        with once():
+            prefix = self._alone(lambda: read_prefix(self.model, prompts)) if one_for_all else None
         shared = {name: value / len(questions) for name, value in (prefix.seconds if prefix else {}).items()}
         todo = list(range(len(questions)))
         while todo and not stop():
-            said, report, count = self._some(prompts, prefix, todo)
+            with once():  # not around the rows: who takes them may do so in turn with others
+                said, report, count = self._some(prompts, prefix, todo)
             if not shared:  # the first has encoded for all
                 shared = {"encode": said.seconds.pop("encode") / len(questions)}
             own = {name: value / count for name, value in said.seconds.items()}
@@ -250,19 +257,28 @@ def _asking(
 def _tokens(processor: Any, prompts: Prompts, opened: Opened, report: Report | None) -> tuple[int, int]:
     """Visual tokens that the stock model would have read, and those that this one does, structural ones among both."""
     if report is None or not report.items:
-        known = [getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")]
-        media = torch.tensor([token for token in known if token is not None])
-        before = kept = int(torch.isin(prompts.inputs["input_ids"], media).sum())
+        before = kept = _placeholders(processor, prompts)
     else:
         kept = sum(item.after + item.structural for item in report.items)
         before = sum(item.before + item.structural for item in report.items)
     return max(opened.tokens or 0, before), kept
 
 
+def _placeholders(processor: Any, prompts: Prompts) -> int:
+    known = [getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")]
+    media = torch.tensor([token for token in known if token is not None])
+    return int(torch.isin(prompts.inputs["input_ids"], media).sum())
+
+
 def _free() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _share(opened: Opened, count: int) -> Opened:
+    """As much of what the reading took as one of `count` questions has to answer for."""
+    return replace(opened, seconds={name: value / count for name, value in opened.seconds.items()})
 
 
 def _joined(*notes: str) -> str:

@@ -23,12 +23,16 @@ from vtc.tokens import QUESTION
 from .prompts import Prompts
 
 
-def shareable(recipe: Recipe | None) -> bool:
-    """Whether what is kept is the same for every question, so that a prefix can be shared.
+def shareable(recipe: Recipe | None, tokens: int) -> bool:
+    """Whether what is kept of a medium of `tokens` is the same for every question, so that a prefix can be shared.
 
-    Not where a stage reads the question, nor where tokens leave inside the decoder, by attention from the prompt's end.
+    Not where a stage reads the question and drops anything by it, nor where tokens leave inside the decoder, by
+    attention from the prompt's end.
     """
-    return recipe is None or (QUESTION not in recipe.cues and not recipe.decoder)
+    if recipe is None:
+        return True
+    everything = recipe.keep >= tokens if isinstance(recipe.keep, int) else recipe.keep == 1.0
+    return (everything or QUESTION not in recipe.cues) and not recipe.decoder
 
 
 @dataclass
