@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -16,9 +18,9 @@ from .answerer import Answerer
 from .fingerprints import fingerprint
 from .job import Job
 from .opening import Opened
-from .parquet import check_parquet, journal_of, write_parquet
-from .questions import Group, Question, grouped, is_same_file, read_questions
-from .records import Records, rows
+from .parquet import check_rows, check_table, journal_of, write_parquet
+from .questions import Group, Question, check_holdable, grouped, is_same_file, read_questions
+from .records import Records, row_of, rows
 from .summary import Summary, Tally
 
 Told = Callable[[int, int], None]
@@ -45,14 +47,14 @@ def answer_batch(
 ) -> Summary:
     """Answers questions about many media, and goes on where an earlier run of the same job ended.
 
-    Questions about one stretch of one medium share its reading and, where the recipe does not read the question, its
-    encoding and what the language model makes of it. Each row is on the disk before the next is begun. A medium that
+    Questions about one stretch of one medium share its reading, its encoding and, where the recipe does not read the
+    question, what the language model makes of it. Each row is on the disk before the next is written. A medium that
     cannot be read gives rows with an `error`; those count as done unless `retry` is given.
 
     Args:
         questions: a file, see `read_questions`, or questions.
-        out: a .jsonl file, or a .parquet file: that one is written when all are answered, from `out.jsonl` beside it,
-            which rows are appended to until then.
+        out: a .jsonl file, or a .parquet file: that one is written when all are answered, from `OUT.jsonl` beside it,
+            which rows are appended to, and which a later run needs to go on.
         recipe: a name, a file or a recipe; None: `video` for videos, `kcenter` for pictures.
         job: in place of `recipe` and `fields`.
         shard: (i, n): the i-th of n parts, from 1; questions about one medium stay together.
@@ -82,16 +84,17 @@ def answer_batch(
     journal = journal_of(out)
     check_place(questions, out)
     if journal != out:
-        check_parquet(out, [q for group in groups for q in group.questions], anew)
+        check_table(out, journal, anew)
     with Records(journal, anew=anew) as records:
-        if journal != out and anew:
-            out.unlink(missing_ok=True)
         again = records.failed & wanted.keys() if retry else set()
         records.check({name: digits for name, digits in wanted.items() if name not in again})
         records.forget(again)
-        media = {q.id: q.medium for group in groups for q in group.questions}
-        tally = Tally(media).add_all(rows(journal))
+        asked = [q for group in groups for q in group.questions]
+        tally = Tally({q.id: q.medium for q in asked}).add_all(rows(journal))
         left = [group for group in groups if any(q.id not in records.done for q in group.questions)]
+        if journal != out and (left or anew):
+            check_rows([*rows(journal), *(row_of(q) for q in asked if q.id not in records.done)])
+            Path(os.path.realpath(out)).unlink(missing_ok=True)  # it is not all any more
         if left:
             summary = _run(Answerer(job), left, records, tally, workers, max_errors, progress or _tell_nobody, stop)
         else:
@@ -129,8 +132,8 @@ def chosen_groups(
         if isinstance(questions, (str, Path))
         else list(questions)
     )
-    if not isinstance(questions, (str, Path)) and len({q.id for q in listed}) < len(listed):
-        raise ValueError("questions: an id stands for more than one of them; give each its own")
+    if not isinstance(questions, (str, Path)):
+        _check_listed(listed)
     groups = grouped(listed)
     if shard is not None:
         part, parts = shard
@@ -142,6 +145,14 @@ def chosen_groups(
     if limit is None:
         return groups
     return grouped([q for group in groups for q in group.questions][:limit])
+
+
+def _check_listed(questions: Sequence[Question]) -> None:
+    """What `read_questions` makes sure of in a file."""
+    if len({q.id for q in questions}) < len(questions):
+        raise ValueError("questions: an id stands for more than one of them; give each its own")
+    for question in questions:
+        check_holdable(asdict(question), f"questions: {question.id!r}")
 
 
 def _check(workers: int, limit: int | None, max_errors: int | None) -> None:

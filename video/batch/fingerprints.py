@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
-from .job import Job
+from .job import Job, digest
 from .questions import SCHEMES, Question
 
-DIGITS = 8
 GONE = "missing"
 PARTS = ("model, recipe or generation arguments", "the medium", "the question, its choices, stretch, system or answer")
 """What each part of a fingerprint stands for."""
@@ -18,34 +15,24 @@ PARTS = ("model, recipe or generation arguments", "the medium", "the question, i
 def fingerprint(job: Job, question: Question, medium: str | None = None) -> str:
     """`JOB-MEDIUM-QUESTION`, each part digits that change with what they stand for.
 
-    The job: the model's revision, the recipe and its keep, the sampling, the arguments of generation; not the timeout,
-    the batch, nor where the model runs. The question: all of its row that is not merely kept through.
+    The job's: see `Job.digits`. The question's: all of its row that is not merely kept through.
 
     Args:
         medium: of `medium_stamp`, where it was taken before; None: as the medium is now.
     """
     stamp = medium_stamp(question.medium) if medium is None else medium
-    return f"{job_digits(job)}-{stamp}-{_digits(_asked(question))}"
-
-
-def job_digits(job: Job) -> str:
-    """The part of a fingerprint that all rows of a job have in common."""
-    fields = job.to_dict()
-    for name in ("timeout", "batch", "device", "recipe", "model", "allow_fewer_frames"):
-        del fields[name]
-    recipes = [job.recipe_for(picture).to_dict() for picture in (False, True)]
-    return _digits([fields, job.revision, recipes])
+    return f"{job.digits}-{stamp}-{digest(_asked(question))}"
 
 
 def medium_stamp(medium: str) -> str:
     """Name, size and time of a file, so that it may be moved; the whole of a URL; `missing` where there is none."""
     if medium.lower().startswith(SCHEMES):
-        return _digits(medium)
+        return digest(medium)
     try:
         stat = Path(medium).stat()
     except (OSError, ValueError):  # the row will say so
         return GONE
-    return _digits([Path(medium).name, stat.st_size, stat.st_mtime_ns])
+    return digest([Path(medium).name, stat.st_size, stat.st_mtime_ns])
 
 
 def differing(then: str | None, now: str) -> list[str]:
@@ -64,8 +51,3 @@ def _asked(question: Question) -> list[object]:
         *(question.question, question.choices, question.start, question.end),
         *(question.answer, question.system, question.picture),
     ]
-
-
-def _digits(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]

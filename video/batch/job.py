@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,8 +19,8 @@ from ..recipes import DEFAULT
 from ..sampling import Sampling
 
 CHOICES = ("listed", "hidden")
-DIGITS = 16
-SMALL = 1 << 20
+DIGITS, SHORT = 16, 8
+SMALL = 16 << 20
 """Files of a model up to so many bytes are hashed; larger ones are known by size and time."""
 PICTURES = "kcenter"
 """What pictures are reduced by where nothing is said."""
@@ -117,6 +118,21 @@ class Job:
             OSError, ValueError: see `vtc.loading.locate`.
         """
         return model_revision(self.model)
+
+    @cached_property
+    def digits(self) -> str:
+        """Digits that change with what all its answers depend on: the model's revision, the recipe and its keep, the
+        sampling, the arguments of generation; not the timeout, the batch, nor where the model runs."""
+        fields = self.to_dict()
+        for name in ("timeout", "batch", "device", "recipe", "model", "allow_fewer_frames"):
+            del fields[name]
+        recipes = [self.recipe_for(picture).to_dict() for picture in (False, True)]
+        return digest([fields, self.revision, recipes])
+
+
+def digest(value: object) -> str:
+    """A few digits that stand for a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:SHORT]
 
 
 def model_revision(model: str) -> str:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .parquet import ENDING, read_parquet, write_parquet
+from .parquet import read_parquet, write_parquet
 from .questions import Question, is_same_file, read_questions
 from .ray_folder import PENDING, blocks
+from .tables import ENDING
 
 TIMES = ("seconds", "versions")
 """Columns in which two answers to one question may differ and still be the same answer."""

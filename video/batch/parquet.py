@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .columns import NAMES, OPTIONAL, STAGES
-from .questions import Question
-from .records import row_of
-
-ENDING = ".parquet"
-NEEDED = "Parquet needs pyarrow; pip install 'vtc-vlm[ray]', or write to a .jsonl file"
+from .tables import ENDING, NEEDED, table_rows
 
 
 def journal_of(out: Path) -> Path:
@@ -20,29 +16,36 @@ def journal_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.jsonl") if out.suffix.lower() == ENDING else out
 
 
-def check_parquet(out: Path, questions: Iterable[Question], anew: bool) -> None:
-    """Finds out beforehand what would keep a night's answers from becoming a Parquet file.
+def check_table(out: Path, source: Path, anew: bool) -> None:
+    """Refuses a Parquet file that is no one's to overwrite, or that cannot be gone on with.
+
+    Args:
+        source: what `out` is made from.
+        anew: whether answers may be thrown away.
 
     Raises:
         ImportError: pyarrow is not installed.
-        ValueError: columns that are kept through hold values of more than one kind, or `out` is there without the file
-            that it was made from.
+        ValueError: `out` holds something else than answers, or is there without `source`.
     """
-    if out.exists() and not journal_of(out).exists() and not (anew and _is_ours(out)):
+    if not out.exists():
+        return
+    if not _is_ours(out):
+        raise ValueError(f"out={out} is no file of answers; write to another file")
+    if not source.exists() and not anew:
         raise ValueError(
-            f"out={out} is there, but {journal_of(out).name}, which it was made from, is not: what it holds cannot be "
-            "gone on with; write to another file"
-            + (", or start anew (--anew), which throws the answers away" if _is_ours(out) else "")
+            f"out={out} is there, but {source.name}, which it was made from, is not: what it holds cannot be gone on "
+            "with; write to another file, or start anew (--anew), which throws the answers away"
         )
-    _table([row_of(question) for question in questions])
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a file is one of answers."""
-    try:
-        return set(NAMES) <= {name for row in read_parquet(path)[:1] for name in (*row, *OPTIONAL)}
-    except (OSError, ValueError):
-        return False
+def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Finds out beforehand what would keep a night's answers from becoming a table.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+        ValueError: a column cannot be one of a table.
+    """
+    _table(rows)
 
 
 def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -51,34 +54,38 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     Raises:
         ImportError: pyarrow is not installed.
         OSError: it cannot be written.
-        ValueError: a column holds values of more than one kind.
+        ValueError: a column cannot be one of a table.
     """
     table = _table(rows)
     from pyarrow.parquet import write_table
 
-    fresh = path.with_name(f".{path.name}.part")
+    home = Path(os.path.realpath(path))  # of a link, the file that it leads to
+    fresh = home.with_name(f".{home.name}.part")
     try:
         with open(fresh, "wb") as file:
             write_table(table, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(fresh, path)
+        os.replace(fresh, home)
     finally:
         fresh.unlink(missing_ok=True)
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file that `write_parquet` made, without the columns that a row has nothing in."""
+    """The rows of a file that `write_parquet` made, without the columns that a row has nothing in.
+
+    Raises:
+        ImportError, OSError, ValueError: see `table_rows`.
+    """
+    rows = table_rows(path)
+    return [{name: value for name, value in row.items() if value is not None or name not in OPTIONAL} for row in rows]
+
+
+def _is_ours(path: Path) -> bool:
     try:
-        from pyarrow import ArrowInvalid
-        from pyarrow.parquet import read_table
-    except ImportError as error:
-        raise ImportError(NEEDED) from error
-    try:
-        found: list[dict[str, Any]] = read_table(path).to_pylist()
-    except ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file ({error})") from error
-    return [{name: value for name, value in row.items() if value is not None or name not in OPTIONAL} for row in found]
+        return all(set(NAMES) <= set(row) for row in table_rows(path))
+    except (OSError, ValueError):
+        return False
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -90,13 +97,19 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
     kinds = _kinds(pa)
     made = {}
     for name in dict.fromkeys([*NAMES, *(name for row in rows for name in row)]):
+        values = [row.get(name) for row in rows]
         try:
-            made[name] = pa.array([row.get(name) for row in rows], kinds.get(name))
+            made[name] = pa.array(values, kinds.get(name))
             write_table(pa.table({name: made[name]}), pa.BufferOutputStream())  # tells of objects without fields
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             raise ValueError(
                 f"the column {name!r} does not fit one kind ({error}), which Parquet needs; write to a .jsonl file"
             ) from error
+        if name not in kinds and made[name].to_pylist() != values:
+            raise ValueError(
+                f"the column {name!r} would not come back from Parquet as it is, as objects of different keys do not; "
+                "write to a .jsonl file"
+            )
     return pa.table(made)
 
 

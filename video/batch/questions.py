@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 from .choices import right
 from .columns import COLUMNS, kept_name
+from .tables import table_rows
 
 READERS = (".jsonl", ".csv", ".parquet")
 SCHEMES = ("http://", "https://")
@@ -114,14 +116,23 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each row and its line; a Parquet file's rows are counted from 1."""
     readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json}
     for line, row in readers[path.suffix.lower()](path):
-        try:
-            json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(
-                f"{path}, line {line} holds what JSON, and so an answer, cannot hold ({error}): a number that is none, "
-                "a date, bytes, half a character; write it as text"
-            ) from None
+        check_holdable(row, f"{path}, line {line}")
         yield line, row
+
+
+def check_holdable(row: Mapping[str, Any], place: str) -> None:
+    """Finds out before the first answer what could not be kept through to the last.
+
+    Raises:
+        ValueError: naming `place`: a value that JSON cannot hold.
+    """
+    try:
+        json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{place} holds what JSON, and so an answer, cannot hold ({error}): a number that is none, bytes, half a "
+            "character; write it as text"
+        ) from None
 
 
 def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -136,7 +147,8 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     raise ValueError(
                         f"{path}, line {reader.line_num}: expected {len(names)} columns, as the header has"
                     )
-                yield reader.line_num, {name: value for name, value in row.items() if value != ""}
+                if any(row.values()):  # a line of commas alone is a blank one
+                    yield reader.line_num, {name: value for name, value in row.items() if value != ""}
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from None
         except csv.Error as error:
@@ -162,21 +174,16 @@ def _parsed(raw: bytes, place: str) -> dict[str, Any]:
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        from pyarrow import ArrowInvalid
-        from pyarrow.parquet import read_table
-    except ImportError as error:
-        raise ImportError(f"{path}: Parquet needs pyarrow; pip install 'vtc-vlm[ray]', or pass JSONL or CSV") from error
-    try:
-        rows: list[dict[str, Any]] = read_table(path).to_pylist()
-    except ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file ({error}); write it anew") from error
-    # pandas writes what is missing among numbers as NaN.
-    yield from enumerate(({name: None if x != x else x for name, x in row.items()} for row in rows), 1)
+    for number, row in enumerate(table_rows(path), 1):
+        # pandas writes what is missing among numbers as NaN; JSON has no times.
+        plain = {name: None if value != value else value for name, value in row.items()}
+        times = (datetime.date, datetime.time)
+        yield number, {name: x.isoformat() if isinstance(x, times) else x for name, x in plain.items()}
 
 
 def _question(row: dict[str, Any], place: str, base: Path, fenced: bool, allow_urls: bool) -> Question:
-    media = [name for name in ("video", "image") if row.get(name) not in (None, "")]
+    row = {name: None if value == "" and name in COLUMNS else value for name, value in row.items()}
+    media = [name for name in ("video", "image") if row.get(name) is not None]
     if len(media) != 1:
         raise ValueError(f"{place}: expected exactly one of the columns 'video' and 'image', found {media}")
     if row.get("id") is None or isinstance(row["id"], (bool, list, dict)) or not str(row["id"]).strip():
@@ -254,7 +261,7 @@ def _choices(value: object, place: str) -> tuple[str, ...]:
         not isinstance(value, list)
         or len(value) < 2
         or len(value) > 26
-        or any(isinstance(x, (list, dict)) for x in value)
+        or any(x is None or isinstance(x, (list, dict)) for x in value)
     ):
         raise ValueError(f'{place}: choices={value!r}; expected a list of 2 to 26 texts, such as ["red", "blue"]')
     return tuple(map(str, value))

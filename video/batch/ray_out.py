@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .merging import FORMATS, _write
-from .parquet import ENDING, check_parquet
+from .parquet import check_rows, check_table
 from .questions import Question
 from .ray_folder import answers, clear
-from .records import rows
+from .records import row_of, rows
+from .tables import ENDING
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,16 @@ class Place:
         """
         if not self.is_file:
             return
-        if self.out.exists():
+        if self.out.suffix.lower() == ENDING:
+            check_table(self.out, self.folder, anew)
+            check_rows([*answers(self.folder), *map(row_of, asked)])
+        elif self.out.exists():
             if not anew and not self.folder.exists():
                 raise ValueError(
                     f"out={self.out} is there, but {self.folder.name}, which Ray makes it of, is not: what it holds "
                     "cannot be gone on with; write to another file, or start anew (--anew), which throws it away"
                 )
-            if self.out.suffix.lower() != ENDING:
-                next(rows(self.out), None)
-        if self.out.suffix.lower() == ENDING:
-            check_parquet(self.out, asked, anew=True)
+            next(rows(self.out), None)
 
     def clear(self) -> None:
         """Throws away the answers of an earlier run."""

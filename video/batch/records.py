@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +97,7 @@ class Records:
         file: BinaryIO = open(fresh, "a+b")  # noqa: SIM115 - the one that is appended to from here on
         try:
             file.truncate(0)  # of what a killed run may have left
+            os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(self._file.fileno()).st_mode))
             with open(self.path, "rb") as lines:
                 file.writelines(line for line in lines if json.loads(line)["id"] not in names)
             file.flush()
@@ -146,10 +149,12 @@ class Records:
             ) from None
 
     def _throw_away(self) -> int:
+        for _ in rows(self.path, unfinished=True):
+            pass
         self._file.seek(0)
-        first = self._file.readline()
-        if first and not _is_torn(first):
-            _row(first, f"{self.path}, line 1")
+        last = self._file.read().rpartition(b"\n")[2]
+        if last and not _is_torn(last):
+            _row(last, f"{self.path}, its last line")
         self._file.truncate(0)
         return 0
 
@@ -172,13 +177,16 @@ class Records:
         return len(last)
 
 
-BEGINNING = b'{"id": '
+_BEGINNING = re.compile(rb'\{"id": "(?:[^"\\]|\\.)*"')
+_FIRST, _SECOND = b'{"id": "', b', "answer": '
 """Of each row as `Records` writes it."""
 
 
 def _is_torn(line: bytes) -> bool:
     """Whether `line` is the beginning of a row, and no more."""
-    if line.endswith(b"\n") or line[: len(BEGINNING)] != BEGINNING[: len(line)]:
+    found = _BEGINNING.match(line)
+    rest, wanted = (line[found.end() :], _SECOND) if found else (line, _FIRST)
+    if line.endswith(b"\n") or rest[: len(wanted)] != wanted[: len(rest)]:
         return False
     try:
         json.loads(line)

@@ -190,29 +190,34 @@ def test_answers_that_cannot_be_gone_on_with(tmp_path):
         Records(tmp_path / "a.csv")
 
 
+NO_ANSWERS = ["a note", "a note\n", '{"id": "1", "question": "what?"}', '{"id": "1", "video": "a"}\n']
+NO_ANSWERS += ['{"id": "conf", "settings": [1, 2', "{ "]
+
+
+@pytest.mark.parametrize("before", ["", '{"id": "a", "answer": null, "error": null}\n'])
 @pytest.mark.parametrize("anew", [False, True])
-@pytest.mark.parametrize(
-    "text", ["a note", "a note\n", '{"id": "1", "question": "what?"}', '{"id": "1", "video": "a"}\n']
-)
-def test_what_is_no_file_of_answers_is_left_as_it_is(tmp_path, text, anew):
+@pytest.mark.parametrize("text", NO_ANSWERS)
+def test_what_is_no_answer_is_left_as_it_is(tmp_path, text, anew, before):
     path = tmp_path / "a.jsonl"
-    path.write_text(text)
+    path.write_text(before + text)
     with pytest.raises(ValueError, match="is no answer"):
         Records(path, anew=anew)
-    assert path.read_text() == text
+    assert path.read_text() == before + text
 
 
-@pytest.mark.parametrize("cut", [*range(1, 9), 20, 24, 25])
-def test_a_last_line_is_cut_off_where_it_is_torn_and_ended_where_it_is_whole(tmp_path, cut):
-    path, rows = tmp_path / "a.jsonl", [{"id": "1", "error": None}, {"id": "2", "error": "x"}]
-    first, second = (json.dumps(row) for row in rows)
-    assert len(second) == 25
-    path.write_text(f"{first}\n{second[:cut]}")
-    with Records(path) as records:
-        whole = cut == len(second)
-        assert (list(records.done), records.repaired) == ((["1", "2"], 0) if whole else (["1"], cut))
-        records.append({"id": "3", "error": None})
-    assert read(path) == [*rows[: 1 + whole], {"id": "3", "error": None}]
+def test_a_last_line_is_cut_off_where_it_is_torn_and_ended_where_it_is_whole(tmp_path):
+    path, rows = tmp_path / "a.jsonl", [{"id": name, "answer": None, "error": name} for name in ("1", 'a"ü')]
+    first, second = (json.dumps(row, ensure_ascii=False).encode() for row in rows)
+    for cut in range(1, len(second) + 1):
+        path.write_bytes(first + b"\n" + second[:cut])
+        with Records(path) as records:
+            whole = cut == len(second)
+            assert (len(records.done), records.repaired) == ((2, 0) if whole else (1, cut))
+            records.append({"id": "3", "error": None})
+        assert read(path) == [*rows[: 1 + whole], {"id": "3", "error": None}]
+        path.write_bytes(first + b"\n" + second[:cut])
+        with Records(path, anew=True) as records:
+            assert (records.done, path.read_bytes()) == ({}, b"")
 
 
 def test_answers_are_not_written_over_the_questions(folder, tmp_path):
@@ -229,8 +234,11 @@ def test_answers_are_not_written_over_the_questions(folder, tmp_path):
 def test_a_link_to_answers_stays_one_where_errors_are_asked_again(folder, tmp_path):
     path = save(folder / "link.jsonl", [{**rows(1, 1)[0], "video": "none.mp4"}])
     (tmp_path / "a.jsonl").symlink_to(tmp_path / "home.jsonl")
+    (tmp_path / "home.jsonl").touch()
+    (tmp_path / "home.jsonl").chmod(0o664)
     for retry in (False, True):
         assert answer_batch(path, tmp_path / "a.jsonl", retry=retry, **FEW).fresh == 1
+        assert (tmp_path / "home.jsonl").stat().st_mode & 0o777 == 0o664
     assert (tmp_path / "a.jsonl").is_symlink()
     assert len(read(tmp_path / "home.jsonl")) == 1
 
@@ -304,6 +312,14 @@ def test_the_error_that_was_one_too_many_may_be_the_last(folder, tmp_path):
     listed = [rows(1, 1)[0], {**rows(1, 1)[0], "id": "b", "video": "broken.mp4"}]
     summary = answer_batch(save(folder / "last.jsonl", listed), tmp_path / "a.jsonl", max_errors=0, **FEW)
     assert (summary.stopped, summary.rows, summary.exit_code) == ("", 2, 1)
+
+
+def test_questions_that_no_file_holds_are_looked_at_too(folder, tmp_path):
+    for wrong in ({"extra": {"t": float("nan")}}, {"question": "\ud83d"}):
+        listed = [question(rows(1, 1)[0], folder, **wrong)]
+        with pytest.raises(ValueError, match="questions: '0-0' holds what JSON"):
+            answer_batch(listed, tmp_path / "a.jsonl", **FEW)
+    assert not (tmp_path / "a.jsonl").exists()
 
 
 def test_what_a_job_refuses():

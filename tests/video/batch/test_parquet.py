@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 from PIL import Image
-from pyarrow.parquet import read_schema, read_table
+from pyarrow import table
+from pyarrow.parquet import read_schema, read_table, write_table
 
 from tests.video.batch.films import FEW, film, read, save, timeless
 from vtc.video import answer_batch
@@ -62,6 +63,34 @@ def stopped(out):
     return journal.exists() and journal.read_bytes().count(b"\n") > 0
 
 
+def test_a_table_that_is_not_all_any_more_is_taken_away(asked, tmp_path):
+    out = tmp_path / "a.parquet"
+    answer_batch(asked, out, limit=1, **FEW)
+    assert len(read_parquet(out)) == 1
+    assert answer_batch(asked, out, stop=lambda: True, **FEW).stopped == "interrupted"
+    assert not out.exists()
+    answer_batch(asked, out, **FEW)
+    assert len(read_parquet(out)) == 3
+
+
+def test_a_link_to_a_table_stays_one(asked, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "a.parquet").symlink_to(tmp_path / "home" / "real.parquet")
+    answer_batch(asked, tmp_path / "a.parquet", limit=1, **FEW)
+    assert (tmp_path / "a.parquet").is_symlink()
+    assert len(read_parquet(tmp_path / "home" / "real.parquet")) == 1
+
+
+def test_a_table_of_somebody_else_is_left_even_beside_a_journal(asked, tmp_path):
+    out = tmp_path / "a.parquet"
+    answer_batch(asked, out, **FEW)
+    write_table(table({"mine": [1]}), out)
+    for anew in (False, True):
+        with pytest.raises(ValueError, match="is no file of answers"):
+            answer_batch(asked, out, anew=anew, **FEW)
+    assert read_table(out).column_names == ["mine"]
+
+
 def test_errors_asked_again_are_in_the_table(asked, tmp_path):
     out = tmp_path / "a.parquet"
     answer_batch(asked, out, **FEW)
@@ -70,23 +99,31 @@ def test_errors_asked_again_are_in_the_table(asked, tmp_path):
     assert {row["id"]: row["error"] for row in read_parquet(out)} == {"a": None, "b": None, "c": None}
 
 
+MISFITS = ((1, [2], "'mark'"), ({}, {}, "no child"), ([{}], [{}], "no child"), (2**70, 1, "'mark'"))
+MISFITS += (({"a": 1}, {"b": 2}, "would not come back from Parquet as it is"),)
+
+
 def test_what_no_table_can_hold_is_refused_before_anything_is_answered(asked, tmp_path):
     base = {"image": "0.png", "question": "what?"}
-    for mark, other, match in (
-        (1, [2], "'mark'"),
-        ({}, {}, "no child field"),
-        ([{}], [{}], "no child"),
-        (2**70, 1, "'mark'"),
-    ):
+    for mark, other, match in MISFITS:
         rows = [{"id": "a", "mark": mark, **base}, {"id": "b", "mark": other, **base}]
         with pytest.raises(ValueError, match=match):
             answer_batch(save(tmp_path / "bad.jsonl", rows), tmp_path / "bad.parquet", **FEW)
     (tmp_path / "other.parquet").write_bytes(b"somebody's")
     for anew in (False, True):
-        with pytest.raises(ValueError, match=r"other\.parquet\.jsonl.*is not: what it holds cannot be gone on with"):
+        with pytest.raises(ValueError, match="is no file of answers"):
             answer_batch(asked, tmp_path / "other.parquet", anew=anew, **FEW)
     assert (tmp_path / "other.parquet").read_bytes() == b"somebody's"
-    assert not list(tmp_path.glob("*.parquet.jsonl"))
+    assert not any(path.stat().st_size for path in tmp_path.glob("*.parquet.jsonl"))
+
+
+def test_rows_of_an_earlier_run_are_looked_at_too(tmp_path, asked):
+    base = {"image": "0.png", "question": "what?"}
+    path, out = tmp_path / "bad.jsonl", tmp_path / "bad.parquet"
+    answer_batch(save(path, [{"id": "a", "mark": 1, **base}]), out, **FEW)
+    with pytest.raises(ValueError, match="'mark' does not fit one kind"):
+        answer_batch(save(path, [{"id": "a", **base}, {"id": "b", "mark": "x", **base}]), out, **FEW)
+    assert len(read(tmp_path / "bad.parquet.jsonl")) == 1
 
 
 def test_answers_whose_journal_is_gone_are_thrown_away_where_that_is_asked(asked, tmp_path):

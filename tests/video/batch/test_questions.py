@@ -66,6 +66,7 @@ def test_csv_and_parquet_say_the_same(tmp_path):
         ({**GOOD, "id": "2", "error": 1, "input_error": 2}, "'error' is kept through as 'input_error'"),
         ({**GOOD, "id": "2", "choices": ["one"]}, "list of 2 to 26"),
         ({**GOOD, "id": "2", "choices": "red"}, "JSON list"),
+        ({**GOOD, "id": "2", "choices": [None, "b"]}, "list of 2 to 26"),
         ({**GOOD, "id": "2", "question": 3}, "question=3"),
     ],
 )
@@ -99,14 +100,20 @@ def test_what_is_missing_in_a_table_of_pandas(tmp_path):
     first, second = read_questions(tmp_path / "q.parquet")
     assert (first.start, second.start) == (1.5, None)
     assert (first.extra, second.extra) == ({"mark": 2.0}, {"mark": None})
-    when = pa.table({"id": ["1"], "video": ["a"], "question": ["?"], "when": pa.array([0], pa.timestamp("s"))})
-    pq.write_table(when, tmp_path / "when.parquet")
+    base = {"id": ["1"], "video": ["a"], "question": ["?"]}
+    pq.write_table(pa.table({**base, "when": pa.array([0], pa.timestamp("s"))}), tmp_path / "when.parquet")
+    assert read_questions(tmp_path / "when.parquet")[0].extra == {"when": "1970-01-01T00:00:00"}
+    pq.write_table(pa.table({**base, "raw": [b"x"]}), tmp_path / "raw.parquet")
     with pytest.raises(ValueError, match="line 1 holds what JSON"):
-        read_questions(tmp_path / "when.parquet")
+        read_questions(tmp_path / "raw.parquet")
 
 
-def test_no_choices_are_a_free_question(tmp_path):
+def test_what_is_empty_is_not_given(tmp_path):
     assert read_questions(written(tmp_path, {**GOOD, "choices": []}))[0].choices == ()
+    empty = {**GOOD, "choices": "", "answer": "", "start": "", "end": "", "system": "", "image": ""}
+    assert read_questions(written(tmp_path, empty)) == read_questions(written(tmp_path, GOOD))
+    (tmp_path / "q.csv").write_text("id,video,question\n1,a.mp4,what?\n,,\n")
+    assert [q.id for q in read_questions(tmp_path / "q.csv")] == ["1"]
 
 
 def test_an_empty_file_and_another_ending(tmp_path):
