@@ -276,70 +276,59 @@ def clips(tmp_path_factory):
     return folder
 
 
-def test_answers_are_those_of_the_local_engine(cluster, clips, out, tmp_path):
-    fields = {"max_new_tokens": 4, "frames": 8, "device": "cpu"}
-    local = answer_batch(clips / "questions.jsonl", tmp_path / "local.jsonl", **fields)
+def stamps(folder):
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("*.jsonl")}
+
+
+def test_answers_are_those_of_the_local_engine_in_a_file_in_the_order_of_the_questions(cluster, clips, tmp_path):
+    fields, out, folder = {"max_new_tokens": 4, "frames": 8}, tmp_path / "a.jsonl", tmp_path / "a.jsonl.blocks"
+    asked = [read_questions(clips / "questions.jsonl")[i] for i in (3, 0, 1, 4, 2)]  # those of one film apart
     told = []
-    there = answer_batch_on_ray(
-        clips / "questions.jsonl", out, progress=lambda done, total: told.append((done, total)), **fields
-    )
+
+    def on_ray(**more):
+        return answer_batch_on_ray(asked, out, **{**fields, **more})
 
     def same():
-        merged = merge([out], tmp_path / "ray.jsonl", clips / "questions.jsonl")
-        merge([tmp_path / "local.jsonl"], tmp_path / "sorted.jsonl", clips / "questions.jsonl")
-        assert (merged.rows, merged.clean) == (5, True)
-        ours, theirs = read(tmp_path / "ray.jsonl"), read(tmp_path / "sorted.jsonl")
-        assert all(len(row["seconds"]) == 6 for row in ours)
-        return timeless(ours) == timeless(theirs)
+        answer_batch(asked, tmp_path / "local.jsonl", retry=True, **fields)
+        here = {row["id"]: row for row in read(tmp_path / "local.jsonl")}
+        there = read(out)
+        assert all(len(row["seconds"]) == 6 for row in there)
+        return timeless(there) == timeless(here[question.id] for question in asked)
 
+    there = on_ray(progress=lambda done, total: told.append((done, total)))
+    local = answer_batch(asked, tmp_path / "local.jsonl", **fields)
     assert same()
     assert (there.rows, there.answered, there.fresh, there.stopped) == (5, 4, 5, "")
     assert (there.errors, there.exit_code) == (local.errors, 1) == ({"FileNotFoundError": 1}, 1)
     assert (there.accuracy, there.tokens_kept) == (local.accuracy, local.tokens_kept)
     assert told == [(0, 5), (5, 5)]
+    merged = merge([folder], tmp_path / "merged.jsonl", clips / "questions.jsonl")
+    assert (merged.rows, merged.clean, merged.equal) == (5, True, ())
 
     with pytest.raises(ValueError, match="other questions, another job or changed media"):
-        answer_batch_on_ray(clips / "questions.jsonl", out, **{**fields, "max_new_tokens": 5})
+        on_ray(max_new_tokens=5)
 
     # The film comes: its error is asked again, with `retry` alone, and good blocks are left as they are.
     Film(3).save(clips / "gone.mp4")
-    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.glob("*.jsonl")}
+    before, first = stamps(folder), out.read_bytes()
     with pytest.raises(ValueError, match="where those are errors ask again"):
-        answer_batch_on_ray(clips / "questions.jsonl", out, **fields)
-    again = answer_batch_on_ray(clips / "questions.jsonl", out, retry=True, **fields)
+        on_ray()
+    ended = on_ray(retry=True, stop=lambda: True)
+    assert (ended.stopped, ended.rows, out.read_bytes()) == ("interrupted", 4, first)
+    again = on_ray()
     assert (again.rows, again.answered, again.fresh, again.exit_code) == (5, 5, 1, 0)
-    after = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.glob("*.jsonl")}
-    assert len(before.items() & after.items()) == 2
-    assert len(before.keys() | after.keys()) == 4
-    answer_batch(clips / "questions.jsonl", tmp_path / "local.jsonl", retry=True, **fields)
+    assert len(before.items() & stamps(folder).items()) == 2
+    assert len(before.keys() | stamps(folder).keys()) == 4
     assert same()
 
-    next(out.glob("*.jsonl")).unlink()
-    with pytest.raises(RuntimeError, match="files were taken out of it"):
-        answer_batch_on_ray(clips / "questions.jsonl", out, **fields)
-
-
-def test_a_file_appears_when_all_is_answered_in_the_order_of_the_questions(cluster, clips, tmp_path):
-    fields, out = {"max_new_tokens": 4, "frames": 8, "device": "cpu"}, tmp_path / "a.jsonl"
-    asked = read_questions(clips / "questions.jsonl")[1:]  # without the film that may not be there
-    asked = [asked[i] for i in (2, 0, 3, 1)]  # those of one film apart
-    ended = answer_batch_on_ray(asked, out, stop=lambda: True, **fields)
-    assert (ended.stopped, ended.rows, out.exists()) == ("interrupted", 0, False)
-
-    done = answer_batch_on_ray(asked, out, **fields)
-    assert (done.rows, done.answered, done.stopped) == (4, 4, "")
-    assert [row["id"] for row in read(out)] == [question.id for question in asked]
-    assert sorted(row["id"] for row in answers(tmp_path / "a.jsonl.blocks")) == sorted(q.id for q in asked)
-
-    # A run that does not come to its end leaves the file as it was.
-    first = out.read_bytes()
-    ended = answer_batch_on_ray(clips / "questions.jsonl", out, stop=lambda: True, **fields)
-    assert (ended.stopped, ended.rows, out.read_bytes()) == ("interrupted", 4, first)
-
     # All is there: the file is made again, and nothing is asked.
+    whole = out.read_bytes()
     out.unlink()
-    assert answer_batch_on_ray(asked, out, **fields).fresh == 0
-    assert out.read_bytes() == first
+    assert on_ray().fresh == 0
+    assert out.read_bytes() == whole
+
+    with pytest.raises(RuntimeError, match="files were taken out of it"):
+        on_ray(progress=lambda done, total: next(folder.glob("*.jsonl")).unlink())
 
 
 def place_of(folder, name, count=2):

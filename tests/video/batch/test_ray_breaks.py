@@ -80,13 +80,13 @@ def test_killed_three_times_and_asked_to_stop_twice(tmp_path):
     chance = random.Random(time.time_ns())
     with drivers(tmp_path) as some:
         run = Run(some, tmp_path, 12)
-        run.killed(0, chance.uniform(0, 6))
+        run.killed(0, chance.uniform(0, 4))
         run.killed(1, chance.uniform(0, 0.5))
         for stop in (sigterm, ctrl_c):
             code, said = run.command(stop)
             assert code == 130, said
             assert "ended early: interrupted; the same command goes on from here" in said
-        run.killed(0, chance.uniform(0, 6))
+        run.killed(0, chance.uniform(0, 4))
         kept = blocks(run.folder)
         assert 3 <= len(kept) < run.films
         assert not run.out.exists()
