@@ -18,9 +18,10 @@ from vtc.recipes import Recipe
 from .engine import Told, _check, check_place, chosen_groups
 from .fingerprints import fingerprint
 from .job import Job
-from .questions import Group, Question, read_questions
-from .ray_folder import Task, answers, write_tasks
+from .questions import Group, Question, grouped, read_questions
+from .ray_folder import Task, answers, take_back_errors, write_tasks
 from .ray_out import Place
+from .records import check_bound
 from .summary import Summary, Tally
 
 LEFT_TO_RAY = 2
@@ -78,12 +79,13 @@ def answer_batch_on_ray(
     blocks = _blocks()
     if anew:
         place.clear()
-    write_tasks([Task(_key(job, group), json.dumps(asdict(group))) for group in groups], place.folder, retry)
-    before = Tally(wanted).add_all(answers(place.folder)).rows
+    done = _bound(job, asked, place.folder, retry)
+    before = len(wanted.keys() & done)
     tell = progress or (lambda done, total: None)
     tell(before, len(wanted))
     stopped, seconds = "", 0.0
-    if before < len(wanted):
+    if left := [q for group in groups for q in group.questions if q.id not in done]:
+        write_tasks([Task(_key(job, group), json.dumps(asdict(group))) for group in grouped(left)], place.folder)
         with _cluster(stop):
             begun = time.perf_counter()
             stopped = _answered(blocks, job, place.folder, (workers, max_errors), stop)
@@ -99,6 +101,22 @@ def answer_batch_on_ray(
         )
     tell(tally.rows, len(wanted))
     return tally.summary(fresh=tally.rows - before, seconds=seconds, stopped=stopped)
+
+
+def _bound(job: Job, asked: Sequence[Question], folder: Path, retry: bool) -> set[str]:
+    """The ids that are answered and are not to be asked again.
+
+    Raises:
+        ValueError: answers of another job, see `check_bound`; or see `take_back_errors`.
+    """
+    there = {row["id"]: row for row in answers(folder)}
+    failed = {name for name, row in there.items() if row["error"] is not None}
+    again = {question.id for question in asked} & failed if retry else set()
+    wanted = {question.id: fingerprint(job, question) for question in asked if question.id not in again}
+    check_bound(folder, {name: row.get("fingerprint") for name, row in there.items()}, failed, wanted)
+    if again:
+        take_back_errors(folder, {question.id for question in asked})
+    return {row["id"] for row in answers(folder)}
 
 
 def _answered(

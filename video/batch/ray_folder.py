@@ -35,44 +35,52 @@ class Task:
     payload: str
 
 
-def write_tasks(tasks: Sequence[Task], out: Path, retry: bool = False) -> None:
+def write_tasks(tasks: Sequence[Task], out: Path) -> None:
     """Writes the tasks as the file that Ray reads: its checkpoint filters what comes out of a file, and that alone.
 
     Args:
-        tasks: at least one; those that `out` holds answers of are all among them.
+        tasks: at least one.
         out: a folder; made if it is not there.
-        retry: blocks that hold an error are taken back, so that their tasks are answered again. Killed on the way, it
-            leaves a folder that can be gone on with, with some of them taken back.
 
     Raises:
-        ValueError: no tasks, a key twice, or `out` holds answers of tasks that are not among `tasks`: with `retry`,
-            other answers than errors.
+        ValueError: no tasks, or a key twice.
         OSError: `out` cannot be written.
     """
-    keys = {task.key for task in tasks}
-    if not keys:
+    counts = Counter(task.key for task in tasks)
+    if not counts:
         raise ValueError("tasks is empty; expected at least one")
-    if len(keys) < len(tasks):
-        twice = Counter(task.key for task in tasks).most_common(1)[0][0]
-        raise ValueError(f"the key {twice!r} stands for more than one task; expected each once")
+    key, count = counts.most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"the key {key!r} stands for more than one task; expected each once")
     out.mkdir(parents=True, exist_ok=True)
-    notes = committed(out)
-    again = [note.stem for note in notes if retry and _to_repeat(note, keys)]
-    if lost := {key for note in notes if note.stem not in again for key in keys_in(note)} - keys:
-        raise ValueError(
-            f"{out} holds answers to {len(lost)} tasks that are not asked for now: other questions, another job or "
-            "changed media; write to another folder, start anew (--anew), or where those are errors ask again (--retry)"
-        )
     _fence(out)
-    _take_back(out, again)
     _save(tasks, out)
 
 
-def _to_repeat(note: Path, keys: Set[str]) -> bool:
-    """Whether a block holds an error, and nothing else that would be lost: its tasks are asked, or all is errors."""
-    block = _block_of(note)
-    failed = [row.get("error") is not None for row in rows(block)] if block.exists() else []
-    return any(failed) and (all(failed) or keys.issuperset(keys_in(note)))
+def take_back_errors(out: Path, wanted: Set[str]) -> None:
+    """Makes blocks count as not written in which the answer to one of `wanted` is an error, so that it is asked again.
+
+    Killed on the way, it leaves a folder that can be gone on with, with some of them taken back.
+
+    Raises:
+        ValueError: answers to others would be lost with one.
+        OSError: `out` cannot be written.
+    """
+    again = []
+    for note in committed(out):
+        block = _block_of(note)
+        found = list(rows(block)) if block.exists() else []
+        if not any(row["error"] is not None and row["id"] in wanted for row in found):
+            continue
+        if lost := [row["id"] for row in found if row["error"] is None and row["id"] not in wanted]:
+            raise ValueError(
+                f"{block} holds errors to ask again (--retry) beside the answer to {lost[0]!r}, which is not asked for "
+                "now and would be lost; ask for it too"
+            )
+        again.append(note.stem)
+    if again:
+        _fence(out)
+        _take_back(out, again)
 
 
 def _fence(out: Path) -> None:

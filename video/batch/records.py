@@ -75,15 +75,7 @@ class Records:
         Raises:
             ValueError: naming the first such id.
         """
-        for name, digits in wanted.items():
-            others = differing(self.done[name], digits) if name in self.done else []
-            if others:
-                raise ValueError(
-                    f"out={self.path}: {name!r} was answered when {' and '.join(others)} were not what they are now "
-                    f"(fingerprint {self.done[name]}, now {digits}); write to another file, or start anew (--anew), "
-                    "which throws the answers away"
-                    + (", or ask again what is an error (--retry)" if name in self.failed else "")
-                )
+        check_bound(self.path, self.done, self.failed, wanted)
 
     def forget(self, names: Collection[str]) -> None:
         """Takes the rows of `names` out of the file. Killed on the way, it leaves the file as it was.
@@ -175,6 +167,28 @@ class Records:
             return 0
         self._file.truncate(whole)
         return len(last)
+
+
+def check_bound(out: Path, done: Mapping[str, str | None], failed: Collection[str], wanted: Mapping[str, str]) -> None:
+    """Refuses to go on with answers that would be given otherwise now.
+
+    Args:
+        out: where they are, to be named.
+        done: the fingerprint of each answer.
+        failed: those of them that are errors.
+        wanted: the fingerprint that this job would give each.
+
+    Raises:
+        ValueError: naming the first such id, and what is not as it was.
+    """
+    for name, digits in wanted.items():
+        others = differing(done[name], digits) if name in done else []
+        if others:
+            raise ValueError(
+                f"out={out}: {name!r} was answered when {' and '.join(others)} were not what they are now (fingerprint "
+                f"{done[name]}, now {digits}); write to another file, or start anew (--anew), which throws the answers "
+                "away" + (", or ask again what is an error (--retry)" if name in failed else "")
+            )
 
 
 _BEGINNING = re.compile(rb'\{"id": "(?:[^"\\]|\\.)*"')

@@ -19,7 +19,17 @@ from vtc.video.batch.parquet import read_parquet
 from vtc.video.batch.questions import Question, read_questions
 from vtc.video.batch.ray import answer_batch_on_ray
 from vtc.video.batch.ray_blocks import Actors, Lines, answer_data, answer_tasks, context, write
-from vtc.video.batch.ray_folder import answers, checkpoint, clear, committed, covered, on_disk, write_tasks, written
+from vtc.video.batch.ray_folder import (
+    answers,
+    checkpoint,
+    clear,
+    committed,
+    covered,
+    on_disk,
+    take_back_errors,
+    write_tasks,
+    written,
+)
 from vtc.video.batch.ray_out import Place
 
 
@@ -165,14 +175,12 @@ def notes(out):
     return sorted(path.name.removesuffix(".parquet") for path in checkpoint(out).iterdir())
 
 
-def test_other_tasks_are_refused_and_more_are_welcome(out):
+def test_tasks_are_written_over_those_of_an_earlier_run(out):
     write_tasks(tasks(2), out)
-    write_tasks(tasks(1), out)  # nothing of the other is written
     note(out, "x", "key0", "key1")
-    write_tasks(tasks(3), out)
-    assert pq.read_table(out / "tasks.parquet")["key"].to_pylist() == ["key0", "key1", "key2"]
-    with pytest.raises(ValueError, match="answers to 1 tasks that are not asked for now"):
-        write_tasks(tasks(1), out)
+    write_tasks(tasks(3)[2:], out)
+    assert pq.read_table(out / "tasks.parquet")["key"].to_pylist() == ["key2"]
+    assert [row["id"] for row in answers(out)] == ["key0", "key1"]
     with pytest.raises(ValueError, match="is empty"):
         write_tasks([], out)
     with pytest.raises(ValueError, match="'key0' stands for more than one task"):
@@ -221,25 +229,25 @@ def test_blocks_with_errors_are_taken_back_and_no_others(out):
     note(out, "good", "key0")
     note(out, "mixed", "key1", "key2", errors=["key2"])
     note(out, "old", "gone", errors=["gone"])
-    with pytest.raises(ValueError, match="answers to 1 tasks"):
-        write_tasks(tasks(3), out)
-    assert notes(out) == ["good", "mixed", "old"]
-    write_tasks(tasks(3), out, retry=True)
-    assert notes(out) == ["good", "mixed.pending", "old.pending"]
-    assert [row["id"] for row in answers(out)] == ["key0"]
-    write_tasks(tasks(3), out)
+    take_back_errors(out, {"key0", "key1", "key2"})
+    assert notes(out) == ["good", "mixed.pending", "old"]
+    assert [row["id"] for row in answers(out)] == ["key0", "gone"]
+    before = checkpoint(out)
+    take_back_errors(out, {"key0", "key1", "key2"})
+    assert checkpoint(out) == before
 
 
 def test_nothing_is_taken_back_where_an_answer_would_be_lost(out):
     note(out, "failed", "key0", errors=["key0"])
     note(out, "mixed", "key1", "other", errors=["key1"])
-    with pytest.raises(ValueError, match="answers to 1 tasks"):
-        write_tasks(tasks(2), out, retry=True)
+    with pytest.raises(ValueError, match="beside the answer to 'other'"):
+        take_back_errors(out, {"key0", "key1"})
     assert notes(out) == ["failed", "mixed"]
     assert [row["id"] for row in answers(out)] == ["key0", "key1", "other"]
 
 
 def test_taking_back_goes_on_where_it_was_cut_off(out, monkeypatch):
+    keys = {f"key{i}" for i in range(3)}
     for i in range(3):
         note(out, f"b{i}", f"key{i}", errors=[f"key{i}"])
     moved = []
@@ -253,11 +261,10 @@ def test_taking_back_goes_on_where_it_was_cut_off(out, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", full)
         with pytest.raises(OSError, match="cut off"):
-            write_tasks(tasks(3), out, retry=True)
+            take_back_errors(out, keys)
     assert notes(out) == ["b0.pending", "b1", "b2"]
-    write_tasks(tasks(3), out)
     assert [row["id"] for row in answers(out)] == ["key1", "key2"]
-    write_tasks(tasks(3), out, retry=True)
+    take_back_errors(out, keys)
     assert not list(answers(out))
 
 
@@ -295,30 +302,31 @@ def test_answers_are_those_of_the_local_engine_in_a_file_in_the_order_of_the_que
         assert all(len(row["seconds"]) == 6 for row in there)
         return timeless(there) == timeless(here[question.id] for question in asked)
 
+    assert on_ray(limit=1).rows == 1  # of a film of two questions one; the other comes in its own block
     there = on_ray(progress=lambda done, total: told.append((done, total)))
     local = answer_batch(asked, tmp_path / "local.jsonl", **fields)
     assert same()
-    assert (there.rows, there.answered, there.fresh, there.stopped) == (5, 4, 5, "")
+    assert (there.rows, there.answered, there.fresh, there.stopped) == (5, 4, 4, "")
     assert (there.errors, there.exit_code) == (local.errors, 1) == ({"FileNotFoundError": 1}, 1)
     assert (there.accuracy, there.tokens_kept) == (local.accuracy, local.tokens_kept)
-    assert told == [(0, 5), (5, 5)]
+    assert told == [(1, 5), (5, 5)]
     merged = merge([folder], tmp_path / "merged.jsonl", clips / "questions.jsonl")
     assert (merged.rows, merged.clean, merged.equal) == (5, True, ())
 
-    with pytest.raises(ValueError, match="other questions, another job or changed media"):
+    with pytest.raises(ValueError, match="was answered when model, recipe or generation arguments were not"):
         on_ray(max_new_tokens=5)
 
     # The film comes: its error is asked again, with `retry` alone, and good blocks are left as they are.
     Film(3).save(clips / "gone.mp4")
     before, first = stamps(folder), out.read_bytes()
-    with pytest.raises(ValueError, match="where those are errors ask again"):
+    with pytest.raises(ValueError, match=r"the medium were not.*\(--retry\)"):
         on_ray()
     ended = on_ray(retry=True, stop=lambda: True)
     assert (ended.stopped, ended.rows, out.read_bytes()) == ("interrupted", 4, first)
     again = on_ray()
     assert (again.rows, again.answered, again.fresh, again.exit_code) == (5, 5, 1, 0)
-    assert len(before.items() & stamps(folder).items()) == 2
-    assert len(before.keys() | stamps(folder).keys()) == 4
+    assert len(before.items() & stamps(folder).items()) == 3
+    assert len(before.keys() | stamps(folder).keys()) == 5
     assert same()
 
     # All is there: the file is made again, and nothing is asked.
