@@ -32,6 +32,8 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
         if engine not in ENGINES:
             raise ValueError(f"engine={engine!r}; expected one of {', '.join(ENGINES)}")
         answer = _engine(engine)
+        if options["workers"] is None:  # each engine has its own number
+            del options["workers"]
         if shard is not None:
             options["shard"] = parsed_shard(shard)
         with quiet(), progress() as say, asked_to_stop() as stop:

@@ -265,7 +265,10 @@ def answer_batch(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="The answers (.jsonl or .parquet); a run goes on with it.", show_default=False)
+        Path,
+        typer.Option(
+            help="The answers, which a run goes on with: .jsonl, .parquet (or a folder, with Ray).", show_default=False
+        ),
     ],
     model: Model = "tiny-qwen",
     recipe: AnyRecipe = None,
@@ -276,7 +279,12 @@ def answer_batch(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="The I-th of N parts; a medium's questions stay together.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Media read at once, ahead of the model.")] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Media read at once, ahead of the model (2); with Ray: actors, one model each (one a GPU)."
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds without a sign of life until a medium is given up.")] = 60.0,
     limit: Annotated[int | None, typer.Option(min=1, help="Questions at most.")] = None,
     max_errors: Annotated[int | None, typer.Option(min=0, help="End when more rows than that are errors.")] = None,
