@@ -63,7 +63,7 @@ def answer_batch_on_ray(
     Raises:
         ImportError: Ray is not installed.
         OSError, TypeError, ValueError: see `answer_batch`; a cluster with fewer than two CPU cores.
-        RuntimeError: Ray would run without its checkpoint.
+        RuntimeError: Ray would run without its checkpoint, or blocks were taken out of its folder.
     """
     if job is not None and (fields or recipe is not None):
         given = [*(["recipe"] if recipe is not None else []), *fields]

@@ -18,7 +18,7 @@ from typing import Any
 
 from .records import rows
 
-TASKS, CHECKPOINT = "tasks.parquet", "checkpoint"
+TASKS, CHECKPOINT = "tasks.parquet", "ray-checkpoint"
 PENDING, COMMITTED = ".pending.parquet", ".parquet"
 
 
@@ -104,7 +104,10 @@ def _take_back(out: Path, names: Sequence[str]) -> None:
 
 
 def clear(out: Path) -> None:
-    """Throws away what an earlier run wrote, and nothing else. Killed on the way, it leaves a folder to go on with."""
+    """Throws away what an earlier run wrote, and nothing else. Killed on the way, it leaves a folder to go on with.
+
+    The checkpoint stays, empty: the next one must have a name that no earlier worker knows.
+    """
     if not checkpoint(out).exists():
         return
     _fence(out)
@@ -112,7 +115,6 @@ def clear(out: Path) -> None:
     for note in checkpoint(out).iterdir():
         _block_of(note).unlink(missing_ok=True)
         note.unlink()
-    checkpoint(out).rmdir()
     (out / TASKS).unlink(missing_ok=True)
 
 

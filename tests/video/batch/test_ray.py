@@ -139,7 +139,7 @@ def test_a_block_is_on_the_disk_before_the_checkpoint_commits_and_its_note_befor
         assert mine[1]["size"] == block.stat().st_size > 0
         assert all(key not in one["written"] for one in mine)
     assert sorted({one["path"] for one in seen}) == sorted(
-        ["checkpoint-1", "out", *(f"{b.stem}.pending.parquet" for b in blocks), *(b.name for b in blocks)]
+        ["out", "ray-checkpoint-1", *(f"{b.stem}.pending.parquet" for b in blocks), *(b.name for b in blocks)]
     )
     assert written(out) == {"a", "b"}
 
@@ -221,8 +221,13 @@ def test_clearing_removes_blocks_and_nothing_else(out):
     note(out, "2.pending", "key1")
     write_tasks(tasks(2), out)
     (out / "mine.jsonl").write_text("{}\n")
+    (out / "checkpoint-500").mkdir()  # as of a training
+    before = checkpoint(out)
     clear(out)
-    assert [path.name for path in out.iterdir()] == ["mine.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoint-500", "mine.jsonl", checkpoint(out).name]
+    assert not notes(out)
+    write_tasks(tasks(2), out)
+    assert not before.exists()  # so that a worker that knows it notes nothing
 
 
 def test_blocks_with_errors_are_taken_back_and_no_others(out):
@@ -359,7 +364,7 @@ def test_a_file_is_made_of_the_blocks_beside_it(tmp_path, name):
     place.check(asked, anew=False)
     place.clear()
     assert not place.out.exists()
-    assert not list(place.folder.iterdir())
+    assert not list(place.folder.glob("*.*"))
 
 
 def test_a_folder_stays_one_whatever_it_is_called(tmp_path):
