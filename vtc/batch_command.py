@@ -28,6 +28,8 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
         typer.Exit: 1: some rows are errors or missing; 2: refused before anything was answered, or the disk is full;
             130: interrupted.
     """
+    from vtc.video.batch.ray_folder import CheckpointError
+
     try:
         if engine not in ENGINES:
             raise ValueError(f"engine={engine!r}; expected one of {', '.join(ENGINES)}")
@@ -38,7 +40,7 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
             options["shard"] = parsed_shard(shard)
         with quiet(), progress() as say, asked_to_stop() as stop:
             summary = answer(questions, out, stop=stop, progress=lambda done, all_: say(f"{done} of {all_}"), **options)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, CheckpointError) as error:
         say_error(str(error) or type(error).__name__)
         raise typer.Exit(REFUSED) from None
     Console().print(escape(str(summary)), highlight=False)

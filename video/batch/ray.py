@@ -19,7 +19,7 @@ from .engine import Told, _check, check_place, chosen_groups
 from .fingerprints import fingerprint
 from .job import Job
 from .questions import Group, Question, grouped, read_questions
-from .ray_folder import Task, answers, take_back_errors, write_tasks
+from .ray_folder import CheckpointError, Task, answers, locked, take_back_errors, write_tasks
 from .ray_out import Place
 from .records import check_bound
 from .summary import Summary, Tally
@@ -62,8 +62,9 @@ def answer_batch_on_ray(
 
     Raises:
         ImportError: Ray is not installed.
-        OSError, TypeError, ValueError: see `answer_batch`; a cluster with fewer than two CPU cores.
-        RuntimeError: Ray would run without its checkpoint, or blocks were taken out of its folder.
+        OSError, TypeError, ValueError: see `answer_batch`; another driver writes there; a cluster with fewer than two
+            CPU cores.
+        CheckpointError: Ray would run without its checkpoint, or blocks were taken out of its folder.
     """
     if job is not None and (fields or recipe is not None):
         given = [*(["recipe"] if recipe is not None else []), *fields]
@@ -77,28 +78,29 @@ def answer_batch_on_ray(
     asked = [question for question in listed if question.id in wanted]
     place.check(asked, anew)
     blocks = _blocks()
-    if anew:
-        place.clear()
-    done = _bound(job, asked, place.folder, retry)
-    before = len(wanted.keys() & done)
     tell = progress or (lambda done, total: None)
-    tell(before, len(wanted))
-    stopped, seconds = "", 0.0
-    if left := [q for group in groups for q in group.questions if q.id not in done]:
-        write_tasks([Task(_key(job, group), json.dumps(asdict(group))) for group in grouped(left)], place.folder)
-        with _cluster(stop):
-            begun = time.perf_counter()
-            stopped = _answered(blocks, job, place.folder, (workers, max_errors), stop)
-            seconds = time.perf_counter() - begun
-    tally = Tally(wanted).add_all(answers(place.folder))
-    if tally.rows == len(wanted):
-        stopped = ""  # what would have ended the run came with the last row
-        place.finish(asked)
-    elif not stopped:
-        raise RuntimeError(
-            f"{place.folder} lacks {len(wanted) - tally.rows} answers that Ray's checkpoint has noted as written: "
-            "files were taken out of it; start anew (--anew)"
-        )
+    with locked(place.folder):
+        if anew:
+            place.clear()
+        done = _bound(job, asked, place.folder, retry)
+        before = len(wanted.keys() & done)
+        tell(before, len(wanted))
+        stopped, seconds = "", 0.0
+        if left := [q for group in groups for q in group.questions if q.id not in done]:
+            write_tasks([Task(_key(job, group), json.dumps(asdict(group))) for group in grouped(left)], place.folder)
+            with _cluster(stop):
+                begun = time.perf_counter()
+                stopped = _answered(blocks, job, place.folder, (workers, max_errors), stop)
+                seconds = time.perf_counter() - begun
+        tally = Tally(wanted).add_all(answers(place.folder))
+        if tally.rows == len(wanted):
+            stopped = ""  # what would have ended the run came with the last row
+            place.finish(asked)
+        elif not stopped:
+            raise CheckpointError(
+                f"{place.folder} lacks {len(wanted) - tally.rows} answers that Ray's checkpoint has noted as written: "
+                "files were taken out of it; start anew (--anew)"
+            )
     tell(tally.rows, len(wanted))
     return tally.summary(fresh=tally.rows - before, seconds=seconds, stopped=stopped)
 

@@ -22,7 +22,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.datasource import BlockBasedFileDatasink
 
-from .ray_folder import PENDING, TASKS, checkpoint, covered, on_disk, written
+from .ray_folder import PENDING, TASKS, CheckpointError, checkpoint, covered, on_disk, written
 
 OFF = "off"
 NOT_COVERED = "Ray's checkpoint is off: it has not noted what is about to be written"
@@ -72,7 +72,7 @@ def answer_tasks(
 
     Raises:
         OSError: `out` cannot be written.
-        RuntimeError: Ray would run without its checkpoint.
+        CheckpointError: Ray would run without its checkpoint.
     """
     with DataContext.current(context(out)):
         # A block of one task is written, and noted as done, as soon as it is answered.
@@ -99,7 +99,7 @@ def answer_data(
             # Ray wraps what a worker raised in more than one way; the tally knows whether it was told to.
             why = str(ray.get(tally.why.remote()))
             if why == OFF:
-                raise RuntimeError(
+                raise CheckpointError(
                     "Ray's checkpoint is off: it does not filter what is answered already (does the plan read a file?)"
                 ) from None
             if why:
@@ -111,14 +111,14 @@ def answer_data(
 def write(data: Dataset, sink: Lines) -> None:
     """Writes the column `rows` of `data`, with Ray's checkpoint or not at all.
 
-    Raises RuntimeError where Ray plans without it, and where a file is about to be written that it does not cover.
+    Raises CheckpointError where Ray plans without it, and where a file is about to be written that it does not cover.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*Checkpointing will be disabled")
         try:
             data.write_datasink(sink)
         except UserWarning as warning:
-            raise RuntimeError(f"Ray's checkpoint is off, so a cut-off run would answer anew: {warning}") from None
+            raise CheckpointError(f"Ray's checkpoint is off, so a cut-off run would answer anew: {warning}") from None
 
 
 class Lines(BlockBasedFileDatasink):
@@ -135,7 +135,7 @@ class Lines(BlockBasedFileDatasink):
 
     @contextmanager
     def open_output_stream(self, path: str) -> Iterator[BinaryIO]:
-        """The file of one block, which is on the disk when it is closed; RuntimeError unless the checkpoint notes it.
+        """The file of a block, which is on the disk when it is closed; CheckpointError unless the checkpoint notes it.
 
         Ray commits its note after that. The note is on the disk before the block: a block that outlasted a power cut
         without it would be answered twice.
@@ -143,7 +143,7 @@ class Lines(BlockBasedFileDatasink):
         block = Path(path)
         pending = self._note_of(block)
         if not pending.exists():
-            raise RuntimeError(NOT_COVERED)
+            raise CheckpointError(NOT_COVERED)
         self._sync(pending)
         self._sync(pending.parent)
         with open(block, "wb") as file:
@@ -152,10 +152,10 @@ class Lines(BlockBasedFileDatasink):
         self._sync(block.parent)
 
     def write_block_to_file(self, block: Any, file: Any) -> None:
-        """Writes the rows of one block; RuntimeError unless the checkpoint covers all of them."""
+        """Writes the rows of one block; CheckpointError unless the checkpoint covers all of them."""
         table = block.to_arrow()
         if not covered(table.column("key").to_pylist(), self._note_of(Path(file.name))):
-            raise RuntimeError(NOT_COVERED)
+            raise CheckpointError(NOT_COVERED)
         for rows in table.column("rows").to_pylist():
             file.write(rows.encode())
 

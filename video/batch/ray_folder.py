@@ -9,17 +9,23 @@ they note nothing, so that a block that they finish is none.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .records import rows
 
-TASKS, CHECKPOINT = "tasks.parquet", "ray-checkpoint"
+TASKS, CHECKPOINT, LOCK = "tasks.parquet", "ray-checkpoint", "lock"
 PENDING, COMMITTED = ".pending.parquet", ".parquet"
+
+
+class CheckpointError(RuntimeError):
+    """What Ray's checkpoint says cannot be relied on: it is off, or files were taken out from under it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,25 @@ class Task:
 
     key: str
     payload: str
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Holds the folder, which is made where it is not there, for one driver; its end gives it up, however it comes.
+
+    Raises:
+        BlockingIOError: another one has it.
+        OSError: it cannot be made or written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / LOCK, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"out={out}: another driver is writing to it; wait for it, or write to another folder"
+            ) from None
+        yield
 
 
 def write_tasks(tasks: Sequence[Task], out: Path) -> None:

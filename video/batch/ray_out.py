@@ -61,7 +61,9 @@ class Place:
         clear(self.folder)
 
     def finish(self, asked: Sequence[Question]) -> None:
-        """Writes the file, in the order of `asked`, which are all answered; it appears when it is whole."""
+        """Writes the file, in the order of `asked`, which are all answered, others behind them; it appears when it is
+        whole."""
         if self.is_file:
             found = {row["id"]: row for row in answers(self.folder)}
-            _write([found[question.id] for question in asked], self.out)
+            order = dict.fromkeys([*(question.id for question in asked), *found])
+            _write([found[name] for name in order], self.out)

@@ -25,6 +25,7 @@ from vtc.video.batch.ray_folder import (
     clear,
     committed,
     covered,
+    locked,
     on_disk,
     take_back_errors,
     write_tasks,
@@ -188,6 +189,21 @@ def test_tasks_are_written_over_those_of_an_earlier_run(out):
     shutil.rmtree(out)
     out.touch()
     with pytest.raises(OSError, match="out"):
+        write_tasks(tasks(1), out)
+
+
+def test_a_file_holds_what_was_asked_first_and_keeps_the_rest(out):
+    place = Place(out.with_suffix(".jsonl"))
+    for name in ("a", "b", "c"):
+        note(place.folder, name, name)
+    place.finish([Question(name, "x.mp4", "?") for name in ("c", "a")])
+    assert [row["id"] for row in read(place.out)] == ["c", "a", "b"]
+
+
+def test_one_driver_at_a_time(out):
+    with locked(out), pytest.raises(BlockingIOError, match="another driver is writing"), locked(out):
+        pass
+    with locked(out):
         write_tasks(tasks(1), out)
 
 
