@@ -46,7 +46,10 @@ class Tab:
         return self.page.get_by_label(label, exact=True).locator("visible=true")
 
     def open(self, name):
+        """Another tab of the page, until the one before is gone: what is meant for the new one would find it else."""
+        before = self.page.get_by_role("tabpanel").locator("visible=true").first.element_handle()
         self.page.get_by_role("tab", name=name, exact=True).click()
+        before.wait_for_element_state("hidden")
 
     def upload(self, *paths):
         panel = self.page.get_by_role("tabpanel").locator("visible=true")
