@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import TimeoutError as Late
 
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
@@ -53,7 +54,18 @@ class Tab:
 
     def upload(self, *paths):
         panel = self.page.get_by_role("tabpanel").locator("visible=true")
-        panel.locator("input[type=file]").first.set_input_files([str(path) for path in paths])
+        self.put(panel.locator("input[type=file]").first, *paths)
+
+    def put(self, field, *paths):
+        """Chooses files, again where the page did not listen yet: a visitor is never so quick."""
+        for patience in (5_000, 10_000, 20_000, 60_000):
+            try:
+                with self.page.expect_response(lambda answer: "/upload" in answer.url, timeout=patience):
+                    field.set_input_files([str(path) for path in paths])
+                return
+            except Late:
+                continue
+        raise AssertionError(f"{paths} were never uploaded")
 
     def wait(self, label, wanted):
         """Until the box says what is wanted; the page's own function, so that nothing sleeps."""
@@ -161,8 +173,8 @@ def answer_a_batch(tab, picture, film, folder):
     questions = folder / "questions.jsonl"
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     tab.open("Batch")
-    tab.page.locator("#questions input[type=file]").set_input_files(str(questions))
-    tab.page.locator("#media input[type=file]").set_input_files([str(picture), str(film)])
+    tab.put(tab.page.locator("#questions input[type=file]"), questions)
+    tab.put(tab.page.locator("#media input[type=file]"), picture, film)
     tab.page.locator("#media").get_by_text("scene1").first.wait_for()
     tab.button("Start").click()
     tab.page.locator("#answers").get_by_text("answers").first.wait_for()
