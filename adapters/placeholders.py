@@ -96,6 +96,7 @@ def _gap(rows: Sequence[Sequence[int]], one: Run, other: Run) -> int | None:
 
 def _best(broken: Sequence[list[Lines]], sizes: Sequence[tuple[int, int]]) -> list[Lines]:
     def rank(groups: list[Lines]) -> tuple[int, float]:
+        """How well groups of lines fit the pictures' sizes; the lowest is the best."""
         density = [sum(lines) / (h * w) for lines, (h, w) in zip(groups, sizes, strict=True)]
         return sum(len(set(lines)) > 1 for lines in groups), max(density) / min(density)
 

@@ -76,6 +76,7 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
     came: list[int] = []
 
     def note(number: int, frame: Any) -> None:
+        """Notes the first signal; a second one interrupts."""
         if came:
             raise KeyboardInterrupt
         came.append(number)

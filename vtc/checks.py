@@ -132,10 +132,11 @@ class _Heard:
         self.tokens: list[int] = []
 
     def put(self, value: Tensor) -> None:
+        """Called by `generate`, with the prompt first and then each token."""
         self.tokens += value.flatten().tolist()
 
     def end(self) -> None:
-        pass
+        """Called by `generate` when it is done."""
 
 
 def streamed(trial: Trial) -> Finding | None:

@@ -97,6 +97,7 @@ def _on_copies(answer: Callable[..., Any]) -> Callable[..., Any]:
     """`answer` of requests whose generation arguments are copies: what it writes into them, the asker does not see."""
 
     def answered(requests: Sequence[Any]) -> Any:
+        """The backend's answers to copies."""
         return answer([_copied(request) for request in requests])
 
     return answered

@@ -206,6 +206,7 @@ def _ahead(answerer: Answerer, groups: Sequence[Group], workers: int) -> Iterato
         processors.put(answerer.spare_processor())
 
     def read(group: Group) -> Opened:
+        """Opens a group's medium with a processor that no other thread has."""
         processor = processors.get()
         try:
             return answerer.open(group, processor=processor)

@@ -56,6 +56,7 @@ class _Found:
     jobs: set[str] = field(default_factory=set)
 
     def add(self, row: dict[str, Any]) -> None:
+        """Takes a row in, and notes an id that was there before."""
         name = row["id"]
         self.jobs.add(str(row.get("fingerprint")).partition("-")[0])
         before = self.rows.setdefault(name, row)
@@ -97,7 +98,7 @@ def merge(answers: Sequence[str | Path], out: str | Path, questions: str | Path 
     for file in files:
         for row in _read(file, found.torn):
             found.add(row)
-    _write(_ordered(found.rows, asked), out)
+    write_rows(_ordered(found.rows, asked), out)
     return _account(found, asked)
 
 
@@ -163,7 +164,7 @@ def _account(found: _Found, asked: list[Question] | None) -> Merged:
     )
 
 
-def _write(rows: list[dict[str, Any]], out: Path) -> None:
+def write_rows(rows: list[dict[str, Any]], out: Path) -> None:
     """All or nothing: written beside `out`, and renamed."""
     if out.suffix.lower() == ENDING:
         write_parquet(rows, out)

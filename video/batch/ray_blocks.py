@@ -208,6 +208,7 @@ def _watched(stop: Callable[[], bool], tally: Any) -> Iterator[None]:
     over = Event()
 
     def watch() -> None:
+        """Asks until it is told to stop, or the run is over."""
         while not over.wait(PAUSE):
             if stop():
                 tally.end.remote("interrupted")

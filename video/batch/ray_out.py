@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .merging import FORMATS, _write
+from .merging import FORMATS, write_rows
 from .parquet import check_rows, check_table
 from .questions import Question
 from .ray_folder import answers, clear
@@ -52,7 +52,8 @@ class Place:
                     f"out={self.out} is there, but {self.folder.name}, which Ray makes it of, is not: what it holds "
                     "cannot be gone on with; write to another file, or start anew (--anew), which throws it away"
                 )
-            next(rows(self.out), None)
+            for _ in rows(self.out):  # all of it, since all of it is replaced
+                pass
 
     def clear(self) -> None:
         """Throws away the answers of an earlier run."""
@@ -66,4 +67,4 @@ class Place:
         if self.is_file:
             found = {row["id"]: row for row in answers(self.folder)}
             order = dict.fromkeys([*(question.id for question in asked), *found])
-            _write([found[name] for name in order], self.out)
+            write_rows([found[name] for name in order], self.out)

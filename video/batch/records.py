@@ -52,7 +52,11 @@ class Records:
             self._lock()
             self.done: dict[str, str | None] = {}
             self.failed: set[str] = set()
-            self.repaired = self._throw_away() if anew else self._repair()
+            self.repaired = self._repair()
+            if anew:  # only now that all of it is known to be ours
+                self._file.truncate(0)
+                self.done.clear()
+                self.failed.clear()
         except BaseException:
             self._file.close()
             raise
@@ -139,16 +143,6 @@ class Records:
             raise BlockingIOError(
                 f"out={self.path}: another process is writing to it; wait for it, or write to another file"
             ) from None
-
-    def _throw_away(self) -> int:
-        for _ in rows(self.path, unfinished=True):
-            pass
-        self._file.seek(0)
-        last = self._file.read().rpartition(b"\n")[2]
-        if last and not _is_torn(last):
-            _row(last, f"{self.path}, its last line")
-        self._file.truncate(0)
-        return 0
 
     def _repair(self) -> int:
         """Notes the rows, and cuts off a last line that a killed process left unfinished. Returns its bytes."""

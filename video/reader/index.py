@@ -82,6 +82,7 @@ class _Packets:
     open_gops: bool = False
 
     def add(self, packet: Packet[VideoStream], by_decoding: bool) -> None:
+        """Takes a packet in."""
         if packet.pts is None:
             self.timed = False
             return

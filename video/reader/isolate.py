@@ -143,6 +143,7 @@ class _Child:
         threading.Thread(target=_pump, args=arguments, daemon=True).start()
 
     def send(self, values: dict[str, Any], body: bytes = b"") -> None:
+        """Sends the child a message: values, and bytes behind them."""
         with suppress(OSError):  # where the child is gone, its last message or its end says why
             send(self._process.stdin, values, body)  # type: ignore[arg-type]
 

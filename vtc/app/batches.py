@@ -93,6 +93,7 @@ def _run(studio: Studio, questions: Path, stop: Any, options: dict[str, Any], pa
     out, reached = questions.with_name(ANSWERS), (0, 0)
 
     def tell(done: int, total: int) -> None:
+        """Passes on how far the batch is."""
         nonlocal reached
         reached = (done, total)
         pass_on(Progress(done, total))

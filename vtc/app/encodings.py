@@ -56,6 +56,7 @@ class Encodings:
     def _remembering(self, encode: Callable[..., Any], name: str) -> Callable[..., Any]:
         @wraps(encode)  # adapters read its signature
         def remembered(*args: Any, **kwargs: Any) -> Any:
+            """What was held, or is encoded now."""
             key = digest(name, args, kwargs)
             if key in self._held:
                 self.reused += 1

@@ -36,6 +36,7 @@ class _BlockHooks:
         self._last = index == len(blocks.blocks) - 1
 
     def install(self) -> list[RemovableHandle]:
+        """Installs the hooks on the block; their handles remove them."""
         block = self._block
         return [
             block.layer.register_forward_pre_hook(self._enter, with_kwargs=True),

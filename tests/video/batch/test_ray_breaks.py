@@ -77,7 +77,8 @@ def ctrl_c(driver):
 
 
 def test_killed_three_times_and_asked_to_stop_twice(tmp_path):
-    chance = random.Random(time.time_ns())
+    print(seed := time.time_ns())  # told where the test fails
+    chance = random.Random(seed)
     with drivers(tmp_path) as some:
         run = Run(some, tmp_path, 12)
         run.killed(0, chance.uniform(0, 4))
@@ -122,7 +123,8 @@ def test_sigterm_while_ray_starts_is_heard(monkeypatch):
 
 @pytest.mark.slow
 def test_killed_twenty_times(tmp_path):
-    chance = random.Random(time.time_ns())
+    print(seed := time.time_ns())  # told where the test fails
+    chance = random.Random(seed)
     with drivers(tmp_path) as some:
         run = Run(some, tmp_path, 150)
         for _ in range(20):
