@@ -86,8 +86,8 @@ def prepare(
 
     Candidates are looked at small; where the recipe leaves frames out (`Keyframes`), only those that it chooses are
     decoded at full size, processed and encoded. Counts are as if `reduce_tokens` alone had been given all candidates.
-    A processor that writes times (Qwen3-VL) writes those of the chosen frames; one that tells its model a single rate
-    (Qwen2.5-VL) spreads them evenly over the video, where `reduce_tokens` alone leaves each at its own time.
+    A processor that writes timestamps (Qwen3-VL, GLM-4V) writes those of the chosen frames, in the time of the video;
+    Qwen2.5-VL places each unit of frames at its own time after the first one (`vtc.times`).
 
     A video that is longer than its candidates reach is looked at `sampling.look` times a second, and such a recipe
     chooses from all of that: as many frames as it leaves of the candidates, so that `keep` is still a share of their

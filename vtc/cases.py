@@ -14,6 +14,7 @@ from PIL import Image
 from vtc.adapters import find
 
 from .media import load_picture
+from .times import on_device
 from .tiny.samples import samples
 from .trials import Case
 
@@ -91,7 +92,7 @@ def _inputs(model: Any, processor: Any, rows: Sequence[Sequence[Part]], **option
             return_tensors="pt",
             processor_kwargs={**options, **({"padding": True} if len(rows) > 1 else {})},
         )
-    return dict(inputs.to(model.device, dtype=model.dtype))
+    return on_device(model, inputs)
 
 
 def _entry(part: Part) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from PIL import Image
 from vtc.adapters import find
 
 from .frames import VideoFrames
+from .times import on_device, state_times
 
 Medium = Image.Image | VideoFrames
 
@@ -24,13 +25,14 @@ def inputs(
     model: Any, processor: Any, questions: Sequence[str], media: Sequence[Medium] | None = None
 ) -> Mapping[str, Any]:
     """`processed`, on the model's device and in its dtype."""
-    return dict(processed(processor, questions, media).to(model.device, dtype=model.dtype))
+    return on_device(model, processed(processor, questions, media))
 
 
 def processed(processor: Any, questions: Sequence[str], media: Sequence[Medium] | None = None) -> Any:
     """What `processor` makes of `questions[i]` about `media[i]`, or about nothing, padded left.
 
-    No frame is left out. A processor that takes no videos gets the frames as pictures.
+    No frame is left out. A processor that takes no videos gets the frames as pictures. Times are those of the frames
+    that are shown, as the model takes them (`vtc.times`).
     """
     content: list[list[dict[str, Any]]] = [[{"type": "text", "text": question}] for question in questions]
     options: dict[str, Any] = {"padding": True} if len(questions) > 1 else {}
@@ -44,7 +46,7 @@ def processed(processor: Any, questions: Sequence[str], media: Sequence[Medium] 
             options["do_sample_frames"] = False
             options.setdefault("video_metadata", []).append([medium.metadata()])
     with _padding_left(processor.tokenizer):
-        return processor.apply_chat_template(
+        made = processor.apply_chat_template(
             [[{"role": "user", "content": parts}] for parts in content],
             add_generation_prompt=True,
             tokenize=True,
@@ -52,6 +54,8 @@ def processed(processor: Any, questions: Sequence[str], media: Sequence[Medium] 
             return_tensors="pt",
             processor_kwargs=options,
         )
+    state_times(made, [medium for medium in media or () if isinstance(medium, VideoFrames)])
+    return made
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from vtc.ask import Clock, greedy
 from vtc.cached import CACHE_NAMES, cache_among
 from vtc.recipes import Recipe
 from vtc.report import Report
+from vtc.times import on_device
 from vtc.tokens import QUESTION
 
 from .prompts import Prompts
@@ -125,16 +126,6 @@ def split(report: Report | None, total: float) -> dict[str, float]:
     encode = known.get("encode", 0.0)
     reduce = sum(value for name, value in known.items() if name != "encode")
     return {"encode": encode, "reduce": reduce, "prefill": max(0.0, total - encode - reduce)}
-
-
-def on_device(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """`inputs` where the model is, in its dtype."""
-    moved = {}
-    for name, value in inputs.items():
-        if isinstance(value, torch.Tensor):
-            value = value.to(model.device, model.dtype if value.is_floating_point() else None)
-        moved[name] = value
-    return moved
 
 
 def now(model: Any) -> float:

@@ -14,6 +14,7 @@ from vtc.frames import VideoFrames
 from vtc.recipes import Recipe
 from vtc.registry import PLUGINS, Registry
 from vtc.report import Report
+from vtc.times import on_device
 from vtc.wrap import reduced
 
 from ..prepared import Prepared
@@ -108,8 +109,8 @@ class Asker:
         self, prompt: str, purpose: str, frames: VideoFrames | None, recipe: Recipe | None, longest: int | None
     ) -> str:
         begun = time.perf_counter()
-        given = self._inputs(prompt, frames).to(self._model.device, dtype=self._model.dtype)
-        text, report = self._answer(dict(given), recipe, longest or self._longest)
+        given = on_device(self._model, self._inputs(prompt, frames))
+        text, report = self._answer(given, recipe, longest or self._longest)
         start, end = (None, None) if frames is None else (float(frames.seconds[0]), self._end(frames))
         call = Call(purpose, prompt, text, start, end, report, time.perf_counter() - begun)
         self.calls.append(call)

@@ -14,6 +14,7 @@ from vtc.loading import load
 from vtc.media import is_video, load_picture
 from vtc.recipes import Recipe
 from vtc.sheet import contact_sheet
+from vtc.times import on_device
 from vtc.video import Sampling
 from vtc.viz import at_last_layer, caption, draw
 
@@ -79,8 +80,7 @@ class Artist:
         found = prepare(path, processor, question, recipe, sampling=sampling)
         if found.recipe is None:
             return Figure(contact_sheet(found.frames, None, "all tokens of the chosen frames"), "all tokens")
-        inputs = dict(found.inputs.to(network.device, dtype=network.dtype))  # type: ignore[attr-defined]
-        report = report_on(network, inputs, found.recipe)
+        report = report_on(network, on_device(network, found.inputs), found.recipe)
         words = caption(report, found.recipe)
         same = len(times) == len(found.frames) and np.allclose(times, found.frames.seconds, atol=1e-3)
         if times and not same:

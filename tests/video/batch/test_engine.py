@@ -15,11 +15,12 @@ import torch
 from tests.video.batch.films import FEW, clips, question, read, rows, save, timeless
 from vtc.chat import processed
 from vtc.recipes import recipe
+from vtc.times import on_device
 from vtc.video import answer_batch
 from vtc.video.batch import Answerer, Group, Job, Question, fingerprint, grouped, opening
 from vtc.video.batch.engine import chosen_groups
 from vtc.video.batch.fingerprints import PARTS, differing
-from vtc.video.batch.forking import ask_whole, go_on, on_device, read_prefix
+from vtc.video.batch.forking import ask_whole, go_on, read_prefix
 from vtc.video.batch.prompts import Prompts
 from vtc.video.batch.records import Records
 from vtc.wrap import reduced

@@ -14,9 +14,9 @@ from vtc.chat import processed
 from vtc.cli import app
 from vtc.media import load_picture
 from vtc.recipes import recipe
+from vtc.times import on_device
 from vtc.video import answer_batch
 from vtc.video.batch import Answerer, Job, grouped
-from vtc.video.batch.forking import on_device
 from vtc.video.reader import isolate
 from vtc.wrap import reduced
 
