@@ -87,7 +87,7 @@ SERVERS = {
     "gradio": [
         f"vtc.app.{part}" for part in ("page", "parts", "picture_tab", "video_tab", "compare_tab", "batch_tab", "serve")
     ],
-    "ray": ["vtc.video.batch.ray_blocks"],
+    "ray": ["vtc.video.batch.ray_blocks", "vtc.video.batch.ray_job"],
     "matplotlib": [],
 }
 """What is an extra, and the modules that may import it at their head, since they are imported where they are used."""

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from itertools import pairwise
-from multiprocessing import get_context
 
 import pytest
 from typer.testing import CliRunner
@@ -209,14 +208,8 @@ def test_weights_that_cannot_be_read(tmp_path):
     assert "not measured: --models" in (tmp_path / "b" / "quality.md").read_text()
 
 
-@pytest.fixture
-def forked(monkeypatch):
-    """Processes that begin at once, where what is tested is not how they begin."""
-    monkeypatch.setattr("vtc.bench.work.get_context", lambda kind: get_context("fork"))
-
-
-def test_processes_that_die_are_told_of(forked, monkeypatch):
-    monkeypatch.setattr("vtc.bench.work._serve", _die)
+def test_processes_that_die_are_told_of(monkeypatch):
+    monkeypatch.setattr("vtc.bench.work._alone", _die)
     with pytest.raises(ChildProcessError, match=r"ended with code 7, 7 .*run the same command again"):
         list(work(PLAN, (), jobs=2))
 
@@ -225,7 +218,7 @@ def _die(*_args: object) -> None:
     raise SystemExit(7)
 
 
-def test_a_failure_is_told_once_whatever_the_jobs(forked, tmp_path):
+def test_a_failure_is_told_once_whatever_the_jobs(tmp_path):
     plan = Plan((str(tmp_path / "model"),), (recipe(),), (0.5,), n=4, batch=1)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "bert"}')

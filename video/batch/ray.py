@@ -192,14 +192,16 @@ def _connect(stop: Callable[[], bool]) -> None:
     """
     import ray
 
+    from .ray_job import DriverJob
+
     handler = signal.getsignal(signal.SIGTERM)
     # Where the caller has none, Ray's own is the better: it closes what was opened. It is set in the main thread alone.
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        ray.init()
+        ray.init(job_config=DriverJob())
         return
     asked = False
     try:
-        ray.init()
+        ray.init(job_config=DriverJob())
     except SystemExit:
         asked = True
     finally:

@@ -83,7 +83,3 @@ class _Pulse:
 def _end_with(source: BinaryIO) -> None:
     source.read()
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 import weakref
@@ -16,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import numpy as np
+
+from vtc.process import command
 
 from .channel import receive, send
 from .delivery import Event
@@ -28,7 +28,7 @@ KINDS = {
     kind.__name__: kind
     for kind in (FileNotFoundError, IsADirectoryError, PermissionError, OSError, TypeError, ImportError, ValueError)
 }
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from vtc.video.reader.child import main; main()"
+CHILD = "vtc.video.reader.child"
 """Not by `multiprocessing`, whose children import the caller's main module, and with it torch and models."""
 
 
@@ -125,11 +125,9 @@ class _Child:
     """The process, and the thread that takes its messages off the pipe."""
 
     def __init__(self, limits: Limits) -> None:
-        if not sys.executable:
-            raise OSError("sys.executable names no Python for the child that decodes; pass isolated=False")
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-c", START, json.dumps(sys.path)],
+            command(CHILD),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from .plan import Plan
 from .rows import Row
 from .score import Scorer
+from .workers import gathered
 
 Key = tuple[str, str, str]
 
@@ -83,22 +81,8 @@ def _load(plan: Plan, name: str) -> tuple[Any, Any]:
 
 
 def _together(plan: Plan, tasks: Sequence[Task], done: Collection[Key], jobs: int) -> Iterator[Row | Failure]:
-    # Spawned, since a forked process cannot use a GPU; a pipe each, since a killed process could hold a shared lock.
-    context = get_context("spawn")
-    threads = max(1, _threads() // jobs)
-    readers: dict[Any, Any] = {}
-    try:
-        for i in range(jobs):
-            reader, writer = context.Pipe(duplex=False)
-            process = context.Process(target=_serve, args=(writer, plan, tasks[i::jobs], done, threads), daemon=True)
-            process.start()
-            writer.close()
-            readers[reader] = process
-        ended = yield from _received(dict(readers))
-    finally:
-        for process in readers.values():
-            process.terminate()
-            process.join()
+    parts = [partial(_alone, plan, tasks[i::jobs], done) for i in range(jobs)]
+    ended = yield from _once(gathered(parts, max(1, _threads() // jobs)))
     if any(ended):
         codes = ", ".join(str(code) for code in ended if code)
         raise ChildProcessError(
@@ -107,43 +91,26 @@ def _together(plan: Plan, tasks: Sequence[Task], done: Collection[Key], jobs: in
         )
 
 
-def _received(readers: dict[Any, Any]) -> Generator[Row | Failure, None, list[int]]:
-    """What the processes send; when all are done, their exit codes."""
-    codes: list[int] = []
+def _once(messages: Generator[Row | Failure, None, list[int]]) -> Generator[Row | Failure, None, list[int]]:
+    """`messages`, each failure of a model once however many processes meet it."""
     failed: set[str] = set()
-    while readers:
-        ready: list[Any] = wait(list(readers))
-        for reader in ready:
+    try:
+        while True:
             try:
-                message: Row | Failure = reader.recv()
-            except EOFError:
-                process = readers.pop(reader)
-                process.join()
-                codes.append(process.exitcode)
-                continue
+                message = next(messages)
+            except StopIteration as end:
+                codes: list[int] = end.value
+                return codes
             if not isinstance(message, Failure):
                 yield message
             elif message.model not in failed:
                 failed.add(message.model)
                 yield message
-    return codes
+    finally:
+        messages.close()
 
 
 def _threads() -> int:
     import torch
 
     return torch.get_num_threads()
-
-
-def _serve(writer: Connection, plan: Plan, tasks: Sequence[Task], done: Collection[Key], threads: int) -> None:
-    """The work of one process. It ends when its parent is gone, since nobody reads what it sends then."""
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-    torch.set_num_threads(threads)
-    try:
-        for message in _alone(plan, tasks, done):
-            writer.send(message)
-    except BrokenPipeError:
-        os._exit(1)
-    writer.close()

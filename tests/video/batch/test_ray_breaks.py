@@ -99,7 +99,7 @@ def test_killed_three_times_and_asked_to_stop_twice(tmp_path):
 
 
 def test_sigterm_while_ray_starts_is_heard(monkeypatch):
-    def init():
+    def init(**_):
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as Ray does
         begun.append(len(begun))
         if len(begun) == 1:
