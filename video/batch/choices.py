@@ -4,67 +4,85 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
+from .answer_text import final_text
+from .heard import lone, said
+from .labels import Labels
+from .letter_rules import TOLD
 from .matching import named, normal
 
 if TYPE_CHECKING:
     from .questions import Question
 
+_LETTERED = re.compile(r"\(?([A-Za-z])\)?[).:]?(?:\s+(.*\S)\s*)?", re.DOTALL)
 ORDER = "Answer with the option's letter from the given choices directly."
-_MARKS = r"[\s*_`\"'(\[{$]*"
-_ALONE = re.compile(rf"{_MARKS}(?:(?:option|choice|answer)\b[:\s]*)?{_MARKS}([A-Z])[\s.,;:!?)\]}}*_`\"'$]*", re.I)
-_FIRST = re.compile(
-    rf"{_MARKS}(?:(?:option|choice|answer)\b[:\s]*)?{_MARKS}([A-Z])(?:[*_`\"')\]}}]*[).:\]]|\s*\n|\s+[-\u2013])", re.I
-)
-_TOLD = re.compile(
-    rf"\b(?:answer|option|choice)\b(?:\s+is|\s+would be|\s+should be)?[:=\s]*{_MARKS}(?:(?:option|choice)\s+)?{_MARKS}"
-    r"([A-Z])(?![\w'])(?!\s+(?!because|since|as\b|is\b|not\b|and\b)[a-z])"
-)
-_BOXED = re.compile(r"\\boxed\{\W*(?:\\text\{)?\W*([A-Z])\W*\}")
-_IS_RIGHT = re.compile(rf"{_MARKS}([A-Z])\W*\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b")
 
 
 def prompt_of(question: Question, listed: bool = True) -> str:
-    """What the model is asked: the question, and where there are choices and they are `listed`, those by letter."""
+    """What the model is asked: the question, and where there are choices and they are `listed`, those by letter.
+
+    Options that bear their letters are put as they are.
+
+    Raises:
+        ValueError: more choices than letters.
+    """
     if not question.choices or not listed:
         return question.question
-    lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, question.choices, strict=False)]
+    lines = Labels.of(question.choices).lines(question.choices)
     return "\n".join([question.question, *lines, ORDER])
 
 
 def picked(answer: str, choices: Sequence[str], listed: bool = True) -> str | None:
-    """The choice that `answer` picks: by its letter where the model was told of letters, by its whole text, or as the
-    only one that it names; None if none is."""
-    letter = _letter(answer, len(choices)) if listed else None
-    if letter is not None and _ALONE.fullmatch(answer):
-        return choices[letter]
-    whole = _whole(answer, choices)
+    """The choice that `answer` picks: by its letter where the model was shown letters, by its whole text, or as the
+    only one that it names; None if none is, or if that is not certain.
+
+    What is read is the answer without its thoughts, see `answer_text.final_text`; letters are read by the rules of
+    `letter_rules`.
+    """
+    labels, text = Labels.of(choices), final_text(answer)
+    if text is None:
+        return None
+    place = _place(text, choices, labels, listed)
+    return None if place is None else choices[place]
+
+
+def _place(text: str, choices: Sequence[str], labels: Labels, listed: bool) -> int | None:
+    if listed and (letter := lone(text)) is not None:
+        return labels.place(letter)
+    whole = _whole(text, choices, labels)
     if len(whole) == 1:
         return whole[0]
-    if letter is not None:
-        return choices[letter]
-    found = named(answer, choices)
-    return choices[found[0]] if len(found) == 1 else None
+    heard = said(text, labels.letters) if listed else None
+    stated = [found[1] for found in TOLD.finditer(text) if not (listed and lone(found[1]))]
+    told = {place for one in stated for place in _whole(one, choices, labels)}
+    if heard is not None and heard.letter is not None:
+        place = labels.place(heard.letter)
+        return place if told <= {place} and not _contradicted(text, heard.letter, labels) else None
+    if heard is not None and heard.disputed:
+        return None
+    found = sorted(told) if len(told) == 1 else named(text, labels.texts)
+    return found[0] if len(found) == 1 else None
 
 
-def _letter(answer: str, count: int) -> int | None:
-    """The place of the letter that `answer` says, among `count`; None where it says none, or more than one."""
-    if alone := _ALONE.fullmatch(answer):
-        found = [alone[1]]
-    elif first := _FIRST.match(answer):
-        found = [first[1]]
-    else:
-        found = [said[-1] for rule in (_BOXED, _TOLD, _IS_RIGHT) if (said := rule.findall(answer))][:1]
-    places = [ascii_uppercase.index(letter.upper()) for letter in found]
-    return places[0] if places and places[0] < count else None
+def _contradicted(text: str, letter: str, labels: Labels) -> bool:
+    """Whether the text of another option stands right behind `letter`, as in `B. red` where B is blue."""
+    own = labels.place(letter)
+    for line in text.splitlines():
+        before, sign, rest = line.partition(letter)
+        if not sign or before.strip(" ([") or not rest[:1] or rest[0].isalnum():
+            continue
+        others = [i for i, other in enumerate(labels.texts) if normal(other) == normal(rest)]
+        if others and own not in others:
+            return True
+    return False
 
 
-def _whole(text: str, choices: Sequence[str]) -> list[str]:
+def _whole(text: str, choices: Sequence[str], labels: Labels) -> list[int]:
     """The choices that are `text`: exactly if there are such, else but for what `normal` takes away."""
-    exact = [choice for choice in choices if choice.strip() == text.strip()]
-    return exact or [choice for choice in choices if normal(choice) == normal(text)]
+    exact = [i for i, choice in enumerate(choices) if text.strip() in (choice.strip(), labels.texts[i].strip())]
+    close = [i for i, choice in enumerate(choices) if normal(text) in (normal(choice), normal(labels.texts[i]))]
+    return exact or close
 
 
 def correct(answer: str, choice: str | None, question: Question) -> bool | None:
@@ -78,11 +96,8 @@ def correct(answer: str, choice: str | None, question: Question) -> bool | None:
     if question.answer is None:
         return None
     if not question.choices:
-        return normal(answer) == normal(question.answer)
+        return normal(final_text(answer) or "") == normal(question.answer)
     return choice == right(question)
-
-
-_LETTERED = re.compile(r"\(?([A-Za-z])\)?[).:]?(?:\s+(.*\S)\s*)?", re.DOTALL)
 
 
 def right(question: Question) -> str:
@@ -92,12 +107,13 @@ def right(question: Question) -> str:
         ValueError: it is none of them, or more than one.
     """
     given, choices = str(question.answer), question.choices
-    whole = _whole(given, choices)
+    labels = Labels.of(choices)
+    whole = _whole(given, choices, labels)
     if len(whole) == 1:
-        return whole[0]
+        return choices[whole[0]]
     lettered = _LETTERED.fullmatch(given.strip())
-    place = ascii_uppercase.index(lettered[1].upper()) if lettered else len(choices)
-    if lettered and place < len(choices) and normal(lettered[2] or choices[place]) == normal(choices[place]):
+    place = labels.place(lettered[1]) if lettered else None
+    if lettered and place is not None and normal(lettered[2] or labels.texts[place]) == normal(labels.texts[place]):
         return choices[place]
     many = "more than one" if whole else "none"
     raise ValueError(f"answer={given!r} is {many} of choices={list(choices)}; give its text or its letter")

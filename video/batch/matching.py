@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import accumulate
 
 _MARKUP = re.compile(r"</?(?:b|i|u|em|strong|code|p|br|span)\b[^<>]*>|\\(?:boxed|text|textbf|mathrm|mathbf)\b", re.I)
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-") | {"\u2019": "'"})
@@ -15,7 +16,13 @@ _TOKEN = re.compile(
 )
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _NUMBER = re.compile(r"([-+]?)(\d*)(\.\d*)?")
-NEGATIONS = frozenset(("not", "isn't", "aren't", "wasn't", "weren't", "never"))
+NEGATIONS = frozenset(
+    ["not", "no", "never", "neither", "nor", "cannot", "without", "except", "unlike", "if", "whether", "unless"]
+    + [f"{verb}n't" for verb in ("is", "are", "was", "were", "does", "do", "did", "ca", "wo", "would", "could", "has")]
+)
+"""Behind one of these, up to the end of the clause, nothing is named."""
+_PREFERRED = re.compile(r"\b(?:rather\s+than|instead\s+of)\b", re.I)
+_CLAUSE = re.compile(r"[.,;:!?](?=\s|$)|\n|\b(?:but|so|therefore|thus|hence|because)\b", re.I)
 
 
 def words(text: str) -> list[str]:
@@ -32,17 +39,27 @@ def normal(text: str) -> str:
 
 
 def named(text: str, options: Sequence[str]) -> list[int]:
-    """Which of `options` stand in `text`, without those inside of a longer one that does, or behind a `not`."""
-    said: list[str | None] = list(words(text))
-    found = []
+    """Which of `options` stand in `text`, without those inside of a longer one that does, or behind a `not`.
+
+    A word that negates does so up to the end of its clause, as `rather than` does.
+    """
+    clauses = [words(clause) for clause in _CLAUSE.split(_PREFERRED.sub("not", text))]
+    said: list[str | None] = [word for clause in clauses for word in clause]
+    begins = [start for clause, start in zip(clauses, _starts(clauses), strict=True) for _ in clause]
+    found, whole = [], list(said)
     for i in sorted(range(len(options)), key=lambda i: -len(words(options[i]))):
         wanted = words(options[i])
         places = [p for p in range(len(said) - len(wanted) + 1) if wanted and said[p : p + len(wanted)] == wanted]
-        if any(place == 0 or said[place - 1] not in NEGATIONS for place in places):
+        if any(not NEGATIONS.intersection(whole[begins[place] : place]) for place in places):
             found.append(i)
         for place in places:
             said[place : place + len(wanted)] = [None] * len(wanted)
     return sorted(found)
+
+
+def _starts(clauses: Sequence[Sequence[str]]) -> list[int]:
+    """At which of all words each clause begins."""
+    return list(accumulate((len(clause) for clause in clauses[:-1]), initial=0))
 
 
 def _is_article(token: str, place: int, count: int) -> bool:
