@@ -204,6 +204,11 @@ def command(*args: object):
         ("a.jsonl", "\n\n", "holds no whole answer"),
         ("a.jsonl", '{"id": "a", "ans', "line 1 is no JSON"),
         ("a.jsonl", '{"id": "a"}\n', "line 1 is no answer"),
+        (
+            "a.jsonl",
+            '{"id": "a", "video": "v", "question": "?", "answer": "b"}\n',
+            "line 1 is no answer: it is a question",
+        ),
         ("a.jsonl", '{"id": "a", "answer": "b"}\n[1]\n', "line 2 is no answer"),
         ("a.jsonl", '{"id": "a", "answer": "b"}\n{"id"\n{"id": "c", "answer": "b"}\n', "line 2 is no JSON"),
         ("a.jsonl", '{"id": "a", "answer": "b", "tokens_full": "x", "tokens_kept": 1}', "tokens_full='x'; expected a"),

@@ -81,7 +81,7 @@ def _within(text: str, begin: re.Pattern[str], end: re.Pattern[str]) -> list[str
 
 def _in_json(text: str) -> set[str]:
     """The values of answers in the JSON objects of `text`."""
-    found = set()
+    found: set[str] = set()
     for candidate in _OBJECT.findall(text):
         try:
             given = json.loads(candidate)

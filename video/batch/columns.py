@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 COLUMNS = ("id", "video", "image", "question", "choices", "start", "end", "answer", "system")
 """Of questions; others are kept through to the answers."""
 STAGES = ("read", "segment", "encode", "reduce", "prefill", "decode")
@@ -17,3 +19,21 @@ OPTIONAL = ("choice", "correct", "note")
 def kept_name(name: str) -> str:
     """What a column that is kept through is called among the answers: another name where it is one of theirs."""
     return f"input_{name}" if name in NAMES else name
+
+
+def why_no_answer(row: object) -> str | None:
+    """Why `row` of a file is no answer, in words; None where it is one.
+
+    An answer has an `id` and an `answer` or an `error`. A question whose right answer is known has the first two as
+    well, but names what is asked about what, and nothing that an answer tells beside.
+    """
+    if not isinstance(row, Mapping):
+        return "it is no object"
+    if "id" not in row:
+        return "it has no `id`"
+    if not {"answer", "error"} & row.keys():
+        return "it has neither `answer` nor `error`" + (", as questions have" if "question" in row else "")
+    asked = "question" in row and {"video", "image"} & row.keys()
+    if asked and not (set(NAMES) - {"id", "answer"}) & row.keys():
+        return "it is a question, with the right answer to it"
+    return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .columns import why_no_answer
 from .parquet import read_parquet, write_parquet
 from .questions import Question, is_same_file, read_questions
 from .ray_folder import PENDING, blocks
@@ -121,8 +122,10 @@ def answer_files(place: Path) -> list[Path]:
 def _read(file: Path, torn: list[str]) -> Iterator[dict[str, Any]]:
     known = enumerate(read_parquet(file), 1) if file.suffix.lower() == ENDING else _lines(file, torn)
     for number, row in known:
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-            raise ValueError(f"{file}, line {number} is no answer: expected a JSON object with an id")
+        if why := why_no_answer(row):
+            raise ValueError(f"{file}, line {number} is no answer: {why}; pass what `vtc batch` wrote")
+        if not isinstance(row["id"], str):
+            raise ValueError(f"{file}, line {number}: id={row['id']!r}; expected a text, as `vtc batch` writes it")
         yield row
 
 

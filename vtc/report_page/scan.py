@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vtc.video.batch.columns import why_no_answer
+
 KINDS = 40
 """Kinds of errors that are told apart; further ones are counted as `other`."""
 OTHER = "other"
@@ -96,8 +98,8 @@ def scan(path: Path, examples: int) -> Scan:
 
 def _rows(path: Path, found: Scan) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, row in _table(path) if path.suffix.lower() == ".parquet" else _lines(path, found):
-        if not isinstance(row, dict) or "id" not in row or not ({"answer", "error"} & set(row)):
-            raise ValueError(f"{path}, line {number} is no answer; {REMEDY}")
+        if why := why_no_answer(row):
+            raise ValueError(f"{path}, line {number} is no answer: {why}; {REMEDY}")
         yield number, row
 
 

@@ -11,6 +11,10 @@ from vtc.cli import app
 from vtc.video.batch.merging import answer_files, merge
 
 
+KNOWN = {"id": "a", "video": "a.mp4", "question": "what?", "answer": "red"}
+"""A question whose right answer is known."""
+
+
 def row(name, answer="red", fingerprint="f", **more):
     return {"id": name, "answer": answer, "error": None, "fingerprint": fingerprint, **more}
 
@@ -138,6 +142,9 @@ def test_every_id_is_written_once_and_every_other_row_is_told(tmp_path_factory, 
         (lambda at: [at], "o.jsonl", OSError, "holds no .jsonl files"),
         (lambda at: [write(at / "1.jsonl", [[1]])], "o.jsonl", ValueError, "1.jsonl, line 1 is no answer"),
         (lambda at: [write(at / "1.jsonl", [{"answer": "a"}])], "o.jsonl", ValueError, "line 1 is no answer"),
+        (lambda at: [ask(at, "a")], "o.jsonl", ValueError, "neither `answer` nor `error`, as questions have"),
+        (lambda at: [write(at / "q.jsonl", [KNOWN])], "o.jsonl", ValueError, "it is a question, with the right answer"),
+        (lambda at: [write(at / "1.jsonl", [{**row(1)}])], "o.jsonl", ValueError, "id=1; expected a text"),
         (lambda at: [write(at / "1.jsonl", [row("a")])], "o.csv", ValueError, "'.csv' is none of"),
         (lambda at: [write(at / "o.jsonl", [row("a")])], "o.jsonl", ValueError, "one of the files to join"),
         (lambda at: [write(at / "1.jsonl", [row("a")])], "no/o.jsonl", OSError, "no"),
