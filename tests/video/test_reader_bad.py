@@ -313,3 +313,10 @@ def test_where_decord_fails_at_a_sound_frame_it_is_there_all_the_same(folder, mo
     with frames(film(folder, "mp4"), backend="decord", indices=range(20), isolated=False) as reading:
         assert [number_of(frame.pixels) for frame in reading] == list(range(20))
     assert reading.report.decode_failures == len(taken) // 3 > 0
+
+
+def test_a_pyav_that_converts_colours_wrongly_is_refused(folder, monkeypatch):
+    path = film(folder, "mp4")
+    monkeypatch.setattr("vtc.video.reader.opening.PYAV", 16)
+    with pytest.raises(OSError, match=r"PyAV .* converts colours wrongly; pip install 'av>=17'"):
+        probe(path, isolated=False)

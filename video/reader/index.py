@@ -242,11 +242,11 @@ def _varies(gaps: NDArray[np.float64], tick: float) -> bool:
 
 
 def _matrix(frame: VideoFrame) -> bytes | None:
-    parts: Any = frame.side_data  # typed as a mapping, and gone through like a list
-    for data in parts:
-        if data.type.name == "DISPLAYMATRIX":
-            return bytes(data)
-    return None
+    parts: Any = frame.side_data  # gone through by its values up to PyAV 18, by its types from PyAV 19 on
+    try:
+        return bytes(parts["DISPLAYMATRIX"])
+    except KeyError:
+        return None
 
 
 def _alpha(stream: VideoStream, first: VideoFrame) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from .limits import Limits
@@ -24,11 +26,15 @@ STILLS = (
 )
 """FFmpeg reads more, among it playlists that name other files and addresses: those stay closed."""
 
+PYAV = int(av.__version__.split(".")[0])
+OLDEST = 17
+"""The first PyAV whose scaler reads colour space, range and chroma siting off each frame: older ones give other colours
+(up to 30 of 255 off on BT.709)."""
+NAMES: dict[str, Any] = {"metadata_errors": "replace"} if PYAV < 19 else {}
+"""That names of tracks need not be UTF-8: PyAV 19 has no such option, and never refuses them."""
 JPEG = b"\xff\xd8\xff"
 STILL_BRANDS = ("avif", "mif1", "heic", "heix")
 PADDING = 1 << 16
-ATTACHED = 0x400
-"""FFmpeg's mark of a cover picture."""
 
 
 @contextmanager
@@ -38,15 +44,17 @@ def opened(path: Path, limits: Limits, threads: str = "AUTO") -> Iterator[tuple[
     Frame threads are fast; with "SLICE" alone an error belongs to the packet that caused it.
 
     Raises:
-        OSError: no such file, a directory, not readable.
+        OSError: no such file, a directory, not readable, or a PyAV that gives other colours.
         ValueError: empty, no video that can be read, no picture track, a still picture, too many pixels.
     """
+    if PYAV < OLDEST:
+        raise OSError(f"PyAV {av.__version__} converts colours wrongly; pip install 'av>={OLDEST}'")
     check_file(path)
     try:
         # The name is no address and no pattern, whatever characters it has.
         container = av.open(
             f"file:{path.absolute()}",
-            metadata_errors="replace",
+            **NAMES,
             options={"format_whitelist": f"{VIDEOS},{SOUNDS},{STILLS}", "protocol_whitelist": "file"},
         )
     except FFmpegError as error:
@@ -90,7 +98,7 @@ def _track(path: Path, container: InputContainer) -> VideoStream:
     brand = container.metadata.get("major_brand", "")
     if container.format.name in STILLS.split(",") or brand in STILL_BRANDS:
         refuse_still(path)
-    tracks = [track for track in container.streams.video if not int(track.disposition) & ATTACHED]
+    tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
     if not tracks:
         what = "sound only" if container.streams.audio else "no track of pictures"
         raise ValueError(f"{path} has {what}; pass a video that has pictures")

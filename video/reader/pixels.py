@@ -65,8 +65,8 @@ def scaled(pixels: NDArray[np.uint8], size: tuple[int, int], scaler: VideoReform
 def _scaled(frame: VideoFrame, width: int, height: int, scaler: VideoReformatter) -> NDArray[np.uint8]:
     smaller = width * height < frame.width * frame.height
     rule = "AREA" if smaller else "BICUBIC"
-    # Rows may come padded.
-    return np.ascontiguousarray(scaler.reformat(frame, width, height, format="rgb24", interpolation=rule).to_ndarray())
+    made = scaler.reformat(frame, width, height, format="rgb24", interpolation=rule)
+    return np.ascontiguousarray(made.to_ndarray())  # rows may come padded
 
 
 def _on_white(frame: VideoFrame) -> VideoFrame:
