@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 from vtc.cli import app
 from vtc.video.batch.merging import answer_files, merge
 
-
 KNOWN = {"id": "a", "video": "a.mp4", "question": "what?", "answer": "red"}
 """A question whose right answer is known."""
 
