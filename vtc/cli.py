@@ -300,6 +300,14 @@ def answer_batch(
     ] = "listed",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
     batch: Annotated[int, typer.Option(min=1, help="Questions at most that are decoded together.")] = 16,
+    max_prompt: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="TOKENS",
+            help="A longer prompt, visual tokens included, is an error of its row. Default: what the model takes.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of seeded stages.")] = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",

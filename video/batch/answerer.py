@@ -15,11 +15,15 @@ import torch
 
 from vtc.chat import processed
 from vtc.loading import load
+from vtc.recipes import Recipe
 from vtc.report import Report
 from vtc.wrap import reduced
 
+from .alike import alike, size_class
+from .attempts import MEDIUM, ROWS, Begun, Untold, medium_name
 from .choices import correct, picked, prompt_of
 from .columns import STAGES
+from .context import Limits
 from .fingerprints import fingerprint
 from .forking import Prefix, Said, ask_whole, go_on, read_prefix, shareable
 from .job import Job
@@ -48,6 +52,7 @@ class Answerer:
         self.model, self.processor = load(job.model, device=job.device, dtype=job.dtype)
         self.versions = {name: version(name) for name in ("vtc-vlm", "torch", "transformers", "av")}
         self._batch = job.batch
+        self._limits = Limits.of(self.model, job.max_prompt)
 
     def open(self, group: Group, *, frames: int | None = None, processor: Any = None) -> Opened:
         """The medium of `group`, read; see `open_group`. `processor`: a copy, where another thread than the model's
@@ -65,6 +70,7 @@ class Answerer:
         skip: Collection[str] = (),
         opened: Callable[[], Opened] | None = None,
         stop: Callable[[], bool] = lambda: False,
+        attempts: Begun | None = None,
     ) -> Iterator[Row]:
         """One row for each question of `group`, as soon as it is answered. What goes wrong is a row with an `error`.
 
@@ -73,21 +79,27 @@ class Answerer:
             skip: ids that are answered already.
             opened: gives the medium, or raises what kept it from being read; None: it is read here.
             stop: asked before each batch; where it is true, no further one is begun.
+            attempts: is told what is begun, and knows what killed an earlier process.
         """
+        attempts = attempts or Untold()
         left = {q.id: q for q in group.questions if q.id not in skip}
         for question in list(left.values()):
-            if error := refused(question, self.processor):
+            if error := refused(question, self.processor) or attempts.refused(question.id):
                 del left[question.id]
-                yield self._failed(question, error)
+                yield self.failed(question, error)
         frames: int | None = None
         note = ""
         while left:
             ready: Opened | None = None
             asked = list(left.values())
             try:
-                ready = opened() if opened is not None and frames is None else self.open(group, frames=frames)
+                if opened is not None and frames is None:
+                    ready = opened()
+                else:
+                    with attempts.during([medium_name(group.first)], MEDIUM):
+                        ready = self.open(group, frames=frames)
                 ready = replace(ready, note=_joined(note, ready.note))
-                for row in self._rows(asked, ready, stop):
+                for row in self._rows(asked, ready, stop, attempts):
                     del left[row["id"]]
                     yield row
                 return
@@ -97,22 +109,24 @@ class Answerer:
                 fewer = self._fewer(error, group, frames)
                 if fewer is None:
                     if ready is None or is_out_of_memory(error) or len(asked) == 1:
-                        yield from (self._failed(question, error) for question in left.values())
+                        yield from (self.failed(question, error) for question in left.values())
                     else:
-                        yield from self._apart(left.values(), _share(ready, len(asked)), stop)
+                        yield from self._apart(left.values(), _share(ready, len(asked)), stop, attempts)
                     return
                 frames, note = fewer, f"memory did not suffice: read anew with {fewer} frames at most"
 
-    def _apart(self, questions: Iterable[Question], opened: Opened, stop: Callable[[], bool]) -> Iterator[Row]:
+    def _apart(
+        self, questions: Iterable[Question], opened: Opened, stop: Callable[[], bool], attempts: Begun
+    ) -> Iterator[Row]:
         """Each question by itself, so that one that the model cannot take costs no other its answer."""
         for question in questions:
             if stop():
                 return
             try:
-                yield from list(self._rows([question], opened, stop))
+                yield from list(self._rows([question], opened, stop, attempts))
             except Exception as error:
                 if not stop():
-                    yield self._failed(question, error)
+                    yield self.failed(question, error)
 
     def _fewer(self, error: Exception, group: Group, frames: int | None) -> int | None:
         """How many frames to try next, where that is allowed and may help."""
@@ -122,7 +136,9 @@ class Answerer:
         _free()
         return now // 2 if self.job.allow_fewer_frames and not group.first.picture and now > 1 else None
 
-    def _rows(self, questions: Sequence[Question], opened: Opened, stop: Callable[[], bool]) -> Iterator[Row]:
+    def _rows(
+        self, questions: Sequence[Question], opened: Opened, stop: Callable[[], bool], attempts: Begun
+    ) -> Iterator[Row]:
         """Rows of questions that are told different things beforehand have no prefix in common."""
         apart: dict[str | None, list[Question]] = {}
         for question in questions:
@@ -133,13 +149,13 @@ class Answerer:
                 try:
                     asker = told(self.processor, system)
                 except ValueError as error:
-                    yield from (self._failed(question, error) for question in some)
+                    yield from (self.failed(question, error) for question in some)
                     continue
                 asked = [prompt_of(question, self.job.choices == "listed") for question in some]
                 made = opened.prompt if system == opened.system else asked[0]
                 inputs = opened.inputs if system == opened.system else processed(asker, [made], [opened.medium])
                 prompts = Prompts.of(asker, made, asked, opened.medium, inputs)
-                yield from self._told(some, prompts, opened, read, once, stop)
+                yield from self._told(some, prompts, opened, read, once, stop, attempts)
 
     @contextmanager
     def _wrapped(self, opened: Opened) -> Iterator[Once]:
@@ -158,15 +174,28 @@ class Answerer:
         read: dict[str, float],
         once: Once,
         stop: Callable[[], bool],
+        attempts: Begun,
     ) -> Iterator[Row]:
-        one_for_all = shareable(opened.recipe, _placeholders(self.processor, prompts))
-        with once():
-            prefix = self._alone(lambda: read_prefix(self.model, prompts)) if one_for_all else None
+        visual = _placeholders(self.processor, prompts)
+        fitting, errors = self._fitting(prompts, visual, opened.recipe)
+        yield from (self.failed(questions[i], error) for i, error in errors)
+        if not fitting:
+            return
+        ids = [question.id for question in questions]
+        one_for_all = shareable(opened.recipe, visual)
+        prefix: Prefix | None = None
+        if one_for_all:
+            with once(), attempts.during([medium_name(questions[0])], MEDIUM):
+                prefix = self._alone(lambda: read_prefix(self.model, prompts))
         shared = {name: value / len(questions) for name, value in (prefix.seconds if prefix else {}).items()}
-        todo = list(range(len(questions)))
+        todo = sorted(fitting, key=lambda i: size_class(len(prompts.tails[i])))
         while todo and not stop():
-            with once():  # not around the rows: who takes them may do so in turn with others
-                said, report, count = self._some(prompts, prefix, todo)
+            some = todo[: self._batch]
+            lengths, alone = [len(prompts.tails[i]) for i in some], [attempts.alone(ids[i]) for i in some]
+            next_ones = some[: alike(lengths, alone)]
+            # not around the rows: who takes them may do so in turn with others
+            with once(), attempts.during([ids[i] for i in next_ones], ROWS):
+                said, report, count = self._some(prompts, prefix, next_ones)
             if not shared:  # the first has encoded for all
                 shared = {"encode": said.seconds.pop("encode") / len(questions)}
             own = {name: value / count for name, value in said.seconds.items()}
@@ -175,6 +204,19 @@ class Answerer:
             for place, text in zip(todo[:count], said.texts, strict=True):
                 yield self._row(questions[place], text, opened, tokens, seconds)
             todo = todo[count:]
+
+    def _fitting(
+        self, prompts: Prompts, visual: int, recipe: Recipe | None
+    ) -> tuple[list[int], list[tuple[int, ValueError]]]:
+        """The prompts that the model can take, and why it cannot take the others: none of their tensors is made."""
+        fitting, errors = [], []
+        for i, tail in enumerate(prompts.tails):
+            error = self._limits.refusal(prompts.prefix - visual + len(tail), visual, recipe)
+            if error is None:
+                fitting.append(i)
+            else:
+                errors.append((i, error))
+        return fitting, errors
 
     def _some(self, prompts: Prompts, prefix: Prefix | None, todo: list[int]) -> tuple[Said, Report | None, int]:
         """Answers to as many of `todo` as memory has room for, the report, and how many those are."""
@@ -219,7 +261,7 @@ class Answerer:
         values["seconds"] = {stage: round(value, 6) for stage, value in seconds.items()}
         return row_of(question, **values, **self._bound(question, opened.stamp))
 
-    def _failed(self, question: Question, error: BaseException) -> Row:
+    def failed(self, question: Question, error: BaseException) -> Row:
         """A row without an answer, which is not the right one where that is known; what it took was not measured."""
         kind = "OutOfMemoryError" if is_out_of_memory(error) else type(error).__name__
         text = " ".join(str(error).split())

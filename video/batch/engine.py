@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from vtc.recipes import Recipe
 
 from .answerer import Answerer
+from .attempts import ENDING, MEDIUM, Attempts, medium_name
 from .fingerprints import fingerprint
 from .job import Job
 from .opening import Opened
@@ -96,7 +99,9 @@ def answer_batch(
             check_rows([*rows(journal), *(row_of(q) for q in asked if q.id not in records.done)])
             Path(os.path.realpath(out)).unlink(missing_ok=True)  # it is not all any more
         if left:
-            summary = _run(Answerer(job), left, records, tally, workers, max_errors, progress or _tell_nobody, stop)
+            with _noted(journal, records, again, anew) as attempts:
+                told = progress or _tell_nobody
+                summary = _run(Answerer(job), left, records, attempts, tally, workers, max_errors, told, stop)
         else:
             summary = tally.summary(fresh=0, seconds=0.0)
         if journal != out and not summary.stopped:
@@ -155,6 +160,19 @@ def _check_listed(questions: Sequence[Question]) -> None:
         check_holdable(asdict(question), f"questions: {question.id!r}")
 
 
+@contextmanager
+def _noted(journal: Path, records: Records, again: Collection[str], anew: bool) -> Iterator[Attempts]:
+    """The note of what is begun, beside the rows; it stays where the process is killed, and nowhere else."""
+    path = journal.with_name(journal.name + ENDING)
+    if anew:
+        path.unlink(missing_ok=True)
+    attempts = Attempts(path, records.done, forget=again)
+    try:
+        yield attempts
+    finally:
+        attempts.close(records.done)
+
+
 def _check(workers: int, limit: int | None, max_errors: int | None) -> None:
     if workers < 1:
         raise ValueError(f"workers={workers}; expected at least 1")
@@ -168,6 +186,7 @@ def _run(
     answerer: Answerer,
     groups: Sequence[Group],
     records: Records,
+    attempts: Attempts,
     tally: Tally,
     workers: int,
     max_errors: int | None,
@@ -176,10 +195,14 @@ def _run(
 ) -> Summary:
     begun, fresh, failed, stopped = time.perf_counter(), 0, 0, ""
     progress(tally.rows, len(tally.wanted))
-    for group, opened in _ahead(answerer, groups, workers):
+    suspect = [group for group in groups if attempts.suspect(_left(group, records))]  # each read by itself
+    rest = [group for group in groups if group not in suspect]
+    for group, opened in chain(((group, None) for group in suspect), _ahead(answerer, rest, workers, attempts)):
         if stop():
             stopped = "interrupted"
-        for row in () if stopped else answerer.answer(group, skip=records.done, opened=opened, stop=stop):
+        if stopped:
+            break
+        for row in _answered(answerer, group, opened, records, attempts, stop):
             records.append(row)
             tally.add(row)
             fresh, failed = fresh + 1, failed + (row["error"] is not None)
@@ -196,7 +219,28 @@ def _run(
     return tally.summary(fresh=fresh, seconds=time.perf_counter() - begun, stopped=stopped)
 
 
-def _ahead(answerer: Answerer, groups: Sequence[Group], workers: int) -> Iterator[tuple[Group, Callable[[], Opened]]]:
+def _left(group: Group, records: Records) -> list[Question]:
+    return [question for question in group.questions if question.id not in records.done]
+
+
+def _answered(
+    answerer: Answerer,
+    group: Group,
+    opened: Callable[[], Opened] | None,
+    records: Records,
+    attempts: Attempts,
+    stop: Callable[[], bool],
+) -> Iterator[dict[str, Any]]:
+    """The rows of a group. Where reading its medium killed a process more than once, all of them are errors."""
+    why = attempts.refused_medium(group.first)
+    if why is not None:
+        return (answerer.failed(question, why) for question in _left(group, records))
+    return answerer.answer(group, skip=records.done, opened=opened, stop=stop, attempts=attempts)
+
+
+def _ahead(
+    answerer: Answerer, groups: Sequence[Group], workers: int, attempts: Attempts
+) -> Iterator[tuple[Group, Callable[[], Opened]]]:
     """Each group, in order, and what gives its medium; `2 * workers` media are held at most, beside the one in hand.
 
     Each is decoded in a child process, which is ended where it is stuck; the threads here wait for those.
@@ -209,7 +253,8 @@ def _ahead(answerer: Answerer, groups: Sequence[Group], workers: int) -> Iterato
         """Opens a group's medium with a processor that no other thread has."""
         processor = processors.get()
         try:
-            return answerer.open(group, processor=processor)
+            with attempts.during([medium_name(group.first)], MEDIUM):
+                return answerer.open(group, processor=processor)
         finally:
             processors.put(processor)
 

@@ -42,6 +42,8 @@ class Job:
         batch: questions at most that are decoded together.
         choices: `listed`: they stand under the question, by letter; `hidden`: the question stands alone, and the choice
             that the answer names is looked for.
+        max_prompt: tokens of a prompt at most, all visual ones among them; a longer one is an error of its row. None:
+            as many as the model takes.
         allow_fewer_frames: whether a medium that memory does not suffice for is read anew with half the frames, until
             it does.
     """
@@ -61,10 +63,13 @@ class Job:
     batch: int = 16
     choices: str = "listed"
     allow_fewer_frames: bool = False
+    max_prompt: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "batch"):
+        for name in ("max_new_tokens", "batch", "max_prompt"):
             value = getattr(self, name)
+            if name == "max_prompt" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r}; expected an int of at least 1")
         if isinstance(self.timeout, bool) or not math.isfinite(self.timeout) or self.timeout <= 0:
@@ -122,9 +127,9 @@ class Job:
     @cached_property
     def digits(self) -> str:
         """Digits that change with what all its answers depend on: the model's revision, the recipe and its keep, the
-        sampling, the arguments of generation; not the timeout, the batch, nor where the model runs."""
+        sampling, the arguments of generation; not the timeout, the batch, `max_prompt`, nor where the model runs."""
         fields = self.to_dict()
-        for name in ("timeout", "batch", "device", "recipe", "model", "allow_fewer_frames"):
+        for name in ("timeout", "batch", "device", "recipe", "model", "allow_fewer_frames", "max_prompt"):
             del fields[name]
         recipes = [self.recipe_for(picture).to_dict() for picture in (False, True)]
         return digest([fields, self.revision, recipes])

@@ -15,11 +15,12 @@ from typing import Any
 
 from vtc.recipes import Recipe
 
+from .attempts import ENDING, Attempts
 from .engine import Told, _check, check_place, chosen_groups
 from .fingerprints import fingerprint
 from .job import Job
 from .questions import Group, Question, grouped, read_questions
-from .ray_folder import CheckpointError, Task, answers, locked, take_back_errors, write_tasks
+from .ray_folder import ATTEMPTS, CheckpointError, Task, answers, locked, take_back_errors, write_tasks
 from .ray_out import Place
 from .records import check_bound
 from .summary import Summary, Tally
@@ -127,7 +128,7 @@ def _answered(
     """Why the run ended before all were answered; it may have been asked to stop while Ray started."""
     if stop():
         return "interrupted"
-    why: str = blocks.answer_tasks(_Making(job), folder, _actors(blocks, *limits), stop)
+    why: str = blocks.answer_tasks(_Making(job, folder), folder, _actors(blocks, *limits), stop)
     return why
 
 
@@ -142,12 +143,27 @@ class _Making:
     """Makes an actor's answerer; travels to it by pickle."""
 
     job: Job
+    folder: Path
 
     def __call__(self) -> Callable[[str], Iterable[dict[str, Any]]]:
         from .answerer import Answerer
 
         answerer = Answerer(self.job)
-        return lambda payload: answerer.answer(_group(payload))
+        return lambda payload: _rows(answerer, _group(payload), self.folder / ATTEMPTS)
+
+
+def _rows(answerer: Any, group: Group, folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a task. Ray gives a task to a new actor where one died, which finds here what it died over."""
+    folder.mkdir(exist_ok=True)
+    name = hashlib.sha256(json.dumps(asdict(group)).encode()).hexdigest()
+    attempts = Attempts(folder / f"{name}{ENDING}")
+    try:
+        if why := attempts.refused_medium(group.first):
+            yield from (answerer.failed(question, why) for question in group.questions)
+        else:
+            yield from answerer.answer(group, attempts=attempts)
+    finally:
+        attempts.close([question.id for question in group.questions])
 
 
 def _group(payload: str) -> Group:

@@ -21,6 +21,8 @@ from typing import Any
 from .records import rows
 
 TASKS, CHECKPOINT, LOCK = "tasks.parquet", "ray-checkpoint", "lock"
+ATTEMPTS = "attempts"
+"""The folder of notes of tasks that were begun, see `attempts.Attempts`."""
 PENDING, COMMITTED = ".pending.parquet", ".parquet"
 
 
@@ -141,6 +143,8 @@ def clear(out: Path) -> None:
         _block_of(note).unlink(missing_ok=True)
         note.unlink()
     (out / TASKS).unlink(missing_ok=True)
+    for note in (out / ATTEMPTS).glob("*"):
+        note.unlink(missing_ok=True)
 
 
 def _save(tasks: Sequence[Task], out: Path) -> None:

@@ -1,0 +1,184 @@
+"""What a run has begun and not ended, on disk: where a process dies without a word, the next one knows over what.
+
+Memory that does not suffice is often no error but the end of the process. Without a note the next run would begin with
+the same questions, and end the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .questions import Question
+
+ENDING = ".attempts"
+ROWS, MEDIUM = "rows", "medium"
+MOST = 2
+"""Kills after which a question is not asked any more."""
+
+
+class ProcessKilled(RuntimeError):
+    """A question, or the medium of one, that the process did not survive."""
+
+
+class Begun(Protocol):
+    """What an answerer tells of its work, and is told of earlier work that killed its process."""
+
+    def during(self, names: Sequence[str], what: str) -> Any:
+        """A block that works on `names`: `ROWS`, questions of a batch; `MEDIUM`, see `medium_name`."""
+
+    def alone(self, name: str) -> bool:
+        """Whether the question `name` is to be asked by itself."""
+
+    def refused(self, name: str) -> ProcessKilled | None:
+        """Why the question `name` is not to be asked; None where it is."""
+
+
+def medium_name(question: Question) -> str:
+    """What a stretch of a medium is called: the same of all questions about it."""
+    return json.dumps([question.medium, question.picture, question.start, question.end])
+
+
+class Untold:
+    """Notes nothing."""
+
+    @contextmanager
+    def during(self, names: Sequence[str], what: str) -> Iterator[None]:
+        """See `Begun`."""
+        yield
+
+    def alone(self, name: str) -> bool:
+        """See `Begun`."""
+        return False
+
+    def refused(self, name: str) -> ProcessKilled | None:
+        """See `Begun`."""
+        return None
+
+
+class Attempts:
+    """The note beside a file of answers. One process has it at a time, any of whose threads may write.
+
+    A process that is killed over several questions at once leaves all of them suspect: each is then asked alone, with
+    nothing read ahead. One that was suspect in `MOST` kills, in the last of them alone, is refused. What Python itself
+    ends, by an error or a signal that it handles, is no kill.
+
+    Args:
+        path: the note; it is there only while a run is, and after one that was killed.
+        done: ids that are answered: they are beyond suspicion.
+        forget: ids whose kills do not count any more.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path, done: Collection[str] = (), forget: Collection[str] = ()) -> None:
+        self.path = path
+        self._lock, self._number = threading.Lock(), 0
+        self._kills, self._last_alone, left = _read(path)
+        for what, names in left:
+            keys = [_key(what, name) for name in names if what == MEDIUM or name not in done]
+            for key in keys:
+                self._kills[key] += 1
+                self._last_alone[key] = len(left) == 1 and len(keys) == 1
+        self._save(forget)
+
+    def during(self, names: Sequence[str], what: str) -> Any:
+        """See `Begun`."""
+        return self._noted(list(names), what)
+
+    @contextmanager
+    def _noted(self, names: list[str], what: str) -> Iterator[None]:
+        with self._lock:
+            self._number += 1
+            number = self._number
+            self._write({"begun": number, "what": what, "names": names})
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._write({"ended": number})
+
+    def alone(self, name: str) -> bool:
+        """See `Begun`."""
+        return self._kills[_key(ROWS, name)] > 0
+
+    def suspect(self, questions: Sequence[Question]) -> bool:
+        """Whether a process was killed over one of `questions`, or over its medium."""
+        return any(self._kills[_key(MEDIUM, medium_name(q))] or self.alone(q.id) for q in questions)
+
+    def refused(self, name: str) -> ProcessKilled | None:
+        """See `Begun`."""
+        return self._why(ROWS, name, "this question")
+
+    def refused_medium(self, question: Question) -> ProcessKilled | None:
+        """Why no question about the medium of `question` is to be asked; None where they are."""
+        return self._why(MEDIUM, medium_name(question), "this medium")
+
+    def _why(self, what: str, name: str, spoken: str) -> ProcessKilled | None:
+        key = _key(what, name)
+        if self._kills[key] < MOST or not self._last_alone.get(key):
+            return None
+        return ProcessKilled(
+            f"the process was killed {self._kills[key]} times over {spoken}, the last time over it alone (memory that "
+            "does not suffice?); it is left out: ask again by --retry with a smaller batch, fewer frames or more memory"
+        )
+
+    def close(self, done: Collection[str] = ()) -> None:
+        """Takes the note away, as the run ended of itself; what is known of questions that are not `done` stays."""
+        self._file.close()
+        left = [key for key, count in self._kills.items() if count and key.startswith(ROWS)]
+        if all(key.partition(":")[2] in done for key in left):
+            self.path.unlink(missing_ok=True)
+
+    def _save(self, forget: Collection[str]) -> None:
+        for name in forget:
+            self._kills.pop(_key(ROWS, name), None)
+        fresh = self.path.with_name(f"{self.path.name}.fresh")
+        kills = {key: [count, self._last_alone.get(key, False)] for key, count in self._kills.items() if count}
+        fresh.write_text(json.dumps({"kills": kills}) + "\n", encoding="utf-8")
+        os.replace(fresh, self.path)
+        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+
+    def _write(self, line: dict[str, Any]) -> None:
+        # No fsync: what a process has given to the system outlives it, and a power cut is nobody's fault.
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+
+def _key(what: str, name: str) -> str:
+    return f"{what}:{name}"
+
+
+def _read(path: Path) -> tuple[Counter[str], dict[str, bool], list[tuple[str, list[str]]]]:
+    """Kills of each key so far, whether the last was over it alone, and what was begun and has not ended."""
+    kills: Counter[str] = Counter()
+    alone: dict[str, bool] = {}
+    begun: dict[int, tuple[str, list[str]]] = {}
+    for line in _lines(path):
+        if "kills" in line:
+            for key, (count, sole) in line["kills"].items():
+                kills[key], alone[key] = int(count), bool(sole)
+        elif "begun" in line:
+            begun[line["begun"]] = (str(line["what"]), list(map(str, line["names"])))
+        else:
+            begun.pop(line.get("ended"), None)
+    return kills, alone, list(begun.values())
+
+
+def _lines(path: Path) -> Iterable[dict[str, Any]]:
+    """What was written; a line that a power cut tore is none."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):
+            found = json.loads(line)
+            if isinstance(found, dict):
+                yield found

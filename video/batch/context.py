@@ -1,0 +1,74 @@
+"""How long a prompt may be: what the model's configuration says, and what the caller asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vtc.recipes import Recipe
+
+_STRETCHED = ("yarn", "dynamic", "linear", "longrope")
+"""Kinds of rotary embeddings that reach further than the model was first trained for, by a factor."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a prompt, in tokens.
+
+    Attributes:
+        context: what the model can take; None where its configuration does not say.
+        asked: of `--max-prompt`, over all tokens that the stock model would read; None: no bound.
+        grid: whether visual tokens have coordinates of rows and columns, so that only those that are kept take room.
+    """
+
+    context: int | None
+    asked: int | None = None
+    grid: bool = False
+
+    @classmethod
+    def of(cls, model: Any, asked: int | None = None) -> Limits:
+        """The limits of `model`."""
+        text = model.config.get_text_config()
+        rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+        longest = getattr(text, "max_position_embeddings", None)
+        if isinstance(longest, int) and isinstance(rope, Mapping):
+            longest = _stretched(longest, rope)
+        known = isinstance(longest, int) and longest > 0
+        return cls(longest if known else None, asked, isinstance(rope, Mapping) and "mrope_section" in rope)
+
+    def refusal(self, own: int, visual: int, recipe: Recipe | None) -> ValueError | None:
+        """Why a prompt cannot be asked; None where it can.
+
+        Args:
+            own: its tokens but the visual ones.
+            visual: its visual tokens, as the stock model would read them.
+            recipe: what they are reduced by.
+        """
+        whole = own + visual
+        told = f"the prompt has {whole} tokens, {visual} of them visual"
+        if self.asked is not None and whole > self.asked:
+            return ValueError(f"{told}; max_prompt={self.asked}: shorten the question, or allow more (--max-prompt)")
+        kept = visual if recipe is None or not self.grid else _kept(visual, recipe)
+        if self.context is not None and own + kept >= self.context:
+            left = "" if kept == visual else f" ({kept} are kept)"
+            return ValueError(
+                f"{told}{left}; the model takes {self.context} (max_position_embeddings), its answer among them: "
+                "shorten the question, or take fewer frames or a smaller keep"
+            )
+        return None
+
+
+def _kept(visual: int, recipe: Recipe) -> int:
+    """Visual tokens that are left at least; what a stage drops inside of the decoder was read by its first layers."""
+    if recipe.decoder:
+        return visual
+    return min(visual, recipe.keep) if isinstance(recipe.keep, int) else int(visual * recipe.keep)
+
+
+def _stretched(longest: int, rope: Mapping[str, Any]) -> int:
+    kind, factor = rope.get("rope_type", rope.get("type")), rope.get("factor")
+    if kind not in _STRETCHED or not isinstance(factor, (int, float)) or not factor > 1:
+        return longest
+    first = rope.get("original_max_position_embeddings") or longest
+    return max(longest, int(first * factor))
