@@ -23,7 +23,7 @@ from .clips import Clip
 from .keyframes import KeyframeSelector
 from .looking import LOOK
 from .picking import frames_together, measured, pick, read_picked
-from .reader import Info, ReadReport, probe
+from .reader import Info, ReadReport
 from .recipes import DEFAULT
 from .sampling import Progress, Sampling
 from .stages import ClipBudget, Keyframes
@@ -116,7 +116,7 @@ def prepare(
     stage = _stage(chosen_recipe, selector)
     together = frames_together(processor)
     tell = progress or _tell_nobody
-    info = probe(path, limits=sampling.limits, isolated=sampling.isolated, timeout=sampling.timeout)
+    info = sampling.probe(path)
     each = _each(processor, info, question, together) if stage else 0
     picked = pick(
         path,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from vtc.frames import VideoFrames
 
-from .reader import Info, Limits, Reading, ReadReport, frames
+from .reader import Info, Limits, Reading, ReadReport, frames, probe
+from .reader.tracks import check_track
 from .streaming import Stream
 
 Progress = Callable[[str, int, int], None]
@@ -32,6 +33,7 @@ class Sampling:
         fps: candidates a second.
         frames: candidates at most; a longer video gets that many, in the middle of as many equal parts.
         start, end: the stretch of the video, in seconds; None: from its beginning, to its end.
+        track: which track of pictures, see `vtc.video.reader.frames`; None: the one that players show.
         backend, isolated, timeout, limits: of the reader, see `vtc.video.reader.frames`.
         look: frames a second to look at in such a longer video, where that is more; None: at its candidates alone.
         slack: seconds by which a frame that is looked at may lie beside its time where it is a keyframe. Those are
@@ -48,8 +50,10 @@ class Sampling:
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     look: float | None = 1.0
     slack: float = 0.0
+    track: int | None = None
 
     def __post_init__(self) -> None:
+        check_track(self.track)
         if not _is_number(self.fps) or not self.fps > 0:
             raise ValueError(f"fps={self.fps!r}; expected a number of frames a second above 0, such as 2")
         if self.look is not None and (not _is_number(self.look) or not self.look > 0):
@@ -119,6 +123,14 @@ class Sampling:
             raise ValueError(f"start={start}, end={end}: no frame of {info.path} is shown in between")
         return start, end
 
+    def probe(self, path: str | Path) -> Info:
+        """What the video in `path` is, as it is read with these settings.
+
+        Raises:
+            OSError, ValueError: see `vtc.video.reader.probe`.
+        """
+        return probe(path, track=self.track, limits=self.limits, isolated=self.isolated, timeout=self.timeout)
+
     def open(self, path: str | Path, indices: NDArray[np.int64], resize: int | None = None) -> Reading:
         """A reading of the frames `indices` of `path`, to be closed; those that cannot be read are left out.
 
@@ -129,6 +141,7 @@ class Sampling:
             path,
             indices=indices,
             resize=resize,
+            track=self.track,
             backend=self.backend,
             isolated=self.isolated,
             timeout=self.timeout,

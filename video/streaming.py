@@ -78,6 +78,7 @@ class Stream:
             damaged=tuple(frame for one in self._readings for frame in one.damaged),
             decode_failures=sum(one.decode_failures for one in self._readings),
             seeks=sum(one.seeks for one in self._readings),
+            resized=tuple(frame for one in self._readings for frame in one.resized),
             seconds=sum(one.seconds for one in self._readings),
         )
 

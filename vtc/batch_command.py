@@ -29,8 +29,10 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
             130: interrupted.
     """
     from vtc.video.batch.ray_folder import CheckpointError
+    from vtc.video.reader.backends import check_backend
 
     try:
+        check_backend(options["backend"])
         if engine not in ENGINES:
             raise ValueError(f"engine={engine!r}; expected one of {', '.join(ENGINES)}")
         answer = _engine(engine)

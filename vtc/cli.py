@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 
 VIDEOS = "Options of videos"
+READERS = ("pyav", "opencv", "decord", "torchcodec")
 Media = Annotated[
     Path,
     typer.Argument(
@@ -74,6 +75,22 @@ Slack = Annotated[
         rich_help_panel=VIDEOS,
     ),
 ]
+Track = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Which track of a file with several, as `vtc probe` numbers them. Default: the one that players show.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+Reader = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(READERS),
+        help="What decodes: pyav is exact on all it reads; the others refuse files on which they are not. Default: pyav.",
+        rich_help_panel=VIDEOS,
+    ),
+]
 KeepText = Annotated[
     str | None,
     typer.Option(
@@ -120,6 +137,8 @@ def ask(
     end: End = None,
     look: Look = None,
     slack: Slack = None,
+    track: Track = None,
+    reader: Reader = None,
     plan: Annotated[
         str | None,
         typer.Option(
@@ -137,7 +156,9 @@ def ask(
     from .media_commands import Options, ask_by_plan
     from .media_commands import ask as answer
 
-    options = Options(model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack)
+    options = Options(
+        model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack, track, reader
+    )
     if plan is None:
         answer(media, question, options, max_new_tokens)
     else:
@@ -161,6 +182,8 @@ def show(
     end: End = None,
     look: Look = None,
     slack: Slack = None,
+    track: Track = None,
+    reader: Reader = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -169,7 +192,9 @@ def show(
     from .media_commands import Options
     from .media_commands import show as draw
 
-    options = Options(model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack)
+    options = Options(
+        model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack, track, reader
+    )
     draw(media, out, question, options)
 
 
@@ -177,14 +202,18 @@ def show(
 def probe(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
+    track: Track = None,
+    reader: Reader = None,
 ) -> None:
-    """Say what videos are, by their packets: size, times, rate, keyframes, and whether they are cut short.
+    """Say what videos are, by their packets: size, times, rate, keyframes, tracks, and whether they are cut short.
+
+    With --reader also whether that one reads them.
 
     Exits with 1 if one cannot be read; the others are still told.
     """
     from .probing import describe
 
-    if not describe(videos, as_json=as_json):
+    if not describe(videos, as_json=as_json, track=track, reader=reader or "pyav"):
         raise typer.Exit(1)
 
 
@@ -285,6 +314,8 @@ def answer_batch(
             min=1, help="Media read at once, ahead of the model (2); with Ray: actors, one model each (one a GPU)."
         ),
     ] = None,
+    track: Track = None,
+    reader: Reader = None,
     timeout: Annotated[float, typer.Option(help="Seconds without a sign of life until a medium is given up.")] = 60.0,
     limit: Annotated[int | None, typer.Option(min=1, help="Questions at most.")] = None,
     max_errors: Annotated[int | None, typer.Option(min=0, help="End when more rows than that are errors.")] = None,
@@ -319,7 +350,8 @@ def answer_batch(
     given = {name: value for name, value in locals().items() if name not in ("questions", "out", "engine", "shard")}
     from .batch_command import batch as run
 
-    run(questions, out, engine, shard, {**given, "keep": _keep(keep)})
+    backend = given.pop("reader") or "pyav"
+    run(questions, out, engine, shard, {**given, "keep": _keep(keep), "backend": backend})
 
 
 @app.command()

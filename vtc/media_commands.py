@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 
-from vtc.video.reader import probe
+from vtc.video.reader.backends import check_backend
 from vtc.video.recipes import DEFAULT
 from vtc.video.sampling import Sampling
 
@@ -26,6 +26,7 @@ from .watching import Film, Watched, print_picked
 PICTURES = ("tiny-llava", "kcenter", "what is in the picture?")
 VIDEOS = ("tiny-qwen", DEFAULT, "what happens in the video?")
 """The model, the recipe and (for `show`) the question where none is named."""
+OF_VIDEOS = ("fps", "frames", "start", "end", "look", "slack", "track", "reader")
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Options:
 
     Attributes:
         model, recipe, keep, positions, device, dtype: as the command has them.
-        fps, frames, start, end, look, slack: of videos alone, see `vtc.video.sampling.Sampling`; a `look` of 0 is None
-            there.
+        fps, frames, start, end, look, slack, track: of videos alone, see `vtc.video.sampling.Sampling`; a `look` of 0
+            is None there.
+        reader: of videos alone: `Sampling.backend`.
     """
 
     model: str | None = None
@@ -50,11 +52,13 @@ class Options:
     end: float | None = None
     look: float | None = None
     slack: float | None = None
+    track: int | None = None
+    reader: str | None = None
 
     @property
-    def of_videos(self) -> dict[str, float]:
+    def of_videos(self) -> dict[str, Any]:
         """Those that are given of the options of videos."""
-        given = {name: getattr(self, name) for name in ("fps", "frames", "start", "end", "look", "slack")}
+        given = {name: getattr(self, name) for name in OF_VIDEOS}
         return {name: value for name, value in given.items() if value is not None}
 
     @property
@@ -64,8 +68,13 @@ class Options:
         Raises:
             ValueError: one that is out of range.
         """
-        given: dict[str, Any] = self.of_videos
-        return Sampling(**(given | ({"look": None} if given.get("look") == 0 else {})))
+        given = self.of_videos
+        if given.get("look") == 0:
+            given["look"] = None
+        if "reader" in given:
+            given["backend"] = given.pop("reader")
+            check_backend(given["backend"])
+        return Sampling(**given)
 
 
 Opened = Image.Image | Film
@@ -178,8 +187,10 @@ def _opened(path: Path, options: Options) -> Opened:
         with notes():
             return load_picture(path)
     sampling = options.sampling
-    film = Film(path, probe(path), sampling)
+    film = Film(path, sampling.probe(path), sampling)
     sampling.candidates(film.info)
+    if film.info.choice:
+        note(f"{path}: {film.info.choice}; --track N reads another")
     if film.info.truncated:
         note(f"{path} is cut short, or its header is wrong; `vtc probe {path}` says more")
     return film

@@ -57,6 +57,9 @@ class Film:
             _tell_looking(watched.picked)
         if watched.report.lost:
             note(f"{len(watched.report.lost)} of {watched.report.asked} frames could not be read and are left out")
+        if watched.report.resized:
+            count = len(watched.report.resized)
+            note(f"{count} frames have another size in the file and were scaled to that of the first")
         if watched.report.damaged:
             note(f"{len(watched.report.damaged)} frames come after damage in the file and may show traces of it")
         return watched

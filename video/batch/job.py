@@ -34,7 +34,7 @@ class Job:
         model: an embedded model, a directory or a hub id.
         recipe: as `Recipe.to_dict` gives it; None: `video` for videos and `kcenter` for pictures.
         keep: in place of the recipe's own; 1.0: all visual tokens.
-        frames, fps, look, backend: of `Sampling`.
+        frames, fps, look, backend, track: of `Sampling`.
         timeout: seconds without a sign of life after which the reading of a medium is given up.
         max_new_tokens: longest answer.
         seed: of seeded stages.
@@ -64,6 +64,7 @@ class Job:
     choices: str = "listed"
     allow_fewer_frames: bool = False
     max_prompt: int | None = None
+    track: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "batch", "max_prompt"):
@@ -113,6 +114,7 @@ class Job:
             backend=self.backend,
             timeout=self.timeout,
             look=self.look,
+            track=self.track,
         )
 
     @cached_property
@@ -131,6 +133,8 @@ class Job:
         fields = self.to_dict()
         for name in ("timeout", "batch", "device", "recipe", "model", "allow_fewer_frames", "max_prompt"):
             del fields[name]
+        if self.track is None:  # answers from before there was a choice stay those of this job
+            del fields["track"]
         recipes = [self.recipe_for(picture).to_dict() for picture in (False, True)]
         return digest([fields, self.revision, recipes])
 

@@ -84,7 +84,13 @@ def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str
     reading = sum(value for name, value in spent.items() if name != "choose")
     seconds = {"read": reading, "segment": spent.get("choose", 0.0)}
     lost = len(found.read.lost)
-    notes = [found.broken, f"{lost} frames could not be read" if lost else ""]
+    resized = len(found.read.resized)
+    notes = [
+        found.broken,
+        f"{lost} frames could not be read" if lost else "",
+        f"{resized} frames were scaled to the size of the first" if resized else "",
+        found.info.choice,
+    ]
     note = "; ".join(note for note in notes if note)
     return Opened(found.frames, found.inputs, prompt, first.system, found.recipe, found.tokens, stamp, seconds, note)
 

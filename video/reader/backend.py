@@ -52,6 +52,11 @@ class Backend(ABC):
         """Whether the frame that `read` answered last was decoded after a failure and may show traces of it."""
         return False
 
+    @property
+    def resized(self) -> bool:
+        """Whether the frame that `read` answered last was stored in another size than the first of the video."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Lets go of the file; harmless when repeated."""

@@ -45,7 +45,8 @@ def _serve(source: BinaryIO, out: BinaryIO) -> None:
         return
     request = message[0]
     pulse = _Pulse(out)
-    local = Local(Path(request["path"]), Limits(**request["limits"]), request["backend"], pulse)
+    limits = Limits(**request["limits"])
+    local = Local(Path(request["path"]), limits, request["backend"], pulse, request["track"])
     _send_info(out, local)
     if request["probe"] or (message := receive(source, 1 << 30)) is None:
         return
@@ -53,7 +54,7 @@ def _serve(source: BinaryIO, out: BinaryIO) -> None:
     request, wanted = message[0], np.frombuffer(message[1], dtype="<i8")
     width, height = request["size"]
     for event in local.events(wanted.tolist(), (width, height), request["on_error"]):
-        values = {name: getattr(event, name) for name in ("index", "source", "suspect", "failures", "seeks")}
+        values = {name: getattr(event, name) for name in ("index", "source", "suspect", "resized", "failures", "seeks")}
         if event.pixels is None:
             send(out, values)
         else:
@@ -62,7 +63,8 @@ def _serve(source: BinaryIO, out: BinaryIO) -> None:
 
 
 def _send_info(out: BinaryIO, local: Local) -> None:
-    values: dict[str, Any] = {name: value for name, value in asdict(local.info).items() if np.ndim(value) == 0}
+    values: dict[str, Any] = asdict(local.info)
+    del values["seconds"], values["keyframes"]
     seconds, keys = local.info.seconds.astype("<f8"), local.info.keyframes.astype("<i8")
     send(out, {"info": values}, seconds.tobytes() + keys.tobytes())
 

@@ -41,6 +41,8 @@ class Decord(Backend):
             raise ValueError(f"{self.path} has transparent pixels, which decord drops; use backend='pyav'")
         if info.mirrored:
             raise ValueError(f"{self.path} is mirrored, which decord ignores; use backend='pyav'")
+        if info.others:
+            raise ValueError(f"{self.path} has several tracks, and decord takes none by name; {REMEDY}")
         self._reader: Any = None
         self._judge = PyAV(*args, **kwargs)
         self._last: Pixels | None = None
@@ -83,9 +85,8 @@ class Decord(Backend):
 
     def _pixels(self, picture: Pixels) -> Pixels:
         """`picture` as RGB. Rows padded to a multiple of their width seem to decord to have more channels."""
-        info = self.index.info
         height, width, channels = picture.shape
-        if (width, height) != (info.width, info.height) or channels < 3:
+        if (width, height) != self.index.upright or channels < 3:
             raise ValueError(f"{self.path}: decord gives {width} x {height} pixels; {REMEDY}")
         return picture.reshape(height, width * channels)[:, : 3 * width].reshape(height, width, 3)
 

@@ -19,6 +19,7 @@ class Event:
         pixels: `[H, W, 3]`; None where it is lost.
         source: the frame whose picture this is: another one where it stands in.
         suspect: whether it may show traces of damage before it.
+        resized: whether it was stored in another size than the first frame.
         failures, seeks: of the whole reading so far.
     """
 
@@ -26,6 +27,7 @@ class Event:
     pixels: Pixels | None
     source: int
     suspect: bool
+    resized: bool
     failures: int
     seeks: int
 
@@ -37,11 +39,12 @@ def deliver(backend: Backend, spare: Backend, wanted: Sequence[int], on_error: s
     looked for by `spare`, a second view of the file, so that the first one goes on from where it is.
     """
     for index, pixels in backend.read(wanted):
-        source, suspect = index, backend.suspect
+        source, suspect, resized = index, backend.suspect, backend.resized
         if pixels is None and on_error == "nearest":
             source, pixels = _nearest(spare, index)
-            suspect = spare.suspect
-        yield Event(index, pixels, source, suspect and pixels is not None, *_counts(backend, spare))
+            suspect, resized = spare.suspect, spare.resized
+        there = pixels is not None
+        yield Event(index, pixels, source, suspect and there, resized and there, *_counts(backend, spare))
 
 
 def _counts(backend: Backend, spare: Backend) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -20,11 +21,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from .aspect import pixel_aspect, shown_size
 from .decoding import Tally, decoded
 from .info import Info
 from .limits import Limits
 from .opening import REMEDY, opened, refuse_still
 from .orient import Turn
+from .tracks import Track
 
 BESIDE = ("vp8", "vp9")
 """Codecs whose transparency is a second video beside the first."""
@@ -42,6 +45,7 @@ class Index:
             frame shown after it.
         seeks: `[K]` int64: the timestamp to seek to for each entry.
         turn: how pictures are laid upright.
+        upright: (width, height) of frames as stored, laid upright: what they are where pixels are square.
         origin: seconds by the file's clock that its header calls the start; not always those of the first frame.
         open_gops: whether some frames are decoded after a keyframe and shown before it.
     """
@@ -51,6 +55,7 @@ class Index:
     entries: NDArray[np.int64]
     seeks: NDArray[np.int64]
     turn: Turn
+    upright: tuple[int, int]
     origin: float = 0.0
     open_gops: bool = False
 
@@ -97,21 +102,25 @@ class _Packets:
         self.last = max(self.last, (packet.pts, packet.duration or 0))
 
 
-def build(path: Path, limits: Limits, tick: Callable[[], None] = lambda: None) -> Index:
-    """The index of the video in `path`. `tick` is called often, as a sign of life.
+def build(
+    path: Path, limits: Limits, tick: Callable[[], None] = lambda: None, track: int | None = None
+) -> Index:
+    """The index of a track of `path` (see `read_track`). `tick` is called often, as a sign of life.
 
     Raises:
         OSError, ValueError: see `opened`; also a video of no frames, or beyond the limits.
     """
-    with opened(path, limits) as (container, stream):
+    with opened(path, limits, track=track) as (container, stream):
         limits.check(str(path), "seconds", (container.duration or 0) / 1e6)
         packets = _read(path, container, stream, limits, tick)
     pts = np.unique(np.array(packets.shown, dtype=np.int64))
     usable = packets.timed and len(pts) == len(packets.shown) > 0
-    with opened(path, limits, threads="SLICE") as (container, stream):
+    with opened(path, limits, threads="SLICE", track=track) as (container, stream):
         # Without times that tell frames apart, only decoding tells how many there are.
         first, times = _decode(path, container, stream, limits, tick, whole=not usable)
-        return _index(path, container, stream, first, packets, pts if usable else None, times)
+        index = _index(path, container, stream, first, packets, pts if usable else None, times)
+    limits.check(str(path), "pixels", index.info.width * index.info.height)
+    return index
 
 
 def _read(
@@ -187,7 +196,9 @@ def _index(
     keys = sorted(packets.keys) if pts is not None else []
     shown = np.array([key for key, _, hidden in keys if not hidden], dtype=np.int64)
     turn = Turn.of(_matrix(first))
-    width, height = turn.size(first.width, first.height)
+    aspect, said = pixel_aspect(stream)
+    width, height = turn.size(*shown_size(first, aspect))
+    upright = turn.size(first.width, first.height)
     info = Info(
         path=str(path),
         container=container.format.name,
@@ -208,14 +219,18 @@ def _index(
         keyframes=np.zeros(0, dtype=np.int64) if pts is None else np.unique(np.searchsorted(pts, shown)),
         declared_frames=stream.frames or None,
         declared_seconds=_declared_seconds(container, stream),
+        pixel_aspect=said,
+        track=stream.index,
+        tracks=tuple(map(Track.of, container.streams.video)),
+        audio=tuple(_audio(one) for one in container.streams.audio),
     )
     none = np.zeros(0, dtype=np.int64)
     if pts is None:
-        return Index(info, none, none, none, turn)
+        return Index(info, none, none, none, turn, upright)
     entries = np.searchsorted(pts, np.array([key for key, _, _ in keys], dtype=np.int64)).astype(np.int64)
     seeks = np.array([at for _, at, _ in keys], dtype=np.int64)
     origin = float((stream.start_time or 0) * base)
-    return Index(info, pts, entries, seeks, turn, origin, packets.open_gops)
+    return Index(info, pts, entries, seeks, turn, upright, origin, packets.open_gops)
 
 
 def _clock(
@@ -254,6 +269,12 @@ def _alpha(stream: VideoStream, first: VideoFrame) -> str:
         return "on white"
     beside = stream.codec_context.name in BESIDE and stream.metadata.get("alpha_mode") == "1"
     return "ignored" if beside else ""
+
+
+def _audio(stream: AudioStream) -> str:
+    """Its codec, if FFmpeg knows it."""
+    coder: Any = stream.codec_context
+    return str(coder.codec.canonical_name) if coder is not None else "unknown codec"
 
 
 def _declared_seconds(container: InputContainer, stream: VideoStream) -> float | None:

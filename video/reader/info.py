@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .tracks import Track
+
 
 @dataclass(frozen=True, eq=False)
 class Info:
@@ -15,7 +17,7 @@ class Info:
     Attributes:
         path: the file.
         container, codec: as FFmpeg names them.
-        width, height: pixels as shown, after `rotation`. Pixels that are not square stay as stored.
+        width, height: of delivered frames, as shown: upright, and with square pixels.
         rotation: degrees clockwise by which frames are turned before they are delivered: 0, 90, 180 or 270.
         mirrored: whether they are then mirrored left to right.
         bits: of each colour as stored; delivered frames have 8. HDR is not tone-mapped.
@@ -30,6 +32,11 @@ class Info:
         is_vfr: whether frames are unevenly spaced.
         keyframes: `[K]` int64, ascending; the frames that need no other frame.
         declared_frames, declared_seconds: what the header claims, if anything.
+        pixel_aspect: a stored pixel's width over its height, such as `64:45`; empty where it is square; `1:1000,
+            ignored` where it is beyond what is in use.
+        track: which track was read.
+        tracks: all tracks of pictures, cover pictures and thumbnails among them.
+        audio: the codecs of its sound tracks. Sound is not used.
     """
 
     path: str
@@ -51,6 +58,10 @@ class Info:
     keyframes: NDArray[np.int64]
     declared_frames: int | None = None
     declared_seconds: float | None = None
+    pixel_aspect: str = ""
+    track: int = 0
+    tracks: tuple[Track, ...] = ()
+    audio: tuple[str, ...] = ()
 
     @property
     def truncated(self) -> bool:
@@ -61,17 +72,37 @@ class Info:
         gap = float(np.diff(self.seconds).max()) if self.frames > 1 else self.duration
         return self.declared_seconds > self.duration + max(self.start, 0) + max(0.05, 2 * gap)
 
+    @property
+    def others(self) -> tuple[Track, ...]:
+        """Tracks that could have been read instead: all but cover pictures, thumbnails and stills."""
+        return tuple(track for track in self.tracks if track.index != self.track and not track.kind)
+
+    @property
+    def choice(self) -> str:
+        """Which track was read, where there are several videos in the file; else empty."""
+        if not self.others:
+            return ""
+        read = next(track for track in self.tracks if track.index == self.track)
+        return f"{read} is read; there are {', '.join(map(str, self.others))} too"
+
     def __str__(self) -> str:
         rate = f"{self.fps:.6g} frames/s" + (" on average (variable)" if self.is_vfr else "")
         turned = [f"turned {self.rotation} degrees clockwise"] if self.rotation else []
         turned += ["mirrored"] if self.mirrored else []
         picture = [f"{self.width} x {self.height} pixels", *turned, f"{self.bits} bits"]
+        picture += [f"pixels of {self.pixel_aspect}"] if self.pixel_aspect else []
         picture += [f"alpha {self.alpha}"] if self.alpha else []
         lines = [
             f"{self.path}",
             f"  {self.codec} in {self.container}: {', '.join(picture)}",
             f"  {self.frames} frames in {self.duration:.6g} s, {rate}, {len(self.keyframes)} keyframes",
         ]
+        if len(self.tracks) > 1:
+            beside = [str(track) for track in self.tracks if track.index != self.track and track.kind]
+            lines += [f"  {self.choice}; --track N reads another"] if self.choice else []
+            lines += [f"  has {', '.join(beside)} beside its video"] if beside else []
+        if self.audio:
+            lines.append(f"  has sound ({', '.join(self.audio)}), which is not used")
         if self.start:
             lines.append(
                 f"  begins at {self.start:.6g} s of the file's own clock; times here count from the first frame"

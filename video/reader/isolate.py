@@ -21,6 +21,7 @@ from .channel import receive, send
 from .delivery import Event
 from .info import Info
 from .limits import Limits
+from .tracks import Track
 
 AHEAD = 3
 """Messages that wait for the caller at most; then the child waits."""
@@ -41,19 +42,28 @@ class Isolated:
         backend: the name of a decoding library.
         timeout: seconds without a sign of life after which the child is killed.
         probe: whether no frames will be asked for.
+        track: which track to read; None: the one that players show.
 
     Raises:
         OSError, ValueError: what the child raised, that it died, or that it is stuck.
     """
 
-    def __init__(self, path: Path, limits: Limits, backend: str, timeout: float, probe: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits,
+        backend: str,
+        timeout: float,
+        probe: bool = False,
+        track: int | None = None,
+    ) -> None:
         self._path, self._timeout, self._limits = path, timeout, limits
         self._delivered, self._asked = 0, 0
         self._child = _Child(limits)
         self._stop = weakref.finalize(self, self._child.stop)
         try:
-            request = {"path": str(path), "limits": dataclasses.asdict(limits), "backend": backend, "probe": probe}
-            self._child.send(request)
+            request = {"path": str(path), "backend": backend, "probe": probe, "track": track}
+            self._child.send({**request, "limits": dataclasses.asdict(limits)})
             self._info = self._receive_info()
         except BaseException:
             self.close()
@@ -88,15 +98,18 @@ class Isolated:
         if values.get("index") != index or not fits:
             raise OSError(f"{self._path}: the child that decodes sent what was not asked for ({values})")
         pixels = None if given is None else np.frombuffer(body, dtype=np.uint8).reshape(shape)
-        rest = int(values["source"]), bool(values["suspect"]), int(values["failures"]), int(values["seeks"])
-        return Event(index, pixels, *rest)
+        flags = bool(values["suspect"]), bool(values["resized"])
+        return Event(index, pixels, int(values["source"]), *flags, int(values["failures"]), int(values["seeks"]))
 
     def _receive_info(self) -> Info:
         values, body = self._next()
         count = int(values["info"]["frames"])
         numbers = bytes(body)
         seconds = np.frombuffer(numbers[: count * 8], dtype="<f8")
-        return Info(**values["info"], seconds=seconds, keyframes=np.frombuffer(numbers[count * 8 :], dtype="<i8"))
+        keys = np.frombuffer(numbers[count * 8 :], dtype="<i8")
+        tracks = tuple(Track(**track) for track in values["info"]["tracks"])
+        known = {**values["info"], "tracks": tracks, "audio": tuple(values["info"]["audio"])}
+        return Info(**known, seconds=seconds, keyframes=keys)
 
     def _next(self) -> tuple[dict[str, Any], bytearray]:
         """The next message that is more than a sign of life."""

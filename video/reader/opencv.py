@@ -37,6 +37,8 @@ class OpenCV(Backend):
             raise ValueError(f"{self.path} has transparent pixels, which OpenCV drops; use backend='pyav'")
         if info.mirrored:
             raise ValueError(f"{self.path} is mirrored, which OpenCV ignores; use backend='pyav'")
+        if info.others or info.tracks[0].index != info.track:
+            raise ValueError(f"{self.path} has several tracks, of which OpenCV takes the first; {REMEDY}")
         self._capture: Any = None
         self._at = -1
         self._judge = PyAV(*args, **kwargs)
@@ -97,10 +99,10 @@ class OpenCV(Backend):
         if not good:
             self.tally.fail("frame", self._at)
             return None
-        info = self.index.info
-        if picture.shape[:2] != (info.height, info.width):
+        width, height = self.index.upright
+        if picture.shape[:2] != (height, width):
             raise ValueError(
-                f"{self.path}: OpenCV gives {picture.shape[1]} x {picture.shape[0]} pixels, not {info.width} x "
-                f"{info.height}; {REMEDY}"
+                f"{self.path}: OpenCV gives {picture.shape[1]} x {picture.shape[0]} pixels, not {width} x {height}; "
+                f"{REMEDY}"
             )
         return scaled(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), self.size, self.scaler)

@@ -10,10 +10,10 @@ from typing import Any
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from .limits import Limits
+from .tracks import read_track
 
 VIDEOS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,apng,ivf,h264,hevc,obu,av1,m4v,mpegvideo,"
@@ -38,14 +38,16 @@ PADDING = 1 << 16
 
 
 @contextmanager
-def opened(path: Path, limits: Limits, threads: str = "AUTO") -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first track of pictures, ready to decode with FFmpeg's `threads`.
+def opened(
+    path: Path, limits: Limits, threads: str = "AUTO", track: int | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and the track of it that is read (see `read_track`), ready to decode with FFmpeg's `threads`.
 
     Frame threads are fast; with "SLICE" alone an error belongs to the packet that caused it.
 
     Raises:
         OSError: no such file, a directory, not readable, or a PyAV that gives other colours.
-        ValueError: empty, no video that can be read, no picture track, a still picture, too many pixels.
+        ValueError: empty, no video that can be read, no such track, a still picture, too many pixels.
     """
     if PYAV < OLDEST:
         raise OSError(f"PyAV {av.__version__} converts colours wrongly; pip install 'av>={OLDEST}'")
@@ -65,7 +67,8 @@ def opened(path: Path, limits: Limits, threads: str = "AUTO") -> Iterator[tuple[
                 refuse_still(path)
         raise ValueError(f"{path} is no video that can be read ({_why(error)}); {REMEDY}") from error
     with container:
-        stream = _track(path, container)
+        _check_kind(path, container)
+        stream = read_track(path, container, track)
         width, height = stream.codec_context.width, stream.codec_context.height
         limits.check(str(path), "pixels", width * height)
         stream.thread_type = threads
@@ -94,17 +97,10 @@ def refuse_still(path: Path) -> None:
     raise ValueError(f"{path} is a still picture, no video; pass it as a picture (vtc.media.load_picture)")
 
 
-def _track(path: Path, container: InputContainer) -> VideoStream:
+def _check_kind(path: Path, container: InputContainer) -> None:
     brand = container.metadata.get("major_brand", "")
     if container.format.name in STILLS.split(",") or brand in STILL_BRANDS:
         refuse_still(path)
-    tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
-    if not tracks:
-        what = "sound only" if container.streams.audio else "no track of pictures"
-        raise ValueError(f"{path} has {what}; pass a video that has pictures")
-    if tracks[0].codec_context is None:
-        raise ValueError(f"{path} has pictures in a codec that FFmpeg does not know; export it as H.264 in mp4")
-    return tracks[0]
 
 
 def _why(error: FFmpegError) -> str:

@@ -43,7 +43,7 @@ class PyAV(Backend):
         self._held: tuple[int, VideoFrame] | None = None
         self._at = -1  # the frame decoded last
         self._damage: set[tuple[int, int]] = set()
-        self._answered = -1
+        self._answered, self._resized = -1, False
         self._from_start = self._in_one_go = False
         # What decoding the whole file has shown so far: frames below `_known` are there or lost for good.
         self._there = np.zeros(self.index.info.frames, dtype=bool)
@@ -53,13 +53,18 @@ class PyAV(Backend):
         """See `Backend.read`."""
         self._in_one_go = self.index.by_place
         for target in wanted:
-            frame, self._answered = self._reach(int(target)), int(target)
+            frame, self._answered, self._resized = self._reach(int(target)), int(target), False
             yield int(target), None if frame is None else self._pixels(frame)
 
     @property
     def suspect(self) -> bool:
         """See `Backend.suspect`."""
         return any(start <= self._answered < stop for start, stop in self._damage)
+
+    @property
+    def resized(self) -> bool:
+        """See `Backend.resized`."""
+        return self._resized
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -69,13 +74,7 @@ class PyAV(Backend):
 
     def _pixels(self, frame: VideoFrame) -> Pixels:
         self.limits.check(str(self.path), "pixels", frame.width * frame.height)
-        shown = self.index.turn.size(frame.width, frame.height)
-        info = self.index.info
-        if self.size == (info.width, info.height) != shown:
-            raise ValueError(
-                f"{self.path} changes its size from {info.width} x {info.height} to {shown[0]} x {shown[1]}; "
-                "pass resize=(width, height)"
-            )
+        self._resized = self.index.turn.size(frame.width, frame.height) != self.index.upright
         return to_rgb(frame, self.size, self.index.turn, self.scaler)
 
     def _reach(self, target: int) -> VideoFrame | None:
@@ -105,7 +104,7 @@ class PyAV(Backend):
 
     def _open(self, threads: str) -> None:
         self.close()
-        self._open_file = self._stack.enter_context(opened(self.path, self.limits, threads))
+        self._open_file = self._stack.enter_context(opened(self.path, self.limits, threads, self.index.info.track))
         # Frame threads may lose more than is broken, so that their word on what is lost is not the last one.
         self._begin(from_start=threads == "SLICE")
 

@@ -40,6 +40,8 @@ class ReadReport:
         lost: those that could not be read and were left out.
         replaced: with `on_error="nearest"`, for each frame that could not be read the one whose picture came instead.
         damaged: delivered ones that were decoded after a failure, up to the next keyframe: they may show traces of it.
+        resized: delivered ones that were stored in another size than the first of the video, and were scaled to that of
+            the others.
         decode_failures: packets that could not be decoded.
         seeks: jumps inside of the file.
         seconds: spent waiting for frames, from opening the file on.
@@ -53,6 +55,7 @@ class ReadReport:
     decode_failures: int = 0
     seeks: int = 0
     seconds: float = 0.0
+    resized: tuple[int, ...] = ()
 
 
 class Reading:
@@ -79,6 +82,7 @@ class Reading:
         self._spent, self._delivered, self._failures, self._seeks = spent, 0, 0, 0
         self._lost: list[int] = []
         self._damaged: list[int] = []
+        self._resized: list[int] = []
         self._replaced: dict[int, int] = {}
         self._closed = False
 
@@ -94,6 +98,7 @@ class Reading:
             self._failures,
             self._seeks,
             self._spent,
+            tuple(self._resized),
         )
 
     def __iter__(self) -> Reading:
@@ -135,6 +140,8 @@ class Reading:
             self._replaced[event.index] = event.source
         if event.suspect:
             self._damaged.append(event.index)
+        if event.resized:
+            self._resized.append(event.index)
         self._delivered += 1
         return Frame(event.index, float(self.info.seconds[event.index]), event.pixels)
 

@@ -36,12 +36,20 @@ class Local:
         limits: on it.
         backend: the name of a decoding library.
         tick: called often while something is done, as a sign of life.
+        track: which track to read; None: the one that players show.
     """
 
-    def __init__(self, path: Path, limits: Limits, backend: str, tick: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits,
+        backend: str,
+        tick: Callable[[], None] = lambda: None,
+        track: int | None = None,
+    ) -> None:
         self._kind = backend_class(backend)
         self._path, self._limits, self._tick = path, limits, tick
-        self._index = build(path, limits, tick)
+        self._index = build(path, limits, tick, track)
         self._events: Iterator[Event] = iter(())
         self._close: list[Callable[[], None]] = []
 

@@ -51,7 +51,9 @@ class TorchCodec(Backend):
         info = self.index.info
         try:
             if self._decoder is None:
-                self._decoder = VideoDecoder(str(self.path.absolute()), dimension_order="NHWC", num_ffmpeg_threads=0)
+                self._decoder = VideoDecoder(
+                    str(self.path.absolute()), stream_index=info.track, dimension_order="NHWC", num_ffmpeg_threads=0
+                )
             frame = self._decoder.get_frame_at(target)
         except (RuntimeError, ValueError, IndexError) as error:
             self._agree(target, error)
@@ -60,7 +62,8 @@ class TorchCodec(Backend):
         if abs(told - info.seconds[target]) > 1e-6:
             raise ValueError(f"{self.path}: TorchCodec gives a frame at {told:.6g} s for frame {target}; {REMEDY}")
         pixels = np.ascontiguousarray(frame.data.numpy())
-        if pixels.shape != (info.height, info.width, 3):
+        width, height = self.index.upright
+        if pixels.shape != (height, width, 3):
             raise ValueError(f"{self.path}: TorchCodec gives pixels {pixels.shape}; {REMEDY}")
         return scaled(pixels, self.size, self.scaler)
 

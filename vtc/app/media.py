@@ -18,7 +18,7 @@ from vtc.frames import VideoFrames
 from vtc.media import is_video, load_picture
 from vtc.recipes import Recipe
 from vtc.video.picking import frames_together, pick, read_picked
-from vtc.video.reader import ReadReport, probe
+from vtc.video.reader import ReadReport
 from vtc.video.sampling import Sampling
 from vtc.video.stages import Keyframes
 
@@ -88,7 +88,7 @@ def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampl
     """
     if not is_video(path):
         raise ValueError(f"{Path(path).name} is no video; upload MP4, WebM, MKV, MOV or AVI, or use the tab Image")
-    info = probe(path, limits=sampling.limits, isolated=sampling.isolated, timeout=sampling.timeout)
+    info = sampling.probe(path)
     candidates, stage = sampling.candidates(info), recipe.input
     notes = ["the file is cut short, or its header is wrong"] if info.truncated else []
     if isinstance(stage, Keyframes) and not np.array_equal(sampling.looked_at(info), candidates):
@@ -105,7 +105,7 @@ def looks_further(path: str | Path, recipe: Recipe, sampling: Sampling = SAMPLIN
     """Whether the frames of the video in `path` depend on the recipe: it is long, and some are left out."""
     if not isinstance(recipe.input, Keyframes):
         return False
-    info = probe(path, limits=sampling.limits, isolated=sampling.isolated, timeout=sampling.timeout)
+    info = sampling.probe(path)
     return not np.array_equal(sampling.looked_at(info), sampling.candidates(info))
 
 
@@ -121,6 +121,8 @@ def _losses(report: ReadReport) -> list[str]:
     notes = []
     if report.lost:
         notes.append(f"{len(report.lost)} of {report.asked} frames could not be read and are left out")
+    if report.resized:
+        notes.append(f"{len(report.resized)} frames have another size in the file and were scaled to that of the first")
     if report.damaged:
         notes.append(f"{len(report.damaged)} frames come after damage in the file and may show traces of it")
     return notes
