@@ -163,7 +163,29 @@ def test_what_is_a_video_is_told_by_content_and_by_suffix(tmp_path):
     save(Image.new("RGB", (8, 8)), tmp_path / "x.gif", save_all=True, append_images=[Image.new("RGB", (8, 8), RED)])
     (tmp_path / "x.bin").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(64))
     told = {name: is_video(tmp_path / name) for name in ("x.png", "x.gif", "x.bin", "none.png", "none.MKV", ".")}
-    assert [name for name, video in told.items() if video] == ["x.bin", "none.MKV"]
+    assert [name for name, video in told.items() if video] == ["x.gif", "x.bin", "none.MKV"]
+
+
+def test_heic_names_what_reads_it(tmp_path, monkeypatch):
+    (tmp_path / "x.heic").write_bytes(b"\x00\x00\x00\x20ftypheic" + bytes(64))
+    monkeypatch.setattr("vtc.media.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"x\.heic is no picture that can be read; .*pip install pillow-heif"):
+        load_picture(tmp_path / "x.heic")
+    monkeypatch.setattr("vtc.media.FORMATS", ("PNG",))
+    (tmp_path / "x.avif").write_bytes(b"\x00\x00\x00\x20ftypavif" + bytes(64))
+    with pytest.raises(ValueError, match=r"AVIF needs Pillow 11\.3"):
+        load_picture(tmp_path / "x.avif")
+
+
+def test_heic_is_read_where_the_plugin_is_there(tmp_path):
+    pytest.importorskip("pillow_heif.HeifImagePlugin")
+    loaded = load_picture(save(Image.new("RGB", (64, 48), RED), tmp_path / "x.heic"))
+    assert loaded.size == (64, 48)
+
+
+def test_an_address_is_told():
+    with pytest.raises(ValueError, match="download it first"):
+        load_picture("https://x.org/a.png")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".webp", ".tif", ".bmp"])

@@ -30,7 +30,7 @@ Media = Annotated[
     Path,
     typer.Argument(
         metavar="MEDIA",
-        help="A picture or a video. Of an animated picture (GIF, WebP, PNG) the first frame is taken.",
+        help="A picture or a video. Animated GIF and PNG are videos; of an animated WebP the first frame is taken.",
         show_default=False,
     ),
 ]
@@ -87,7 +87,7 @@ Reader = Annotated[
     str | None,
     typer.Option(
         metavar="|".join(READERS),
-        help="What decodes: pyav is exact on all it reads; the others refuse files on which they are not. Default: pyav.",
+        help="What decodes: pyav is exact on all it reads; the others refuse where they are not. Default: pyav.",
         rich_help_panel=VIDEOS,
     ),
 ]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM", "ICO", "TGA", "QOI")
-"""What is read. Formats that Pillow hands to other programs (EPS) stay out."""
+from .sniffing import kind_of, refuse_address
 
-VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"}
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM", "ICO", "TGA", "QOI", "HEIF")
+"""What is read, HEIF where pillow-heif is installed. Formats that Pillow hands to other programs (EPS) stay out."""
+
+HEIC = (b"hei", b"hev", b"mif", b"msf")
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 MAX_ASPECT = 200
 """Longer strips are refused: Qwen's processor does so itself, and a centre crop would show less than 0.5 % of them."""
@@ -29,8 +33,8 @@ def load_picture(path: str | Path) -> Image.Image:
 
     Raises:
         OSError: no such file, or a directory.
-        ValueError: a broken or empty file, a video, no picture at all, one of too many pixels, or a strip more than
-            200 times as long as wide.
+        ValueError: an address, a broken or empty file, a video, no picture at all, one of too many pixels, or a strip
+            more than 200 times as long as wide.
     """
     path = Path(path)
     _check_file(path)
@@ -61,12 +65,13 @@ def to_rgb(picture: Image.Image, name: str = "picture") -> Image.Image:
 
 def _check_file(path: Path) -> None:
     if not path.exists():
+        refuse_address(path)
         raise FileNotFoundError(f"{path}: no such file; pass the path of a picture on this machine")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; pass the path of one picture in it")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes); fetch or export the picture again")
-    if is_video(path):
+    if kind_of(path) == "video":
         raise ValueError(
             f"{path} is a video, and a picture is expected here; take frames of it with vtc.video.frames, or ask about "
             "it with `vtc ask`"
@@ -74,26 +79,22 @@ def _check_file(path: Path) -> None:
 
 
 def is_video(path: str | Path) -> bool:
-    """Whether `path` is to be read as a video: by its first bytes, or else by its suffix; no such file need exist.
+    """Whether `path` is to be read as a video: by its first bytes, or where they say nothing by its ending.
 
-    Animated pictures (GIF, WebP, PNG, AVIF) are none, unless they bear the suffix of a video.
+    Animated GIF and PNG are videos, animated WebP and AVIF are not: the reader of videos does not read them. No such
+    file need exist.
 
     Raises:
         OSError: a file that may not be read.
     """
-    path = Path(path)
-    head = b""
-    if path.is_file():
-        with path.open("rb") as file:
-            head = file.read(12)
-    box = head[4:8] == b"ftyp" and head[8:11] not in (b"avi", b"mif", b"msf", b"hei", b"hev")
-    magic = box or head[:4] == b"\x1a\x45\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
-    return magic or path.suffix.lower() in VIDEO_SUFFIXES
+    return kind_of(path) in ("video", "animation")
 
 
 def _decode(path: Path) -> Image.Image:
     """The first frame, upright, in the file's own mode."""
     Image.init()
+    if _brand(path) in HEIC and find_spec("pillow_heif") is not None:
+        import_module("pillow_heif.HeifImagePlugin")  # Pillow finds the plugins that come with it alone
     try:
         with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
             frames = int(getattr(opened, "n_frames", 1))
@@ -106,13 +107,30 @@ def _decode(path: Path) -> Image.Image:
             upright.format = opened.format
             return upright
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is no picture that can be read; save it as PNG, JPEG or WebP") from error
+        raise ValueError(f"{path} is no picture that can be read; {_remedy(path)}") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path}: {error} Scale the picture down first.") from error
     except PictureWarning:
         raise
     except Exception as error:  # decoders raise anything at all on broken data
         raise ValueError(f"{path} is broken or cut short ({error}); fetch or export the picture again") from error
+
+
+def _remedy(path: Path) -> str:
+    """What helps with a picture that Pillow does not know here."""
+    brand = _brand(path)
+    if brand == b"avi":
+        return "AVIF needs Pillow 11.3 or later: pip install -U pillow"
+    if brand in HEIC:
+        return "HEIC needs a plugin: pip install pillow-heif"
+    return "save it as PNG, JPEG or WebP"
+
+
+def _brand(path: Path) -> bytes:
+    """How the brand of a picture in boxes (AVIF, HEIC) begins; empty for others."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[8:11] if head[4:8] == b"ftyp" else b""
 
 
 def _from_16_bit(values: np.ndarray, name: str) -> Image.Image:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 from typer.testing import CliRunner
 
 from tests.test_cli import row, vtc_command
 from tests.video.films import cut, flipped, numbered, write
+from tests.video.test_reader_tracks import tracks
 from vtc import chat
 from vtc.ask import compare
 from vtc.cli import app
@@ -98,13 +100,54 @@ def test_options_of_videos_are_refused_with_a_picture(option):
     assert f"--{option} is about videos, and {PICTURE} is none" in result.error
 
 
-def test_an_animated_picture_stays_a_picture(tmp_path):
+def test_an_animated_picture_is_a_video(tmp_path):
     frames = [Image.new("RGB", (96, 96), color) for color in ("red", "blue")]
-    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:], duration=500)
     result = vtc_command("ask", tmp_path / "x.gif", "what color is it?", *QUICK)
     assert result.exit_code == 0
-    assert "holds 2 frames; only the first one is read" in result.error
-    assert row(result, "visual tokens")[0] == "196"
+    assert "read: 2 of 2 frames" in result.text
+    frames[0].save(tmp_path / "still.gif")
+    result = vtc_command("ask", tmp_path / "still.gif", "what color is it?", *QUICK)
+    assert result.exit_code == 0
+    assert "tiny-llava on cpu" in result.text
+
+
+@pytest.mark.parametrize("command", [("ask", "what?"), ("probe",), ("show", "--out", "x.png")], ids=lambda x: x[0])
+def test_an_address_is_no_path(command):
+    result = vtc_command(command[0], "https://example.org/film.mp4", *command[1:])
+    assert result.exit_code == 1
+    assert "is an address, and only files are read; download it first" in result.error
+
+
+@pytest.mark.parametrize("reader", ["opencv", "decord"])
+def test_a_reader_can_be_named(long, reader):
+    options = ("--frames", "4", "--recipe", "kcenter", *QUICK)
+    named = vtc_command("ask", long, "what moves?", *options, "--reader", reader)
+    plain = vtc_command("ask", long, "what moves?", *options)
+    assert (named.exit_code, row(named, "answer")) == (0, row(plain, "answer"))
+    assert vtc_command("probe", long, "--reader", reader).exit_code == 0
+
+
+def test_a_reader_that_refuses_a_file_and_one_that_is_not_known(folder):
+    turned = write(folder / "x.ts", numbered(30))
+    assert vtc_command("probe", turned).exit_code == 0
+    result = vtc_command("probe", turned, "--reader", "decord")
+    assert result.exit_code == 1
+    assert "use backend='pyav'" in result.error
+    result = vtc_command("ask", turned, "what?", "--reader", "vlc")
+    assert result.exit_code == 1
+    assert "backend='vlc' is not known" in result.error
+
+
+def test_a_track_can_be_named_and_several_are_told(folder):
+    path = tracks(folder / "two.mkv", ((160, 96), 10, Disposition(0)), ((96, 160), 20, Disposition.default))
+    result = vtc_command("ask", path, "what moves?", *QUICK)
+    assert "track 1 (h264, 96 x 160, default) is read; there are track 0 (h264, 160 x 96) too" in result.error
+    assert "of 20 frames" in result.text
+    assert "of 10 frames" in vtc_command("ask", path, "what moves?", "--track", "0", *QUICK).text
+    assert "160 x 96 pixels" in vtc_command("probe", path, "--track", "0").text
+    refused = vtc_command("probe", path, "--track", "5")
+    assert (refused.exit_code, "which has track 0" in refused.error) == (1, True)
 
 
 def test_frames_that_were_lost_are_told(folder):
@@ -229,13 +272,19 @@ BAD = {
     "sound only": lambda folder, film: sound(folder / "sound.mp4"),
     "no index": lambda folder, film: _bytes(folder / "half.mp4", film.read_bytes()[: film.stat().st_size // 2]),
     "no frames": lambda folder, film: write(folder / "none-in-it.mkv", []),
-    "a picture": lambda folder, film: _bytes(folder / "picture.mp4", PICTURE.read_bytes()),
 }
 
 
 def _bytes(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
+
+
+def test_a_picture_with_the_ending_of_a_video_is_a_picture(tmp_path):
+    path = _bytes(tmp_path / "picture.mp4", PICTURE.read_bytes())
+    assert "tiny-llava on cpu" in vtc_command("ask", path, "what?", *QUICK).text
+    result = vtc_command("probe", path)
+    assert (result.exit_code, "is a still picture, no video" in result.error) == (1, True)
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vtc.chat import Medium, processed
-from vtc.media import is_video, load_picture
+from vtc.media import load_picture
 from vtc.recipes import Recipe
+from vtc.sniffing import kind_of
 
 from ..prepared import prepare
 from .choices import correct, prompt_of
@@ -76,8 +77,8 @@ def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str
     with fetched(first.medium, job.timeout) as path:
         if first.picture:
             return _picture(path, asker, prompt, first.system, job, stamp)
-        if not is_video(path) and path.exists():
-            raise ValueError(f"{path} is no video by its ending; a picture belongs into the column 'image'")
+        if kind_of(path) == "picture":
+            raise ValueError(f"{path} is a still picture, or an animated WebP; it belongs into the column 'image'")
         sampling = job.sampling(first.start, first.end, frames)
         found = prepare(path, asker, prompt, job.recipe_for(False), sampling=sampling)
     spent = found.seconds

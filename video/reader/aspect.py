@@ -8,8 +8,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 MOST = 4
-"""Times that a pixel is as wide as high, or as high as wide, at most: the widest in use (video discs of 352 columns shown
-at 16:9) are below 3. What is beyond that is a wrong header."""
+"""Times that a pixel is as wide as high, or as high as wide, at most: the widest in use (discs of 352 columns shown at
+16:9) are below 3. What is beyond that is a wrong header."""
 
 
 def pixel_aspect(stream: VideoStream) -> tuple[Fraction, str]:

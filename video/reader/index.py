@@ -102,9 +102,7 @@ class _Packets:
         self.last = max(self.last, (packet.pts, packet.duration or 0))
 
 
-def build(
-    path: Path, limits: Limits, tick: Callable[[], None] = lambda: None, track: int | None = None
-) -> Index:
+def build(path: Path, limits: Limits, tick: Callable[[], None] = lambda: None, track: int | None = None) -> Index:
     """The index of a track of `path` (see `read_track`). `tick` is called often, as a sign of life.
 
     Raises:

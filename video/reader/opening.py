@@ -12,6 +12,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
+from vtc.sniffing import refuse_address
+
 from .limits import Limits
 from .tracks import read_track
 
@@ -81,8 +83,9 @@ REMEDY = "a download that was cut short lacks its index: fetch or export the vid
 
 
 def check_file(path: Path) -> None:
-    """Raises OSError or ValueError unless `path` is a file with something in it."""
+    """Raises OSError or ValueError unless `path` is a file, and no address, with something in it."""
     if not path.exists():
+        refuse_address(path)
         raise FileNotFoundError(f"{path}: no such file; pass the path of a video on this machine")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; pass the path of one video in it")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 import time
 
 import pytest
@@ -129,7 +131,7 @@ def test_three_of_ten_media_are_broken(folder, tmp_path):
 
 
 def test_a_medium_that_is_stuck_is_given_up(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(isolate, "START", STUCK)
+    monkeypatch.setattr(isolate, "command", lambda module: [sys.executable, "-c", STUCK, json.dumps(sys.path)])
     shutil.copy(folder / "0.mp4", tmp_path / "stuck.mp4")
     shutil.copy(folder / "0.png", tmp_path / "0.png")
     listed = [{"id": "s", "video": "stuck.mp4", "question": "?"}, {"id": "p", "image": "0.png", "question": "what?"}]
