@@ -169,8 +169,8 @@ def test_words_that_the_model_does_not_know_are_named():
 
 def test_what_was_left_out_of_a_picture_is_told(tmp_path):
     frames = [Image.new("RGB", (300, 100), color) for color in ("red", "blue")]
-    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    result = vtc_command("ask", tmp_path / "x.gif", "what color?", "--max-new-tokens", "1")
+    frames[0].save(tmp_path / "x.webp", save_all=True, append_images=frames[1:])
+    result = vtc_command("ask", tmp_path / "x.webp", "what color?", "--max-new-tokens", "1")
     assert "note: " in result.stderr
     assert "holds 2 frames; only the first one is read" in result.error
     assert "squeezes the 300 x 100 picture 3.0-fold" in result.error

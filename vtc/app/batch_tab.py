@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from vtc.media_commands import VIDEOS
+from vtc.sniffing import SUFFIXES
 
 from .asking import LONGEST
 from .batches import ANSWERS, ENDINGS, batch, gathered
@@ -82,7 +83,7 @@ def build(studio: Studio) -> None:
             questions = gr.File(label="Questions", file_types=list(ENDINGS), height=140, elem_id="questions")
             media = gr.File(
                 label="Pictures and videos",
-                file_types=["image", "video"],
+                file_types=["image", "video", *sorted(SUFFIXES)],
                 file_count="multiple",
                 height=180,
                 elem_id="media",

@@ -10,6 +10,7 @@ import pandas as pd
 
 from vtc.media import is_video
 from vtc.media_commands import PICTURES
+from vtc.sniffing import SUFFIXES
 
 from .asking import Question
 from .comparing import HEADER, Row, compared
@@ -71,7 +72,7 @@ def build(studio: Studio) -> None:
     tab, names = CompareTab(studio), _names(studio)
     with gr.Row():
         with gr.Column(min_width=280):
-            medium = gr.File(label="Picture or video", file_types=["image", "video"])
+            medium = gr.File(label="Picture or video", file_types=["image", "video", *sorted(SUFFIXES)])
             question = gr.Textbox(PICTURES[2], label="Question", lines=1, max_lines=4)
             recipes = gr.Dropdown(names, value=[n for n in AT_FIRST if n in names], multiselect=True, label="Recipes")
             keep, longest = keep_slider(), longest_slider()
