@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 NAMES = (
@@ -157,4 +158,4 @@ def attention_values(name: str, queries: Tensor, keys: Tensor, scale: float, *, 
 
 def split_heads(rows: Tensor, heads: int) -> Tensor:
     """`[B, N, heads * dim]` as `[B, heads, N, dim]`."""
-    return rows.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return rearrange(rows, "b n (heads dim) -> b heads n dim", heads=heads)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -178,7 +179,7 @@ def arrangement(tiles: Tensor) -> tuple[int, int]:
 
 def _mosaic(tiles: Tensor, rows: int, columns: int) -> Tensor:
     """Tiles `[rows * columns, 3, S, S]` put together and shrunk to the size of one, `[3, S, S]`."""
-    whole = tiles.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+    whole = rearrange(tiles, "(r c) colors h w -> colors (r h) (c w)", r=rows, c=columns)
     return avg_pool2d(whole, (rows, columns))
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers.vision_utils import get_vision_window_index
@@ -185,19 +186,33 @@ class Qwen2VL(Adapter):
         vision, merge = self.model.config.vision_config, self._merge
         t, h, w = media.inputs["grid_thw"].tolist()
         p, depth = vision.patch_size, vision.temporal_patch_size
-        shape = (t, h // merge, w // merge, merge, merge, vision.in_channels, depth, p, p)
-        order = media.inputs["pixel_values"].reshape(shape).permute(0, 6, 5, 1, 3, 7, 2, 4, 8)
-        return order.reshape(t * depth, vision.in_channels, h * p, w * p)
+        return rearrange(
+            media.inputs["pixel_values"],
+            "(t hm wm mh mw) (c d ph pw) -> (t d) c (hm mh ph) (wm mw pw)",
+            t=t,
+            hm=h // merge,
+            wm=w // merge,
+            mh=merge,
+            mw=merge,
+            c=vision.in_channels,
+            d=depth,
+            ph=p,
+            pw=p,
+        )
 
     def _patch(self, frames: Tensor) -> Tensor:
         """Pictures `[frames, 3, H, W]` as patches in the processor's order, `[patches, values]`."""
         vision, merge = self.model.config.vision_config, self._merge
         p, depth = vision.patch_size, vision.temporal_patch_size
-        total, channels, height, width = frames.shape
-        h, w = height // (merge * p), width // (merge * p)
-        blocks = frames.reshape(total // depth, depth, channels, h, merge, p, w, merge, p)
-        order = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8)
-        return order.reshape(-1, channels * depth * p * p)
+        return rearrange(
+            frames,
+            "(t d) c (hm mh ph) (wm mw pw) -> (t hm wm mh mw) (c d ph pw)",
+            d=depth,
+            mh=merge,
+            mw=merge,
+            ph=p,
+            pw=p,
+        )
 
 
 class Qwen25VL(Qwen2VL):

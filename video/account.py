@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from vtc.adapters import Media, find
@@ -186,9 +187,9 @@ def _before(item: ItemReport, unit: int) -> int:
 def _film(frames: VideoFrames, together: int) -> Tensor:
     """The frames in units; a last one that is not full repeats its last frame, as processors do."""
     missing = -len(frames) % together
-    pixels = [shrunk(torch.from_numpy(frame).permute(2, 0, 1)[None, None]) for frame in frames.pixels]
+    pixels = [shrunk(rearrange(torch.from_numpy(frame), "h w c -> 1 1 c h w")) for frame in frames.pixels]
     film = torch.cat([*pixels, *pixels[-1:] * missing])
-    return film.reshape(-1, together, *film.shape[2:])
+    return rearrange(film, "(units t) 1 c h w -> units t c h w", t=together)
 
 
 def _end(frames: VideoFrames) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Timm(FrameFeatures):
         found = []
         for at in range(0, len(frames), self.batch):
             small = np.stack([_shrunk(frame, size) for frame in frames[at : at + self.batch]])
-            pixels = (torch.from_numpy(small).permute(0, 3, 1, 2) / 255 - mean) / std
+            pixels = (rearrange(torch.from_numpy(small), "t h w c -> t c h w") / 255 - mean) / std
             with torch.inference_mode():
                 features = self.model.forward_features(pixels.to(weight.device, weight.dtype))
                 found.append(self.model.forward_head(features, pre_logits=True).float().cpu())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,7 +29,7 @@ def describe(frames: Tensor) -> NDArray[np.float32]:
     pixels = torch.nan_to_num(frames.detach().flatten(0, 1).float(), nan=0.0, posinf=0.0, neginf=0.0).cpu()
     low, high = pixels.min(), pixels.max()
     shades = ((pixels - low) / (high - low).clamp_min(1e-9) * 255).round().to(torch.uint8)
-    return ColorLayout().describe(shades.permute(0, 2, 3, 1).contiguous().numpy()).reshape(len(frames), -1)
+    return ColorLayout().describe(rearrange(shades, "t c h w -> t h w c").contiguous().numpy()).reshape(len(frames), -1)
 
 
 def before(layout: Layout) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Block:
 
     def by_head(self, rows: Tensor) -> Tensor:
         """What `queries` or `keys` gave, as `[B, heads, N, dim]`."""
-        return rows if rows.ndim == 4 else rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return rows if rows.ndim == 4 else rearrange(rows, "b n (h dim) -> b h n dim", h=self.heads)
 
 
 @dataclass(frozen=True)
