@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -81,6 +82,13 @@ class Adapter(ABC):
     """Whether it takes videos of which `with_frames` can leave frames out."""
     axes: int = 1
     """Axes of the position ids: 1, or 3 (t, h, w) with M-RoPE."""
+    token_arguments: ClassVar[Mapping[str, int]] = {
+        "token_type_ids": 0,
+        "mm_token_type_ids": 0,
+        "moe_mm_token_type_ids": 0,
+        "labels": -100,
+    }
+    """Arguments with one integer per token of the prompt, and what stands in them for padding and for later text."""
 
     @classmethod
     def serves(cls, model: Any) -> bool:
@@ -89,6 +97,19 @@ class Adapter(ABC):
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
+
+    @property
+    def audio_arguments(self) -> tuple[str, ...]:
+        """Arguments that the model's audio encoder takes, which may be as long as the prompt by chance."""
+        encode = getattr(self.model.base_model, "get_audio_features", None)
+        return tuple(inspect.signature(encode).parameters) if callable(encode) else ()
+
+    @property
+    def filler(self) -> int:
+        """An id for padded slots: never a placeholder."""
+        pad = getattr(self.model.config.get_text_config(), "pad_token_id", None)
+        taken = set(self.placeholders.values())
+        return next(i for i in (pad, 0, 1, 2, 3) if isinstance(i, int) and i >= 0 and i not in taken)
 
     def has_media(self, inputs: Mapping[str, Any]) -> bool:
         """Whether `inputs` hold pixels. Other media arguments stay with `generate` for all of its steps."""
@@ -177,6 +198,22 @@ class Adapter(ABC):
         known = {name: inputs[name] for name in inputs if name not in ("input_ids", *CACHE_NAMES)}
         positions: Tensor = self.model._prepare_position_ids_for_generation(ids, {**known, "attention_mask": mask})
         return positions.expand(*positions.shape[:-2], *ids.shape)
+
+    def check_positions(self, inputs: Mapping[str, Any]) -> None:
+        """Refuses a `forward` whose media the stock model could not place either.
+
+        Raises:
+            ValueError: M-RoPE models need `mm_token_type_ids`; without them all tokens would stand as text does.
+        """
+        rule = getattr(self.model.base_model, "compute_3d_position_ids", None)
+        needed = "mm_token_type_ids"
+        if rule is None or inputs.get(needed) is not None or inputs.get("position_ids") is not None:
+            return
+        if needed in inspect.signature(rule).parameters:
+            raise ValueError(
+                f"{needed} is missing: {type(self.model).__name__} tells by it which tokens have places in a picture; "
+                "pass all that the processor returned (older processors: return_mm_token_type_ids=True), or position_ids"
+            )
 
     def text_positions(self, start: Tensor, mask: Tensor) -> Tensor:
         """Positions of text that follows the media, in the shape that `positions` has.

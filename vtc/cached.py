@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .guarded_cache import guard
 from .prompt import Splice
 
 CACHE_NAMES = ("cache", "past_key_values")  # since transformers 5.24, and before
@@ -59,6 +60,7 @@ class CachedPrompt:
     def attach(self, cache: Any) -> None:
         """Leaves the note on `cache`. Copies and pickles of the cache carry it along."""
         cache.vtc = self
+        guard(cache)
 
     def expand(self, rows: int, device: torch.device) -> CachedPrompt:
         """The note for a cache that was repeated to `rows` rows.

@@ -12,10 +12,10 @@ from vtc.adapters import Adapter
 
 from .cached import CachedPrompt, cache_among, full_mask
 from .prompt import Splice
-from .request import ID_SHAPED, Request, Spliced
+from .request import Request, Spliced
 
 
-def shortened(request: Request, given: Mapping[str, Any], adapter: Adapter, filler: int) -> dict[str, Any]:
+def shortened(request: Request, given: Mapping[str, Any], adapter: Adapter) -> dict[str, Any]:
     """The arguments of a step that reads the prompt, shortened.
 
     Args:
@@ -23,14 +23,13 @@ def shortened(request: Request, given: Mapping[str, Any], adapter: Adapter, fill
         given: `input_ids`, of all columns or only of those that the cache does not hold, perhaps with generated ones
             behind them; `attention_mask` and `position_ids` of all columns, and whatever else.
         adapter: of the model.
-        filler: the id for padded slots.
     """
     ids = given["input_ids"]
     rows = len(ids)
     whole = request.splice.expand(rows)
     own = request.suffix.expand(rows) if request.offset else whole
     short = dict(given)
-    short["input_ids"] = own.take(ids, filler)
+    short["input_ids"] = own.take(ids, adapter.filler)
     mask = given.get("attention_mask")
     if mask is None:
         real = request.mask.repeat_interleave(rows // len(request.mask), dim=0)
@@ -39,11 +38,19 @@ def shortened(request: Request, given: Mapping[str, Any], adapter: Adapter, fill
     if given.get("position_ids") is not None:
         positions = whole.take(given["position_ids"], 0)[..., -short["input_ids"].shape[1] :]
         short["position_ids"] = with_text_row(positions, short["attention_mask"])
-    for name, fill in ID_SHAPED.items():
+    for name, fill in adapter.token_arguments.items():
         if given.get(name) is not None:
-            short[name] = (own if given[name].shape[1] == ids.shape[1] else whole).take(given[name], fill)
+            values = _grown(given[name], request, ids.shape[1], fill)
+            short[name] = (own if values.shape[1] == ids.shape[1] else whole).take(values, fill)
     short["mm_encoder_outputs"] = Spliced(adapter.outputs(request.embedded_for(rows)), request)
     return short
+
+
+def _grown(values: Tensor, request: Request, length: int, fill: int) -> Tensor:
+    """`values` of a prompt, and `fill` for the text generated since, which `generate` adds to some arguments only."""
+    new = length + request.offset - request.splice.full_length
+    lacks = new > 0 and values.shape[1] in (request.splice.full_length, request.suffix.full_length)
+    return torch.cat([values, values.new_full((len(values), new), fill)], dim=1) if lacks else values
 
 
 def continued(adapter: Adapter, note: CachedPrompt, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,15 @@ from torch.utils.hooks import RemovableHandle
 from vtc.adapters import Adapter
 
 from .cached import CachedPrompt, cache_among
+from .call_gate import CallGate
 from .decoder.cache import check_room, is_shortened
 from .decoder.engine import Engine, check_attention, check_decoder, plan
 from .decoder.rotation import check_rotation
 from .decoder.step import STEP
+from .dry_call import dropped_arguments
 from .encoded import Held
 from .forward import continued, full_logits, inner_logits, shortened
+from .guarded_cache import lead, unlead
 from .recipes import Recipe
 from .reduce import encoder_cues
 from .report import Report
@@ -51,6 +54,8 @@ class Handle:
         self._hooks: list[RemovableHandle | Engine] = []
         self._stock: dict[str, Any] = {}
         self._flash = False
+        self._gate = CallGate()
+        self._dropped: tuple[str, ...] = ()
 
     @property
     def recipe(self) -> Recipe:
@@ -95,9 +100,19 @@ class Handle:
         """Room for the encoding of one call, for any number of blocks of `encode_once`."""
         return Held(self._adapter)
 
+    def changing(self) -> AbstractContextManager[None]:
+        """For the block that detaches the handle: waits for calls under way in other threads, and holds new ones.
+
+        Raises:
+            RuntimeError: a call of this thread is under way.
+        """
+        return self._gate.change()
+
     def check(self) -> None:
-        """Raises ValueError where the model cannot give what the recipe needs. Changes nothing."""
+        """Raises ValueError where the model cannot give what the recipe needs. Changes nothing of the model."""
         name = type(self.model).__name__
+        self._dropped = dropped_arguments(self._adapter)
+        self._builder.counts_padding = "position_ids" in self._dropped
         for stage in self.recipe.stages:
             if stage.thumbnail and not self._adapter.thumbnails:
                 raise ValueError(
@@ -135,7 +150,9 @@ class Handle:
                 stage = self.recipe.encoder
                 self._hooks += install(self._adapter.blocks(stage.label, spread=stage.spread))
             self._hooks.append(self.model.register_forward_pre_hook(self._before_forward, with_kwargs=True))
-            self._hooks.append(self.model.register_forward_hook(self._after_forward, with_kwargs=True))
+            self._hooks.append(
+                self.model.register_forward_hook(self._after_forward, with_kwargs=True, always_call=True)
+            )
             self._flash = self._uses_flash()
             if self._flash:
                 layers = self.model.get_decoder().layers
@@ -175,7 +192,7 @@ class Handle:
         return getattr(type(self.model), name)(self.model, *args, **kwargs)
 
     def _note(self, report: Report) -> None:
-        if any(handle is self for handle in _generating.get()):
+        if self._generates():
             return  # a call inside of a call, such as one that guides it: the outer one is reported
         others = [pair for pair in _reports.get() if pair[0]() not in (None, self)]
         _reports.set((*others, (weakref.ref(self), report)))
@@ -245,8 +262,12 @@ class Handle:
         Raises:
             ValueError: right padding, chunked prefill, or media that do not fit the prompt.
         """
-        if self.model.__dict__.get("vtc") is not self:  # kept by somebody across `restore`
-            return self.model.generate(inputs, generation_config, *args, **kwargs)
+        with self._gate.call():
+            if self.model.__dict__.get("vtc") is not self:  # kept by somebody across `restore`
+                return self.model.generate(inputs, generation_config, *args, **kwargs)
+            return self._generate(inputs, generation_config, *args, **kwargs)
+
+    def _generate(self, inputs: Tensor | None, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
         if inputs is not None and kwargs.get("input_ids") is not None:
             raise ValueError("inputs and input_ids were both given; pass one")
         if inputs is not None:
@@ -293,7 +314,7 @@ class Handle:
         if request is None and outputs:  # a request that nothing is taken from: the forward hooks leave it alone
             given["mm_encoder_outputs"] = Spliced(outputs)
         elif request is not None and (is_first_iteration or cache is None):
-            given = shortened(request, given, self._adapter, self._filler())
+            given = shortened(request, given, self._adapter)
             held = int(cache.get_seq_length()) if cache is not None else 0
             if next_sequence_length is not None and held:
                 next_sequence_length = given["input_ids"].shape[1] - held
@@ -309,35 +330,50 @@ class Handle:
             given["attention_mask"] = None
         if inputs_embeds is not None:
             given["inputs_embeds"] = inputs_embeds
-        return self._call_stock(
+        made = self._call_stock(
             "prepare_inputs_for_generation",
             given.pop("input_ids"),
             next_sequence_length=next_sequence_length,
             is_first_iteration=is_first_iteration,
             **given,
         )
+        return made if request is None else self._with_dropped(made, given)
+
+    def _with_dropped(self, made: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Puts back what the class's own method leaves out, and would count anew from the shortened prompt."""
+        ids = made["input_ids"]
+        lost = [name for name in self._dropped if given.get(name) is not None and made.get(name) is None]
+        return {**made, **{name: given[name][..., -ids.shape[1] :].to(ids.device) for name in lost}}
 
     @staticmethod
     def _grown_mask(request: Request, ids: Tensor) -> Tensor:
         """The full mask of a conversation whose prompt holds no padding, while its answers grow."""
         return request.note(len(ids)).full_mask(ids.shape[1] + request.offset)
 
-    def _filler(self) -> int:
-        """An id for padded slots: never a placeholder."""
-        pad = getattr(self.model.config.get_text_config(), "pad_token_id", None)
-        taken = set(self._adapter.placeholders.values())
-        return next(i for i in (pad, 0, 1, 2, 3) if isinstance(i, int) and i >= 0 and i not in taken)
-
     def _before_forward(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        outputs = kwargs.get("mm_encoder_outputs")
-        if isinstance(outputs, Spliced):
-            self._stepping(kwargs)
-            return None
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
-        cache = cache_among(kwargs)
+        lead(cache_among(kwargs))
+        if isinstance(kwargs.get("mm_encoder_outputs"), Spliced):
+            self._stepping(kwargs)
+            return None
+        # A step of `generate` is part of a call that is counted; a compiled one takes no locks.
+        if torch.compiler.is_compiling() or self._generates():
+            return self._forward_arguments(kwargs)
+        with self._gate.call():
+            current = self.model.__dict__.get("vtc")
+            if current is not self:  # wrapped anew, or restored, while this call waited
+                return current._before_forward(module, (), kwargs) if isinstance(current, Handle) else None
+            made = self._forward_arguments(kwargs)
+            if made is not None:
+                self._gate.begin(_marker(made[1]))
+        return made
+
+    def _forward_arguments(self, kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """The arguments of a plain `forward`, shortened or made to fit a shortened cache; None where they stay."""
+        outputs, cache = kwargs.get("mm_encoder_outputs"), cache_among(kwargs)
         if not self._adapter.has_media(kwargs) and not outputs:
             note = getattr(cache, "vtc", None)
             if note is not None and not torch.compiler.is_compiling():
@@ -345,6 +381,7 @@ class Handle:
             if note is None and cache is None and outputs is None and not torch.compiler.is_compiling():
                 self._request(kwargs)
             return None if note is None else ((), continued(self._adapter, note, kwargs))
+        self._adapter.check_positions(kwargs)
         note = CachedPrompt.of(cache)
         if note is not None and kwargs.get("attention_mask") is None and isinstance(kwargs.get("input_ids"), Tensor):
             length = note.mask.shape[1] + note.tail(cache) + kwargs["input_ids"].shape[1]
@@ -357,6 +394,10 @@ class Handle:
         self._stepping(short)
         return (), short
 
+    def _generates(self) -> bool:
+        """Whether this thread or task is inside of `generate` on this model."""
+        return any(handle is self for handle in _generating.get())
+
     def _stepping(self, kwargs: dict[str, Any]) -> None:
         """Gives the decoder stages, if there are any, what they must know of a call that reads a prompt."""
         request = kwargs["mm_encoder_outputs"].request
@@ -368,24 +409,28 @@ class Handle:
     def _shortened(self, request: Request, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a plain `forward`, shortened."""
         given = {k: v for k, v in kwargs.items() if k not in self._adapter.media_arguments}
-        short = shortened(request, {**given, "position_ids": request.positions}, self._adapter, self._filler())
+        short = shortened(request, {**given, "position_ids": request.positions}, self._adapter)
         wanted = kwargs.get("logits_to_keep", 0)
         short["mm_encoder_outputs"].logits_to_keep = wanted
         short["logits_to_keep"] = inner_logits(request.suffix, wanted)
         return short
 
     def _after_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        cache = cache_among(kwargs)
+        unlead(cache)
+        if not torch.compiler.is_compiling():
+            self._gate.end(_marker(kwargs))
         spliced = kwargs.get("mm_encoder_outputs")
-        if not isinstance(spliced, Spliced) or spliced.request is None:
+        if output is None or not isinstance(spliced, Spliced) or spliced.request is None:  # None: `forward` failed
             return None
         request, wanted = spliced.request, spliced.logits_to_keep
         if STEP in kwargs and request.trace is not None:
             request.trace.note(kwargs[STEP].kept)
-        cache = cache_among(kwargs)
         parts = output if isinstance(output, tuple) else tuple(output.values())
         cache = next((part for part in parts if hasattr(part, "get_seq_length")), cache)
         if cache is not None:  # only now that the model has filled it
             request.note(len(kwargs["input_ids"])).attach(cache)
+            unlead(cache)
         if wanted is None:
             return None
         if isinstance(output, tuple):  # (logits, ...), or (loss, logits, ...)
@@ -393,6 +438,12 @@ class Handle:
             return (*output[:place], full_logits(request, wanted, output[place]), *output[place + 1 :])
         output.logits = full_logits(request, wanted, output.logits)
         return output
+
+
+def _marker(kwargs: Mapping[str, Any]) -> Any:
+    """What stands for a `forward` while it is under way, and is gone where it was interrupted and its arguments went."""
+    spliced = kwargs.get("mm_encoder_outputs")
+    return spliced.under_way if isinstance(spliced, Spliced) else cache_among(kwargs)
 
 
 def _check_generation(request: Request, config: Any) -> None:

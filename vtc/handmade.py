@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .request import ID_SHAPED
 from .runs import Given
 from .trials import Trial
 
@@ -45,7 +44,7 @@ def prefill(trial: Trial, given: Given, columns: Tensor, tokens: Tensor | None =
     if len(ids) == 4:  # the row that counts text shows no gaps
         ids[0] = torch.arange(ids.shape[1], device=ids.device)
     real = trial.case.inputs["input_ids"].shape[1] - len(trial.lines[0]) + columns  # one row is padded left, if at all
-    shaped = {name: trial.case.inputs[name][:, real] for name in ID_SHAPED if name in trial.case.inputs}
+    shaped = {n: trial.case.inputs[n][:, real] for n in trial.adapter.token_arguments if n in trial.case.inputs}
     shaped = {name: torch.cat([own, own.new_zeros(1, len(tokens))], dim=1) for name, own in shaped.items()}
 
     def add(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -69,7 +68,7 @@ def prefill(trial: Trial, given: Given, columns: Tensor, tokens: Tensor | None =
 
 def _grown(given: Given, embeds: Tensor) -> Given:
     """The row with text after it, which counts on from its last token."""
-    start = int(given.places[:, -1].max()) + 1
+    start = given.places[:, -1].max() + 1
     ids = (start + torch.arange(len(embeds), device=given.ids.device)).expand(len(given.ids), -1)
     visual = torch.cat([given.visual, given.visual.new_zeros(len(embeds))])
     return Given(torch.cat([given.embeds, embeds]), torch.cat([given.ids, ids], dim=1), given.planes, visual)

@@ -127,7 +127,7 @@ def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) ->
     An item is renumbered stretch by stretch where text parts it (timestamps between frames, row breaks). On each
     axis, the kept coordinates of a stretch take the first places of the ladder of coordinates that it had; with
     nothing dropped nothing changes. On M-RoPE the temporal axis does not move what follows, as in the stock rule
-    (text goes on after the larger of height and width).
+    (text goes on after the larger of height and width), except where it did so before.
 
     Args:
         positions: `[axes, B, L]` of the full prompt: 1 axis, or (t, h, w).
@@ -142,6 +142,7 @@ def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) ->
     for row, columns, stay in sorted(stretches, key=lambda stretch: (stretch[0], int(stretch[1][0]))):
         columns, stay = columns.to(out.device), stay.to(out.device)
         old_top, new_top = -1, -1
+        leading = _leading(out[:, row], columns)
         for axis in range(len(positions)):
             ladder = out[axis, row, columns].unique()
             rungs, places = out[axis, row, stay].unique(return_inverse=True)
@@ -149,11 +150,25 @@ def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) ->
             # A dropped token takes the new top: text goes on from the prompt's last entry, kept or not.
             out[axis, row, columns] = top
             out[axis, row, stay] = ladder[places]
-            if axis > 0 or len(positions) == 1:
-                old_top, new_top = max(old_top, int(ladder[-1])), max(new_top, int(top))
+            if axis in leading:
+                old_top, new_top = max(old_top, ladder[-1].item()), max(new_top, top.item())
         after = torch.arange(out.shape[-1], device=out.device) > columns[-1]
         out[:, row] -= (old_top - new_top) * after
     return out
+
+
+def _leading(positions: Tensor, columns: Tensor) -> range:
+    """The axes whose highest place text goes on after, of a row `[axes, L]` with a stretch at `columns`.
+
+    All but time in the Qwen-VL line; time too where the text behind a stretch stands after it (Qwen-Omni).
+    """
+    axes, after = len(positions), int(columns[-1]) + 1
+    if axes == 1:
+        return range(1)
+    tops = positions[:, columns].amax(dim=1)
+    text = positions[0, after] if after < positions.shape[1] else None
+    follows_time = text is not None and tops[0] > tops[1:].max() and bool(text == tops[0] + 1)
+    return range(0 if follows_time else 1, axes)
 
 
 def _stretches(span: Span, kept: Tensor) -> list[tuple[int, Tensor, Tensor]]:

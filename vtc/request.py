@@ -89,32 +89,43 @@ class Request:
         return self
 
 
+class UnderWay:
+    """Stands for a call, by its lifetime alone."""
+
+
 class Spliced(dict[str, Any]):
     """`mm_encoder_outputs` of an already shortened prompt; its type tells the forward hooks to leave it alone.
 
     Attributes:
         request: what was dropped; None where nothing was.
         logits_to_keep: what the caller of a plain `forward` asked for; None inside `generate`.
+        under_way: lives as long as the call that this was made for.
     """
 
     def __init__(self, outputs: Mapping[str, Any], request: Request | None = None) -> None:
         super().__init__(outputs)
         self.request = request
         self.logits_to_keep: int | Tensor | None = None
+        self.under_way = UnderWay()
 
 
-ID_SHAPED = {"token_type_ids": 0, "mm_token_type_ids": 0, "labels": -100}
-"""Arguments with one integer per id of the prompt, and what stands for padding in them."""
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx")
 """Arguments that cut rows into sequences."""
+PROMPT = ("input_ids", "attention_mask", "position_ids", "inputs_embeds", "negative_prompt_ids", "negative_prompt_attention_mask")
+"""Arguments of the prompt's length that are shortened by name, or are another prompt's."""
 
 
 class RequestBuilder:
-    """Builds requests for one adapter and recipe. Holds nothing of a call."""
+    """Builds requests for one adapter and recipe. Holds nothing of a call.
+
+    Attributes:
+        counts_padding: whether the stock model counts positions by columns, those of padding among them.
+    """
 
     def __init__(self, adapter: Adapter, recipe: Recipe) -> None:
         self.adapter = adapter
         self.recipe = recipe
+        self.counts_padding = False
 
     def media(self, inputs: Mapping[str, Any], prefix: Splice | None) -> list[Media]:
         """The items of the new columns of `inputs`.
@@ -231,12 +242,13 @@ class RequestBuilder:
                     f"{name} says that rows are packed from several sequences, which cannot be shortened; pass one "
                     "sequence a row"
                 )
-        for name in ID_SHAPED:
+        for name in self.adapter.token_arguments:
             value = inputs.get(name)
             if isinstance(value, Tensor) and value.shape[-1] not in (ids.shape[1], mask.shape[1]):
                 raise ValueError(
                     f"{name} has {value.shape[-1]} columns, input_ids {ids.shape[1]}; expected one per token"
                 )
+        self._check_unknown(inputs, ids, mask)
         if mask.shape[1] not in (ids.shape[1], ids.shape[1] + done):
             raise ValueError(
                 f"attention_mask has {mask.shape[1]} columns, input_ids {ids.shape[1]}"
@@ -244,6 +256,19 @@ class RequestBuilder:
                 + "; expected one per token"
             )
         return ids, mask
+
+    def _check_unknown(self, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor) -> None:
+        """Refuses arguments as long as the prompt that nobody declared: left at full length, they would be misread."""
+        declared = {*PROMPT, *self.adapter.token_arguments, *self.adapter.media_arguments, *self.adapter.audio_arguments}
+        for name, value in inputs.items():
+            if name in declared or not isinstance(value, Tensor) or not 2 <= value.ndim <= 3:
+                continue
+            if value.shape[-2] == len(ids) and value.shape[-1] in (ids.shape[1], mask.shape[1]):
+                raise ValueError(
+                    f"{name} {tuple(value.shape)} has a value for each token of the prompt, and what becomes of it in a "
+                    f"shorter prompt is not known; leave it out, or declare it in the `token_arguments` of "
+                    f"{type(self.adapter).__name__} (adapters/), with the value that stands for padding"
+                )
 
     def _splice(
         self,
@@ -298,7 +323,7 @@ class RequestBuilder:
         """Positions of the new columns, `[..., B, T]`: the caller's, or as the stock model would count them."""
         given = inputs.get("position_ids")
         if given is not None:
-            given = given[..., -ids.shape[1] :].long()
+            given = given[..., -ids.shape[1] :]
             text = given if given.ndim == 2 else given[0] if len(given) == 4 else None
             if text is not None and inputs.get("attention_mask") is None and bool((text.diff() < 0).any()):
                 raise ValueError(
@@ -309,11 +334,12 @@ class RequestBuilder:
         if not has_media:
             return self.adapter.text_positions(start, mask)
         known = dict(inputs)
-        for name in ("token_type_ids", "mm_token_type_ids"):
+        for name in self.adapter.token_arguments:
             if known.get(name) is not None:
                 known[name] = known[name][:, -ids.shape[1] :]
-        positions = self.adapter.positions(ids, mask.long(), known)
-        return positions.long() + start[:, None]
+        counted = torch.ones_like(mask) if self.counts_padding else mask
+        positions = self.adapter.positions(ids, counted.long(), known)
+        return positions + start.to(positions.device)[:, None]
 
     def _by_row(self, spans: Sequence[Span], reduced: Sequence[Reduced], rows: int) -> dict[str, list[list[Embedded]]]:
         listed: dict[str, list[list[Embedded]]] = {}

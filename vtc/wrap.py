@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,7 +39,8 @@ def reduce_tokens(
 ) -> M:
     """Makes `model` answer from fewer visual tokens, in place, until `restore(model)`.
 
-    Wrapping again replaces the recipe. Only this instance changes: no class, no module global, no environment.
+    Wrapping again replaces the recipe, once the calls that other threads have under way have ended as they began.
+    Only this instance changes: no class, no module global, no environment.
 
     Args:
         model: a stock transformers vision-language model, bare or inside a PEFT model.
@@ -57,27 +58,48 @@ def reduce_tokens(
     Raises:
         TypeError: an argument of another type.
         ValueError: unknown recipe or model class, or a value out of range. The model is left as it was.
+        RuntimeError: called from inside of a call on the wrapped model, such as from a logits processor.
     """
     chosen = named(recipe, keep=keep, positions=positions, seed=seed, pictures=pictures)
     inner = _stock(model)
     handle = Handle(inner, find(inner), chosen)
     handle.check()
     before = inner.__dict__.get("vtc")
-    restore(inner)
+    with _changing(before):
+        _replace(inner, handle)
+    return model
+
+
+def _changing(handle: object) -> AbstractContextManager[None]:
+    """For the block that takes `handle` off: no call is under way. Nothing to wait for where there is none."""
+    return handle.changing() if isinstance(handle, Handle) else nullcontext()
+
+
+def _replace(inner: nn.Module, handle: Handle | None) -> None:
+    """Puts `handle` in the place of the handle of `inner`, or takes that one off. The old one stays where this fails."""
+    before = inner.__dict__.get("vtc")
+    if isinstance(before, Handle):
+        before.detach()
     try:
-        handle.attach()
+        if handle is not None:
+            handle.attach()
     except Exception:
         if isinstance(before, Handle):
             before.attach()
         raise
-    return model
 
 
 def restore(model: M) -> M:
-    """Takes everything off that `reduce_tokens` put on `model`; a model that is not wrapped stays as it is."""
-    handle = _stock(model).__dict__.get("vtc")
-    if isinstance(handle, Handle):
-        handle.detach()
+    """Takes everything off that `reduce_tokens` put on `model`; a model that is not wrapped stays as it is.
+
+    Waits for the calls that other threads have under way: each ends as it began.
+
+    Raises:
+        RuntimeError: called from inside of a call on the model, such as from a logits processor.
+    """
+    inner = _stock(model)
+    with _changing(inner.__dict__.get("vtc")):
+        _replace(inner, None)
     return model
 
 
@@ -92,10 +114,10 @@ def reduced(
     pictures: str | None = None,
 ) -> Iterator[M]:
     """`reduce_tokens` for a block; after it the model is as it was before, wrapped or not."""
-    before = _stock(model).__dict__.get("vtc")
+    inner = _stock(model)
+    before = inner.__dict__.get("vtc")
     try:
         yield reduce_tokens(model, recipe, keep=keep, positions=positions, seed=seed, pictures=pictures)
     finally:
-        restore(model)
-        if isinstance(before, Handle):
-            before.attach()
+        with _changing(inner.__dict__.get("vtc")):
+            _replace(inner, before if isinstance(before, Handle) else None)

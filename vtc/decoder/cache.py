@@ -15,6 +15,8 @@ from torch import Tensor
 from transformers import cache_utils as stock_caches
 from transformers.cache_utils import Cache, CacheLayerMixin, StaticLayer
 
+from vtc.guarded_cache import guard, lead
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -78,22 +80,21 @@ _CLASSES: dict[type, type] = {}
 
 
 def shortened_class(base: type) -> type:
-    """The subclass of a cache's class `base`, or of that of one of its layers, that knows which positions are there.
+    """The subclass of a class `base` of cache layers that knows which positions are there.
 
     One base only: the class of an object is changed in place, which a second base would forbid.
     """
     if base not in _CLASSES:
         name = f"Shortened{base.__name__}"
-        own = _WHOLE if issubclass(base, Cache) else {**_BODY, "_layer_type": None}
-        body = {**own, "__module__": __name__, "__qualname__": name, "_base": base}
+        body = {**_BODY, "_layer_type": None, "__module__": __name__, "__qualname__": name, "_base": base}
         _CLASSES[base] = globals()[name] = type(name, (base,), body)
     return _CLASSES[base]
 
 
 def __getattr__(name: str) -> Any:
-    """Finds the classes again that a pickled cache names."""
+    """Finds the classes again that a pickled layer names."""
     base = getattr(stock_caches, name.removeprefix("Shortened"), None) if name.startswith("Shortened") else None
-    if isinstance(base, type) and issubclass(base, CacheLayerMixin | Cache):
+    if isinstance(base, type) and issubclass(base, CacheLayerMixin):
         return shortened_class(base)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -116,8 +117,8 @@ def shortened(cache: Cache, layer: int) -> Any:
             )
         held.__class__ = shortened_class(type(held))
     if not hasattr(cache, "led"):
-        cache.__class__ = shortened_class(type(cache))
-        cache.led = layer == 0  # type: ignore[attr-defined]
+        guard(cache)
+        lead(cache)
     return held
 
 
@@ -193,6 +194,12 @@ def _cropped(held: Any, tokens_to_remove: int) -> Slots:
     return slots.shortened(over) if over > 0 else slots
 
 
+def _check_crop(self: Any, tokens_to_remove: int) -> None:
+    """Raises ValueError where the layer cannot be cropped so far."""
+    if self.slots is not None:
+        _cropped(self, tokens_to_remove)
+
+
 def _crop(self: Any, tokens_to_remove: int) -> None:
     if self.slots is not None:
         self.slots = _cropped(self, tokens_to_remove)
@@ -208,50 +215,8 @@ _BODY: dict[str, Any] = {
     "__doc__": "A cache layer with a slot for some positions only; its lengths are logical.",
     "slots": None,
     "get_seq_length": _get_seq_length,
+    "check_crop": _check_crop,
     "crop": _crop,
     "reset": _reset,
     **{name: _over_rows(name) for name in _PICKS},
-}
-
-
-def lead(cache: Any) -> None:
-    """Tells a cache, before the first layer fills it, that the call knows which positions its layers hold."""
-    if not torch.compiler.is_compiling() and hasattr(cache, "led"):
-        cache.led = True
-
-
-def unlead(cache: Any) -> None:
-    """Takes back what `lead` told, which holds for one call."""
-    if not torch.compiler.is_compiling() and hasattr(cache, "led"):
-        cache.led = False
-
-
-def _lacking(cache: Any) -> list[Any]:
-    """The layers of a cache that hold some positions only."""
-    return [held for held in cache.layers if getattr(held, "slots", None) is not None]
-
-
-def _update(self: Any, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
-    # A model that is not wrapped is stopped at its first layer, so that no layer was filled and others not.
-    if layer_idx == 0 and not torch.compiler.is_compiling():
-        if not self.led and _lacking(self):
-            raise ValueError(
-                "the cache holds a prompt that visual tokens left inside the language model, and the model that reads "
-                "it is not wrapped; start the conversation anew, or go on with a model that reduce_tokens wraps"
-            )
-        self.led = False
-    return type(self)._base.update(self, keys, values, layer_idx, *args, **kwargs)
-
-
-def _crop_all(self: Any, tokens_to_remove: int) -> None:
-    for held in _lacking(self):
-        _cropped(held, tokens_to_remove)  # raises before any layer was cropped
-    type(self)._base.crop(self, tokens_to_remove)
-
-
-_WHOLE: dict[str, Any] = {
-    "__doc__": "A cache with layers that hold some positions only; it is read and cropped as a whole or not at all.",
-    "led": False,
-    "update": _update,
-    "crop": _crop_all,
 }

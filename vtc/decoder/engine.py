@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from vtc.cached import cache_among
+from vtc.guarded_cache import lead, unlead
 from vtc.stages.decoder import Cut, DecoderStage
 
-from .cache import Slots, check_room, filled, is_quantised, keys_seen, lead, plain, shortened, unlead
+from .cache import Slots, check_room, filled, is_quantised, keys_seen, plain, shortened
 from .choose import cut_before
 from .mask import remapped
 from .step import STEP, Step, gathered
@@ -112,7 +113,7 @@ class Engine:
             self._hooks += [Tap(self._layers[layer].self_attn) for layer in sorted(self._tapped)]
             for i, layer in enumerate(self._layers):
                 self._hooks.append(layer.register_forward_pre_hook(partial(self._before, i), with_kwargs=True))
-            self._hooks.append(self._layers[0].register_forward_hook(_unlead, with_kwargs=True, always_call=True))
+            self._hooks.append(self._decoder.register_forward_hook(_unlead, with_kwargs=True, always_call=True))
             self._hooks.append(self._layers[-1].register_forward_hook(_lengthen, with_kwargs=True))
         except Exception:
             self.remove()
@@ -254,7 +255,7 @@ def _dense(shown: Tensor, plane: Tensor) -> Tensor:
 
 
 def _unlead(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-    """Behind the first layer, and where it failed, the cache may be read by whoever comes next."""
+    """Behind the last layer, and where one failed, the cache may be read by whoever comes next."""
     unlead(cache_among(kwargs))
 
 
