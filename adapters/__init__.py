@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from torch import nn
 
-from vtc.registry import nearest
-
 from .base import Adapter, Media
 from .generic import Generic, GenericGrid, missing
 from .internvl import InternVL
+from .llama4 import Llama4
 from .llava import Llava
 from .llava_next import LlavaNext
 from .llava_onevision import LlavaOnevision
 from .qwen3_vl import Qwen3VL
 from .qwen_vl import Qwen2VL, Qwen25VL
+from .unserved import why_unserved
 
 FAMILIES: tuple[type[Adapter], ...] = (
     Llava,
@@ -23,6 +23,7 @@ FAMILIES: tuple[type[Adapter], ...] = (
     Qwen25VL,
     Qwen3VL,
     InternVL,
+    Llama4,
     GenericGrid,
     Generic,
 )
@@ -62,12 +63,18 @@ def find(model: nn.Module) -> Adapter:
         raise TypeError(f"model={model!r} is a {type(model).__name__}; expected a transformers vision-language model")
     lineage = [cls.__name__ for cls in type(model).__mro__]
     check_architecture([*lineage, *(getattr(getattr(model, "config", None), "architectures", None) or [])])
+    reason = why_unserved(lineage)
+    if reason is not None:
+        raise ValueError(
+            f"model class {lineage[0]!r} is not served: {reason}; it needs an adapter of its own (about 100 lines, see "
+            "CONTRIBUTING.md)"
+        )
     for family in FAMILIES:
         if family.serves(model):
             return family(model)
     known = [name for family in FAMILIES for name in family.classes]
     raise ValueError(
-        f"model class {lineage[0]!r} has no adapter{nearest(lineage[0], known)} (known: {', '.join(known)}; pass the "
+        f"model class {lineage[0]!r} has no adapter (known: {', '.join(known)}; pass the "
         f"class with the language-model head); the generic adapter does not serve it, since {missing(model)}"
     )
 

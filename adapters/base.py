@@ -20,6 +20,7 @@ from vtc.tokens import Embedded, Layout, VisualTokens
 from vtc.tower import Blocks
 
 from .cues import Tap
+from .decoders import decoder_of
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,16 @@ class Adapter(ABC):
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
+
+    @property
+    def decoder(self) -> Any:
+        """The language model's module with the layers."""
+        return decoder_of(self.model)
+
+    @property
+    def doubt(self) -> str:
+        """What an error about ids and pixels that do not fit adds, where the fault may lie with the adapter."""
+        return "; pass ids and pixels of one processor call"
 
     @property
     def audio_arguments(self) -> tuple[str, ...]:
@@ -238,4 +249,4 @@ class Adapter(ABC):
 
     def cost(self) -> DecoderCost:
         """What the language model's prefill costs."""
-        return DecoderCost.of(self.model.get_decoder(), torch.empty(0, dtype=self.model.dtype).element_size())
+        return DecoderCost.of(self.decoder, torch.empty(0, dtype=self.model.dtype).element_size())

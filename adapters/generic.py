@@ -7,16 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vtc.tokens import Embedded, VisualTokens
+from vtc.tokens import Embedded, Layout, VisualTokens
 from vtc.tower import Blocks
 
 from .base import Adapter, Media
 from .blocks import blocks_of
 from .cues import Tap
+from .decoders import decoder_of
 from .placeholders import arranged, partition
 from .qwen3_vl import Qwen3VL
 
@@ -41,15 +43,17 @@ def missing(model: Any) -> str | None:
         return "its config has no `image_token_id`"
     if getattr(model.config, "is_encoder_decoder", False):
         return "its language model is an encoder with a decoder"
-    if not hasattr(model.get_decoder(), "layers"):
+    if not hasattr(decoder_of(model), "layers"):
         return "its decoder has no `layers`"
+    if not {"pixel_values", "kwargs"} & set(inspect.signature(model.forward).parameters):
+        return "its forward takes no `pixel_values`"
     if GRID not in _arguments(_encoder(model, "image")):
         return None
     needed = [name for name in _needed(_encoder(model, "image")) if name not in ("pixel_values", GRID)]
     if needed:
         return f"its `get_image_features` needs {', '.join(needed)}"
-    if not isinstance(getattr(model.config.vision_config, "spatial_merge_size", None), int):
-        return "its vision_config has no `spatial_merge_size`"
+    if _merge_size(model) is None:
+        return "its vision_config says by no `spatial_merge_size`, `merge_size` or `merge_kernel_size` what a token is"
     return None
 
 
@@ -77,6 +81,11 @@ class Generic(Adapter):
         self.axes = 3 if hasattr(self.model.base_model, "get_rope_index") else 1
         # Whether the class's pooled features are a list. A fact of the class, though only a first answer shows it.
         self._listed = True
+
+    @property
+    def doubt(self) -> str:
+        """See `Adapter.doubt`."""
+        return _doubt(self.model)
 
     @property
     def placeholders(self) -> dict[str, int]:
@@ -116,7 +125,7 @@ class Generic(Adapter):
                     f"pictures, or {name} needs {OWN}"
                 )
             known = (getattr(self.model.config, argument, None), taken[argument].default)
-            if not isinstance(value, Tensor | list | tuple) and value not in known:
+            if not isinstance(value, Tensor | np.ndarray | list | tuple) and value not in known:
                 raise ValueError(
                     f"{argument}={value!r} differs from the model's; set it in model.config instead, or leave it out"
                 )
@@ -136,7 +145,7 @@ class Generic(Adapter):
             if value.shape[: len(lead)] != lead or (name == "image_sizes" and value.shape != (*lead, 2)):
                 raise ValueError(
                     f"pixel_values holds {' x '.join(map(str, lead))} pictures, {name} is {tuple(value.shape)}; "
-                    "expected one entry for each picture; pass all that the processor returned"
+                    f"expected one entry for each picture{self.doubt}"
                 )
         if len(lead) == 2:
             values = {name: value.flatten(0, 1)[:, None] for name, value in values.items()}
@@ -156,7 +165,9 @@ class Generic(Adapter):
                 raise ValueError(f"{name} is missing; pass all that the processor returned")
         for name in _arguments(encoder):
             value = inputs.get(name)
-            if isinstance(value, list | tuple) and getattr(self.model.config, name, None) != value:
+            if isinstance(value, np.ndarray) or (
+                isinstance(value, list | tuple) and getattr(self.model.config, name, None) != value
+            ):
                 value = torch.as_tensor(value)
             if isinstance(value, Tensor):
                 yield name, value
@@ -183,15 +194,18 @@ class Generic(Adapter):
         if len(parts) != len(media):
             rows = torch.cat(parts)
             parts = list(rows.split(max(len(rows) // len(media), 1)))
+        self._check_counts(media, parts)
+        return [VisualTokens(part, item.layout) for part, item in zip(parts, media, strict=True)]
+
+    def _check_counts(self, media: Sequence[Media], parts: Sequence[Tensor]) -> None:
+        """Raises where the encoder gives other numbers of tokens than the prompt has places for."""
         for item, part in zip(media, parts, strict=False):
             if len(part) != len(item.layout) or len(parts) != len(media):
                 shape = tuple(item.inputs["pixel_values"].shape[-2:])
                 raise ValueError(
-                    f"a picture of {shape} pixels is encoded to {len(part)} tokens, but input_ids hold "
-                    f"{len(item.layout)} placeholders (id {self.placeholders['image']}) for it; pass ids and pixels "
-                    f"of one processor call; if they are, {type(self.model).__name__} needs {OWN}"
+                    f"an image of {shape} pixels is encoded to {len(part)} tokens, but input_ids hold "
+                    f"{len(item.layout)} placeholders (id {self.placeholders['image']}) for it{self.doubt}"
                 )
-        return [VisualTokens(part, item.layout) for part, item in zip(parts, media, strict=True)]
 
     def output(self, modality: str, items: Sequence[Embedded]) -> BaseModelOutputWithPooling:
         """See `Adapter.output`.
@@ -244,17 +258,46 @@ class GenericGrid(Qwen3VL):
         self.media_arguments = media_arguments(model)
         self.axes = 3 if hasattr(self.model.base_model, "get_rope_index") else 1
 
+        self._merges = _merge_size(model)
+        # Of the class, as the masks that it makes show it: GLM writes videos with the placeholder of images.
+        self._shared = _shares_placeholder(model)
+
+    @property
+    def _merge(self) -> int:
+        assert self._merges is not None
+        return self._merges
+
+    @property
+    def doubt(self) -> str:
+        """See `Adapter.doubt`."""
+        return _doubt(self.model)
+
     @property
     def placeholders(self) -> dict[str, int]:
-        """See `Adapter.placeholders`. Videos only where they have a placeholder and an encoder of their own."""
+        """See `Adapter.placeholders`. Videos only where they have a placeholder and an encoder."""
         image, video = _image_token(self.model), _token(self.model, "video")
         assert image is not None
+        if self._shared:
+            return {"image": image, "video": image}
         if video is None or video == image or _encoder(self.model, "video") is None:
             return {"image": image}
         return {"image": image, "video": video}
 
+    def _layout(self, modality: str, frames: int, height: int, width: int) -> Layout:
+        vision = self.model.config.vision_config
+        if hasattr(vision, "merge_kernel_size"):  # Kimi averages an item over its frames
+            frames = 1
+        elif modality == "video":  # ERNIE merges neighbouring frames
+            frames //= int(getattr(vision, "temporal_merge_size", None) or 1)
+        return super()._layout(modality, frames, height, width)
+
     def media(self, inputs: Mapping[str, Any]) -> list[Media]:
         """See `Adapter.media`."""
+        if self._shared and all(inputs.get(name) is not None for name in ("pixel_values", "pixel_values_videos")):
+            raise ValueError(
+                f"pixel_values and pixel_values_videos: {type(self.model).__name__} writes both with one placeholder, "
+                "and cannot tell them apart; pass images and videos in prompts of their own"
+            )
         if inputs.get("pixel_values_videos") is not None and "video" not in self.placeholders:
             raise ValueError(
                 f"pixel_values_videos: the generic adapter cannot tell videos of {type(self.model).__name__} from "
@@ -290,6 +333,18 @@ class GenericGrid(Qwen3VL):
         return _no_taps(self.model, cues)
 
 
+def _merge_size(model: Any) -> int | None:
+    """How many patches along a side make a token; None where the config does not say so."""
+    vision = model.config.vision_config
+    for name in ("spatial_merge_size", "merge_size", "merge_kernel_size"):
+        value = getattr(vision, name, None)
+        if isinstance(value, list | tuple) and len(set(value)) == 1:
+            value = value[0]
+        if isinstance(value, int):
+            return value
+    return None
+
+
 def media_arguments(model: Any) -> tuple[str, ...]:
     """Arguments of `model` that its encoders take, and those of its `forward` that carry pixels or videos."""
     encoders = [encoder for kind in ("image", "video") if (encoder := _encoder(model, kind)) is not None]
@@ -313,6 +368,21 @@ def _encoder(model: Any, modality: str) -> Any:
     """`get_*_features` of the base model, whose parameters are named, or else of the model itself."""
     name = f"get_{modality}_features"
     return getattr(model.base_model, name, None) or getattr(model, name, None)
+
+
+def _doubt(model: Any) -> str:
+    return f"; either they are not of one processor call, or {type(model).__name__} needs {OWN}"
+
+
+@torch.no_grad()
+def _shares_placeholder(model: Any) -> bool:
+    """Whether the class puts the features of a video where the placeholders of images are."""
+    mark, image = getattr(model.base_model, "get_placeholder_mask", None), _image_token(model)
+    if mark is None or image is None or _encoder(model, "video") is None or model.device.type == "meta":
+        return False
+    ids = torch.full((1, 1), image, device=model.device)
+    made = mark(ids, inputs_embeds=torch.zeros(1, 1, 1, device=model.device, dtype=model.dtype))
+    return isinstance(made, tuple) and len(made) > 1 and bool(made[1].any())
 
 
 def _token(model: Any, modality: str) -> int | None:

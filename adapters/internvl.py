@@ -172,7 +172,8 @@ def arrangement(tiles: Tensor) -> tuple[int, int]:
         differences = [_seam(small, rows) for rows, _ in ways]
     else:
         differences = [(_mosaic(small[:-1], *way) - small[-1]).square().mean() for way in ways]
-    found: list[float] = torch.stack(differences).tolist()
+    # Pixels that are NaN or infinite fit nowhere; where nothing fits, all is equal.
+    found: list[float] = torch.stack(differences).nan_to_num(nan=torch.inf).tolist()
     # What differs by less than rounding could is equal.
     return next(way for way, value in zip(ways, found, strict=True) if value <= min(found) * (1 + 1e-4) + 1e-9)
 

@@ -21,7 +21,7 @@ class LlavaNext(AnyRes):
     `LlavaNextVideoForConditionalGeneration`.
     """
 
-    classes = ("LlavaNextForConditionalGeneration",)
+    classes = ("LlavaNextForConditionalGeneration", "LlavaNextVideoForConditionalGeneration")
     media_arguments = (
         "pixel_values",
         "image_sizes",

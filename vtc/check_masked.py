@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vtc.adapters.decoders import decoder_of
+
 from .runs import Run
 from .tokens import Reduction
 from .trials import Placed, Trial
@@ -65,7 +67,7 @@ def masked(model: Any, left: Mapping[int, Leaving]) -> Iterator[None]:
     """Inside the block the stock `model` sees no more of a prompt of one row than `left` says."""
     hooks, gone = [], torch.zeros(0, dtype=torch.int64)
     try:
-        for i, layer in enumerate(model.get_decoder().layers if left else ()):
+        for i, layer in enumerate(decoder_of(model).layers if left else ()):
             now = left.get(i)
             gone = gone if now is None else torch.cat([gone, now.gone])
             enter = partial(_enter, gone, () if now is None else now.folds)

@@ -119,7 +119,7 @@ class Handle:
                     f"stage {stage.label!r} is guided by a thumbnail, and {name} has none; use 'even' as the allocator"
                 )
         if self._uses_flash():
-            _check_positions(self.model.get_decoder())
+            _check_positions(self._adapter.decoder)
         self._adapter.taps(encoder_cues(self.recipe))
         if self.recipe.encoder is not None:
             stage = self.recipe.encoder
@@ -138,7 +138,7 @@ class Handle:
                 "pictures to its processor, or use a selector such as 'stride'"
             )
         if self.recipe.decoder:
-            decoder = self.model.get_decoder()
+            decoder = self._adapter.decoder
             check_decoder(decoder)
             check_rotation(decoder, plan(self.recipe.decoder, len(decoder.layers)))
 
@@ -155,10 +155,10 @@ class Handle:
             )
             self._flash = self._uses_flash()
             if self._flash:
-                layers = self.model.get_decoder().layers
+                layers = self._adapter.decoder.layers
                 self._hooks += [x.register_forward_pre_hook(_without_positions, with_kwargs=True) for x in layers]
             if self.recipe.decoder:
-                engine = Engine(self.model.get_decoder(), self.recipe.decoder)
+                engine = Engine(self._adapter.decoder, self.recipe.decoder)
                 self._hooks.append(engine)
                 engine.attach()
         except Exception:
@@ -183,7 +183,7 @@ class Handle:
             del own["vtc"]
 
     def _uses_flash(self) -> bool:
-        implementation = getattr(self.model.get_decoder().config, "_attn_implementation", None)
+        implementation = getattr(self._adapter.decoder.config, "_attn_implementation", None)
         return isinstance(implementation, str) and "flash" in implementation
 
     def _call_stock(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -211,7 +211,7 @@ class Handle:
         if self._flash != self._uses_flash():
             raise ValueError("the attention implementation was changed after wrapping; call reduce_tokens again")
         if self.recipe.decoder:
-            check_attention(self.model.get_decoder())
+            check_attention(self._adapter.decoder)
         cache, ids = cache_among(inputs), inputs.get("input_ids")
         self._check_layers(cache)
         base = CachedPrompt.of(cache)

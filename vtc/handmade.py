@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vtc.adapters.decoders import decoder_of
+
 from .runs import Given
 from .trials import Trial
 
@@ -51,7 +53,7 @@ def prefill(trial: Trial, given: Given, columns: Tensor, tokens: Tensor | None =
         stack = {"visual_pos_masks": row.visual[None], "deepstack_visual_embeds": list(row.planes)}
         return args, {**kwargs, **(stack if row.planes else {})}
 
-    hook = trial.model.get_decoder().register_forward_pre_hook(add, with_kwargs=True)
+    hook = decoder_of(trial.model).register_forward_pre_hook(add, with_kwargs=True)
     try:
         out = trial.model(
             inputs_embeds=row.embeds[None],

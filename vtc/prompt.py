@@ -22,13 +22,19 @@ class Span:
     columns: Tensor
 
 
-def locate(ids: Tensor, placeholders: Mapping[str, int], sizes: Sequence[tuple[str, int]]) -> list[Span]:
+def locate(
+    ids: Tensor,
+    placeholders: Mapping[str, int],
+    sizes: Sequence[tuple[str, int]],
+    doubt: str = "; pass ids and pixels of one processor call",
+) -> list[Span]:
     """Finds the placeholders of each item.
 
     Args:
         ids: `[B, L]` prompt ids.
-        placeholders: placeholder id by modality.
+        placeholders: placeholder id by modality. Modalities may share one; then items of one of them may come.
         sizes: modality and number of tokens of each item, in prompt order within its modality.
+        doubt: how an error goes on that finds ids and items apart.
 
     Returns:
         One span per item, in the order of `sizes`.
@@ -38,8 +44,9 @@ def locate(ids: Tensor, placeholders: Mapping[str, int], sizes: Sequence[tuple[s
             across two rows.
     """
     spans: dict[int, Span] = {}
-    for modality, token in placeholders.items():
-        items = [i for i, (kind, _) in enumerate(sizes) if kind == modality]
+    for token in dict.fromkeys(placeholders.values()):
+        sharing = [modality for modality, own in placeholders.items() if own == token]
+        items = [i for i, (kind, _) in enumerate(sizes) if kind in sharing]
         found = [torch.nonzero(row == token).flatten() for row in ids.cpu()]
         row, start = 0, 0
         for i in items:
@@ -47,19 +54,21 @@ def locate(ids: Tensor, placeholders: Mapping[str, int], sizes: Sequence[tuple[s
                 row, start = row + 1, 0
             size = sizes[i][1]
             if row == len(found) or start + size > len(found[row]):
-                raise ValueError(_mismatch(modality, token, found, [sizes[j][1] for j in items]))
+                raise ValueError(_mismatch(sharing, token, found, [sizes[j][1] for j in items], doubt))
             spans[i] = Span(row, found[row][start : start + size])
             start += size
         if sum(map(len, found)) != sum(sizes[i][1] for i in items):
-            raise ValueError(_mismatch(modality, token, found, [sizes[j][1] for j in items]))
+            raise ValueError(_mismatch(sharing, token, found, [sizes[j][1] for j in items], doubt))
     return [spans[i] for i in range(len(sizes))]
 
 
-def _mismatch(modality: str, token: int, found: Sequence[Tensor], sizes: Sequence[int]) -> str:
+def _mismatch(
+    modalities: Sequence[str], token: int, found: Sequence[Tensor], sizes: Sequence[int], doubt: str
+) -> str:
     return (
-        f"input_ids hold {[len(columns) for columns in found]} placeholders (id {token}) by row, but the {modality}s "
-        f"have {list(sizes)} tokens; pass ids and pixels of one processor call, whole rows only (a processor that "
-        "writes one placeholder per item needs `patch_size` and `vision_feature_select_strategy` set)"
+        f"input_ids hold {[len(columns) for columns in found]} placeholders (id {token}) by row, but the "
+        f"{' and '.join(f'{modality}s' for modality in modalities)} have {list(sizes)} tokens{doubt}, whole rows only (a "
+        "processor that writes one placeholder per item needs `patch_size` and `vision_feature_select_strategy` set)"
     )
 
 

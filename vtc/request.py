@@ -174,7 +174,7 @@ class RequestBuilder:
         done = prefix.full_length if prefix is not None else 0
         new_ids = ids[:, -(mask.shape[1] - done) :]
         sizes = [(item.modality, len(item.layout)) for item in media]
-        spans = locate(new_ids, self.adapter.placeholders, sizes)
+        spans = locate(new_ids, self.adapter.placeholders, sizes, self.adapter.doubt)
         _check_visible(spans, mask[:, done:])
         unchanged = not self.recipe.decoder and all(is_identity(self.recipe, item) for item in media)
         if prefix is None and (unchanged or not media):
@@ -195,7 +195,7 @@ class RequestBuilder:
 
     def _trace(self, request: Request, cache: Any) -> Trace:
         rows, sizes, fixed = zip(*((p.row, len(p.columns), len(p.structural)) for p in request.placed), strict=True)
-        depth = len(self.adapter.model.get_decoder().layers)
+        depth = len(self.adapter.decoder.layers)
         trace = Trace(self.adapter.cost(), depth, _real(request.suffix.mask), rows, sizes, fixed)
         if request.prefix is None:
             return trace

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vtc.adapters import find
+from vtc.adapters.decoders import decoder_of
 
 from .cached import CACHE_NAMES, full_mask
 from .report import Report
@@ -135,7 +136,7 @@ class _Watched:
 @contextmanager
 def _first_call(model: Any) -> Iterator[_Watched]:
     """Notes what the language model is given in its first call."""
-    watched, decoder = _Watched(), model.get_decoder()
+    watched, decoder = _Watched(), decoder_of(model)
     layers = getattr(decoder, "layers", ())
 
     def note_mask(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -20,9 +20,10 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def _stock(model: nn.Module) -> nn.Module:
-    """The transformers model inside a PEFT model; any other model as it is."""
+    """The transformers model inside a PEFT model or `torch.compile`; any other model as it is."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model={model!r} is a {type(model).__name__}; expected a transformers vision-language model")
+    model = getattr(model, "_orig_mod", model)
     inner = getattr(model, "get_base_model", None)
     found = inner() if callable(inner) else model
     return found if isinstance(found, nn.Module) else model

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from vtc.adapters.decoders import decoder_of
 from vtc.ask import prompt, unknown_words
 from vtc.cost import DecoderCost
 from vtc.recipes import Recipe
@@ -96,7 +97,7 @@ def prepared(studio: Studio, question: Question) -> Asked:
     inputs = prompt(player.model, player.processor, opened.medium, question.text)
     tokens = count(recipe, studio.layouts(question.path, recipe, video=question.video))
     length = int(inputs["input_ids"].shape[1])
-    cost = DecoderCost.of(player.model.get_decoder(), player.model.dtype.itemsize)
+    cost = DecoderCost.of(decoder_of(player.model), player.model.dtype.itemsize)
     notes = (*opened.notes, *_word_notes(player, question.text), *_recipe_notes(recipe))
     start = Pair(Told(), Told(), recipe, tokens, length, cost.cached_bytes(length), None, notes)
     return Asked(player, opened, inputs, start)
