@@ -32,12 +32,14 @@ class Media:
         layout: the tokens that the stock model would pass on.
         inputs: this item's part of the model's inputs, by argument name.
         parts: where pictures are the frames of one video: those pictures, in order; `inputs` is then empty.
+        encoded: its tokens, where another model has encoded it already; None where this one will.
     """
 
     modality: str
     layout: Layout
     inputs: Mapping[str, Tensor]
     parts: tuple[Media, ...] = ()
+    encoded: VisualTokens | None = None
 
     @classmethod
     def film(cls, frames: Sequence[Media]) -> Media:
@@ -246,6 +248,9 @@ class Adapter(ABC):
         # The field is declared a tensor, but models give and take a list.
         rows: Any = [item.features for item in items]
         return BaseModelOutputWithPooling(pooler_output=rows)
+
+    def note_container(self, pooled: Any) -> None:
+        """Tells the adapter how an encoder of the class packs features, where another model's answer is handed on."""
 
     def cost(self) -> DecoderCost:
         """What the language model's prefill costs."""

@@ -189,7 +189,7 @@ class Generic(Adapter):
         inputs = {name: torch.stack([item.inputs[name] for item in media]) for name in media[0].inputs}
         output = _encoder(self.model, "image")(**inputs, return_dict=True)
         pooled = _pooled(output, type(self.model).__name__)
-        self._listed = not isinstance(pooled, Tensor)
+        self.note_container(pooled)
         parts = [part.reshape(-1, part.shape[-1]) for part in pooled]
         if len(parts) != len(media):
             rows = torch.cat(parts)
@@ -206,6 +206,10 @@ class Generic(Adapter):
                     f"an image of {shape} pixels is encoded to {len(part)} tokens, but input_ids hold "
                     f"{len(item.layout)} placeholders (id {self.placeholders['image']}) for it{self.doubt}"
                 )
+
+    def note_container(self, pooled: Any) -> None:
+        """See `Adapter.note_container`."""
+        self._listed = not isinstance(pooled, Tensor)
 
     def output(self, modality: str, items: Sequence[Embedded]) -> BaseModelOutputWithPooling:
         """See `Adapter.output`.

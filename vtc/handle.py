@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from .decoder.cache import check_room, is_shortened
 from .decoder.engine import Engine, check_attention, check_decoder, plan
 from .decoder.rotation import check_rotation
 from .decoder.step import STEP
+from .drafting import drafted, encoded_media, is_draft
 from .dry_call import dropped_arguments
 from .encoded import Held
 from .forward import continued, full_logits, inner_logits, shortened
@@ -197,10 +199,10 @@ class Handle:
         others = [pair for pair in _reports.get() if pair[0]() not in (None, self)]
         _reports.set((*others, (weakref.ref(self), report)))
 
-    def _request(self, inputs: Mapping[str, Any]) -> Request | None:
+    def _request(self, inputs: Mapping[str, Any], drafts: bool = False) -> Request | None:
         """The request that `inputs` make, noted in the report; None where nothing is dropped."""
         encoded = {k: v for k, v in (inputs.get("mm_encoder_outputs") or {}).items() if v is not None}
-        if encoded:
+        if encoded and not drafts:
             raise ValueError(
                 f"mm_encoder_outputs={list(encoded)}: a wrapped model encodes media itself; pass the pixels instead"
             )
@@ -218,7 +220,9 @@ class Handle:
         if base is not None and isinstance(ids, Tensor):
             base = base.expand(len(ids), ids.device)
         prefix = base.grown(cache) if base is not None else None
-        media = self._builder.media(inputs, prefix)
+        media = (
+            encoded_media(encoded, self._adapter, self.recipe) if encoded else self._builder.media(inputs, prefix)
+        )
         if not media and base is None:
             self._check_text(ids, cache)
             self._note(Report(self.recipe.name, ()))
@@ -273,10 +277,15 @@ class Handle:
         if inputs is not None:
             kwargs["input_ids"] = inputs
         config = self.model._prepare_generation_config(generation_config, **kwargs)[0]
+        drafts = is_draft(config)
+        if drafts:
+            kwargs = drafted(kwargs, self._adapter)
         inferred = self._inferred_mask(kwargs, config)
-        request = self._request(kwargs if inferred is None else {**kwargs, "attention_mask": inferred})
+        request = self._request(kwargs if inferred is None else {**kwargs, "attention_mask": inferred}, drafts)
         if request is not None:
             _check_generation(request, config)
+            pixels = {name: kwargs[name] for name in self._adapter.media_arguments if name in kwargs}
+            request = replace(request, drafts=drafts, pixels=pixels if kwargs.get("assistant_model") else {})
             kwargs = {k: v for k, v in kwargs.items() if k not in self._adapter.media_arguments}
             kwargs["position_ids"] = request.positions
             kwargs["mm_encoder_outputs"] = {"vtc": request}
@@ -313,7 +322,8 @@ class Handle:
         given = {"input_ids": input_ids, "attention_mask": attention_mask, **kwargs}
         if request is None and outputs:  # a request that nothing is taken from: the forward hooks leave it alone
             given["mm_encoder_outputs"] = Spliced(outputs)
-        elif request is not None and (is_first_iteration or cache is None):
+        elif request is not None and (is_first_iteration or cache is None or _reads_prompt(request, cache)):
+            is_first_iteration = is_first_iteration or request.drafts
             given = shortened(request, given, self._adapter)
             held = int(cache.get_seq_length()) if cache is not None else 0
             if next_sequence_length is not None and held:
@@ -438,6 +448,12 @@ class Handle:
             return (*output[:place], full_logits(request, wanted, output[place]), *output[place + 1 :])
         output.logits = full_logits(request, wanted, output.logits)
         return output
+
+
+def _reads_prompt(request: Request, cache: Any) -> bool:
+    """Whether a step of a draft is the one that reads its prompt: the cache holds what it held before."""
+    before = request.prefix.short_length if request.prefix is not None else 0
+    return request.drafts and int(cache.get_seq_length()) == before
 
 
 def _marker(kwargs: Mapping[str, Any]) -> Any:

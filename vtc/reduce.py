@@ -140,7 +140,9 @@ def _shown(adapter: Adapter, recipe: Recipe, media: Media, chosen: Tensor | None
 def _encode(adapter: Adapter, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
     """`encode`, of the pictures that a film is made of where it is one."""
     apart = [part for item in media for part in item.parts or (item,)]
-    waiting = iter(encode(adapter, apart, cues))
+    fresh = [part for part in apart if part.encoded is None]
+    tokens = iter(encode(adapter, fresh, cues) if fresh else ())
+    waiting = iter([part.encoded or next(tokens) for part in apart])
     return [_joined(item, list(islice(waiting, len(item.parts)))) if item.parts else next(waiting) for item in media]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,8 @@ class Request:
         embedded: by modality, by row, what the model gets of each item.
         placed: where the items' tokens stand among the new columns; only where decoder stages will ask.
         trace: what decoder stages did, noted by the first run over the prompt.
+        pixels: the caller's media arguments, where a draft model may want to encode them for itself.
+        drafts: whether the call is a draft's, whose prompt `generate` never takes for a first one.
     """
 
     prefix: Splice | None
@@ -48,6 +50,8 @@ class Request:
     embedded: Mapping[str, Sequence[Sequence[Embedded]]]
     placed: Sequence[Placed] = ()
     trace: Trace | None = None
+    pixels: Mapping[str, Any] = field(default_factory=dict)
+    drafts: bool = False
 
     def step(self, rows: int, length: int) -> Step:
         """What decoder stages must know of a call of `rows` rows and `length` columns that reads the prompt."""
