@@ -53,7 +53,7 @@ def missing(model: Any) -> str | None:
     if needed:
         return f"its `get_image_features` needs {', '.join(needed)}"
     if _merge_size(model) is None:
-        return "its vision_config says by no `spatial_merge_size`, `merge_size` or `merge_kernel_size` what a token is"
+        return "its vision_config has no `spatial_merge_size`, `merge_size` or `merge_kernel_size`"
     return None
 
 

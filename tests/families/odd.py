@@ -39,6 +39,7 @@ class Odd:
     config: Callable[[], object]
     inputs: Callable[[Sequence[Sequence[int]]], dict[str, Tensor]]
     grid: tuple[int, int, int] | None = None
+    kind: str = "image"
 
     def build(self) -> nn.Module:
         return spread(getattr(hf, self.name)._from_config(self.config(), attn_implementation="eager"))
@@ -107,13 +108,15 @@ def sized(merge: int, broken: bool) -> Callable:
     return inputs
 
 
-def gridded(width: int = 0) -> Callable:
-    """Pictures as patches, `width` values each, with their grids."""
+def gridded(width: int = 0, flat: int = 0) -> Callable:
+    """Pictures as patches, with their grids; of `width` or `flat` values each, as small pictures or in a row."""
 
     def inputs(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         out = qwen_inputs([[(p, 4, 4 + 2 * (p % 2)) if i % 2 else p for i, p in enumerate(row)] for row in rows])
         if width:  # one frame a patch, as pictures of the size of a patch
             out["pixel_values"] = out["pixel_values"][:, :width].reshape(-1, 3, 4, 4)
+        if flat:
+            out["pixel_values"] = out["pixel_values"][:, :flat]
         return out
 
     return inputs
