@@ -216,7 +216,8 @@ class Adapter(ABC):
         """Refuses a `forward` whose media the stock model could not place either.
 
         Raises:
-            ValueError: M-RoPE models need `mm_token_type_ids`; without them all tokens would stand as text does.
+            ValueError: M-RoPE models need `mm_token_type_ids`. Without them most stock classes raise, and Qwen2.5-VL
+                reads images as lines of text, without a word.
         """
         rule = getattr(self.model.base_model, "compute_3d_position_ids", None)
         needed = "mm_token_type_ids"
@@ -224,8 +225,8 @@ class Adapter(ABC):
             return
         if needed in inspect.signature(rule).parameters:
             raise ValueError(
-                f"{needed} is missing: {type(self.model).__name__} tells by it which tokens have places in a picture; "
-                "pass all that the processor returned (older processors: return_mm_token_type_ids=True), or position_ids"
+                f"{needed} is missing: {type(self.model).__name__} tells by it which tokens have places in an image; "
+                "pass all that the processor returned (older ones: return_mm_token_type_ids=True), or position_ids"
             )
 
     def text_positions(self, start: Tensor, mask: Tensor) -> Tensor:
@@ -249,7 +250,7 @@ class Adapter(ABC):
         rows: Any = [item.features for item in items]
         return BaseModelOutputWithPooling(pooler_output=rows)
 
-    def note_container(self, pooled: Any) -> None:
+    def note_container(self, pooled: Any) -> None:  # noqa: B027 (most families take a list whatever they gave)
         """Tells the adapter how an encoder of the class packs features, where another model's answer is handed on."""
 
     def cost(self) -> DecoderCost:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class Generic(Adapter):
     along. Which placeholders are whose is read from the prompt, see `placeholders.partition`.
     """
 
-    classes = ()
+    classes: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def serves(cls, model: Any) -> bool:

@@ -139,7 +139,7 @@ def test_content_not_company_makes_the_key(odd):
 
 @torch.no_grad()
 def test_llama4_projects_what_is_kept():
-    """Its planes carry what the model projects itself. transformers 5.24 breaks the stock class: then both fail alike."""
+    """Its planes carry what the model projects itself. The stock class of transformers 5.24 fails: then both do."""
     model, inputs = LLAMA4.build(), LLAMA4.inputs(ROWS[1:])
     bare = copy.deepcopy(model)
     reduce_tokens(model, HALF)

@@ -15,13 +15,13 @@ from torch import Tensor
 from vtc.adapters import Adapter, Media
 from vtc.adapters.placeholders import arranged
 
-from .cached import CachedPrompt, cache_among
+from .cached import CACHE_NAMES, CachedPrompt, cache_among
 from .recipes import Recipe
 from .reduce import encoder_cues
 from .request import Request
 from .tokens import VisualTokens
 
-REMEDY = "wrap the target too, so that its pixels reach the draft, or draft with a recipe such as 'kcenter'"
+WRAP = "wrap the target too, so that its pixels reach the draft"
 
 
 def is_draft(config: Any) -> bool:
@@ -43,13 +43,25 @@ def drafted(inputs: Mapping[str, Any], adapter: Adapter) -> dict[str, Any]:
             new = ids.shape[1] - given[name].shape[1]
             given[name] = torch.cat([given[name], ids.new_full((len(ids), max(new, 0)), fill)], dim=1)
     if cache is not None and int(cache.get_seq_length()):
-        note = CachedPrompt.of(cache)
-        refused = 0 if note is None else note.mask.shape[1] + note.tail(cache) - (ids.shape[1] - 1)
-        if refused > 0:
-            cache.crop(-refused)
-        return {name: value for name, value in given.items() if name not in adapter.media_arguments}
+        note: CachedPrompt | None = getattr(cache, "vtc", None)
+        if note is None or _take_refused(cache, note, ids.shape[1] - 1):
+            return {name: value for name, value in given.items() if name not in adapter.media_arguments}
+        given = {name: value for name, value in given.items() if name not in CACHE_NAMES}
     request = outputs.get("vtc")
     return {**given, **(request.pixels if isinstance(request, Request) else {"mm_encoder_outputs": outputs})}
+
+
+def _take_refused(cache: Any, note: CachedPrompt, agreed: int) -> bool:
+    """Crops the cache to the `agreed` tokens of the conversation; False where its prompt was cropped already.
+
+    `generate` crops one token more than it needs, which may be the last one of the prompt.
+    """
+    if note.tail(cache) < 0:
+        return False
+    refused = note.mask.shape[1] + note.tail(cache) - agreed
+    if refused > 0:
+        cache.crop(-refused)
+    return True
 
 
 def encoded_media(outputs: Mapping[str, Any], adapter: Adapter, recipe: Recipe) -> list[Media]:
@@ -71,8 +83,7 @@ def encoded_media(outputs: Mapping[str, Any], adapter: Adapter, recipe: Recipe) 
             if row.shape[-1] != width:
                 raise ValueError(
                     f"the target hands over features of {row.shape[-1]} values, and the draft "
-                    f"{type(adapter.model).__name__} takes {width}; {REMEDY.partition(',')[0]}, so that the draft encodes "
-                    "for itself"
+                    f"{type(adapter.model).__name__} takes {width}; {WRAP}, which encodes them for itself"
                 )
             layout = arranged((len(row),), 1, 1)
             tokens = VisualTokens(row, layout, planes=tuple(plane[i] for plane in split))
@@ -88,7 +99,7 @@ def _check_recipe(recipe: Recipe) -> None:
     if needs:
         raise ValueError(
             f"the draft's recipe {recipe.name!r} needs {needs[0]} of the encoder, and the target hands over features "
-            f"alone; {REMEDY}"
+            f"alone; {WRAP}, or draft with a recipe such as 'kcenter'"
         )
 
 

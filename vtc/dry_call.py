@@ -44,8 +44,8 @@ def dropped_arguments(adapter: Adapter) -> tuple[str, ...]:
     remade += [name for name in ("input_ids", "mm_encoder_outputs") if made.get(name) is None]
     if remade:
         raise ValueError(
-            f"{type(model).__name__}.prepare_inputs_for_generation makes others of {', '.join(remade)} than it is given, "
-            "and a shortened prompt would reach the model changed; the class cannot be wrapped"
+            f"{type(model).__name__}.prepare_inputs_for_generation makes others of {', '.join(remade)} than it is "
+            "given, and a shortened prompt would reach the model changed; the class cannot be wrapped"
         )
     return tuple(name for name in given if made.get(name) is None and name != "attention_mask")
 
@@ -56,11 +56,15 @@ def _arguments(adapter: Adapter) -> dict[str, Any]:
     ids = torch.full((1, LENGTH), adapter.filler, device=model.device)
     mask = torch.ones_like(ids)
     taken = inspect.signature(model.forward).parameters
-    types = {
-        name: torch.zeros_like(ids) for name in adapter.token_arguments if name in taken and name != "labels"
-    }
+    types = {name: torch.zeros_like(ids) for name in adapter.token_arguments if name in taken and name != "labels"}
     positions = adapter.text_positions(torch.tensor([START], device=model.device), mask)
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "mm_encoder_outputs": Spliced({}), **types}
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "position_ids": positions,
+        "mm_encoder_outputs": Spliced({}),
+        **types,
+    }
 
 
 def _same(made: Any, given: Any) -> bool:

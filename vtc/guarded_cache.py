@@ -35,7 +35,7 @@ def unlead(cache: Any) -> None:
 
 
 def guarded_class(base: type) -> type:
-    """The guarded subclass of a class of caches. One base only: a second one would forbid to change an object's class."""
+    """The guarded subclass of a class of caches. One base only: an object's class could not be changed to another."""
     if base not in _CLASSES:
         name = f"Guarded{base.__name__}"
         body = {**_BODY, "__module__": __name__, "__qualname__": name, "_base": base}

@@ -220,9 +220,7 @@ class Handle:
         if base is not None and isinstance(ids, Tensor):
             base = base.expand(len(ids), ids.device)
         prefix = base.grown(cache) if base is not None else None
-        media = (
-            encoded_media(encoded, self._adapter, self.recipe) if encoded else self._builder.media(inputs, prefix)
-        )
+        media = encoded_media(encoded, self._adapter, self.recipe) if encoded else self._builder.media(inputs, prefix)
         if not media and base is None:
             self._check_text(ids, cache)
             self._note(Report(self.recipe.name, ()))
@@ -233,7 +231,7 @@ class Handle:
                 "nothing, or of another model, and what they stand for is not known; give the whole conversation "
                 "without the cache"
             )
-        request, report = self._builder.build(inputs, media, prefix, base)
+        request, report = self._builder.build(inputs, media, prefix, base, always=drafts)
         self._note(report)
         return request
 
@@ -280,7 +278,8 @@ class Handle:
         drafts = is_draft(config)
         if drafts:
             kwargs = drafted(kwargs, self._adapter)
-        inferred = self._inferred_mask(kwargs, config)
+        # A draft's prompt may end in a padding token that was generated.
+        inferred = None if drafts else self._inferred_mask(kwargs, config)
         request = self._request(kwargs if inferred is None else {**kwargs, "attention_mask": inferred}, drafts)
         if request is not None:
             _check_generation(request, config)
@@ -457,7 +456,7 @@ def _reads_prompt(request: Request, cache: Any) -> bool:
 
 
 def _marker(kwargs: Mapping[str, Any]) -> Any:
-    """What stands for a `forward` while it is under way, and is gone where it was interrupted and its arguments went."""
+    """What stands for a `forward` while it is under way, and is gone with its arguments where it was interrupted."""
     spliced = kwargs.get("mm_encoder_outputs")
     return spliced.under_way if isinstance(spliced, Spliced) else cache_among(kwargs)
 

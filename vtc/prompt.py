@@ -62,13 +62,12 @@ def locate(
     return [spans[i] for i in range(len(sizes))]
 
 
-def _mismatch(
-    modalities: Sequence[str], token: int, found: Sequence[Tensor], sizes: Sequence[int], doubt: str
-) -> str:
+def _mismatch(modalities: Sequence[str], token: int, found: Sequence[Tensor], sizes: Sequence[int], doubt: str) -> str:
+    items = " and ".join(f"{modality}s" for modality in modalities)
     return (
-        f"input_ids hold {[len(columns) for columns in found]} placeholders (id {token}) by row, but the "
-        f"{' and '.join(f'{modality}s' for modality in modalities)} have {list(sizes)} tokens{doubt}, whole rows only (a "
-        "processor that writes one placeholder per item needs `patch_size` and `vision_feature_select_strategy` set)"
+        f"input_ids hold {[len(columns) for columns in found]} placeholders (id {token}) by row, but the {items} have "
+        f"{list(sizes)} tokens{doubt}, whole rows only (a processor that writes one placeholder per item needs "
+        "`patch_size` and `vision_feature_select_strategy` set)"
     )
 
 

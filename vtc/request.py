@@ -115,7 +115,14 @@ class Spliced(dict[str, Any]):
 
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx")
 """Arguments that cut rows into sequences."""
-PROMPT = ("input_ids", "attention_mask", "position_ids", "inputs_embeds", "negative_prompt_ids", "negative_prompt_attention_mask")
+PROMPT = (
+    "input_ids",
+    "attention_mask",
+    "position_ids",
+    "inputs_embeds",
+    "negative_prompt_ids",
+    "negative_prompt_attention_mask",
+)
 """Arguments of the prompt's length that are shortened by name, or are another prompt's."""
 
 
@@ -161,7 +168,13 @@ class RequestBuilder:
         return [*map(Media.film, rows.values()), *(item for item in media if item.modality != "image")]
 
     def build(
-        self, inputs: Mapping[str, Any], media: Sequence[Media], prefix: Splice | None, base: CachedPrompt | None
+        self,
+        inputs: Mapping[str, Any],
+        media: Sequence[Media],
+        prefix: Splice | None,
+        base: CachedPrompt | None,
+        *,
+        always: bool = False,
     ) -> tuple[Request | None, Report]:
         """The request for `inputs`, or None where nothing changes, and the report on it.
 
@@ -170,6 +183,7 @@ class RequestBuilder:
             media: the items of the new columns.
             prefix: the map of what the cache holds.
             base: the note on that cache.
+            always: whether a request is made where nothing changes too.
 
         Raises:
             ValueError: ids, mask and media do not fit together.
@@ -181,7 +195,7 @@ class RequestBuilder:
         spans = locate(new_ids, self.adapter.placeholders, sizes, self.adapter.doubt)
         _check_visible(spans, mask[:, done:])
         unchanged = not self.recipe.decoder and all(is_identity(self.recipe, item) for item in media)
-        if prefix is None and (unchanged or not media):
+        if prefix is None and ((unchanged and not always) or not media):
             whole = [Reduction.identity(len(m.layout)) for m in media]
             return None, self._report(media, spans, whole, (mask, 0), (mask, 0), {})
         clock = Clock(self.adapter.model.device)
@@ -263,15 +277,16 @@ class RequestBuilder:
 
     def _check_unknown(self, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor) -> None:
         """Refuses arguments as long as the prompt that nobody declared: left at full length, they would be misread."""
-        declared = {*PROMPT, *self.adapter.token_arguments, *self.adapter.media_arguments, *self.adapter.audio_arguments}
+        adapter = self.adapter
+        declared = {*PROMPT, *adapter.token_arguments, *adapter.media_arguments, *adapter.audio_arguments}
         for name, value in inputs.items():
             if name in declared or not isinstance(value, Tensor) or not 2 <= value.ndim <= 3:
                 continue
             if value.shape[-2] == len(ids) and value.shape[-1] in (ids.shape[1], mask.shape[1]):
                 raise ValueError(
-                    f"{name} {tuple(value.shape)} has a value for each token of the prompt, and what becomes of it in a "
-                    f"shorter prompt is not known; leave it out, or declare it in the `token_arguments` of "
-                    f"{type(self.adapter).__name__} (adapters/), with the value that stands for padding"
+                    f"{name} {tuple(value.shape)} has a value for each token of the prompt, and what becomes of it in "
+                    "a shorter prompt is not known; leave it out, or declare it in the `token_arguments` of "
+                    f"{type(adapter).__name__} (adapters/), with the value that stands for padding"
                 )
 
     def _splice(

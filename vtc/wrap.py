@@ -77,7 +77,7 @@ def _changing(handle: object) -> AbstractContextManager[None]:
 
 
 def _replace(inner: nn.Module, handle: Handle | None) -> None:
-    """Puts `handle` in the place of the handle of `inner`, or takes that one off. The old one stays where this fails."""
+    """Puts `handle` in the place of the handle of `inner`, or takes that one off; the old one stays if this fails."""
     before = inner.__dict__.get("vtc")
     if isinstance(before, Handle):
         before.detach()

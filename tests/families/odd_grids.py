@@ -225,7 +225,12 @@ ODD_GRIDS = (
 )
 LLAMA4 = Odd("Llama4ForConditionalGeneration", llama4, plain(9), (1, 3, 3))
 ODD_VIDEOS = (
-    Odd("Qwen3OmniMoeThinkerForConditionalGeneration", omni, untyped(filmed(seconds="video_second_per_grid")), kind="video"),
+    Odd(
+        "Qwen3OmniMoeThinkerForConditionalGeneration",
+        omni,
+        untyped(filmed(seconds="video_second_per_grid")),
+        kind="video",
+    ),
     Odd("Ernie4_5_VLMoeForConditionalGeneration", ernie, routed(paired), kind="video"),
     Odd("Glm4vForConditionalGeneration", glm("Glm4vConfig", "glm4v"), shared, kind="video"),
     Odd("Glm46VForConditionalGeneration", glm("Glm46VConfig", "glm4v"), shared, kind="video"),
