@@ -65,6 +65,23 @@ def test_animated_pictures(name, options):
     assert by_content(saved(name)) == "picture"
 
 
+def test_a_still_gif_that_says_it_repeats_is_a_picture():
+    whole = saved("GIF")
+    behind = 13 + (3 << (1 + (whole[10] & 7))) * (whole[10] >> 7)
+    repeats = b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
+    assert by_content(whole[:behind] + repeats + whole[behind:]) == "picture"
+    assert repeats in saved("GIF", 2, loop=0)  # control
+
+
+def test_a_first_frame_that_fills_the_head():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 1500, 1500), np.uint8)
+    first, second = (Image.fromarray(one, "L") for one in pixels)
+    for loop, kind in (({"loop": 0}, "animation"), ({}, "picture")):
+        file = BytesIO()
+        first.save(file, "GIF", save_all=True, append_images=[second], **loop)
+        assert by_content(file.getvalue()[:HEAD]) == kind
+
+
 @pytest.mark.parametrize("name", ["JPEG", "WEBP", "BMP", "TIFF", "QOI", "JPEG2000"])
 def test_pictures(name):
     assert by_content(saved(name)) == "picture"

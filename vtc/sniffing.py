@@ -86,20 +86,19 @@ def refuse_address(path: str | Path) -> None:
 
 
 def _gif_frames(head: bytes) -> int:
-    """How many frames a GIF has, as far as can be seen: 0, 1, or 2 for more; 2 where it says that it repeats."""
+    """How many frames a GIF has: 0, 1, or 2 for more. One whose first fills all of `head` has more if it repeats."""
     if not head.startswith((b"GIF87a", b"GIF89a")) or len(head) < 13:
         return 0
-    at, frames = 13 + _palette(head[10]), 0
+    at, frames, repeats = 13 + _palette(head[10]), 0, False
     while at + 10 <= len(head) and frames < 2:
         if head[at] == 0x2C:  # a picture: its place and size, its colours, the width of its codes, its data
             frames, at = frames + 1, _behind_blocks(head, at + 11 + _palette(head[at + 9]))
         elif head[at] == 0x21:
-            if head[at + 3 : at + 14] == b"NETSCAPE2.0":
-                return 2
+            repeats |= head[at + 3 : at + 14] == b"NETSCAPE2.0"
             at = _behind_blocks(head, at + 2)
         else:
             break
-    return frames
+    return 2 if repeats and frames == 1 and at >= HEAD else frames
 
 
 def _palette(flags: int) -> int:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tests.test_cli import row, vtc_command
 from tests.video.films import cut, flipped, numbered, write
+from tests.video.test_reader_shapes import changing
 from tests.video.test_reader_tracks import tracks
 from vtc import chat
 from vtc.ask import compare
@@ -137,6 +138,13 @@ def test_a_reader_that_refuses_a_file_and_one_that_is_not_known(folder):
     result = vtc_command("ask", turned, "what?", "--reader", "vlc")
     assert result.exit_code == 1
     assert "backend='vlc' is not known" in result.error
+
+
+def test_frames_of_another_size_are_told(folder):
+    path = changing(folder / "call.webm", ((160, 96), (80, 48)))
+    result = vtc_command("ask", path, "what moves?", "--fps", "10", *QUICK)
+    assert "10 frames have another size in the file and were scaled to that of the first" in result.error
+    assert "read: 20 of 20 frames" in result.text
 
 
 def test_a_track_can_be_named_and_several_are_told(folder):

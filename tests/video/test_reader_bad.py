@@ -316,6 +316,12 @@ def test_where_decord_fails_at_a_sound_frame_it_is_there_all_the_same(folder, mo
     assert reading.report.decode_failures == len(taken) // 3 > 0
 
 
+def test_an_address_is_told():
+    for read in (probe, frames):
+        with pytest.raises(ValueError, match="is an address, and only files are read; download it first"):
+            read("https://example.org/film.mp4")
+
+
 def test_a_pyav_that_converts_colours_wrongly_is_refused(folder, monkeypatch):
     path = film(folder, "mp4")
     monkeypatch.setattr("vtc.video.reader.opening.PYAV", 16)

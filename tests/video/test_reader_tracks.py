@@ -84,6 +84,7 @@ def test_a_track_can_be_named(tmp_path):
     numbers = [track.index for track in probe(path).tracks]
     for number, shape in zip(numbers, ((96, 160, 3), (160, 96, 3)), strict=True):
         assert probe(path, track=number).track == number
+        assert probe(path, track=np.int64(number)).track == number
         for isolated in (True, False):
             with frames(path, track=number, isolated=isolated) as reading:
                 assert next(reading).pixels.shape == shape

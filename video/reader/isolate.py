@@ -62,7 +62,12 @@ class Isolated:
         self._child = _Child(limits)
         self._stop = weakref.finalize(self, self._child.stop)
         try:
-            request = {"path": str(path), "backend": backend, "probe": probe, "track": track}
+            request = {
+                "path": str(path),
+                "backend": backend,
+                "probe": probe,
+                "track": None if track is None else int(track),
+            }
             self._child.send({**request, "limits": dataclasses.asdict(limits)})
             self._info = self._receive_info()
         except BaseException:

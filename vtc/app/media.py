@@ -91,6 +91,7 @@ def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampl
     info = sampling.probe(path)
     candidates, stage = sampling.candidates(info), recipe.input
     notes = ["the file is cut short, or its header is wrong"] if info.truncated else []
+    notes += [info.choice] if info.choice else []
     if isinstance(stage, Keyframes) and not np.array_equal(sampling.looked_at(info), candidates):
         picked = pick(path, info, sampling, together=frames_together(processor), selector=stage.selector)
         frames, _, report = read_picked(path, picked, sampling)

@@ -11,9 +11,10 @@ from PIL import Image
 
 from vtc.frames import VideoFrames
 from vtc.loading import load
-from vtc.media import is_video, load_picture
+from vtc.media import load_picture
 from vtc.recipes import Recipe
 from vtc.sheet import contact_sheet
+from vtc.sniffing import kind_of
 from vtc.times import on_device
 from vtc.video import Sampling
 from vtc.viz import at_last_layer, caption, draw
@@ -109,7 +110,9 @@ def opened(path: Path, times: list[float]) -> Medium:
     Raises:
         OSError, ValueError: it cannot be read.
     """
-    if not is_video(path):
+    kind = kind_of(path)
+    # Frames of a video have times: an animated picture that comes without was asked about as a picture.
+    if kind not in ("video", "animation") or (kind == "animation" and not times):
         return load_picture(path)
     from vtc.video import frames, probe
 

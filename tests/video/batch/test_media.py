@@ -130,6 +130,24 @@ def test_three_of_ten_media_are_broken(folder, tmp_path):
     )
 
 
+def test_the_column_says_what_a_medium_is_whatever_its_ending(folder, tmp_path):
+    shutil.copy(folder / "0.mp4", tmp_path / "unnamed")
+    shutil.copy(folder / "0.mp4", tmp_path / "x.jpg")
+    shutil.copy(folder / "0.png", tmp_path / "still.mp4")
+    frames = [Image.fromarray(pixels) for pixels in film(0).pixels(96)]
+    for name in ("x.gif", "x.png", "x.webp"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=500)
+    videos, pictures = ["unnamed", "x.jpg", "x.gif", "x.png", "still.mp4", "x.webp"], ["still.mp4", "x.gif", "x.webp"]
+    listed = [{"id": f"v-{name}", "video": name, "question": "what is there?"} for name in videos]
+    listed += [{"id": f"p-{name}", "image": name, "question": "what is there?"} for name in pictures]
+    answer_batch(save(tmp_path / "q.jsonl", listed), tmp_path / "a.jsonl", **FEW)
+    found = {row["id"]: row for row in read(tmp_path / "a.jsonl")}
+    refused = {name for name, row in found.items() if row["error"]}
+    assert refused == {"v-still.mp4", "v-x.webp"}
+    assert all("belongs into the column 'image'" in found[name]["error"] for name in refused)
+    assert len(found["v-x.gif"]["frames"]) == len(found["v-x.png"]["frames"]) > 1
+
+
 def test_a_medium_that_is_stuck_is_given_up(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(isolate, "command", lambda module: [sys.executable, "-c", STUCK, json.dumps(sys.path)])
     shutil.copy(folder / "0.mp4", tmp_path / "stuck.mp4")
