@@ -8,13 +8,19 @@ import pytest
 import torch
 
 from tests.families import LLAVA
+from tests.families.odd import ODD
+from tests.families.odd_grids import ODD_GRIDS, ODD_VIDEOS
 from tests.looking import NAMES, looked
 from tests.names import CACHE
 from vtc import Recipe, Reduction, handle
+from vtc.adapters import Adapter
 from vtc.adapters.llava import Llava
+from vtc.check import check
 from vtc.cost import DecoderCost
 from vtc.prompt import Splice
+from vtc.request import RequestBuilder
 from vtc.stages import STAGES, Mean, Merger, Selector, Stride
+from vtc.trials import Bench, Case
 
 # What is wrong is found where it should be
 
@@ -187,3 +193,46 @@ def test_what_is_broken_fails_its_own_row_and_no_other(control, positions, monke
     assert failing == {name for name in NAMES if name.startswith(tuple(wanted))}, [r.failures for r in result.rows]
     assert not result.holds
     assert all(row.name in result.summary for row in result.rows if row.holds is False)
+
+
+# Faults of further classes, put back
+
+
+def forgotten_positions(patch):
+    patch.setattr("vtc.handle.dropped_arguments", lambda adapter: ())
+
+
+def unknown_marks(patch):
+    known = {name: fill for name, fill in Adapter.token_arguments.items() if not name.startswith("moe")}
+    patch.setattr(Adapter, "token_arguments", known)
+    patch.setattr(RequestBuilder, "_check_unknown", lambda *args: None)
+
+
+def whole_positions(patch):
+    around(patch, RequestBuilder, "_positions", lambda stock, *args: stock(*args).long())
+
+
+def lenient_forward(patch):
+    patch.setattr(Adapter, "check_positions", lambda self, inputs: None)
+
+
+FAULTS = {
+    forgotten_positions: (ODD_GRIDS, "Exaone4_5", {"positions"}),
+    unknown_marks: (ODD_GRIDS, "Ernie4_5", {"marks"}),
+    whole_positions: (ODD_VIDEOS, "Qwen3Omni", {"positions"}),
+    lenient_forward: (ODD, "Glm4v", {"what the stock"}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_faults_of_further_classes_are_found(fault, monkeypatch):
+    known, name, wanted = FAULTS[fault]
+    odd = next(one for one in known if one.name.startswith(name))
+    model, recipe = odd.build(), Recipe((Stride(),), keep=0.4)
+    cases = [Case("one", odd.inputs([[2, 3, 6]])), Case("two", odd.inputs([[3, 1, 4, 2, 5]]))]
+    sound = check(Bench(model, cases, [recipe], 3))
+    assert sound.holds, [row.failures for row in sound.rows if row.failures]
+    fault(monkeypatch)
+    result = check(Bench(model, cases, [recipe], 3))
+    failing = {row.name for row in result.rows if row.holds is False}
+    assert all(any(row.startswith(start) for row in failing) for start in wanted), failing

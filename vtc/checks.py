@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -106,6 +106,42 @@ def positions(trial: Trial) -> Finding:
         wrong += int((found != start + torch.arange(len(found), device=found.device)).sum())
         wrong += int((given.places.diff() != 1).sum()) if len(given.places) == 1 else 0
     return Finding(wrong, unit="tokens")
+
+
+def marks(trial: Trial) -> Finding | None:
+    """What the language model reads by token besides embeddings is that of the kept tokens."""
+    wrong, seen = 0, False
+    for given, full, columns in _rows(trial):
+        for name, own in full.marks.items():
+            seen = True
+            got = given.marks.get(name)
+            whole = got is not None and len(got) == len(columns) and len(own) == len(full.embeds)
+            wrong += int((got != own[columns]).sum()) if got is not None and whole else len(columns)
+    return Finding(wrong, unit="tokens") if seen else None
+
+
+def refused(trial: Trial) -> Finding | None:
+    """A `forward` that lacks what the stock model must have is refused, as by the stock model."""
+    inputs = trial.case.inputs
+    lacking = [name for name in trial.adapter.token_arguments if name in inputs]
+    if not lacking:
+        return None
+    wrong = 0
+    for name in lacking:
+        less = {key: value for key, value in inputs.items() if key != name}
+        if trial.bench.once((trial.case.name, "less", name), partial(_refuses, trial.model, less)):
+            with reduced(trial.model, trial.recipe):
+                wrong += not _refuses(trial.model, less)
+    return Finding(wrong, unit="arguments")
+
+
+@torch.no_grad()
+def _refuses(model: Any, inputs: Mapping[str, Any]) -> bool:
+    try:
+        model(**inputs, logits_to_keep=1)
+    except ValueError:
+        return True
+    return False
 
 
 def batch(trial: Trial) -> Finding | None:
@@ -279,6 +315,8 @@ CHECKS = (
     Check("kept tokens are sorted and unique", order),
     Check("embeddings of text are untouched", text),
     Check("positions: unreduced, or consecutive", positions),
+    Check("marks by token are the kept ones'", marks),
+    Check("what the stock model refuses is refused", refused),
     Check("a batch equals its singles", batch),
     Check("permuting the batch permutes answers", permuted),
     Check("greedy = one beam = streamed", streamed),

@@ -20,6 +20,10 @@ SMALL = 50_000_000
 """Parameters below which threads of a CPU cost more than they bring."""
 
 
+PLACED = ("input_ids", "attention_mask", "position_ids", "visual_pos_masks")
+"""Arguments by token of a language model that `Given` holds by other names."""
+
+
 @dataclass(frozen=True)
 class Given:
     """What the language model was given of one row at prefill, without padding.
@@ -29,12 +33,15 @@ class Given:
         ids: `[rows, S]` its position ids: one row, or (t, h, w), or text before these three.
         planes: each `[V, D]`, what the first layers add to the visual tokens (DeepStack).
         visual: `[S]` bool, where they are added.
+        marks: each `[S]`, integers by token that the model reads besides, such as which experts a token goes to; by the
+            argument's name. Empty `[0]` where it had another length than the prompt.
     """
 
     embeds: Tensor
     ids: Tensor
     planes: tuple[Tensor, ...]
     visual: Tensor
+    marks: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def places(self) -> Tensor:
@@ -179,10 +186,26 @@ def _given(kwargs: Mapping[str, Any], outer: Tensor | None) -> list[Given]:
     visual = torch.zeros_like(real) if visual is None else visual.bool()
     counts = visual.sum(dim=1).tolist()
     planes = [plane.split(counts) for plane in kwargs.get("deepstack_visual_embeds") or ()]
+    marks = {
+        name: value if value.shape[1] == length else value.new_empty(size, 0)
+        for name, value in kwargs.items()
+        if name not in PLACED and _is_marks(value, size)
+    }
     return [
-        Given(embeds[r][own].clone(), ids[:, r][:, own], tuple(p[r].clone() for p in planes), visual[r][own])
+        Given(
+            embeds[r][own].clone(),
+            ids[:, r][:, own],
+            tuple(p[r].clone() for p in planes),
+            visual[r][own],
+            {name: value[r][own] if value.shape[1] else value[r] for name, value in marks.items()},
+        )
         for r, own in enumerate(real)
     ]
+
+
+def _is_marks(value: Any, rows: int) -> bool:
+    """Whether an argument of the language model is integers `[rows, length]`."""
+    return isinstance(value, Tensor) and value.ndim == 2 and len(value) == rows and not value.is_floating_point()
 
 
 def footprint(model: Any) -> dict[str, tuple[list[str], list[tuple[str, int]]]]:
