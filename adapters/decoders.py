@@ -13,3 +13,20 @@ def decoder_of(model: Any) -> Any:
     found = model.get_decoder()
     inner = getattr(found, "model", None)
     return inner if not hasattr(found, "layers") and hasattr(inner, "layers") else found
+
+
+def window_of(decoder: Any) -> int | None:
+    """How many tokens back the narrowest layers of a decoder see; None where all see every token.
+
+    Sliding windows and chunks of attention are counted in columns of the prompt that the decoder is given.
+    """
+    config = decoder.config
+    kinds = set(getattr(config, "layer_types", None) or ())
+    sizes = {
+        "sliding_attention": getattr(config, "sliding_window", None),
+        "chunked_attention": getattr(config, "attention_chunk_size", None),
+    }
+    if not kinds and getattr(config, "use_sliding_window", True):  # one window for all layers, as in Mistral
+        kinds = {"sliding_attention"}
+    found = [size for kind, size in sizes.items() if kind in kinds and isinstance(size, int)]
+    return min(found, default=None)

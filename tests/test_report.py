@@ -97,3 +97,17 @@ def test_a_mask_is_inferred_from_padding_as_stock_does(family):
     expected = answer(model, inputs, eos_token_id=5)
     del inputs["attention_mask"]
     assert torch.equal(answer(model, inputs, eos_token_id=5), expected)
+
+
+def test_windows_are_told_where_the_full_prompt_is_longer():
+    gemma3, llava = (next(f for f in FAMILIES if f.name == name) for name in ("gemma3", "llava"))
+    model, inputs = reduce_tokens(gemma3.build(), keep=0.25), gemma3.inputs([[3, (1,), 5]])
+    model(**inputs)
+    assert model.vtc.report.window == 8
+    assert "some layers see 8 tokens back" in str(model.vtc.report)
+    other = reduce_tokens(llava.build(), keep=0.25)
+    other(**llava.inputs([[3, (1,), 5]]))
+    assert other.vtc.report.window is None
+    assert "tokens back" not in str(other.vtc.report)
+    reduce_tokens(model, keep=1.0)(**inputs)
+    assert model.vtc.report.window is None  # the stock model's own

@@ -120,6 +120,8 @@ class Report:
             `splice`; empty where nothing was reduced.
         decoder: what decoder stages did, once the prompt was read; None where there are none. The numbers above are
             then of tokens as they enter the first layer, in earlier turns too.
+        window: how many tokens back some layers see, where the unreduced prompt is longer; else None. They count the
+            tokens of the shortened prompt, so that a kept token sees further back than it did.
     """
 
     recipe: str
@@ -131,6 +133,7 @@ class Report:
     prefill_flops_after: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     decoder: Trace | None = None
+    window: int | None = None
 
     @property
     def before(self) -> int:
@@ -169,4 +172,6 @@ class Report:
             spent = ", ".join(f"{phase} {seconds * 1e3:.1f} ms" for phase, seconds in self.seconds.items())
             lines.append(f"  saved: {self.bytes_saved / 2**20:.2f} MiB of KV cache, {flops:.0%} of prefill FLOPs")
             lines.append(f"  spent: {spent}")
+        if self.window is not None:
+            lines.append(f"  some layers see {self.window} tokens back, now those of the shortened prompt")
         return "\n".join(lines)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vtc.adapters import Adapter, Media
+from vtc.adapters.decoders import window_of
 
 from .cached import CachedPrompt, cache_among, join
 from .cost import DecoderCost
@@ -391,7 +392,12 @@ class RequestBuilder:
             prefill_flops_before=_flops(cost, *before),
             prefill_flops_after=_flops(cost, *after),
             seconds=seconds,
+            window=self._window(full, short),
         )
+
+    def _window(self, full: Sequence[int], short: Sequence[int]) -> int | None:
+        window = window_of(self.adapter.decoder)
+        return window if window is not None and max(full) > window and tuple(full) != tuple(short) else None
 
 
 def _real(mask: Tensor) -> tuple[int, ...]:
