@@ -10,9 +10,8 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from .console import progress, quiet, say_error
+from .console import progress, quiet, say_error, shown
 
 ENGINES = ("local", "ray")
 REFUSED = 2
@@ -45,7 +44,7 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
     except (ValueError, TypeError, OSError, ImportError, CheckpointError) as error:
         say_error(str(error) or type(error).__name__)
         raise typer.Exit(REFUSED) from None
-    Console().print(escape(str(summary)), highlight=False)
+    Console().print(shown(str(summary)), highlight=False)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
 

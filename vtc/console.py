@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
     from .check import Result
     from .demo import Outcome
     from .recipes import Recipe
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def shown(text: object) -> str:
+    """Words of a file, a model or a person, as they may be printed.
+
+    What looks like markup is text, and control characters, by which a file's name could drive the terminal (CWE-150),
+    become U+FFFD.
+    """
+    return escape(_CONTROLS.sub("\ufffd", str(text)))
 
 
 class PlainErrors(TyperGroup):
@@ -46,7 +59,7 @@ class PlainErrors(TyperGroup):
 
 
 def _say(mark: str, text: str) -> None:
-    Console(stderr=True).print(f"{mark} {escape(text)}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"{mark} {shown(text)}", highlight=False, soft_wrap=True)
 
 
 def say_error(text: str) -> None:
@@ -107,7 +120,7 @@ def print_comparison(result: Comparison, recipe: Recipe) -> None:
     """Prints two answers and what they cost, side by side."""
     report, console = result.report, Console()
     table = Table("", "all tokens", f"{recipe.name}, keep {recipe.keep}")
-    table.add_row("answer", escape(result.full), escape(result.short))
+    table.add_row("answer", shown(result.full), shown(result.short))
     table.add_row("visual tokens", str(report.before), str(report.after))
     if report.decoder is not None and report.decoder.kept:
         table.add_row("visual tokens per layer", str(report.before), f"{report.decoder.mean:.1f}")
@@ -142,7 +155,7 @@ def print_reading(report: ReadReport, info: Info) -> None:
 def progress() -> Iterator[Callable[[str], None]]:
     """Shows, on a terminal only, what the block says it is doing."""
     with Console(stderr=True).status("") as status:
-        yield lambda text: status.update(escape(text))
+        yield lambda text: status.update(shown(text))
 
 
 def print_check(result: Result, name: str) -> None:
@@ -183,4 +196,4 @@ def print_outcome(outcome: Outcome, place: str) -> None:
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False)
+    console.print(shown(text), highlight=False)

@@ -8,14 +8,13 @@ from typing import Any
 
 from PIL import Image
 from rich.console import Console
-from rich.markup import escape
 
 from vtc.video.reader.backends import check_backend
 from vtc.video.recipes import DEFAULT
 from vtc.video.sampling import Sampling
 
 from .budget import Keep
-from .console import note, note_view, notes, print_comparison, print_reading, quiet
+from .console import note, note_view, notes, print_comparison, print_reading, quiet, shown
 from .frames import VideoFrames
 from .media import is_video, load_picture
 from .recipes import Recipe
@@ -97,7 +96,7 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
         recipe = _fitted(recipe, network, opened)
         _note_words(unknown_words(processor, question), model)
         result = compare(network, processor, medium, question, recipe, max_new_tokens=max_new_tokens)
-    Console().print(escape(f"{path.name}, {model} on {network.device.type}"), highlight=False)
+    Console().print(shown(f"{path.name}, {model} on {network.device.type}"), highlight=False)
     print_comparison(result, recipe)
     if isinstance(opened, Film) and watched is not None:
         print_reading(watched.report, opened.info)
@@ -137,11 +136,11 @@ def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_
             plan=chosen,
             max_new_tokens=max_new_tokens,
             progress=tell,
-            on_call=lambda call: console.print(escape(f"{call.purpose}: {call.text}"), highlight=False),
+            on_call=lambda call: console.print(shown(f"{call.purpose}: {call.text}"), highlight=False),
         )
     spent = sum(call.seconds for call in said.calls)
     line = f"{len(said.calls)} calls of the model, {said.tokens} visual tokens, {spent:.3g} s"
-    console.print(escape(f"{path.name}, {model} on {network.device.type}: {line}"), highlight=False)
+    console.print(shown(f"{path.name}, {model} on {network.device.type}: {line}"), highlight=False)
 
 
 def show(path: Path, out: Path, question: str | None, options: Options) -> None:
@@ -174,7 +173,7 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
 
         found, drawn = report, draw(medium, processor.image_processor, report, recipe)
     drawn.save(out)
-    Console().print(escape(f"{found}\ndrawn to {out}"), highlight=False)
+    Console().print(shown(f"{found}\ndrawn to {out}"), highlight=False)
     print_picked(watched)
 
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 
 from vtc.video.reader import Info, frames, probe
 
-from .console import say_error
+from .console import say_error, shown
 
 
 def describe(paths: Sequence[Path], *, as_json: bool, track: int | None = None, reader: str = "pyav") -> bool:
@@ -40,7 +39,7 @@ def describe(paths: Sequence[Path], *, as_json: bool, track: int | None = None, 
         if as_json:
             print(json.dumps(facts(info)))
         else:
-            Console().print(escape(str(info)), highlight=False, soft_wrap=True)
+            Console().print(shown(str(info)), highlight=False, soft_wrap=True)
     return good
 
 

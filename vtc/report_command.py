@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
-from .console import notes, quiet
+from .console import notes, quiet, shown
 from .report_page import write_report
 
 
@@ -24,4 +23,4 @@ def report(
             source, out, examples=examples, questions=questions, model=model, overlays=overlays, title=title
         )
     size = made.stat().st_size / 2**20
-    Console().print(escape(f"written: {made} ({size:.2f} MiB, one file, needs no network)"), highlight=False)
+    Console().print(shown(f"written: {made} ({size:.2f} MiB, one file, needs no network)"), highlight=False)

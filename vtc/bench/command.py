@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from vtc.console import note
+from vtc.console import note, shown
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -144,13 +143,13 @@ def _print(outcome: Outcome) -> None:
     console = Console()
     for model in outcome.document["models"]:
         if model["failed"]:
-            console.print(escape(f"{model['name']}: {model['failed']}"), highlight=False)
+            console.print(shown(f"{model['name']}: {model['failed']}"), highlight=False)
             continue
-        title = f"{escape(model['name'])}, {TITLES[model['metric']]} (%)"
+        title = f"{shown(model['name'])}, {TITLES[model['metric']]} (%)"
         for (head, rows), name in ((matrix(model), title), (inside(model), "inside the language model")):
             table = Table(*head, title=name)
             for row in rows:
                 table.add_row(*map(escape, row))
             if rows:
                 console.print(table)
-    console.print(escape(f"written: {', '.join(map(str, outcome.files))}"), highlight=False, soft_wrap=True)
+    console.print(shown(f"written: {', '.join(map(str, outcome.files))}"), highlight=False, soft_wrap=True)
