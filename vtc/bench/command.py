@@ -149,7 +149,7 @@ def _print(outcome: Outcome) -> None:
         for (head, rows), name in ((matrix(model), title), (inside(model), "inside the language model")):
             table = Table(*head, title=name)
             for row in rows:
-                table.add_row(*map(escape, row))
+                table.add_row(*map(shown, row))
             if rows:
                 console.print(table)
     console.print(shown(f"written: {', '.join(map(str, outcome.files))}"), highlight=False, soft_wrap=True)
