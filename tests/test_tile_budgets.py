@@ -96,7 +96,7 @@ def test_the_tile_under_the_attended_cell_gains_by_the_formula(build, case):
         top, left, bottom, right = torch.tensor([layout.boxes[t] for t in tiles]).T[:, tile_at(y, x)]
         covered = (y >= top) & (y < bottom) & (x >= left) & (x < right)
         under = torch.bincount(tile_at(y, x)[covered], minlength=len(tiles)) / len(y)
-        counts = Thumbnail(temperature).allocate(
+        counts = Thumbnail(temperature, attend="logits").allocate(
             tokens_of(layout, attention_logits=hot(layout, view, cell, 9.0)), total
         )
         # By hand: each tile's area in cells, less what the others' mean takes.
@@ -150,7 +150,7 @@ def test_even_shares_are_exact(build, case, share):
 def test_few_tokens_leave_tiles_without_any_unless_there_is_a_floor(build, case):
     layout, _, _, view = build(*case)
     units = len(layout.grids)
-    tokens = tokens_of(layout, attention_logits=hot(layout, view, 0, 9.0), keys=torch.randn(len(layout), 8))
+    tokens = tokens_of(layout, attention=hot(layout, view, 0, 9.0), keys=torch.randn(len(layout), 8))
     for allocator in (Even, Thumbnail, Density):
         assert min(allocator().allocate(tokens, 1)) == 0
         assert allocator(floor=1).allocate(tokens, units) == [1] * units
@@ -169,7 +169,7 @@ def test_a_uniform_cut_of_the_thumbnail_is_found():
         true = tiles[int(tile_at(y, x))]
         for found, kind in ((layout, "true"), (cut, "cut")):
             logits = hot(found, view, cell, 200.0)
-            counts = Thumbnail(0.5).allocate(tokens_of(found, attention_logits=logits), 1200)
+            counts = Thumbnail(0.5, attend="logits").allocate(tokens_of(found, attention_logits=logits), 1200)
             rates = [counts[t] / found.candidates[t] for t in tiles]
             if tiles[rates.index(max(rates))] != true:
                 wrong.append(kind)

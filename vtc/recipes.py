@@ -390,6 +390,8 @@ def _enrol_recipes() -> None:
     RECIPES.add("cls-outliers", lambda: (ClsSampling(rule="outliers"),))
     RECIPES.add("todre", lambda: (Whole(), MaxSum(pivot="attention")))
     RECIPES.add("globalcom2", lambda: (Thumbnail(), LocalGlobal()))
+    released = (Thumbnail(temperature=10.0, attend="logits"), LocalGlobal(attend="logits"))
+    RECIPES.add("globalcom2-released", lambda: released)
     RECIPES.add("tokencorr", lambda: (Density(), ClsSampling()))
     RECIPES.add("resize", lambda: (Resize(),))
     RECIPES.add("tome", lambda: (ToMe(),))

@@ -11,10 +11,13 @@ from torch.nn.functional import grid_sample, interpolate
 
 from tests.stages.pictures import TILINGS, Tiling, spot, transposed, with_logits
 from vtc import Layout, Recipe, VisualTokens
+from vtc.recipes import recipe
 from vtc.stages import LocalGlobal, Thumbnail, Whole
 from vtc.stages.allocate.thumbnail import _attended
 from vtc.stages.views import sampled
 
+RULE = LocalGlobal(attend="logits")
+"""Most tests give logits, which may be any numbers."""
 tilings = pytest.mark.parametrize("tiling", TILINGS, ids=str)
 
 
@@ -86,7 +89,7 @@ def test_the_choice_is_that_of_the_rule(tiling, seed):
         pool = pool_of(layout, unit)
         score = scores(tokens, unit)
         for k in (1, 5, len(pool) // 2, len(pool)):
-            chosen = LocalGlobal().select(tokens, pool, k, seed=0)
+            chosen = RULE.select(tokens, pool, k, seed=0)
             assert chosen.tolist() == pool[best(score, k)].tolist()
 
 
@@ -107,7 +110,7 @@ def check_under(tiling: Tiling, layout: Layout, y: int, x: int) -> None:
         if top < middle[0] < bottom and left < middle[1] < right:
             pool = pool_of(true, unit)
             away = (true.centres[pool].maximum(edge).minimum(1 - edge) - middle).abs()
-            chosen = LocalGlobal().select(tokens, pool, 1, seed=0)
+            chosen = RULE.select(tokens, pool, 1, seed=0)
             if bool((away.amin(dim=0) >= 2 * edge).any()):
                 continue  # the tile is coarser than the thumbnail there, and no token sees the cell
             nearest = pool[(away <= away.amin(dim=0) + 1e-9).all(dim=1)]
@@ -137,12 +140,12 @@ def test_thumbnails_and_other_kinds_go_by_their_own_logits():
     layout = Tiling(1, 2).layout
     own = torch.randn(len(layout), generator=torch.Generator().manual_seed(1))
     tokens = with_logits(layout, spot((8, 6), 0, 0), own)
-    assert LocalGlobal().select(tokens, pool_of(layout, 0), 1, seed=0).tolist() == [0]
+    assert RULE.select(tokens, pool_of(layout, 0), 1, seed=0).tolist() == [0]
     for kinds in (("image", "tile", "tile"), ("thumbnail", "frame", "frame")):
         other = replace(tokens, layout=replace(layout, kinds=kinds))
         pool = pool_of(layout, 1)
         want = pool[best(own[pool].double().numpy(), 9)].tolist()
-        assert LocalGlobal().select(other, pool, 9, seed=0).tolist() == want
+        assert RULE.select(other, pool, 9, seed=0).tolist() == want
 
 
 def letterboxed(layout: Layout) -> Layout:
@@ -159,14 +162,14 @@ def test_a_thumbnail_with_borders_of_its_own_is_read_where_the_picture_is(tiling
     values = torch.randint(-99, 99, (8, 6), generator=torch.Generator().manual_seed(4)) / 8
     framed = torch.cat([values[:1].expand(4, -1), values, values[-1:].expand(4, -1)])
     for unit in range(1, len(plain.grids)):
-        want = LocalGlobal().select(with_logits(plain, values), pool_of(plain, unit), 9, seed=0)
-        got = LocalGlobal().select(with_logits(boxed, framed), pool_of(boxed, unit), 9, seed=0)
+        want = RULE.select(with_logits(plain, values), pool_of(plain, unit), 9, seed=0)
+        got = RULE.select(with_logits(boxed, framed), pool_of(boxed, unit), 9, seed=0)
         assert (got - 48).tolist() == want.tolist()
     values -= values.mean()
     framed = torch.cat([torch.zeros(4, 6), values, torch.zeros(4, 6)])
     tiles = range(1, len(plain.grids))
-    want = _attended(with_logits(plain, values), 0, tiles)
-    torch.testing.assert_close(_attended(with_logits(boxed, framed), 0, tiles), want, rtol=0, atol=1e-4)
+    want = _attended(with_logits(plain, values), 0, tiles, "logits")
+    torch.testing.assert_close(_attended(with_logits(boxed, framed), 0, tiles, "logits"), want, rtol=0, atol=1e-4)
 
 
 def test_both_sides_have_one_say():
@@ -176,7 +179,7 @@ def test_both_sides_have_one_say():
     own = torch.zeros(len(layout))
     own[pool[5]] = 1e4
     tokens = with_logits(layout, spot((8, 6), 6, 1, height=1e-3), own)
-    chosen = LocalGlobal().select(tokens, pool, 2, seed=0).tolist()
+    chosen = RULE.select(tokens, pool, 2, seed=0).tolist()
     assert chosen[0] == pool[5]
     y, x = layout.centres[chosen[1]].tolist()
     assert abs(y - 6.5 / 8) < 1 / 8
@@ -190,7 +193,7 @@ def test_logits_are_defined_up_to_a_constant():
     for unit in range(5):
         pool = pool_of(layout, unit)
         found = [
-            LocalGlobal().select(with_logits(layout, own[:48] + shift, own + shift), pool, 9, seed=0).tolist()
+            RULE.select(with_logits(layout, own[:48] + shift, own + shift), pool, 9, seed=0).tolist()
             for shift in (0.0, 16.0, -512.0)
         ]
         assert found[0] == found[1] == found[2]
@@ -200,13 +203,13 @@ def test_constants_and_nan_are_guarded():
     layout = Tiling(1, 2).layout
     pool = pool_of(layout, 1)
     flat = with_logits(layout, torch.full((8, 6), 3.3), torch.full((len(layout),), 0.1))
-    assert LocalGlobal().select(flat, pool, 4, seed=0).tolist() == pool[:4].tolist()
+    assert RULE.select(flat, pool, 4, seed=0).tolist() == pool[:4].tolist()
     own = torch.full((len(layout),), 0.1)
     own[pool[:2]] = torch.nan
     own[pool[2]] = torch.inf
     rough = with_logits(layout, torch.full((8, 6), torch.nan), own)
-    assert LocalGlobal().select(rough, pool, 4, seed=0).tolist() == pool[3:7].tolist()
-    assert LocalGlobal().select(rough, pool, len(pool) - 1, seed=0).tolist() == [*pool[:2].tolist(), *pool[3:].tolist()]
+    assert RULE.select(rough, pool, 4, seed=0).tolist() == pool[3:7].tolist()
+    assert RULE.select(rough, pool, len(pool) - 1, seed=0).tolist() == [*pool[:2].tolist(), *pool[3:].tolist()]
 
 
 def test_in_a_joint_pool_each_unit_is_scaled_on_its_own():
@@ -214,14 +217,14 @@ def test_in_a_joint_pool_each_unit_is_scaled_on_its_own():
     own = torch.randn(len(layout), generator=torch.Generator().manual_seed(2))
     tokens = with_logits(layout, torch.randn(8, 6, generator=torch.Generator().manual_seed(3)), own)
     score = np.concatenate([scores(tokens, unit) for unit in range(3)])
-    assert Recipe((Whole(), LocalGlobal())).reduce(tokens, 30).anchor.tolist() == best(score, 30)
+    assert Recipe((Whole(), RULE)).reduce(tokens, 30).anchor.tolist() == best(score, 30)
 
 
 @tilings
 def test_the_whole_method_gathers_tokens_where_the_thumbnail_looks(tiling):
     tokens = with_logits(tiling.layout, spot(tiling.view, 0, 0))
     layout = tiling.layout
-    anchor = Recipe((Thumbnail(), LocalGlobal())).reduce(tokens, sum(layout.candidates) // 4).anchor
+    anchor = Recipe((Thumbnail(10.0, attend="logits"), RULE)).reduce(tokens, sum(layout.candidates) // 4).anchor
     kept = torch.bincount(layout.unit[anchor], minlength=len(layout.grids))
     part = kept / torch.tensor(layout.candidates)
     assert int(part[1:].argmax()) == 0
@@ -233,4 +236,30 @@ def test_a_tile_of_two_tokens_whose_sides_cancel_out_goes_by_the_lower_index(noi
     parts = [Layout.of_grid(1, 2, kind="thumbnail"), Layout.of_grid(1, 2, kind="tile")]
     logits = torch.tensor([0.3, 1.7 + noise, 2.4 + noise, -1.1])
     tokens = VisualTokens(torch.zeros(4, 3), Layout.join(parts), {"attention_logits": logits})
-    assert LocalGlobal().select(tokens, torch.tensor([2, 3]), 1, seed=0).tolist() == [2]
+    assert RULE.select(tokens, torch.tensor([2, 3]), 1, seed=0).tolist() == [2]
+
+
+@tilings
+def test_by_default_the_rule_reads_the_attention_itself(tiling):
+    layout = tiling.layout
+    tokens = with_logits(layout, torch.randn(tiling.view), torch.randn(len(layout)))
+    other = torch.randn(len(layout))
+    swapped = replace(tokens, cues={"attention": tokens.cues["attention_logits"], "attention_logits": other})
+    assert LocalGlobal().cues == ("attention",)
+    assert RULE.cues == ("attention_logits",)
+    for unit in range(len(layout.grids)):
+        pool = pool_of(layout, unit)
+        want = RULE.select(tokens, pool, 5, seed=0).tolist()
+        # Scores are of length one whatever their scale, so that the same numbers choose alike under either name.
+        assert LocalGlobal().select(swapped, pool, 5, seed=0).tolist() == want
+    with pytest.raises(ValueError, match="attend='mean'; expected one of softmax, logits"):
+        LocalGlobal(attend="mean")
+
+
+def test_a_recipe_file_keeps_what_is_read(tmp_path):
+    for name in ("globalcom2", "globalcom2-released"):
+        made = recipe(name)
+        made.save(tmp_path / "r.json")
+        assert Recipe.load(tmp_path / "r.json") == made
+    assert recipe("globalcom2").cues == ("attention",)
+    assert recipe("globalcom2-released").cues == ("attention_logits",)

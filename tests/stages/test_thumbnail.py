@@ -14,6 +14,8 @@ from vtc import Layout, VisualTokens
 from vtc.budget import share
 from vtc.stages import Even, Thumbnail
 
+RULE = Thumbnail(10.0, attend="logits")
+"""Most tests give logits, which may be any numbers."""
 tilings = pytest.mark.parametrize("tiling", TILINGS, ids=str)
 
 
@@ -54,8 +56,8 @@ def test_thumbnail_follows_the_formula(tiling, seed):
     tokens = with_logits(layout, values)
     for part in (0.1, 0.25, 0.5, 0.9):
         total = int(part * sum(layout.candidates))
-        assert list(Thumbnail().allocate(tokens, total)) == expected(layout, values, total)
-        assert list(Thumbnail(temperature=0.5).allocate(tokens, total)) == expected(layout, values, total, 0.5)
+        assert list(RULE.allocate(tokens, total)) == expected(layout, values, total)
+        assert list(Thumbnail(0.5, attend="logits").allocate(tokens, total)) == expected(layout, values, total, 0.5)
 
 
 def check_gain(tiling: Tiling, layout: Layout, y: int, x: int) -> None:
@@ -75,7 +77,7 @@ def check_gain(tiling: Tiling, layout: Layout, y: int, x: int) -> None:
     assert sum(inside) == 1
     total = sum(layout.candidates) // 3
     even = Even().allocate(with_logits(layout, torch.zeros(tiling.view)), total)
-    got = Thumbnail().allocate(with_logits(layout, spot(tiling.view, y, x)), total)
+    got = RULE.allocate(with_logits(layout, spot(tiling.view, y, x)), total)
     gains = [after > before for after, before in zip(got[1:], even[1:], strict=True)]
     assert gains == inside, f"{got} from {even}, all attention at {y}, {x}"
 
@@ -122,9 +124,9 @@ def test_a_cell_that_two_tiles_share_counts_for_both_by_area():
     """Five cells over two tiles: the middle one is halved, where rounding would give it to one tile."""
     tiling = Tiling(1, 2, view=(1, 5))
     tokens = with_logits(tiling.layout, spot((1, 5), 0, 2))
-    assert list(Thumbnail().allocate(tokens, 42)) == list(Even().allocate(tokens, 42))
+    assert list(RULE.allocate(tokens, 42)) == list(Even().allocate(tokens, 42))
     uneven = replace(tiling.layout, boxes=((0, 0, 1, 1), (0, 0, 1, 0.45), (0, 0.45, 1, 1)))
-    counts = Thumbnail().allocate(replace(tokens, layout=uneven), 42)
+    counts = RULE.allocate(replace(tokens, layout=uneven), 42)
     assert counts[1] < counts[2]
 
 
@@ -135,13 +137,13 @@ def test_constant_logits_share_evenly_up_to_area(tiling):
     for value in (0.0, 3.7, -1234.5, torch.nan, torch.inf):
         tokens = with_logits(layout, torch.full(tiling.view, value))
         for total in (5, sum(layout.candidates) // 4):
-            assert list(Thumbnail().allocate(tokens, total)) == list(Even().allocate(tokens, total))
+            assert list(RULE.allocate(tokens, total)) == list(Even().allocate(tokens, total))
 
 
 def test_logits_are_defined_up_to_a_constant():
     tiling = Tiling(2, 3, pad=(1.3, 0))
     values = torch.randint(-64, 64, tiling.view) / 16
-    found = [Thumbnail().allocate(with_logits(tiling.layout, values + shift), 60) for shift in (0, 8, -512)]
+    found = [RULE.allocate(with_logits(tiling.layout, values + shift), 60) for shift in (0, 8, -512)]
     assert list(found[0]) == list(found[1]) == list(found[2])
 
 
@@ -150,7 +152,7 @@ def test_one_nan_says_nothing_and_spoils_nothing():
     values = spot(tiling.view, 1, 1)
     spoilt = values.clone()
     spoilt[7, 5] = torch.nan
-    counts = Thumbnail().allocate(with_logits(tiling.layout, spoilt), 40)
+    counts = RULE.allocate(with_logits(tiling.layout, spoilt), 40)
     assert counts[1] > counts[2]
 
 
@@ -158,7 +160,7 @@ def test_one_nan_says_nothing_and_spoils_nothing():
 def test_without_thumbnail_or_tiles_it_is_even(kinds):
     layout = replace(Layout.join([Layout.of_grid(2, 3), Layout.of_grid(4, 4), Layout.of_grid(3, 3)]), kinds=kinds)
     tokens = with_logits(layout, spot((2, 3), 0, 0))
-    assert list(Thumbnail().allocate(tokens, 13)) == list(Even().allocate(tokens, 13))
+    assert list(RULE.allocate(tokens, 13)) == list(Even().allocate(tokens, 13))
 
 
 def test_several_thumbnails_are_averaged():
@@ -167,9 +169,9 @@ def test_several_thumbnails_are_averaged():
     logits = torch.zeros(len(two))
     logits[0], logits[48 + 5] = 1000.0, 1000.0  # the left of the one, the right of the other
     tokens = VisualTokens(torch.ones(len(two), 2), two, {"attention_logits": logits})
-    assert list(Thumbnail().allocate(tokens, 64)) == list(Even().allocate(tokens, 64))
+    assert list(RULE.allocate(tokens, 64)) == list(Even().allocate(tokens, 64))
     logits[48 + 5] = 0.0
-    counts = Thumbnail().allocate(tokens, 64)
+    counts = RULE.allocate(tokens, 64)
     assert counts[2] > counts[3]
 
 
@@ -180,5 +182,60 @@ def test_a_tile_of_padding_alone_is_left_out():
         layout, grids=(*layout.grids, (1, 0, 0)), kinds=(*layout.kinds, "tile"), boxes=(*layout.boxes, (0, 0.9, 1, 0.9))
     )
     values = spot((8, 6), 0, 0)
-    want = Thumbnail().allocate(with_logits(layout, values), 40)
-    assert list(Thumbnail().allocate(with_logits(padded, values), 40)) == [*want, 0]
+    want = RULE.allocate(with_logits(layout, values), 40)
+    assert list(RULE.allocate(with_logits(padded, values), 40)) == [*want, 0]
+
+
+def with_attention(layout: Layout, values: torch.Tensor) -> VisualTokens:
+    """An item whose thumbnail, unit 0, is attended to by `values` `[height, width]`."""
+    attention = torch.zeros(len(layout))
+    attention[layout.unit == 0] = values.flatten().float()
+    return VisualTokens(torch.ones(len(layout), 2), layout, {"attention": attention})
+
+
+@tilings
+@pytest.mark.parametrize("seed", range(3))
+def test_attention_counts_in_multiples_of_its_mean(tiling, seed):
+    """The sums of the other rule, over the mean attention and the tile's area in cells."""
+    layout, (height, width) = tiling.layout, tiling.view
+    values = torch.randn(tiling.view, generator=torch.Generator().manual_seed(seed)).exp() / 64
+    areas = [
+        (min(b, 1) - max(t, 0)) * height * (min(right, 1) - max(left, 0)) * width
+        for t, left, b, right in layout.boxes[1:]
+    ]
+    sums = [float(s) for s in attended(layout, values)]
+    means = [s / area / float(values.double().mean()) for s, area in zip(sums, areas, strict=True)]
+    for temperature in (0.25, 2.0):
+        powers = [math.exp((s - max(means)) / temperature) for s in means]
+        gains = [1 + power / sum(powers) - 1 / len(powers) for power in powers]
+        candidates = layout.candidates
+        weights = [candidates[0], *(own * round(gain, 12) for own, gain in zip(candidates[1:], gains, strict=True))]
+        for total in (sum(candidates) // 10, sum(candidates) // 2):
+            found = Thumbnail(temperature).allocate(with_attention(layout, values), total)
+            assert list(found) == share(total, weights, caps=candidates)
+
+
+def test_a_temperature_means_the_same_for_thumbnails_of_any_size():
+    values = torch.tensor([[1.0, 2.0, 5.0], [1.0, 3.0, 4.0]])
+    fine = values.repeat_interleave(4, 0).repeat_interleave(4, 1)
+    small, large = Tiling(2, 2, view=(2, 3)).layout, Tiling(2, 2, view=(8, 12)).layout
+
+    def tiles(rule: Thumbnail, with_values) -> list[list[int]]:
+        pairs = ((small, values), (large, fine))
+        # As many tokens as leave the tiles the same, whatever the thumbnail takes.
+        counts = [rule.allocate(with_values(layout, one), sum(layout.candidates) // 2) for layout, one in pairs]
+        return [list(one[1:]) for one in counts]
+
+    first, second = tiles(Thumbnail(1.0), with_attention)
+    assert first == second
+    assert len(set(first)) > 1
+    first, second = tiles(RULE, with_logits)  # the control: a sum grows with the cells
+    assert first != second
+
+
+def test_no_attention_at_all_is_even():
+    layout = Tiling(1, 2).layout
+    for values in (torch.zeros(8, 6), torch.full((8, 6), torch.nan)):
+        assert list(Thumbnail().allocate(with_attention(layout, values), 40)) == list(
+            Even().allocate(with_attention(layout, values), 40)
+        )

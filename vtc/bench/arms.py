@@ -13,8 +13,8 @@ from vtc.recipes import RECIPES, Recipe
 from vtc.recipes import recipe as named
 
 FULL, NONE = "full", "none"
-BASELINES = ("resize", "uniform")
-"""What recipes are compared with beside the full model: fewer pixels, and fewer frames."""
+BASELINES = ("random", "resize", "uniform")
+"""What recipes are compared with beside the full model: as many tokens by chance, fewer pixels, and fewer frames."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(name="bench", help="Measure recipes on a model.", no_args_is_help=True)
 SOME_FAILED = 3
 """Exit code of a run whose tables are written while some rows or models have no answer."""
+BELOW_RANDOM = 4
+"""Exit code of a complete run in which a recipe is below `random` on an embedded model, and no reason is known."""
 
 
 @app.callback()
@@ -81,8 +83,10 @@ def quality(
     """Compare recipes by the answers that survive them, on the same questions, with paired intervals.
 
     Exits with 3 if the tables are written but a question or a model could not be answered; run again to retry those.
+    Exits with 4 if a named recipe is below `random` by its interval on an embedded model, and no reason is known.
     """
     from .arms import chosen, parse_keeps
+    from .explained import unexplained
     from .plan import Plan
     from .quality import run
 
@@ -111,6 +115,9 @@ def quality(
     if outcome.errors:
         note(f"{outcome.errors} questions or models have no answer; see the errors in {outcome.files[1]}")
         raise typer.Exit(SOME_FAILED)
+    if found_below := unexplained(outcome.document):
+        note(f"below `random`, and not explained in vtc/bench/explained.py: {'; '.join(found_below)}")
+        raise typer.Exit(BELOW_RANDOM)
 
 
 def _parts(text: str | None) -> list[str]:

@@ -13,6 +13,7 @@ from vtc.budget import Keep
 
 from .arms import ALL_TOKENS, BASELINES, FULL, NONE, TEXT_ALONE, Arm, digest
 from .cases import Case
+from .explained import below_random
 from .plan import Plan
 from .rows import Row
 from .stats import DRAWS, LEVEL, Floats, Interval, intervals
@@ -150,7 +151,8 @@ def document(
             models.append(head)
             continue
         results = Results.of(name, plan.cases(name), plan.arms, rows)
-        models.append({**head, **_model(results, plan.keeps, draws, seed)})
+        label = f"{name} films" if plan.films else name
+        models.append({**head, **_model(results, label, plan.keeps, draws, seed)})
         errors += [{"model": name, **error} for error in _errors(results)]
     return {
         "schema": SCHEMA,
@@ -164,16 +166,18 @@ def document(
     }
 
 
-def _model(results: Results, keeps: Sequence[Keep], draws: int, seed: int) -> dict[str, Any]:
+def _model(results: Results, label: str, keeps: Sequence[Keep], draws: int, seed: int) -> dict[str, Any]:
     pairs = {keep: separated(results, keep, draws=draws, seed=seed) for keep in keeps}
+    arms, scenes = _arms(results, draws, seed), int(results.scene.max()) + 1
     return {
         "metric": results.metric,
         "questions": len(results.cases),
-        "scenes": int(results.scene.max()) + 1,
+        "scenes": scenes,
         "skills": sorted({case.skill for case in results.cases if case.skill is not None}),
-        "arms": _arms(results, draws, seed),
+        "arms": arms,
         "separated": [{"keep": keep, "pairs": [list(pair) for pair in found]} for keep, found in pairs.items()],
         "gate": gate(results, pairs[GATE_KEEP]) if GATE_KEEP in pairs else None,
+        "below_random": below_random(label, scenes, arms),
     }
 
 

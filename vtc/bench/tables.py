@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .arms import BASELINES, FULL, NONE
+from .explained import FEW
 from .results import GATE_RECIPES, GATE_TEXT
 
-FEW = 30
-"""Scenes below which a bootstrap interval is too narrow to be trusted."""
 TITLES = {"exact": "exact match", "agreement": "agreement with the full model"}
 
 
@@ -42,7 +41,7 @@ def _failed(model: dict[str, Any]) -> list[str]:
 def _model(model: dict[str, Any]) -> list[str]:
     asked = f"{model['questions']} questions about {model['scenes']} pictures; weights {model['weights']}."
     few = f" Fewer than {FEW} pictures: take the intervals for narrower than they should be."
-    lines = [asked + (few if model["scenes"] < FEW else ""), "", *overview(model), *_gate(model)]
+    lines = [asked + (few if model["scenes"] < FEW else ""), "", *overview(model), *_gate(model), *_below(model)]
     keeps = dict.fromkeys(arm["keep"] for arm in model["arms"] if _before(arm))
     for keep in keeps:
         chosen = [arm for arm in model["arms"] if arm["keep"] == keep and type(arm["keep"]) is type(keep)]
@@ -97,6 +96,17 @@ def _gate(model: dict[str, Any]) -> list[str]:
         f"{pairs} pairs of recipes are separated in all, each by its own interval (not corrected for their number); "
         f"{alone}.",
     ]
+
+
+def _below(model: dict[str, Any]) -> list[str]:
+    """Which recipes answer fewer questions than a random choice does, and why."""
+    keeps: dict[tuple[str, str], list[str]] = {}
+    for one in model["below_random"]:
+        keeps.setdefault((one["recipe"], one["why"] or "**not explained**"), []).append(str(one["keep"]))
+    if not keeps:
+        return []
+    rows = [(recipe, ", ".join(at), why) for (recipe, why), at in keeps.items()]
+    return ["", "Below `random` by interval:", "", *_table(("recipe", "keep", "why"), rows)]
 
 
 def inside(model: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -8,23 +8,37 @@ from torch import Tensor
 from ..tokens import Layout, VisualTokens
 from .scores import centred
 
+ATTENTION = {"softmax": "attention", "logits": "attention_logits"}
+"""The attention of the encoder, as a stage is told to read it, and the cue that it then is."""
+
 
 def units_of(layout: Layout, kind: str) -> list[int]:
     """The units of a kind that have candidates."""
     return [i for i, own in enumerate(layout.candidates) if own and layout.kinds[i] == kind]
 
 
-def logit_map(tokens: VisualTokens, unit: int) -> Tensor:
-    """The cue `attention_logits` over the grid of `unit`, less its mean: `[height, width]` fp64 on the CPU.
+def check_attend(attend: object) -> None:
+    """Raises ValueError unless `attend` is one of `ATTENTION`."""
+    if attend not in ATTENTION:
+        raise ValueError(f"attend={attend!r}; expected one of {', '.join(ATTENTION)}")
 
-    Cells that hold no finite value stand at the mean, which is zero.
+
+def attended_map(tokens: VisualTokens, unit: int, attend: str) -> Tensor:
+    """What the encoder attends to in `unit`, less the mean over its cells: `[height, width]` fp64 on the CPU.
+
+    Cells that hold no finite value stand at the mean, which is zero. Of `softmax` the values are multiples of the mean
+    attention of a cell, so that they mean the same whatever the number of cells; logits are as they are.
     """
     layout = tokens.layout
     _, height, width = layout.grids[unit]
     inside = ~layout.structural & (layout.unit == unit)
     _, y, x = layout.cell[inside].T
-    values = centred(tokens.cue("attention_logits").cpu()[inside])
-    return values.new_zeros(height, width).index_put((y, x), torch.nan_to_num(values, nan=0.0))
+    raw = tokens.cue(ATTENTION[attend]).cpu()[inside]
+    values = torch.nan_to_num(centred(raw), nan=0.0)
+    if attend == "softmax":
+        mean = float(raw.double().masked_fill(~raw.isfinite(), torch.nan).nanmean())
+        values = values / mean if mean > 0 else torch.zeros_like(values)
+    return values.new_zeros(height, width).index_put((y, x), values)
 
 
 def overlaps(starts: Tensor, ends: Tensor, low: float, high: float, cells: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...tokens import VisualTokens
 from ..base import Allocator
-from ..views import logit_map, overlaps, units_of
+from ..views import ATTENTION, attended_map, check_attend, overlaps, units_of
 from .floors import check_floor, shared
 
 
@@ -20,39 +20,50 @@ from .floors import check_floor, shared
 class Thumbnail(Allocator):
     """Each tile gets more or less than its even part by the attention that the thumbnail pays to its place.
 
-    The rule of GlobalCom2 (arXiv 2501.05179). The CLS logits of the thumbnail's cells, centred by their
-    mean, are summed over each tile: `s`. With `p = softmax((s - max s) / temperature)` over the tiles, a tile weighs
+    The rule of GlobalCom2 (arXiv 2501.05179): each tile has a score `s` by the attention that the thumbnail's CLS
+    token pays to its place. With `p = softmax((s - max s) / temperature)` over the tiles, a tile weighs
     `candidates * (1 + p - mean p)`, which is never negative since mean p is 1 / tiles, and the thumbnail weighs its
     candidates. As p sums to one, the rule moves few tokens where there are many tiles.
 
-    The released code differs in three ways. It cuts the thumbnail's cells evenly over the tiles; here each cell counts
-    by the area that it shares with the part of the picture that the tile really covers, which is less where the tile
-    reaches past the picture's border. It sums raw logits, which is the same for tiles of equal area only; centred ones
-    compare at any area. And it rounds each tile's count down; here counts are exact by largest remainder.
+    With `attend="softmax"` the score is the mean attention over the tile's place, in multiples of that over the whole
+    thumbnail, less one: a temperature then means the same for thumbnails and tiles of any size. With `"logits"` it is
+    the sum of the centred logits over that place, as in the released code, which moves more the more cells there are.
 
-    An item with no thumbnail (a picture of one tile, a video) or no tiles is shared as `even` does. Several thumbnails
-    are averaged. A logit that is NaN or infinite says nothing, like one at the mean.
+    The released code differs in three further ways. It cuts the thumbnail's cells evenly over the tiles; here each cell
+    counts by the area that it shares with the part of the image that the tile really covers, which is less where the
+    tile reaches past the image's border. It sums raw logits, which is the same for tiles of equal area only; centred
+    ones compare at any area. And it rounds each tile's count down; here counts are exact by largest remainder.
+
+    An item with no thumbnail (an image of one tile, a video) or no tiles is shared as `even` does. Several thumbnails
+    are averaged. A value that is NaN or infinite says nothing, like one at the mean.
 
     Attributes:
-        temperature: of the softmax; higher is more even.
+        temperature: of the softmax; higher is more even. The released code has 10, on logits.
         floor: the least tokens per unit; all of a unit that has fewer.
+        attend: `softmax`, the attention itself, or `logits`, the products before the softmax.
     """
 
-    temperature: float = 10.0
+    temperature: float = 1.0
     floor: int = 0
+    attend: str = "softmax"
 
     name = "thumbnail"
     paper = "GlobalCom2, 2501.05179"
     signal = "attention inside the encoder, on the thumbnail"
-    cues = ("attention_logits",)
     thumbnail = True
 
+    @property
+    def cues(self) -> tuple[str, ...]:  # type: ignore[override]
+        """See `Stage.cues`."""
+        return (ATTENTION[self.attend],)
+
     def __post_init__(self) -> None:
+        check_attend(self.attend)
         value = self.temperature
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"temperature={value!r} is a {type(value).__name__}; expected a number above 0")
         if not 0 < float(value) < math.inf:
-            raise ValueError(f"temperature={value} must be finite and above 0; the released code has 10")
+            raise ValueError(f"temperature={value} must be finite and above 0; the released code has 10, on logits")
         object.__setattr__(self, "temperature", float(value))  # any number, and still a recipe file
         check_floor(self.floor)
 
@@ -66,7 +77,7 @@ class Thumbnail(Allocator):
         weights = [float(own) for own in layout.candidates]
         views, tiles = units_of(layout, "thumbnail"), units_of(layout, "tile")
         if views and tiles:
-            attended = torch.stack([_attended(tokens, view, tiles) for view in views]).mean(dim=0)
+            attended = torch.stack([_attended(tokens, view, tiles, self.attend) for view in views]).mean(dim=0)
             shares = (attended / self.temperature).softmax(dim=0)
             for tile, gain in zip(tiles, (1 + shares - 1 / len(tiles)).tolist(), strict=True):
                 # Rounded, so that tiles that are attended to alike tie, whatever the order of a sum.
@@ -74,13 +85,16 @@ class Thumbnail(Allocator):
         return shared(total, weights, layout.candidates, self.floor)
 
 
-def _attended(tokens: VisualTokens, view: int, tiles: Sequence[int]) -> Tensor:
-    """The centred logits of the thumbnail `view` over the part of the picture that each tile covers: `[tiles]` fp64."""
+def _attended(tokens: VisualTokens, view: int, tiles: Sequence[int], attend: str) -> Tensor:
+    """How much the thumbnail `view` attends to the part of the image that each tile covers: `[tiles]` fp64."""
     layout = tokens.layout
-    logits = logit_map(tokens, view)
-    height, width = logits.shape
+    values = attended_map(tokens, view, attend)
+    height, width = values.shape
     top, left, bottom, right = layout.boxes[view]
     box = torch.tensor([layout.boxes[tile] for tile in tiles], dtype=torch.float64)
     down = overlaps(box[:, 0], box[:, 2], top, bottom, height)
     across = overlaps(box[:, 1], box[:, 3], left, right, width)
-    return ((down @ logits) * across).sum(dim=1)
+    sums = ((down @ values) * across).sum(dim=1)
+    if attend == "logits":
+        return sums
+    return sums / (down.sum(dim=1) * across.sum(dim=1)).clamp_min(torch.finfo(torch.float64).tiny)
