@@ -19,6 +19,7 @@ from vtc.report import ItemReport, Report
 from vtc.stages import FrameSelector
 
 from .clips import Clip
+from .features import TOWER
 from .stages import ClipBudget, describe
 
 
@@ -130,7 +131,8 @@ def account(frames: VideoFrames, report: Report, recipe: Recipe, film: Tensor | 
     after = [int((item.units[unit].cells[:, 0] == time).sum()) for unit, time in places]
     encoded = _encoded(recipe, item, film, after)
     budget = recipe.allocator if isinstance(recipe.allocator, ClipBudget) else None
-    shares = budget is not None and set(item.layout.kinds) == {"frame"}
+    # What the model's tower says is not known here: clips by it are stood in for by shots.
+    shares = budget is not None and budget.features != TOWER and set(item.layout.kinds) == {"frame"}
     clips = _clips(budget or ClipBudget(), film, np.flatnonzero(encoded | (not shares)))
     units = _units(item, places, after, encoded, frames, together)
     return Account(report, item, units, clips, isinstance(recipe.input, FrameSelector), shares)
@@ -212,7 +214,7 @@ def _encoded(recipe: Recipe, item: ItemReport, film: Tensor, after: Sequence[int
 
 def _clips(budget: ClipBudget, film: Tensor, encoded: np.ndarray) -> tuple[Clip, ...]:
     """The clips that `budget` cuts the `encoded` units into, as clips of all units."""
-    found = budget.clips(describe(film[torch.from_numpy(encoded)]))
+    _, found = budget.seen(film[torch.from_numpy(encoded)])
     rows = describe(film)
     change = np.linalg.norm(np.diff(rows, axis=0), axis=1)
     starts = [0]

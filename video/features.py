@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
@@ -22,6 +24,9 @@ SPANS = np.array([100, 200, 200], np.float32)
 EDGE = 50.0
 """The mean step between neighbouring pixels, in units of L, that counts as full texture."""
 
+COLOR_LAYOUT, TOWER, TIMM = "color-layout", "tower", "timm:"
+NAMES = "'color-layout', 'tower' (the model's own vision tower) or 'timm:NAME' (a timm model, or a folder with one)"
+
 Features = NDArray[np.float32]
 
 
@@ -29,6 +34,8 @@ class FrameFeatures(ABC):
     """A description of frames by vectors whose cosine similarity says how alike frames are."""
 
     name: ClassVar[str]
+    centred: ClassVar[bool] = False
+    """Whether features of unlike frames lie close together, so that those of a video are compared less their mean."""
 
     @abstractmethod
     def describe(self, frames: NDArray[np.uint8]) -> Features:
@@ -71,7 +78,7 @@ class ColorLayout(FrameFeatures):
     frequencies: tuple[int, ...] = (1, 2, 4)
     texture: float = 0.25
 
-    name = "layout"
+    name = "color-layout"
 
     def __post_init__(self) -> None:
         if isinstance(self.grid, bool) or not isinstance(self.grid, int):
@@ -105,6 +112,50 @@ class ColorLayout(FrameFeatures):
         return np.concatenate(found, 1).ravel().astype(np.float32)
 
 
+def check_features(name: object) -> str:
+    """`name`, if it is one that `features` takes.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"features={name!r} is a {type(name).__name__}; expected {NAMES}")
+    if name not in (COLOR_LAYOUT, TOWER) and not (name.startswith(TIMM) and name != TIMM):
+        raise ValueError(f"features={name!r}; expected {NAMES}")
+    return name
+
+
+def features(name: str, model: Any = None, processor: Any = None) -> FrameFeatures:
+    """The frame features called `name`: `color-layout`, `tower`, or `timm:NAME`.
+
+    Args:
+        name: `color-layout`: `ColorLayout`; `tower`: `Tower` of `model`; `timm:NAME`: `Timm`, NAME being a model of
+            timm whose weights are at hand, or a folder that holds one.
+        model, processor: for `tower`.
+
+    Raises:
+        TypeError: `name` is no text.
+        ValueError: another name, `tower` without a model, or weights that cannot be had.
+    """
+    check_features(name)
+    if name == COLOR_LAYOUT:
+        return ColorLayout()
+    if name.startswith(TIMM):
+        return _timm(name.removeprefix(TIMM))
+    if model is None or processor is None:
+        raise ValueError(
+            "features='tower' describes frames by the model's own vision tower; pass the model, as vtc.video.ask does, "
+            "or use 'color-layout'"
+        )
+    return Tower(model, processor)
+
+
+@lru_cache(maxsize=2)
+def _timm(name: str) -> Timm:
+    # Of a name always the same: reading its weights for every video would take longer than looking at one.
+    return Timm(name)
+
+
 @dataclass(frozen=True, eq=False)
 class Timm(FrameFeatures):
     """The pooled features of an image model of timm, without its classifier.
@@ -119,6 +170,7 @@ class Timm(FrameFeatures):
     batch: int = 16
 
     name = "timm"
+    centred = True
 
     def __post_init__(self) -> None:
         _check_batch(self.batch)
@@ -173,6 +225,7 @@ class Tower(FrameFeatures):
     centre: Features | None = None
 
     name = "tower"
+    centred = True
 
     def __post_init__(self) -> None:
         _check_batch(self.batch)
@@ -203,7 +256,7 @@ class Tower(FrameFeatures):
         if not isinstance(token, str):
             raise ValueError(f"processor={type(self.processor).__name__} has no image_token; pass a model's processor")
         adapter = find(self.model)
-        pictures = [_shrunk(frame, _fitting(frame.shape, self.side)) for frame in frames]
+        pictures = [fitting_pixels(frame, self.side) for frame in frames]
         # A prompt of pictures alone: several families tell them apart by their places in it.
         inputs = self.processor(text=token * len(pictures), images=pictures, return_tensors="pt")
         media = adapter.media(inputs.to(self.model.device))
@@ -237,6 +290,11 @@ def _fitting(shape: Sequence[int], side: int) -> tuple[int, int]:
     return max(round(shape[1] * scale), 1), max(round(shape[0] * scale), 1)
 
 
+def fitting_pixels(frame: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """`frame` with at most `side` pixels on its longer side; a smaller one as it is."""
+    return _shrunk(frame, _fitting(frame.shape, side))
+
+
 def _steps(light: NDArray[Any]) -> NDArray[Any]:
     """The size of the step to the next pixel across and down, `[H, W, 2]`; none at the border."""
     across = np.abs(np.diff(light, axis=1, append=light[:, -1:]))
@@ -261,8 +319,9 @@ def _pretrained(name: str) -> Any:
     """
     import timm
 
+    place = f"local-dir:{name}" if Path(name).is_dir() else name
     try:
-        return timm.create_model(name, pretrained=True, num_classes=0).eval()
+        return timm.create_model(place, pretrained=True, num_classes=0).eval()
     except Exception as error:  # timm and the hub raise many kinds; all mean that there are no weights
         raise ValueError(
             f"model={name!r}: no trained weights could be loaded ({type(error).__name__}: {error}); put them in the "

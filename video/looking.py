@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from .features import ColorLayout, FrameFeatures
 from .reader import ReadReport
 from .sampling import Progress, Sampling
+from .scoring import ScoreFrames
+from .segment import Cut, Segmenter
 from .spill import LARGE, Spill, spill
 from .streaming import Stream
 
@@ -22,9 +24,6 @@ LOOK = 128
 """Pixels of the longer side of frames that are only looked at."""
 CHUNK = 64
 """Small frames that are held at once, besides the few that the child has ready."""
-
-Seen = Callable[[NDArray[np.uint8]], float]
-"""What a frame, uint8 `[H, W, 3]`, scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +36,7 @@ class Looked:
         units: `[U, together * D]` float32 features of as many frames as the encoder takes together; the last unit
             repeats its last frame where it is not full. Mapped from a file where they are large, and gone with it.
         scores: `[U]` the best score of each unit's frames; None where nothing scores them.
+        cuts: of each segmenter that was shown the frames, between frames.
         report: what became of the frames that were to be looked at; those that a break has cost are among the lost.
         broken: why a part of the video could not be looked at; empty where all of it was.
     """
@@ -47,6 +47,7 @@ class Looked:
     scores: NDArray[np.float64] | None
     report: ReadReport
     broken: str
+    cuts: tuple[tuple[Cut, ...], ...] = ()
 
 
 @contextmanager
@@ -57,7 +58,8 @@ def look(
     *,
     together: int = 1,
     features: FrameFeatures = ColorLayout(),  # noqa: B008 - frozen
-    score: Seen | None = None,
+    score: ScoreFrames | None = None,
+    cutters: Sequence[Segmenter] = (),
     progress: Progress | None = None,
     large: int = LARGE,
 ) -> Iterator[Looked]:
@@ -73,7 +75,8 @@ def look(
         sampling: how it is read.
         together: frames to a unit.
         features: what describes frames.
-        score: of a frame, if any.
+        score: of frames, if any.
+        cutters: segmenters that look at the frames themselves; they are shown all of them, in order.
         progress: is told of the phase `look` after each chunk.
         large: see above.
 
@@ -83,15 +86,23 @@ def look(
     """
     times: list[float] = []
     scores: list[float] = []
+    runs = [cutter.begin() for cutter in cutters]
+    cuts: list[list[Cut]] = [[] for _ in runs]
     with spill(len(indices) + -len(indices) % together, large) as rows:
         with Stream(str(path), indices, partial(sampling.open, path, resize=LOOK)) as stream:
             while chunk := list(islice(stream, CHUNK)):
-                rows.add(features.describe(np.stack([frame.pixels for frame in chunk])))
+                pixels = np.stack([frame.pixels for frame in chunk])
+                rows.add(features.describe(pixels))
+                for run, found in zip(runs, cuts, strict=True):
+                    found += [cut for i, one in enumerate(pixels, len(times)) for cut in run.push(float(i), one)]
                 times += [frame.seconds for frame in chunk]
                 if score is not None:
-                    scores += [score(frame.pixels) for frame in chunk]
+                    scores += map(float, score(pixels))
+                del pixels  # before the next chunk is decoded: two of them would be held
                 if progress is not None:
                     progress("look", len(times), len(indices))
+        for run, found in zip(runs, cuts, strict=True):
+            found += run.flush()
         yield Looked(
             stream.seen,
             np.array(times),
@@ -99,6 +110,7 @@ def look(
             None if score is None else _best(scores, together),
             stream.report,
             stream.broken,
+            tuple(map(tuple, cuts)),
         )
 
 

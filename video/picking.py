@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from vtc.frames import VideoFrames
 
 from .clips import Clip
+from .features import ColorLayout, FrameFeatures
 from .keyframes import KeyframeSelector
-from .looking import Seen, look
+from .looking import look
 from .reader import Info, ReadReport
 from .sampling import Progress, Sampling
+from .scoring import ScoreFrames
+from .segment import Segmenter, unit_clips
 from .stages import ClipBudget
 
 
@@ -65,7 +68,8 @@ def pick(
     selector: KeyframeSelector | None = None,
     count: Callable[[int], int] = lambda units: units,
     budget: ClipBudget = ClipBudget(),  # noqa: B008 - frozen
-    score: Seen | None = None,
+    score: ScoreFrames | None = None,
+    features: FrameFeatures = ColorLayout(),  # noqa: B008 - frozen
     progress: Progress | None = None,
 ) -> Picked:
     """Looks at a video and chooses `count(given)` units of it.
@@ -82,7 +86,8 @@ def pick(
             looked at.
         count: how many units to choose where a model would get so many.
         budget: cuts the clips.
-        score: of a frame, for a selector that asks.
+        score: of frames, for a selector that asks.
+        features: describes frames for the selector, and for the clips where `budget` asks for the same.
         progress: is told of the phase `look`.
 
     Raises:
@@ -94,16 +99,36 @@ def pick(
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
         with measured(seconds, "look"):
-            opened = look(path, indices, sampling, together=together, score=score, progress=progress)
+            cutters = {name: one for name, one in _cutters(selector, budget).items() if one is not None}
+            opened = look(
+                path,
+                indices,
+                sampling,
+                together=together,
+                features=features,
+                score=score,
+                cutters=tuple(cutters.values()),
+                progress=progress,
+            )
             seen = stack.enter_context(opened)
         given = -(-min(len(candidates), len(seen.frames)) // together)
         with measured(seconds, "choose"):
-            clips = budget.clips(seen.units)
-            chosen = np.arange(len(seen.units), dtype=np.int64)
+            found = zip(cutters, seen.cuts, strict=True)
+            cut = {name: unit_clips(cuts, len(seen.frames), together) for name, cuts in found}
+            units = seen.units - seen.units.mean(axis=0) if features.centred else seen.units
+            clips = budget.clips(units, cut.get("budget"))
+            chosen = np.arange(len(units), dtype=np.int64)
             if selector is not None:
                 times = seen.seconds[::together]
-                chosen = selector.select(seen.units, count(given), seconds=times, scores=seen.scores)
+                chosen = selector.select(
+                    units, count(given), seconds=times, scores=seen.scores, clips=cut.get("selector")
+                )
     return Picked(seen.frames, chosen, together, given, clips, seen.report, seen.broken, seconds)
+
+
+def _cutters(selector: KeyframeSelector | None, budget: ClipBudget) -> dict[str, Segmenter | None]:
+    """The segmenters that must see the frames themselves."""
+    return {"selector": selector.cutter if selector is not None else None, "budget": budget.cutter}
 
 
 def read_picked(

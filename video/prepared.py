@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,17 @@ from vtc.recipes import recipe as named
 from vtc.tokens import Layout
 
 from .clips import Clip
+from .features import COLOR_LAYOUT, TOWER, FrameFeatures, features
 from .keyframes import KeyframeSelector
 from .looking import LOOK
 from .picking import frames_together, measured, pick, read_picked
 from .reader import Info, ReadReport
 from .recipes import DEFAULT
 from .sampling import Progress, Sampling
+from .scoring import Score, Scorer, for_question, scorer
 from .stages import ClipBudget, Keyframes
 
 __all__ = ["LOOK", "Prepared", "Score", "prepare"]
-
-Score = Callable[[NDArray[np.uint8], str], float]
-"""How much a frame, uint8 `[H, W, 3]`, has to do with a question; the higher the more, on any scale."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,9 @@ def prepare(
     keep: Keep | None = None,
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
     selector: KeyframeSelector | None = None,
-    scores: Score | None = None,
+    scores: Score | str | None = None,
     progress: Progress | None = None,
+    model: Any = None,
 ) -> Prepared:
     """Reads a video in two passes and makes a model's inputs of it.
 
@@ -103,8 +102,10 @@ def prepare(
         keep: in place of the recipe's own: of all candidates' tokens.
         sampling: which frames are candidates, and how many more are looked at.
         selector: chooses keyframes in place of the recipe's strategy, such as `AKS()`, which asks for `scores`.
-        scores: the relevance of a frame to the question, by a model of the caller's; it sees frames small.
+        scores: the relevance of a frame to the question, by a function of the caller's, which sees frames small, or by
+            name, as `Keyframes.scorer` has it; None: the recipe's own.
         progress: is told what is done: the phase (`look`, `choose`, `read`, `process`), how far, and of how much.
+        model: of the processor, where the recipe describes or scores frames by it (`tower`, `model`).
 
     Raises:
         OSError: a file that cannot be read, or no space for the features of a long one.
@@ -116,6 +117,8 @@ def prepare(
     stage = _stage(chosen_recipe, selector)
     together = frames_together(processor)
     tell = progress or _tell_nobody
+    rule = _features(chosen_recipe, model, processor)
+    judge = _judge(chosen_recipe, stage, scores, model, processor)
     info = sampling.probe(path)
     each = _each(processor, info, question, together) if stage else 0
     picked = pick(
@@ -126,7 +129,8 @@ def prepare(
         selector=stage,
         count=lambda units: chosen_recipe.frames(_film(units, each)) if stage else units,
         budget=_budget(chosen_recipe),
-        score=partial(_scored, scores, question) if scores is not None and stage else None,
+        score=for_question(judge, question) if judge is not None else None,
+        features=rule,
         progress=progress,
     )
     seconds = picked.seconds
@@ -170,8 +174,24 @@ def _budget(recipe: Recipe) -> ClipBudget:
     return recipe.allocator if isinstance(recipe.allocator, ClipBudget) else ClipBudget()
 
 
-def _scored(scores: Score, question: str, frame: NDArray[np.uint8]) -> float:
-    return scores(frame, question)
+def _features(recipe: Recipe, model: Any, processor: Any) -> FrameFeatures:
+    """What describes the frames that are looked at."""
+    name = recipe.input.features if isinstance(recipe.input, Keyframes) else _budget(recipe).features
+    # Where no frame is left out the tower sees them all later, and nothing but the shown clips depends on it here.
+    return features(
+        COLOR_LAYOUT if name == TOWER and not isinstance(recipe.input, Keyframes) else name, model, processor
+    )
+
+
+def _judge(
+    recipe: Recipe, stage: KeyframeSelector | None, scores: Score | str | None, model: Any, processor: Any
+) -> Scorer | Score | None:
+    """What scores frames for a selector that asks."""
+    own = recipe.input.scorer if isinstance(recipe.input, Keyframes) else None
+    given = own if scores is None else scores
+    if stage is None or given is None or not stage.asks:
+        return None
+    return scorer(given, model, processor) if isinstance(given, str) else given
 
 
 def _tell_nobody(phase: str, done: int, total: int) -> None:

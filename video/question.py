@@ -59,7 +59,7 @@ def ask(
     keep: Keep | None = None,
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
     selector: KeyframeSelector | None = None,
-    scores: Score | None = None,
+    scores: Score | str | None = None,
     plan: str | Plan = "direct",
     max_new_tokens: int = 64,
     progress: Progress | None = None,
@@ -90,6 +90,7 @@ def ask(
         selector=selector,
         scores=scores,
         progress=progress,
+        model=model,
     )
     asker = Asker(model, processor, prepared, question, max_new_tokens, on_call)
     text = chosen.run(asker, question)

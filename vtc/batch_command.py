@@ -35,6 +35,7 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
         if engine not in ENGINES:
             raise ValueError(f"engine={engine!r}; expected one of {', '.join(ENGINES)}")
         answer = _engine(engine)
+        options["recipe"] = _recipe(options)
         if options["workers"] is None:  # each engine has its own number
             del options["workers"]
         if shard is not None:
@@ -47,6 +48,19 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
     Console().print(shown(str(summary)), highlight=False)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
+
+
+def _recipe(options: dict[str, Any]) -> Any:
+    """The recipe with the changes that are given, which are taken out of `options`."""
+    from vtc.video.changed import changed
+    from vtc.video.recipes import DEFAULT
+
+    from .recipes import recipe as named
+
+    changes = {name: options.pop(name) for name in ("keyframes", "scorer", "segmenter", "features")}
+    if all(value is None for value in changes.values()):
+        return options["recipe"]
+    return changed(named(options["recipe"] or DEFAULT), **changes)
 
 
 def _engine(name: str) -> Callable[..., Any]:

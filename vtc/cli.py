@@ -91,6 +91,43 @@ Reader = Annotated[
         rich_help_panel=VIDEOS,
     ),
 ]
+Keyframes = Annotated[
+    str | None,
+    typer.Option(
+        "--keyframes",
+        metavar="NAME[:PARAMETER=VALUE,...]",
+        help="How the recipe chooses frames, in place of its own way: maxmin, change, dcode, kffocus, segments, "
+        "uniform; or by the question: aks, mmr (mmr:relevance=0.7).",
+        rich_help_panel=VIDEOS,
+    ),
+]
+Scorer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="model|clip:FOLDER",
+        help="What scores frames for aks and mmr: the model's own tokens, or a CLIP or SigLIP model. Default: model.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+SegmenterText = Annotated[
+    str | None,
+    typer.Option(
+        "--segmenter",
+        metavar="NAME[:PARAMETER=VALUE,...]",
+        help="What cuts the recipe's clips: neighbour, density, even (even:parts=4), tdc, dyseg, content, adaptive, "
+        "hash.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        metavar="color-layout|tower|timm:NAME",
+        help="What frames are compared by: colors, the model's own vision tower, or a timm model.",
+        rich_help_panel=VIDEOS,
+    ),
+]
 KeepText = Annotated[
     str | None,
     typer.Option(
@@ -139,6 +176,10 @@ def ask(
     slack: Slack = None,
     track: Track = None,
     reader: Reader = None,
+    keyframes: Keyframes = None,
+    scorer: Scorer = None,
+    segmenter: SegmenterText = None,
+    features: Features = None,
     plan: Annotated[
         str | None,
         typer.Option(
@@ -151,13 +192,17 @@ def ask(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Answer a question about a picture or a video, with all visual tokens and with fewer, side by side."""
+    """Answer a question about a picture or a video, with all visual tokens and with fewer, side by side.
+
+    Where frames are chosen by the question or by the model's own tower, the answer with fewer tokens alone is given.
+    """
     number = _keep(keep)
     from .media_commands import Options, ask_by_plan
     from .media_commands import ask as answer
 
+    changes = {"keyframes": keyframes, "scorer": scorer, "segmenter": segmenter, "features": features}
     options = Options(
-        model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack, track, reader
+        model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack, track, reader, **changes
     )
     if plan is None:
         answer(media, question, options, max_new_tokens)
@@ -184,6 +229,10 @@ def show(
     slack: Slack = None,
     track: Track = None,
     reader: Reader = None,
+    keyframes: Keyframes = None,
+    scorer: Scorer = None,
+    segmenter: SegmenterText = None,
+    features: Features = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -192,8 +241,9 @@ def show(
     from .media_commands import Options
     from .media_commands import show as draw
 
+    changes = {"keyframes": keyframes, "scorer": scorer, "segmenter": segmenter, "features": features}
     options = Options(
-        model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack, track, reader
+        model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack, track, reader, **changes
     )
     draw(media, out, question, options)
 
@@ -304,6 +354,10 @@ def answer_batch(
     keep: KeepText = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames of a video at most.")] = 64,
     fps: Annotated[float, typer.Option(help="Frames a second to take.")] = 2.0,
+    keyframes: Keyframes = None,
+    scorer: Scorer = None,
+    segmenter: SegmenterText = None,
+    features: Features = None,
     engine: Annotated[str, typer.Option(metavar="local|ray", help="Where to run.")] = "local",
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="The I-th of N parts; a medium's questions stay together.")

@@ -116,6 +116,8 @@ class Handle:
         self._dropped = dropped_arguments(self._adapter)
         self._builder.counts_padding = "position_ids" in self._dropped
         for stage in self.recipe.stages:
+            if stage.refusal is not None:
+                raise ValueError(stage.refusal)
             if stage.thumbnail and not self._adapter.thumbnails:
                 raise ValueError(
                     f"stage {stage.label!r} is guided by a thumbnail, and {name} has none; use 'even' as the allocator"

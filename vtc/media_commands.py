@@ -9,9 +9,11 @@ from typing import Any
 from PIL import Image
 from rich.console import Console
 
+from vtc.video.changed import changed
 from vtc.video.reader.backends import check_backend
 from vtc.video.recipes import DEFAULT
 from vtc.video.sampling import Sampling
+from vtc.video.stages import Keyframes
 
 from .budget import Keep
 from .console import note, note_view, notes, print_comparison, print_reading, quiet, shown
@@ -37,6 +39,8 @@ class Options:
         fps, frames, start, end, look, slack, track: of videos alone, see `vtc.video.sampling.Sampling`; a `look` of 0
             is None there.
         reader: of videos alone: `Sampling.backend`.
+        keyframes, scorer, segmenter, features: of videos alone, in place of the recipe's own, see
+            `vtc.video.changed.changed`.
     """
 
     model: str | None = None
@@ -53,12 +57,25 @@ class Options:
     slack: float | None = None
     track: int | None = None
     reader: str | None = None
+    keyframes: str | None = None
+    scorer: str | None = None
+    segmenter: str | None = None
+    features: str | None = None
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """Those of the options `names` that are given."""
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def of_videos(self) -> dict[str, Any]:
         """Those that are given of the options of videos."""
-        given = {name: getattr(self, name) for name in OF_VIDEOS}
-        return {name: value for name, value in given.items() if value is not None}
+        return {**self.given(*OF_VIDEOS), **self.changes}
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What is to be changed in the recipe."""
+        return self.given("keyframes", "scorer", "segmenter", "features")
 
     @property
     def sampling(self) -> Sampling:
@@ -67,7 +84,7 @@ class Options:
         Raises:
             ValueError: one that is out of range.
         """
-        given = self.of_videos
+        given = self.given(*OF_VIDEOS)
         if given.get("look") == 0:
             given["look"] = None
         if "reader" in given:
@@ -87,6 +104,9 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
     """
     opened = _opened(path, options)
     model, recipe, _ = _defaults(opened, options)
+    if isinstance(recipe.input, Keyframes) and recipe.input.refusal is not None:
+        ask_by_plan(path, question, options, "direct", max_new_tokens)
+        return
     from .ask import compare, unknown_words
     from .loading import load
 
@@ -152,6 +172,9 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
     _check_out(out)
     opened = _opened(path, options)
     model, recipe, usual = _defaults(opened, options)
+    for stage in recipe.stages:
+        if stage.refusal is not None:
+            raise ValueError(stage.refusal)
     from .ask import prompt, report_on
     from .loading import load
 
@@ -199,7 +222,7 @@ def _defaults(opened: Opened, options: Options) -> tuple[str, Recipe, str]:
     """The model, the recipe and the question of `show`, the options' own or those for this kind of medium."""
     model, recipe, question = VIDEOS if isinstance(opened, Film) else PICTURES
     chosen = named(options.recipe or recipe, keep=options.keep, positions=options.positions)
-    return options.model or model, chosen, question
+    return options.model or model, changed(chosen, **options.changes), question
 
 
 def _medium(opened: Opened, recipe: Recipe, processor: Any) -> tuple[Image.Image | VideoFrames, Watched | None]:

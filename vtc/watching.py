@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from vtc.video.features import features
 from vtc.video.picking import Picked, frames_together, pick, read_picked
 from vtc.video.reader import Info, ReadReport
 from vtc.video.sampling import Progress, Sampling
@@ -71,7 +72,15 @@ class Film:
             frames, report = sampling.read(self.path, candidates, progress=progress)
             return Watched(frames, report, None)
         together = frames_together(processor)
-        picked = pick(self.path, self.info, sampling, together=together, selector=stage.selector, progress=progress)
+        picked = pick(
+            self.path,
+            self.info,
+            sampling,
+            together=together,
+            selector=stage.selector,
+            features=features(stage.features),
+            progress=progress,
+        )
         frames, _, report = read_picked(self.path, picked, sampling, progress)
         return Watched(frames, report, picked)
 

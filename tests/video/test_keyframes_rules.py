@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.video.test_keyframes import check_places
+from vtc.video.clips import Clip
 from vtc.video.keyframes import AKS, MMR, Change, DCoDe, KFFocus, MaxMin, Segments, Uniform
 from vtc.video.keyframes.rows import changes, relevance, unit_rows
 from vtc.video.keyframes.spread import UNIT, middles, spread
@@ -322,6 +323,9 @@ def test_segments_of_one_kind_are_uniform():
     assert Segments().select(np.ones((20, 2)), 5).tolist() == Uniform().select(np.ones((20, 2)), 5).tolist()
 
 
-def test_segments_take_no_segmenter_of_consecutive_frames():
-    with pytest.raises(ValueError, match="'content' looks at consecutive frames"):
-        Segments(segmenter="content")
+def test_a_segmenter_of_frames_needs_its_clips():
+    rule = Segments(segmenter="content")
+    with pytest.raises(ValueError, match="clips=None, but the segmenter 'content' of 'segments' looks at the frames"):
+        rule.select(np.eye(6), 2)
+    clips = [Clip(0, 1), Clip(1, 6)]
+    assert rule.select(np.eye(6), 2, clips=clips).tolist() == [0, 3]

@@ -74,7 +74,7 @@ def test_features_are_those_of_all_frames_at_once(film, scratch, together, large
 
 @pytest.mark.parametrize("together", [1, 2])
 def test_a_unit_scores_as_its_best_frame(film, together):
-    with look(film, np.arange(5), NEAR, together=together, score=lambda pixels: float(pixels.mean())) as seen:
+    with look(film, np.arange(5), NEAR, together=together, score=lambda some: some.mean(axis=(1, 2, 3))) as seen:
         small, _ = NEAR.read(film, np.arange(5), looking.LOOK)
         each = [float(frame.mean()) for frame in small.pixels]
         assert seen.scores.tolist() == [max(each[i : i + together]) for i in range(0, 5, together)]

@@ -215,7 +215,7 @@ def test_a_clip_budget_cuts_where_the_pixels_change():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"segmenter": "content"}, "segmenter='content' looks at consecutive frames"),
+        ({"segmenter": "even:part=4"}, "'even' has no parameter 'part'; did you mean 'parts'"),
         ({"segmenter": "cuts"}, "unknown segmenter 'cuts'"),
         ({"motion": -1}, "motion=-1"),
         ({"floor": -1}, "floor=-1"),

@@ -205,7 +205,6 @@ def test_misuse_is_named():
         (lambda: Density(share=0), "share=0 must be above 0"),
         (lambda: Density(neighbours=True), "neighbours=True is a bool"),
         (lambda: Density(apart=float("nan")), "apart=nan must be"),
-        (lambda: Even(), "parts=None and every=None: set one"),
         (lambda: Even(parts=2, every=1.0), "parts=2 and every=1.0: set one"),
         (lambda: Even(every=0), "every=0 must be above 0"),
         (lambda: Content(threshold=0), "threshold=0 must be above 0"),

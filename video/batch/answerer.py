@@ -57,7 +57,8 @@ class Answerer:
     def open(self, group: Group, *, frames: int | None = None, processor: Any = None) -> Opened:
         """The medium of `group`, read; see `open_group`. `processor`: a copy, where another thread than the model's
         reads."""
-        return open_group(group, self.job, processor or self.processor, frames)
+        model = self.model if self.job.reads_by_model else None
+        return open_group(group, self.job, processor or self.processor, frames, model)
 
     def spare_processor(self) -> Any:
         """A copy of the processor, for a thread that reads ahead."""

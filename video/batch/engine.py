@@ -22,7 +22,7 @@ from .fingerprints import fingerprint
 from .job import Job
 from .opening import Opened
 from .parquet import check_rows, check_table, journal_of, write_parquet
-from .questions import Group, Question, check_holdable, grouped, is_same_file, read_questions
+from .questions import Group, Question, check_holdable, grouped, is_same_file, one_by_one, read_questions
 from .records import Records, row_of, rows
 from .summary import Summary, Tally
 
@@ -82,6 +82,7 @@ def answer_batch(
     job = job or Job.of(recipe, **fields)
     _check(workers=workers, limit=limit, max_errors=max_errors)
     groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit)
+    groups = one_by_one(groups) if job.by_question else groups
     wanted = {q.id: fingerprint(job, q) for group in groups for q in group.questions}
     out = Path(out)
     journal = journal_of(out)

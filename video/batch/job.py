@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,11 @@ from vtc.budget import Keep
 from vtc.recipes import Recipe
 from vtc.recipes import recipe as named
 
+from ..features import TOWER
 from ..recipes import DEFAULT
 from ..sampling import Sampling
+from ..scoring import MODEL
+from ..stages import Keyframes
 
 CHOICES = ("listed", "hidden")
 DIGITS, SHORT = 16, 8
@@ -97,7 +100,23 @@ class Job:
     def recipe_for(self, picture: bool) -> Recipe:
         """The recipe for a picture or for a video, with what the job overrides."""
         spec = (PICTURES if picture else DEFAULT) if self.recipe is None else Recipe.from_dict(dict(self.recipe))
-        return named(spec, keep=self.keep, seed=self.seed)
+        found = named(spec, keep=self.keep, seed=self.seed)
+        if picture and isinstance(found.input, Keyframes) and found.input.refusal is not None and found.selector:
+            # An image has no frames to choose, and the stage could not choose any inside a wrapped model.
+            return replace(found, stages=tuple(stage for stage in found.stages if stage is not found.input))
+        return found
+
+    @property
+    def by_question(self) -> bool:
+        """Whether the frames of a video are chosen by the question, so that questions share no reading."""
+        stage = self.recipe_for(False).input
+        return isinstance(stage, Keyframes) and stage.selector.asks
+
+    @property
+    def reads_by_model(self) -> bool:
+        """Whether frames are described or scored by the model itself before they are chosen."""
+        stage = self.recipe_for(False).input
+        return isinstance(stage, Keyframes) and (stage.features == TOWER or stage.scorer == MODEL)
 
     def sampling(self, start: float | None = None, end: float | None = None, frames: int | None = None) -> Sampling:
         """How a stretch of a video is sampled, with `frames` candidates at most in place of the job's own.

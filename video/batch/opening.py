@@ -51,7 +51,7 @@ class Opened:
     note: str = ""
 
 
-def open_group(group: Group, job: Job, processor: Any, frames: int | None = None) -> Opened:
+def open_group(group: Group, job: Job, processor: Any, frames: int | None = None, model: Any = None) -> Opened:
     """Reads the medium of `group`.
 
     Args:
@@ -59,19 +59,20 @@ def open_group(group: Group, job: Job, processor: Any, frames: int | None = None
         job: says the recipe and the sampling.
         processor: of the model. It is used by one thread at a time: give each its own copy.
         frames: candidates at most, in place of the job's own.
+        model: of the processor, where frames are described or scored by it. It may be at work in another thread.
 
     Raises:
         OSError: the medium cannot be read, is written to meanwhile, or its reading is stuck (TimeoutError).
         ValueError: it is broken, the stretch is not there, or the recipe does not fit it; no question can be asked.
     """
     stamp = medium_stamp(group.first.medium)
-    opened = _read(group, job, processor, frames, stamp)
+    opened = _read(group, job, processor, frames, stamp, model)
     if medium_stamp(group.first.medium) != stamp:
         raise OSError(f"{group.first.medium} was changed while it was read; let nothing write to it, and ask again")
     return opened
 
 
-def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str) -> Opened:
+def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str, model: Any) -> Opened:
     first, asker = _askable(group, processor)
     prompt = prompt_of(first, job.choices == "listed")
     with fetched(first.medium, job.timeout) as path:
@@ -80,7 +81,7 @@ def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str
         if kind_of(path) == "picture":
             raise ValueError(f"{path} is a still picture, or an animated WebP; it belongs into the column 'image'")
         sampling = job.sampling(first.start, first.end, frames)
-        found = prepare(path, asker, prompt, job.recipe_for(False), sampling=sampling)
+        found = prepare(path, asker, prompt, job.recipe_for(False), sampling=sampling, model=model)
     spent = found.seconds
     reading = sum(value for name, value in spent.items() if name != "choose")
     seconds = {"read": reading, "segment": spent.get("choose", 0.0)}

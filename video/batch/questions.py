@@ -68,6 +68,14 @@ def grouped(questions: Sequence[Question]) -> list[Group]:
     return [Group(tuple(rows)) for rows in found.values()]
 
 
+def one_by_one(groups: Sequence[Group]) -> list[Group]:
+    """Each question about a video as a group of its own: where frames are chosen by it, nothing is shared."""
+    apart: list[Group] = []
+    for group in groups:
+        apart += [group] if group.first.picture else [Group((question,)) for question in group.questions]
+    return apart
+
+
 def read_questions(path: str | Path, *, root: str | Path | None = None, allow_urls: bool = False) -> list[Question]:
     """The questions in `path`, in order.
 

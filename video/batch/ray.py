@@ -19,7 +19,7 @@ from .attempts import ENDING, Attempts
 from .engine import Told, _check, check_place, chosen_groups
 from .fingerprints import fingerprint
 from .job import Job
-from .questions import Group, Question, grouped, read_questions
+from .questions import Group, Question, grouped, one_by_one, read_questions
 from .ray_folder import ATTEMPTS, CheckpointError, Task, answers, locked, take_back_errors, write_tasks
 from .ray_out import Place
 from .records import check_bound
@@ -88,7 +88,8 @@ def answer_batch_on_ray(
         tell(before, len(wanted))
         stopped, seconds = "", 0.0
         if left := [q for group in groups for q in group.questions if q.id not in done]:
-            write_tasks([Task(_key(job, group), json.dumps(asdict(group))) for group in grouped(left)], place.folder)
+            tasks = one_by_one(grouped(left)) if job.by_question else grouped(left)
+            write_tasks([Task(_key(job, group), json.dumps(asdict(group))) for group in tasks], place.folder)
             with _cluster(stop):
                 begun = time.perf_counter()
                 stopped = _answered(blocks, job, place.folder, (workers, max_errors), stop)

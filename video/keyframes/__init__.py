@@ -1,7 +1,7 @@
 """Keyframe selectors: one method a file, on numpy alone. The lines that call `add` are where a new one is enrolled."""
 
 from .aks import AKS
-from .base import KEYFRAMES, KeyframeSelector
+from .base import KEYFRAMES, KeyframeSelector, keyframes
 from .change import Change
 from .dcode import DCoDe
 from .kffocus import KFFocus
@@ -19,4 +19,16 @@ KEYFRAMES.add(AKS.name, AKS)
 KEYFRAMES.add(MMR.name, MMR)
 KEYFRAMES.add(Segments.name, Segments)
 
-__all__ = ["AKS", "KEYFRAMES", "MMR", "Change", "DCoDe", "KFFocus", "KeyframeSelector", "MaxMin", "Segments", "Uniform"]
+__all__ = [
+    "AKS",
+    "KEYFRAMES",
+    "MMR",
+    "Change",
+    "DCoDe",
+    "KFFocus",
+    "KeyframeSelector",
+    "MaxMin",
+    "Segments",
+    "Uniform",
+    "keyframes",
+]

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vtc.registry import PLUGINS, Registry
 
+from ..clips import Clip
+from ..spec import build
 from .rows import Floats, as_floats, one_each, relevance, shown, unit_rows
+
+if TYPE_CHECKING:
+    from ..segment import Segmenter
 
 Places = NDArray[np.int64]
 
@@ -25,11 +31,13 @@ class Frames:
         rows: `[T, D + 1]` of length one (`rows.unit_rows`), so that products are cosines.
         seconds: `[T]` how long each is shown; None: all alike.
         scores: `[T]` relevance from 0 to 1; None: there are none, or they are flat.
+        clips: those of the selector's `cutter`, if it has one.
     """
 
     rows: Floats
     seconds: Floats | None
     scores: Floats | None
+    clips: Sequence[Clip] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -46,7 +54,20 @@ class KeyframeSelector(ABC):
     asks: ClassVar[bool] = False
     """Whether it needs scores of relevance to a question."""
 
-    def select(self, features: Any, k: int, *, seconds: Any = None, scores: Any = None) -> Places:
+    @property
+    def cutter(self) -> Segmenter | None:
+        """What cuts the frames themselves, where features do not say enough; `select` then needs its clips."""
+        return None
+
+    def select(
+        self,
+        features: Any,
+        k: int,
+        *,
+        seconds: Any = None,
+        scores: Any = None,
+        clips: Sequence[Clip] | None = None,
+    ) -> Places:
         """Exactly `min(k, T)` of T frames.
 
         Everything is computed in fp64 whatever the dtype. A frame whose features hold NaN or infinity counts as a
@@ -58,6 +79,7 @@ class KeyframeSelector(ABC):
             k: how many frames, at least 1.
             seconds: `[T]` presentation times, ascending; None: evenly spaced.
             scores: `[T]` relevance of each frame to the question, the higher the better, on any scale.
+            clips: that `cutter` has cut the frames into.
 
         Returns:
             `[min(k, T)]` int64, ascending and unique.
@@ -65,9 +87,14 @@ class KeyframeSelector(ABC):
         Raises:
             TypeError: `k` is not an int.
             ValueError: `k` is below 1, shapes do not fit, times fall or are not finite, or the selector asks for scores
-                and there are none.
+                or clips and there are none.
         """
-        frames = self._frames(features, seconds, scores)
+        frames = replace(self._frames(features, seconds, scores), clips=clips)
+        if self.cutter is not None and clips is None:
+            raise ValueError(
+                f"clips=None, but the segmenter {self.cutter.name!r} of {self.name!r} looks at the frames themselves; "
+                "pass the clips that it cuts"
+            )
         _check_count(k)
         if k >= len(frames):
             return np.arange(len(frames), dtype=np.int64)
@@ -114,3 +141,13 @@ def check_share(name: str, value: object) -> float:
 
 KEYFRAMES: Registry[type[KeyframeSelector]] = Registry("keyframe selector", PLUGINS)
 """Keyframe selectors by name."""
+
+
+def keyframes(spec: Any) -> KeyframeSelector:
+    """The selector that `spec` states (`maxmin`, `mmr:relevance=0.7`, `{"name": "kffocus", "keys": 0.3}`), or is.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: an unknown name or parameter, or a value out of range.
+    """
+    return build("strategy", spec, KEYFRAMES.get, KeyframeSelector)  # type: ignore[type-abstract]

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..allocate import allocate
 from ..clips import Clip
+from ..spec import normalized
 from .base import Frames, KeyframeSelector, Places
 from .rows import Floats
 from .spread import spread
@@ -27,27 +28,30 @@ class Segments(KeyframeSelector):
     fewer frames than its part gives what it has, and the others share the rest.
 
     Attributes:
-        segmenter: a name in `SEGMENTERS`, of one that takes features or times.
+        segmenter: as `vtc.video.segment.segmenter` takes it, such as `neighbour` or `even:parts=4`.
     """
 
-    segmenter: str = "neighbour"
+    segmenter: str | Segmenter = "neighbour"
 
     name = "segments"
     paper = "VideoGPT+, 2406.09418"
     signal = "change from frame to frame"
 
     def __post_init__(self) -> None:
-        if _segmenter(self.segmenter).wants == "frame":
-            raise ValueError(
-                f"segmenter={self.segmenter!r} looks at consecutive frames of a film; use one such as 'neighbour'"
-            )
+        object.__setattr__(self, "segmenter", normalized(_segmenter(self.segmenter)))
+
+    @property
+    def cutter(self) -> Segmenter | None:
+        """See `KeyframeSelector.cutter`."""
+        rule = _segmenter(self.segmenter)
+        return rule if rule.wants == "frame" else None
 
     def choose(self, frames: Frames, k: int) -> Places:
         """See `KeyframeSelector.choose`."""
-        from ..segment import segment
+        from ..segment import clips_of
 
         # Cut by place: frames that are shown for no time begin at the same time.
-        clips = segment(frames.rows, np.arange(len(frames), dtype=float), _segmenter(self.segmenter))
+        clips = frames.clips if frames.clips is not None else clips_of(_segmenter(self.segmenter), frames.rows)
         order = sorted(range(len(clips)), key=lambda i: (-len(clips[i]), i))
         counts = dict.fromkeys(range(len(clips)), 0)
         shares = allocate([1.0] * len(clips), k, max_per=[len(clips[i]) for i in order])
@@ -64,8 +68,8 @@ def _part(seconds: Floats | None, clip: Clip) -> Floats | None:
     return None if seconds is None else seconds[clip.start : clip.end]
 
 
-def _segmenter(name: str) -> Segmenter:
+def _segmenter(spec: str | Segmenter) -> Segmenter:
     # Some segmenters load OpenCV and PyAV; selectors are on numpy alone.
-    from ..segment import SEGMENTERS
+    from ..segment import segmenter
 
-    return SEGMENTERS.get(name)()
+    return segmenter(spec)

@@ -7,7 +7,9 @@ from .cover import segment, to_clips
 from .density import Density
 from .even import Even
 from .hashes import Hash
+from .named import segmenter
 from .neighbour import Neighbour
+from .units import clips_of, frame_cuts, unit_clips
 
 __all__ = [
     "SEGMENTERS",
@@ -20,6 +22,10 @@ __all__ = [
     "Neighbour",
     "Segmentation",
     "Segmenter",
+    "clips_of",
+    "frame_cuts",
     "segment",
+    "segmenter",
     "to_clips",
+    "unit_clips",
 ]

@@ -10,6 +10,9 @@ from .base import SEGMENTERS, Found, Segmentation, Segmenter
 from .checks import check_count, check_number
 from .divide import SLACK, edges, equal_parts
 
+PARTS = 4
+"""Clips where nothing is said."""
+
 
 @SEGMENTERS.enrol("even")
 @dataclass(frozen=True)
@@ -20,8 +23,9 @@ class Even(Segmenter):
     where its part does, with `parts`; at the first frame not before it, with `every`, so that it is known at once.
 
     Attributes:
-        parts: how many clips; a video of fewer frames has one a frame.
-        every: how long a clip is, seconds; the last may be shorter. Where frames lie further apart, each is a clip.
+        parts: how many clips; a video of fewer frames has one a frame. Four where neither is given.
+        every: how long a clip is, seconds; the last may be shorter. Where frames lie further apart, each is a clip. In
+            a recipe, where no times are known, it counts units of frames.
     """
 
     parts: int | None = None
@@ -32,8 +36,10 @@ class Even(Segmenter):
     wants = "time"
 
     def __post_init__(self) -> None:
-        if (self.parts is None) == (self.every is None):
+        if self.parts is not None and self.every is not None:
             raise ValueError(f"parts={self.parts} and every={self.every}: set one of them, and leave the other None")
+        if self.parts is None and self.every is None:
+            object.__setattr__(self, "parts", PARTS)
         if self.parts is not None:
             check_count("parts", self.parts, 1)
         if self.every is not None:

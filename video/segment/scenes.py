@@ -22,8 +22,9 @@ class SceneSegmenter(Segmenter):
 
     Its own rule for the shortest scene is off: how long clips are is decided in one place, `to_clips`.
 
-    The thresholds are the library's, for consecutive frames of a video at its own rate. Of 1 or 2 frames a second,
-    neighbours differ by far more: there it cuts at motion too, and `neighbour` is the better choice.
+    The thresholds are the library's, for consecutive frames of a video at its own rate. In a recipe it is shown the
+    small frames that are looked at, 1 or 2 a second: there neighbours differ by far more, so that it cuts at motion too
+    unless its threshold is raised, and `neighbour` is the better choice.
 
     Attributes:
         width: wider frames are shrunk to it first, pixels, as the library's own reader does; noise then counts less.

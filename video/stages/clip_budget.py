@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,10 +16,15 @@ from vtc.tokens import FRAMES, VisualTokens
 
 from ..budgets import Rule, clip_budget, frame_weights
 from ..clips import Clip
-from ..segment import SEGMENTERS, Segmenter, segment
+from ..features import COLOR_LAYOUT, TOWER, check_features
+from ..segment import Segmenter, clips_of, frame_cuts, segmenter, unit_clips
+from ..spec import normalized, spec_of
 from ..weights import ClipWeights
-from .film import describe, is_film
+from .film import describe, frame_means, is_film, shades
 from .over_clips import OverClips
+
+Seen = tuple[NDArray[np.floating[Any]], tuple[Clip, ...]]
+"""Features `[T, D]` of the units of a video, and its clips."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,11 @@ class ClipBudget(OverClips):
     each frame has its own count (`frame_weights`). An item that is no video is shared as `even` does.
 
     Attributes:
-        segmenter: a name in `SEGMENTERS`, of one that takes features or times.
+        segmenter: as `vtc.video.segment.segmenter` takes it: a name such as `neighbour`, `even:parts=4` or `tdc`, an
+            object with a name and parameters, or a segmenter. One of PySceneDetect's (`content`, `adaptive`, `hash`) is
+            shown the frames that the stage sees, one after the other, whatever lies between them.
+        features: what clips are cut and weighed by: `color-layout` of the small frames; `timm:NAME` of them; or
+            `tower`, the mean token of each frame as the model's own tower gives it.
         length, novelty, motion, density: exponents, see `ClipWeights`.
         together: whether the tokens of a clip compete with each other across its frames.
         frames: where they do not, how a clip's frames share: `even`, `change` or `first`, see `frame_weights`.
@@ -40,7 +50,7 @@ class ClipBudget(OverClips):
             shows.
     """
 
-    segmenter: str = "neighbour"
+    segmenter: str | Segmenter = "neighbour"
     length: float = 1.0
     novelty: float = 1.0
     motion: float = 1.0
@@ -48,6 +58,7 @@ class ClipBudget(OverClips):
     together: bool = True
     frames: Rule = "change"
     floor: int = 0
+    features: str = COLOR_LAYOUT
 
     name = "clips"
     paper = "the idea of LangDC (clips by density), without its training"
@@ -58,11 +69,8 @@ class ClipBudget(OverClips):
         weights = self.weights
         for name in ("length", "novelty", "motion", "density"):
             object.__setattr__(self, name, getattr(weights, name))  # any number, and still a recipe file
-        if self._segmenter.wants == "frame":
-            raise ValueError(
-                f"segmenter={self.segmenter!r} looks at consecutive frames of a film, and a model gets some of them; "
-                "use one such as 'neighbour'"
-            )
+        object.__setattr__(self, "segmenter", normalized(segmenter(self.segmenter)))
+        check_features(self.features)
         frame_weights(np.zeros((0, 1)), self.frames)
         if isinstance(self.floor, bool) or not isinstance(self.floor, int) or self.floor < 0:
             raise ValueError(f"floor={self.floor!r}; expected the least number of tokens of a clip, an int from 0")
@@ -72,13 +80,45 @@ class ClipBudget(OverClips):
         """What a clip weighs."""
         return ClipWeights(self.length, self.novelty, self.motion, self.density)
 
-    @property
-    def _segmenter(self) -> Segmenter:
-        return SEGMENTERS.get(self.segmenter)()
+    def parameters(self) -> dict[str, Any]:
+        """See `Stage.parameters`."""
+        return {**super().parameters(), "segmenter": spec_of(self.rule)}
 
-    def clips(self, features: NDArray[np.floating[Any]]) -> tuple[Clip, ...]:
-        """The clips of a video whose frames are described by `features` `[T, D]`, evenly spaced."""
-        return segment(features, np.arange(len(features), dtype=float), self._segmenter)
+    @property
+    def rule(self) -> Segmenter:
+        """The segmenter itself."""
+        return segmenter(self.segmenter)
+
+    @property
+    def cutter(self) -> Segmenter | None:
+        """The segmenter, if it looks at the frames themselves."""
+        return self.rule if self.rule.wants == "frame" else None
+
+    def clips(self, features: NDArray[np.floating[Any]], clips: Sequence[Clip] | None = None) -> tuple[Clip, ...]:
+        """The clips of a video whose units are described by `features` `[T, D]`, evenly spaced.
+
+        Args:
+            features: of the units.
+            clips: that `cutter` has found, where there is one.
+
+        Raises:
+            ValueError: a segmenter that looks at frames, and no clips of it.
+        """
+        return clips_of(self.rule, features) if clips is None else tuple(clips)
+
+    def seen(self, film: Tensor, means: Callable[[], NDArray[np.floating[Any]]] | None = None) -> Seen:
+        """What the stage makes of a video.
+
+        Args:
+            film: `[T, F, 3, h, w]` small frames.
+            means: gives `frame_means`, for `tower`; without it the frames' colors stand in.
+        """
+        name = COLOR_LAYOUT if self.features == TOWER else self.features
+        rows = means() if self.features == TOWER and means is not None else describe(film, name)
+        return rows, self.clips(rows, cut(self.cutter, film) if self.cutter is not None else None)
+
+    def _seen(self, tokens: VisualTokens) -> Seen:
+        return self.seen(tokens.cue(FRAMES), partial(frame_means, tokens))
 
     def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
         """See `Allocator.allocate`: what each frame gets where frames have counts of their own.
@@ -89,8 +129,7 @@ class ClipBudget(OverClips):
         layout = tokens.layout
         if not is_film(layout):
             return Even().allocate(tokens, total)
-        features = describe(tokens.cue(FRAMES))
-        clips = self.clips(features)
+        features, clips = self._seen(tokens)
         inside = np.concatenate([frame_weights(features[c.start : c.end], self.frames) for c in clips])
         weights = self.weights.weigh(clips, features).tolist()
         return clip_budget(
@@ -104,8 +143,7 @@ class ClipBudget(OverClips):
 
     def weighed(self, tokens: VisualTokens) -> tuple[Sequence[Clip], Sequence[float]]:
         """See `OverClips.weighed`."""
-        features = describe(tokens.cue(FRAMES))
-        clips = self.clips(features)
+        features, clips = self._seen(tokens)
         return clips, self.weights.weigh(clips, features).tolist()
 
     def least(self, candidates: Sequence[int], total: int) -> Sequence[int]:
@@ -117,3 +155,9 @@ class ClipBudget(OverClips):
                 f"{total}; lower the floor or raise keep"
             )
         return least
+
+
+def cut(rule: Segmenter, film: Tensor) -> tuple[Clip, ...]:
+    """The clips of the units of `film` `[T, F, 3, h, w]` by a segmenter that looks at frames."""
+    frames = shades(film)
+    return unit_clips(frame_cuts(rule, frames), len(frames), film.shape[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from einops import rearrange
@@ -10,9 +12,9 @@ from torch import Tensor
 
 from vtc.budget import Keep
 from vtc.stages import KCenter, Selector
-from vtc.tokens import Layout, VisualTokens
+from vtc.tokens import FRAMES, Layout, VisualTokens
 
-from ..features import ColorLayout
+from ..features import COLOR_LAYOUT, TOWER, FrameFeatures, features
 
 
 def is_film(layout: Layout) -> bool:
@@ -20,16 +22,49 @@ def is_film(layout: Layout) -> bool:
     return set(layout.kinds) == {"frame"}
 
 
-def describe(frames: Tensor) -> NDArray[np.float32]:
-    """`[T, D]` what `ColorLayout` says of `frames` `[T, F, 3, H, W]`, F frames side by side.
+def shades(frames: Tensor) -> NDArray[np.uint8]:
+    """`[T * F, H, W, 3]` the frames of `frames` `[T, F, 3, H, W]`, uint8 RGB.
 
     Values of any range: the lowest of the video becomes black and the highest white, so that it does not matter how a
     processor normalises pixels.
     """
     pixels = torch.nan_to_num(frames.detach().flatten(0, 1).float(), nan=0.0, posinf=0.0, neginf=0.0).cpu()
     low, high = pixels.min(), pixels.max()
-    shades = ((pixels - low) / (high - low).clamp_min(1e-9) * 255).round().to(torch.uint8)
-    return ColorLayout().describe(rearrange(shades, "t c h w -> t h w c").contiguous().numpy()).reshape(len(frames), -1)
+    scaled = ((pixels - low) / (high - low).clamp_min(1e-9) * 255).round().to(torch.uint8)
+    return np.asarray(rearrange(scaled, "t c h w -> t h w c").contiguous().numpy())
+
+
+def describe(frames: Tensor, name: str = COLOR_LAYOUT) -> NDArray[np.float32]:
+    """`[T, D]` what the features called `name` say of `frames` `[T, F, 3, H, W]`, F frames side by side.
+
+    Raises:
+        ValueError: `tower`, which needs the model.
+    """
+    rule = features(name)
+    return of_units(rule, rule.describe(shades(frames)), len(frames))
+
+
+def described(tokens: VisualTokens, name: str) -> NDArray[np.float32]:
+    """`[T, D]` what the features called `name` say of a video's frames: `tower` by tokens, the others by pixels."""
+    return frame_means(tokens) if name == TOWER else describe(tokens.cue(FRAMES), name)
+
+
+def of_units(rule: FrameFeatures, rows: NDArray[np.floating[Any]], units: int) -> NDArray[np.float32]:
+    """`[units, D]` the features of units from those of their frames; centred where `rule` asks for it."""
+    found = np.asarray(rows, np.float32).reshape(units, -1)
+    return found - found.mean(axis=0) if rule.centred else found
+
+
+def frame_means(tokens: VisualTokens) -> NDArray[np.float32]:
+    """`[T, D]` the mean token of each frame of a video, less that of all: what the model's own tower says of it."""
+    layout = tokens.layout
+    free = (~layout.structural).to(tokens.features.device)
+    rows = torch.nan_to_num(tokens.features.detach().float(), nan=0.0, posinf=0.0, neginf=0.0)[free]
+    unit = layout.unit.to(rows.device)[free]
+    sums = rows.new_zeros(len(layout.grids), rows.shape[1]).index_add(0, unit, rows)
+    counts = torch.bincount(unit, minlength=len(layout.grids)).clamp_min(1)
+    means = sums / counts[:, None]
+    return np.asarray((means - means.mean(dim=0)).cpu().numpy(), np.float32)
 
 
 def before(layout: Layout) -> Tensor:

@@ -14,7 +14,6 @@ from vtc.tokens import FRAMES, QUESTION, VisualTokens
 from ..clips import Clip
 from ..weights import ClipWeights
 from .clip_budget import ClipBudget
-from .film import describe
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,7 @@ class QuestionBudget(ClipBudget):
         Raises:
             ValueError: there is no text beside the video.
         """
-        features = describe(tokens.cue(FRAMES))
-        clips = self.clips(features)
+        features, clips = self._seen(tokens)
         return clips, self.weights.weigh(clips, features, scores=relevance(tokens).cpu().numpy()).tolist()
 
 

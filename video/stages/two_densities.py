@@ -15,11 +15,12 @@ from vtc.tokens import FRAMES, VisualTokens
 
 from ..allocate import allocate
 from ..budgets import check_lead
+from ..features import COLOR_LAYOUT, check_features
 from ..keyframes.base import check_share
 from ..keyframes.kffocus import key_frames
 from ..keyframes.rows import as_floats, changes, unit_rows
 from ..segment import Neighbour, segment
-from .film import describe, is_film
+from .film import described, is_film
 
 
 class TwoDensities(Allocator):
@@ -30,6 +31,7 @@ class TwoDensities(Allocator):
     """
 
     lead: float
+    features: str
     films = True
     cues = (FRAMES,)
 
@@ -42,7 +44,7 @@ class TwoDensities(Allocator):
         layout = tokens.layout
         if not is_film(layout):
             return Even().allocate(tokens, total)
-        features = describe(tokens.cue(FRAMES))
+        features = described(tokens, self.features)
         weights = np.ones(len(features))
         weights[self.dense(features)] = self.lead
         shares = [weight * own for weight, own in zip(weights.tolist(), layout.candidates, strict=True)]
@@ -60,10 +62,12 @@ class KeyDensity(TwoDensities):
     Attributes:
         keys: the share of frames, 0 to 1, that may be key frames; there is at least one.
         lead: how many other frames a key frame weighs as much as, at least 1.
+        features: what frames are compared by, as `ClipBudget.features`.
     """
 
     keys: float = 0.25
     lead: float = 4.0
+    features: str = COLOR_LAYOUT
 
     name = "key-density"
     paper = "KFFocus, 2508.08989 (its idea; no code exists)"
@@ -71,6 +75,7 @@ class KeyDensity(TwoDensities):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", check_share("keys", self.keys))
+        check_features(self.features)
         object.__setattr__(self, "lead", check_lead(self.lead))
 
     def dense(self, features: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
@@ -94,12 +99,14 @@ class FirstOfSegment(TwoDensities):
         window: frames that share them.
         stretch: the most frames that follow one dense frame, itself among them.
         lead: how many condensed frames a dense one weighs as much as, at least 1.
+        features: what frames are compared by, as `ClipBudget.features`; TDC-Video compares its encoder's.
     """
 
     cuts: int = 24
     window: int = 64
     stretch: int = 8
     lead: float = 9.0
+    features: str = COLOR_LAYOUT
 
     name = "first-of-segment"
     paper = "TDC-Video (its densities, without its training)"
@@ -111,6 +118,7 @@ class FirstOfSegment(TwoDensities):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r}; expected an int of at least 1")
         object.__setattr__(self, "lead", check_lead(self.lead))
+        check_features(self.features)
 
     def dense(self, features: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
         """See `TwoDensities.dense`."""

@@ -17,6 +17,7 @@ from vtc.chat import Medium
 from vtc.frames import VideoFrames
 from vtc.media import is_video, load_picture
 from vtc.recipes import Recipe
+from vtc.video.features import features
 from vtc.video.picking import frames_together, pick, read_picked
 from vtc.video.reader import ReadReport
 from vtc.video.sampling import Sampling
@@ -93,7 +94,8 @@ def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampl
     notes = ["the file is cut short, or its header is wrong"] if info.truncated else []
     notes += [info.choice] if info.choice else []
     if isinstance(stage, Keyframes) and not np.array_equal(sampling.looked_at(info), candidates):
-        picked = pick(path, info, sampling, together=frames_together(processor), selector=stage.selector)
+        rule, together = features(stage.features), frames_together(processor)
+        picked = pick(path, info, sampling, together=together, selector=stage.selector, features=rule)
         frames, _, report = read_picked(path, picked, sampling)
         notes.append(f"{len(frames)} of {len(picked.looked)} frames that were looked at are shown to the model")
         notes += [f"a part could not be looked at: {picked.broken}"] if picked.broken else []

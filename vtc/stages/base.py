@@ -46,6 +46,11 @@ class Stage(ABC):
         """The parameters, by name, as JSON can hold them."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]
 
+    @property
+    def refusal(self) -> str | None:
+        """Why the stage cannot work in a wrapped model, whatever the model is; None where it can."""
+        return None
+
 
 class InputStage(Stage):
     """Changes what is encoded, so that the encoder has less to do: see `Resizer` and `FrameSelector`."""
