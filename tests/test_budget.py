@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.filling import exact_parts, filled
 from vtc import Budget
 from vtc.budget import check_keep, share
 
@@ -113,26 +114,6 @@ def test_a_float_above_one_suggests_the_int():
         Budget(math.inf)
 
 
-def shared(total: int, weights: list[Fraction], caps: list[int], floors: list[int]) -> list[int]:
-    """Largest remainder in fractions: floors first, then rounds over the units that are not full."""
-    counts = list(floors)
-    while left := total - sum(counts):
-        units = [i for i in range(len(counts)) if counts[i] < caps[i]]
-        if any(weights[i] > 0 for i in units):
-            units = [i for i in units if weights[i] > 0]
-            mass = sum(weights[i] for i in units)
-            quota = {i: left * weights[i] / mass for i in units}
-        else:
-            quota = {i: Fraction(left, len(units)) for i in units}
-        whole = {i: floor(q) for i, q in quota.items()}
-        spare = left - sum(whole.values())
-        for i in sorted(units, key=lambda i: (-(quota[i] - whole[i]), i))[:spare]:
-            whole[i] += 1
-        for i in units:
-            counts[i] = min(caps[i], counts[i] + whole[i])
-    return counts
-
-
 @st.composite
 def splits(draw, weights):
     caps = draw(st.lists(st.integers(0, 60), min_size=1, max_size=9))
@@ -150,8 +131,67 @@ any_weights = st.one_of(
 @given(splits(whole_weights))
 def test_shares_are_those_of_exact_fractions(split):
     total, weights, caps, floors = split
-    want = shared(total, [Fraction(w) for w in weights], caps, floors)
-    assert share(total, weights, caps=caps, floors=floors) == want
+    assert share(total, weights, caps=caps, floors=floors) == filled(weights, total, floors, caps)
+
+
+def check_alike(counts, weights, caps, floors):
+    """Of units of equal weight, no two are more than one apart where the one could take more and the other less."""
+    for i, own in enumerate(counts):
+        for j, other in enumerate(counts):
+            if weights[i] == weights[j] and own < caps[i] and other > floors[j]:
+                assert other - own <= 1, f"units {i} and {j} weigh alike and get {own} and {other}"
+
+
+@given(splits(st.integers(0, 3)))
+def test_units_of_equal_weight_are_at_most_one_apart(split):
+    total, weights, caps, floors = split
+    check_alike(share(total, weights, caps=caps, floors=floors), weights, caps, floors)
+
+
+@given(splits(whole_weights), st.data())
+def test_more_in_all_takes_at_most_one_from_any(split, data):
+    total, weights, caps, floors = split
+    more = data.draw(st.integers(total, sum(caps)))
+    pairs = zip(
+        share(total, weights, caps=caps, floors=floors), share(more, weights, caps=caps, floors=floors), strict=True
+    )
+    assert all(after >= before - 1 for before, after in pairs)
+
+
+@given(splits(whole_weights), st.randoms())
+def test_another_order_of_units_gives_the_same_but_for_ties(split, chance):
+    total, weights, caps, floors = split
+    order = list(range(len(caps)))
+    chance.shuffle(order)
+    counts = share(total, weights, caps=caps, floors=floors)
+    turned = [[values[i] for i in order] for values in (weights, caps, floors)]
+    moved = share(total, turned[0], caps=turned[1], floors=turned[2])
+    assert all(abs(own - counts[i]) <= 1 for own, i in zip(moved, order, strict=True))
+    remainders = [part % 1 for part in exact_parts(weights if any(weights) else [1] * len(caps), total, floors, caps)]
+    rest = [part for part in remainders if part]
+    if len(set(rest)) == len(rest):  # no two remainders are equal: there are no ties
+        assert moved == [counts[i] for i in order]
+
+
+def in_rounds(total, weights, caps):
+    """Largest remainder over the units that are not full, again and again: what is left over comes on top."""
+    counts = [0] * len(caps)
+    while left := total - sum(counts):
+        units = [i for i in range(len(caps)) if counts[i] < caps[i]]
+        parts = {i: Fraction(left * weights[i], sum(weights[j] for j in units)) for i in units}
+        spare = left - sum(map(floor, parts.values()))
+        first = sorted(units, key=lambda i: (floor(parts[i]) - parts[i], i))[:spare]
+        for i in units:
+            counts[i] = min(caps[i], counts[i] + floor(parts[i]) + (i in first))
+    return counts
+
+
+def test_shares_in_rounds_are_found_out():
+    """The control: units of equal weight, and room in both, end up more than one apart."""
+    assert in_rounds(14, [2, 1, 1], [6, 7, 12]) == [6, 5, 3]
+    with pytest.raises(AssertionError, match="units 2 and 1 weigh alike and get 3 and 5"):
+        check_alike([6, 5, 3], [2, 1, 1], [6, 7, 12], [0] * 3)
+    assert share(14, [2, 1, 1], caps=[6, 7, 12]) == [6, 4, 4]
 
 
 @given(splits(any_weights))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.families import FAMILIES
+from tests.grid import generate
 from tests.names import CACHE
 from tests.test_generate import ROWS, answer, each_family
-from vtc import reduce_tokens
+from vtc import Recipe, reduce_tokens, restore
 from vtc.adapters import find
 from vtc.cached import full_mask
+from vtc.chat import inputs
+from vtc.loading import load
+from vtc.stages import Even, KCenter
 
 
 @each_family
@@ -111,3 +116,24 @@ def test_windows_are_told_where_the_full_prompt_is_longer():
     assert "tokens back" not in str(other.vtc.report)
     reduce_tokens(model, keep=1.0)(**inputs)
     assert model.vtc.report.window is None  # the stock model's own
+
+
+def test_a_floor_that_gives_way_in_a_small_item_is_reported_and_costs_its_batch_nothing():
+    model, processor = load("tiny-internvl")
+    small, large = (Image.new("RGB", size, "red") for size in ((96, 96), (288, 96)))
+    given = inputs(model, processor, ["what?"], [large])
+    reduce_tokens(model, Recipe((Even(floor=3), KCenter()), keep=20))
+    generate(model, given, tokens=1)
+    assert model.vtc.report.items[0].below_floor == ()
+    assert "gave way" not in str(model.vtc.report)
+    reduce_tokens(model, Recipe((Even(floor=8), KCenter()), keep=20))
+    generate(model, inputs(model, processor, ["what?", "what?"], [large, small]), tokens=1)
+    report = model.vtc.report
+    restore(model)
+    wide, square = report.items
+    counts = [unit.after for unit in wide.units]
+    assert len(counts) > 2
+    assert (sum(counts), max(counts) - min(counts) <= 1) == (20, True)
+    assert wide.below_floor == wide.units
+    assert square.below_floor == ()
+    assert f"floor=8 gave way in {len(counts)} of {len(counts)} units: 20 tokens do not reach for all" in str(report)

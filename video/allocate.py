@@ -1,4 +1,4 @@
-"""Exact integer sharing by water-filling: counts in proportion to weights, cut at floors and ceilings."""
+"""Sharing of what any video may hold: weights that are no numbers, and totals that no bounds allow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
-from vtc.budget import share
+from vtc.budget import fill
 
 Bounds = int | Sequence[int]
 """One count for all units, or one for each."""
@@ -16,10 +16,7 @@ Bounds = int | Sequence[int]
 def allocate(weights: Sequence[float], total: int, *, min_per: Bounds = 0, max_per: Bounds | None = None) -> list[int]:
     """Shares `total` over units in proportion to `weights`, each count within its own bounds.
 
-    Water-filling: one level is found so that `level * weight`, cut to the bounds of each unit, sums to the total; what
-    lies between the bounds is rounded by largest remainder (`vtc.budget.share`). All of it runs in whole numbers, so
-    that no rounding of floats decides. Of units with the same bounds, a heavier one never gets less; where one weight
-    rises, its count falls by at most one, which is the price of largest remainders. Ties go to the lower index.
+    The rule of `vtc.budget.share`, which this prepares weights and totals for.
 
     A weight that is NaN says nothing: it counts as the mean of the finite ones. Infinite weights are served before
     all finite ones, alike among themselves. Weights of zero are served last, alike among themselves; where all are
@@ -46,7 +43,7 @@ def allocate(weights: Sequence[float], total: int, *, min_per: Bounds = 0, max_p
     for i, (least, most) in enumerate(zip(low, high, strict=True)):
         if least > most:
             raise ValueError(f"min_per[{i}]={least} is above max_per[{i}]={most}; lower the one or raise the other")
-    return _fill(min(max(total, sum(low)), sum(high)), _ranks(weights), low, high)
+    return fill(min(max(total, sum(low)), sum(high)), _ranks(weights), low, high)
 
 
 def whole(name: str, value: object) -> int:
@@ -82,45 +79,3 @@ def _ranks(weights: Sequence[float]) -> list[list[float]]:
     mean = math.fsum(weight / len(finite) for weight in finite) if finite else 0.0
     plain = [mean if math.isnan(weight) else 0.0 if math.isinf(weight) else weight for weight in given]
     return [[float(math.isinf(weight)) for weight in given], plain, [1.0] * len(given)]
-
-
-def _parts(weights: Sequence[float]) -> list[int]:
-    """The same proportions in whole numbers."""
-    ratios = [weight.as_integer_ratio() for weight in weights]
-    scale = max((below for _, below in ratios), default=1)
-    return [above * (scale // below) for above, below in ratios]
-
-
-def _fill(total: int, ranks: Sequence[Sequence[float]], low: Sequence[int], high: Sequence[int]) -> list[int]:
-    """Counts that sum to `total`, which lies between the sums of `low` and `high`."""
-    counts, units, left = [0] * len(low), list(range(len(low))), total
-    for weights in ranks:
-        parts = _parts(weights)
-        while mass := sum(parts[i] for i in units):
-            under, over = _outside(left, mass, parts, low, high, units)
-            if not under and not over:
-                shared = share(left, [weights[i] for i in units], caps=[high[i] for i in units])
-                for i, count in zip(units, shared, strict=True):
-                    counts[i] = count
-                return counts
-            for i in under | over:
-                counts[i] = low[i] if i in under else high[i]
-                left -= counts[i]
-            units = [i for i in units if i not in under and i not in over]
-    return counts
-
-
-def _outside(
-    left: int, mass: int, parts: Sequence[int], low: Sequence[int], high: Sequence[int], units: Sequence[int]
-) -> tuple[set[int], set[int]]:
-    """The units whose proportional part of `left` lies under or over their bounds, as far as that is settled.
-
-    Where the parts, once cut to the bounds, sum to too much, the level must fall, so that only those under are
-    settled; where they sum to too little, only those over; where the sum is right, both.
-    """
-    under = {i for i in units if left * parts[i] < low[i] * mass}
-    over = {i for i in units if left * parts[i] > high[i] * mass}
-    excess = sum(low[i] * mass - left * parts[i] for i in under) + sum(high[i] * mass - left * parts[i] for i in over)
-    if excess > 0:
-        return under, set()
-    return (set(), over) if excess < 0 else (under, over)

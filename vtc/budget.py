@@ -63,10 +63,13 @@ def share(
     caps: Sequence[int],
     floors: Sequence[int] | None = None,
 ) -> list[int]:
-    """Shares `total` tokens over units in proportion to `weights`: exact, by largest remainder.
+    """Shares `total` tokens over units in proportion to `weights`: exact, each count within its bounds.
 
-    A unit never gets more than its cap; what a full unit cannot take is shared again among the others. Equal
-    remainders go to the earlier unit. Units of weight zero are served last.
+    The one rule of tiles, cells, frames and clips. Water-filling: one level is found so that `level * weight`, cut to
+    the bounds of each unit, sums to the total; what lies between the bounds is rounded by largest remainder. Units of
+    equal weight and bounds so get counts at most one apart. Equal remainders go to the earlier unit. Units of weight
+    zero are served last, alike among themselves. Where the total or one weight rises, a count falls by at most one,
+    which is the price of largest remainders.
 
     Args:
         total: tokens to share; between `sum(floors)` and `sum(caps)`.
@@ -83,11 +86,31 @@ def share(
     """
     low = list(floors) if floors is not None else [0] * len(weights)
     _check_share(total, weights, caps, low)
-    counts = list(low)
-    open_units = [i for i in range(len(weights)) if counts[i] < caps[i]]
-    while (left := total - sum(counts)) > 0:
-        counts = _pour(left, weights, caps, counts, open_units)
-        open_units = [i for i in open_units if counts[i] < caps[i]]
+    return fill(total, [weights, [1.0] * len(weights)], low, caps)
+
+
+def fill(total: int, ranks: Sequence[Sequence[float]], floors: Sequence[int], caps: Sequence[int]) -> list[int]:
+    """Counts that sum to `total` by water-filling, all in whole numbers: the rounding of floats decides nothing.
+
+    Args:
+        total: between the sums of `floors` and `caps`, which is the caller's to see to.
+        ranks: finite weights from 0. The first are served first; each later one shares what is left over among the
+            units that weigh nothing in those before. In the last, all weigh something.
+        floors, caps: the least and the most of each unit.
+    """
+    counts, units, left = [0] * len(floors), list(range(len(floors))), total
+    for weights in ranks:
+        parts = _parts(weights)
+        while mass := sum(parts[i] for i in units):
+            under, over = _outside(left, mass, parts, floors, caps, units)
+            if not under and not over:
+                for i, count in zip(units, _rounded(left, [parts[i] for i in units]), strict=True):
+                    counts[i] = count
+                return counts
+            for i in under | over:
+                counts[i] = floors[i] if i in under else caps[i]
+                left -= counts[i]
+            units = [i for i in units if i not in under and i not in over]
     return counts
 
 
@@ -105,20 +128,34 @@ def _check_share(total: int, weights: Sequence[float], caps: Sequence[int], floo
         raise ValueError(f"total={total} must lie between the sum of floors {sum(floors)} and of caps {sum(caps)}")
 
 
-def _pour(
-    left: int, weights: Sequence[float], caps: Sequence[int], counts: Sequence[int], units: Sequence[int]
-) -> list[int]:
-    """One round of largest remainder over `units`, cut at their caps; hands out at least one token."""
-    # In whole numbers: the rounding of floats would decide between equal remainders.
-    ratios = {i: float(weights[i]).as_integer_ratio() for i in units if weights[i] > 0} or dict.fromkeys(units, (1, 1))
-    scale = max(below for _, below in ratios.values())
-    parts = {i: above * (scale // below) for i, (above, below) in ratios.items()}
-    mass = sum(parts.values())
-    whole = {i: left * part // mass for i, part in parts.items()}
-    spare = left - sum(whole.values())
-    for i in sorted(parts, key=lambda i: (-(left * parts[i] % mass), i))[:spare]:
+def _parts(weights: Sequence[float]) -> list[int]:
+    """The same proportions in whole numbers."""
+    ratios = [float(weight).as_integer_ratio() for weight in weights]
+    scale = max((below for _, below in ratios), default=1)
+    return [above * (scale // below) for above, below in ratios]
+
+
+def _outside(
+    left: int, mass: int, parts: Sequence[int], low: Sequence[int], high: Sequence[int], units: Sequence[int]
+) -> tuple[set[int], set[int]]:
+    """The units whose proportional part of `left` lies under or over their bounds, as far as that is settled.
+
+    Where the parts, once cut to the bounds, sum to too much, the level must fall, so that only those under are
+    settled; where they sum to too little, only those over; where the sum is right, both.
+    """
+    under = {i for i in units if left * parts[i] < low[i] * mass}
+    over = {i for i in units if left * parts[i] > high[i] * mass}
+    excess = sum(low[i] * mass - left * parts[i] for i in under) + sum(high[i] * mass - left * parts[i] for i in over)
+    if excess > 0:
+        return under, set()
+    return (set(), over) if excess < 0 else (under, over)
+
+
+def _rounded(total: int, parts: Sequence[int]) -> list[int]:
+    """`total` in proportion to `parts`, some of which are above 0, by largest remainder."""
+    mass = sum(parts)
+    whole = [total * part // mass for part in parts]
+    order = sorted(range(len(parts)), key=lambda i: (-(total * parts[i] % mass), i))
+    for i in order[: total - sum(whole)]:
         whole[i] += 1
-    out = list(counts)
-    for i in parts:
-        out[i] = min(caps[i], counts[i] + whole[i])
-    return out
+    return whole

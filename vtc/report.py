@@ -66,6 +66,7 @@ class ItemReport:
         units: what the budget was shared over.
         layout: where its tokens stand.
         reduction: what became of them.
+        floor: the least tokens of each unit that the recipe asks for, all of a unit that has fewer.
     """
 
     modality: str
@@ -73,9 +74,10 @@ class ItemReport:
     units: tuple[UnitReport, ...]
     layout: Layout
     reduction: Reduction
+    floor: int = 0
 
     @classmethod
-    def of(cls, modality: str, row: int, layout: Layout, reduction: Reduction) -> ItemReport:
+    def of(cls, modality: str, row: int, layout: Layout, reduction: Reduction, floor: int = 0) -> ItemReport:
         """The report on one item."""
         reduction = reduction.to("cpu")
         kept = torch.zeros(len(layout), dtype=torch.bool)
@@ -85,7 +87,12 @@ class ItemReport:
         for unit, (kind, grid, before, structural) in enumerate(counts):
             cells = layout.cell[kept & ~layout.structural & (layout.unit == unit)]
             units.append(UnitReport(kind, grid, before, len(cells), structural, cells))
-        return cls(modality, row, tuple(units), layout, reduction)
+        return cls(modality, row, tuple(units), layout, reduction, floor)
+
+    @property
+    def below_floor(self) -> tuple[UnitReport, ...]:
+        """The units that keep fewer tokens than the recipe's floor, since the item keeps too few for that of all."""
+        return tuple(unit for unit in self.units if unit.after < min(self.floor, unit.before))
 
     @property
     def before(self) -> int:
@@ -165,6 +172,9 @@ class Report:
         for i, item in enumerate(self.items):
             units = ", ".join(f"{u.kind} {'x'.join(map(str, u.grid))}: {u.after} of {u.before}" for u in item.units)
             lines.append(f"  {item.modality} {i} (row {item.row}): {units}")
+            if item.below_floor:
+                few = f"{len(item.below_floor)} of {len(item.units)} units"
+                lines.append(f"    floor={item.floor} gave way in {few}: {item.after} tokens do not reach for all")
         if self.seconds:
             flops = 1 - self.flops_after / max(1, self.prefill_flops_before)
             if self.decoder is not None:

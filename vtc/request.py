@@ -380,7 +380,7 @@ class RequestBuilder:
         cost = self.adapter.cost()
         full, short = _real(before[0]), _real(after[0])
         items = [
-            ItemReport.of(item.modality, span.row, item.layout, reduction)
+            ItemReport.of(item.modality, span.row, item.layout, reduction, self.recipe.allocator.unit_floor)
             for item, span, reduction in zip(media, spans, reductions, strict=True)
         ]
         return Report(

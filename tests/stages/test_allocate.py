@@ -16,7 +16,7 @@ from tests.stages.test_stages import exact_rows, item, layouts
 from vtc import Layout, Recipe
 from vtc.budget import share
 from vtc.stages import Density, Even, KCenter, MaxSum, Thumbnail, Whole
-from vtc.stages.allocate.floors import shared
+from vtc.stages.allocate.floors import lowered, shared
 
 floored = pytest.mark.parametrize("kind", [Even, Thumbnail, Density])
 
@@ -66,13 +66,23 @@ def test_where_nothing_has_weight_candidates_count():
 
 
 @floored
-def test_a_floor_out_of_reach_is_refused(kind):
+def test_a_floor_out_of_reach_gives_way(kind):
     layout = Layout.join([Layout.of_grid(2, 2, kind="tile")] * 3)
     tokens = item(exact_rows(12), layout)
-    message = r"floor=3 asks for 9 tokens over 3 units, and keep leaves total=8; lower the floor or raise keep"
-    with pytest.raises(ValueError, match=message):
-        kind(floor=3).allocate(tokens, 8)
     assert list(kind(floor=3).allocate(tokens, 9)) == [3, 3, 3]
+    assert sorted(kind(floor=3).allocate(tokens, 8)) == [2, 3, 3]
+    assert sorted(kind(floor=3).allocate(tokens, 2)) == [0, 1, 1]
+
+
+@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6), floor=st.integers(0, 12), data=st.data())
+def test_a_floor_gives_way_no_further_than_it_must(sizes, floor, data):
+    total = data.draw(st.integers(0, sum(sizes)))
+    found = lowered(total, sizes, floor)
+    fitting = [low for low in range(floor + 1) if sum(min(low, own) for own in sizes) <= total]
+    assert found == max(fitting)
+    counts = shared(total, [1.0] * len(sizes), sizes, floor)
+    assert sum(counts) == total
+    assert all(count >= min(found, own) for count, own in zip(counts, sizes, strict=True))
 
 
 @floored

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.filling import exact_parts
 from vtc.video.allocate import allocate
 
 NAN, INF = math.nan, math.inf
@@ -41,31 +41,6 @@ def check_rounding(counts, weights, low, high):
     """Each count is within one of its exact part."""
     for i, (own, part) in enumerate(zip(counts, exact_parts(weights, sum(counts), low, high), strict=True)):
         assert abs(own - part) < 1, f"unit {i} got {own} for {float(part)}"
-
-
-def exact_parts(weights, total, low, high):
-    """Slow oracle: the level found by walking over all its break points, in fractions. Some weight is above 0."""
-    w = [Fraction(x) for x in weights]
-
-    def at(level):
-        return [min(max(level * x, a), b) for x, a, b in zip(w, low, high, strict=True)]
-
-    knots = sorted({Fraction(bound) / x for x, a, b in zip(w, low, high, strict=True) if x for bound in (a, b)})
-    below = Fraction(0)
-    for knot in knots:
-        if sum(at(knot)) >= total:
-            rise = sum(at(knot)) - sum(at(below))
-            return at(below + (knot - below) * Fraction(total - sum(at(below))) / rise) if rise else at(knot)
-        below = knot
-    # All that weigh something are full: the others share the rest alike.
-    rest = [x == 0 for x in w]
-    fixed = sum(b for b, zero in zip(high, rest, strict=True) if not zero)
-    zeros = iter(
-        exact_parts(
-            [1] * sum(rest), total - fixed, *([v for v, z in zip(vs, rest, strict=True) if z] for vs in (low, high))
-        )
-    )
-    return [next(zeros) if zero else Fraction(b) for zero, b in zip(rest, high, strict=True)]
 
 
 @given(case=asked())

@@ -20,6 +20,7 @@ from vtc.recipes import recipe
 from vtc.stages import KCenter, Resize
 from vtc.tiny.film import WATCH, Film
 from vtc.video import Sampling, ask, prepare
+from vtc.video.account import account, seen
 from vtc.video.keyframes import AKS, Uniform
 from vtc.video.stages import ClipBudget, Keyframes
 
@@ -227,15 +228,21 @@ def test_budgets_that_cannot_be(options, message):
         ClipBudget(**options)
 
 
-def test_a_floor_that_cannot_be_met_is_said(path):
+@pytest.mark.parametrize("together", [True, False])
+def test_a_floor_that_cannot_be_met_gives_way(path, together):
     model, processor = loaded()
     shots = next(film for film in map(Film, range(WATCH, WATCH + 99)) if len(film.shots) > 2)
-    given = inputs(model, processor, ["what?"], [VideoFrames.regular(shots.pixels(96), 2)])
-    with pytest.raises(ValueError, match=r"floor=30 asks for \d+ tokens over \d clips, and keep leaves 40"):
-        generate(reduce_tokens(model, Recipe((ClipBudget(floor=30), KCenter()), keep=40)), given)
-    reduce_tokens(model, Recipe((ClipBudget(floor=1), KCenter()), keep=40))
-    generate(model, given, tokens=1)
+    frames = VideoFrames.regular(shots.pixels(96), 2)
+    given = inputs(model, processor, ["what?"], [frames])
+    counts = []
+    for floor in (30, 0):
+        mine = Recipe((ClipBudget(floor=floor, together=together), KCenter()), keep=40)
+        generate(reduce_tokens(model, mine), given, tokens=1)
+        found = account(frames, model.vtc.report, mine, seen(model, given, mine))
+        counts.append([found.tokens(clip)[1] for clip in found.clips])
     restore(model)
+    assert [sum(some) for some in counts] == [40, 40]
+    assert max(counts[0]) - min(counts[0]) <= 1 < max(counts[1]) - min(counts[1])
 
 
 def test_logits_are_those_of_the_recipe_by_itself(path):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vtc.stages import Allocator, Even
+from vtc.stages.allocate.floors import lowered
 from vtc.tokens import FRAMES, VisualTokens
 
 from ..budgets import Rule, clip_budget, frame_weights
@@ -46,8 +47,8 @@ class ClipBudget(OverClips):
         length, novelty, motion, density: exponents, see `ClipWeights`.
         together: whether the tokens of a clip compete with each other across its frames.
         frames: where they do not, how a clip's frames share: `even`, `change` or `first`, see `frame_weights`.
-        floor: the least tokens of a clip; all of a clip that has fewer. At 0 a clip can get none, which the report
-            shows.
+        floor: the least tokens of a clip; all of a clip that has fewer. It gives way where the video keeps too few for
+            all clips. At 0 a clip can get none, which the report shows.
     """
 
     segmenter: str | Segmenter = "neighbour"
@@ -121,20 +122,16 @@ class ClipBudget(OverClips):
         return self.seen(tokens.cue(FRAMES), partial(frame_means, tokens))
 
     def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
-        """See `Allocator.allocate`: what each frame gets where frames have counts of their own.
-
-        Raises:
-            ValueError: `total` cannot give every clip its floor.
-        """
+        """See `Allocator.allocate`: what each frame gets where frames have counts of their own."""
         layout = tokens.layout
         if not is_film(layout):
             return Even().allocate(tokens, total)
         features, clips = self._seen(tokens)
         inside = np.concatenate([frame_weights(features[c.start : c.end], self.frames) for c in clips])
         weights = self.weights.weigh(clips, features).tolist()
-        return clip_budget(
-            clips, layout.candidates, total, weights, frame_weights=inside.tolist(), clip_floor=self.floor
-        )
+        own = [sum(layout.candidates[clip.start : clip.end]) for clip in clips]
+        least = lowered(total, own, self.floor)
+        return clip_budget(clips, layout.candidates, total, weights, frame_weights=inside.tolist(), clip_floor=least)
 
     def pools(self, tokens: VisualTokens, total: int) -> list[tuple[Tensor, int]]:
         """See `Allocator.pools`: the tokens of each clip, or of each frame."""
@@ -148,13 +145,8 @@ class ClipBudget(OverClips):
 
     def least(self, candidates: Sequence[int], total: int) -> Sequence[int]:
         """See `OverClips.least`."""
-        least = [min(self.floor, own) for own in candidates]
-        if sum(least) > total:
-            raise ValueError(
-                f"floor={self.floor} asks for {sum(least)} tokens over {len(candidates)} clips, and keep leaves "
-                f"{total}; lower the floor or raise keep"
-            )
-        return least
+        least = lowered(total, candidates, self.floor)
+        return [min(least, own) for own in candidates]
 
 
 def cut(rule: Segmenter, film: Tensor) -> tuple[Clip, ...]:

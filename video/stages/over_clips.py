@@ -30,11 +30,7 @@ class OverClips(Allocator):
         """The clips, which cover the frames in order, and what each weighs, finite and at least 0."""
 
     def least(self, candidates: Sequence[int], total: int) -> Sequence[int]:
-        """The fewest tokens of each clip, of so many candidates; by default none.
-
-        Raises:
-            ValueError: `total` is not enough for them.
-        """
+        """The fewest tokens of each clip, of so many candidates, which sum to `total` at most; by default none."""
         return [0] * len(candidates)
 
     def pools(self, tokens: VisualTokens, total: int) -> list[tuple[Tensor, int]]:

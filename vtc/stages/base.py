@@ -100,6 +100,11 @@ class Allocator(Stage):
     joint: ClassVar[bool] = False
     """Whether the selector chooses from all units at once, so that the counts come out of its choice."""
 
+    @property
+    def unit_floor(self) -> int:
+        """The least tokens of each unit that it asks for, which the report compares with what they got."""
+        return 0
+
     @abstractmethod
     def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
         """One count per unit, which sum to `total` exactly and respect each unit's candidates."""

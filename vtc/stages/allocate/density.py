@@ -33,7 +33,7 @@ class Density(Allocator):
     Attributes:
         similarity: cosine above which two tokens are peers, in [-1, 1).
         peers: the share of peers above which a token is redundant, in [0, 1).
-        floor: the least tokens per unit; all of a unit that has fewer.
+        floor: the least tokens per unit; all of a unit that has fewer. It gives way where the item keeps fewer in all.
     """
 
     similarity: float = 0.8
@@ -56,12 +56,13 @@ class Density(Allocator):
             object.__setattr__(self, name, float(value))  # any number, and still a recipe file
         check_floor(self.floor)
 
-    def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
-        """See `Allocator.allocate`.
+    @property
+    def unit_floor(self) -> int:
+        """See `Allocator.unit_floor`."""
+        return self.floor
 
-        Raises:
-            ValueError: `total` cannot give every unit its floor.
-        """
+    def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
+        """See `Allocator.allocate`."""
         layout, keys = tokens.layout, tokens.cue("keys")
         distinct = []
         for unit in range(len(layout.grids)):

@@ -15,7 +15,7 @@ class Even(Allocator):
     """Each unit gets a part of the budget in proportion to its candidates, exact by largest remainder.
 
     Attributes:
-        floor: the least tokens per unit; all of a unit that has fewer.
+        floor: the least tokens per unit; all of a unit that has fewer. It gives way where the item keeps fewer in all.
     """
 
     floor: int = 0
@@ -26,11 +26,12 @@ class Even(Allocator):
     def __post_init__(self) -> None:
         check_floor(self.floor)
 
-    def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
-        """See `Allocator.allocate`.
+    @property
+    def unit_floor(self) -> int:
+        """See `Allocator.unit_floor`."""
+        return self.floor
 
-        Raises:
-            ValueError: `total` cannot give every unit its floor.
-        """
+    def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
+        """See `Allocator.allocate`."""
         candidates = tokens.layout.candidates
         return shared(total, candidates, candidates, self.floor)

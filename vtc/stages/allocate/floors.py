@@ -26,8 +26,9 @@ def shared(total: int, weights: Sequence[float], candidates: Sequence[int], floo
     """Shares `total` over units in proportion to `weights`, none above its candidates or below `floor`.
 
     A unit of fewer candidates than `floor` gets all of them. The floor changes nothing where no unit is below it: only
-    units that would get less are raised to it, and the others share the rest. Where nothing has weight, candidates
-    count instead.
+    units that would get less are raised to it, and the others share the rest. Where `total` is too small for the
+    floors of all units, the floor gives way, see `lowered`: a small item is no reason to refuse its batch. Where
+    nothing has weight, candidates count instead.
 
     Args:
         total: tokens to share, at most the sum of `candidates`.
@@ -37,26 +38,27 @@ def shared(total: int, weights: Sequence[float], candidates: Sequence[int], floo
 
     Returns:
         One count per unit, which sum to `total`; equal remainders go to the earlier unit.
-
-    Raises:
-        ValueError: `total` cannot give every unit its floor.
     """
-    floors = [min(floor, own) for own in candidates]
-    if sum(floors) > total:
-        raise ValueError(
-            f"floor={floor} asks for {sum(floors)} tokens over {len(floors)} units, and keep leaves total={total}; "
-            "lower the floor or raise keep"
-        )
+    least = lowered(total, candidates, floor)
     weights = weights if any(weights) else candidates
-    raised: set[int] = set()
-    while True:
-        counts = share(
-            total,
-            weights,
-            caps=[floors[i] if i in raised else own for i, own in enumerate(candidates)],
-            floors=[least if i in raised else 0 for i, least in enumerate(floors)],
-        )
-        below = {i for i, count in enumerate(counts) if count < floors[i]}
-        if not below:
-            return counts
-        raised |= below
+    floors = [min(least, own) for own in candidates]
+    free = share(total, weights, caps=candidates)
+    # A part that only rounding lifts to its floor is not raised, as that would move the others.
+    if all(count >= low for count, low in zip(free, floors, strict=True)):
+        return free
+    return share(total, weights, caps=candidates, floors=floors)
+
+
+def lowered(total: int, candidates: Sequence[int], floor: int) -> int:
+    """The greatest floor up to `floor` that `total` tokens can give every unit, of so many candidates.
+
+    A unit of fewer candidates than the floor needs no more than those.
+    """
+    low, high = 0, floor
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(min(middle, own) for own in candidates) <= total:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -39,7 +39,7 @@ class Thumbnail(Allocator):
 
     Attributes:
         temperature: of the softmax; higher is more even. The released code has 10, on logits.
-        floor: the least tokens per unit; all of a unit that has fewer.
+        floor: the least tokens per unit; all of a unit that has fewer. It gives way where the item keeps fewer in all.
         attend: `softmax`, the attention itself, or `logits`, the products before the softmax.
     """
 
@@ -67,12 +67,13 @@ class Thumbnail(Allocator):
         object.__setattr__(self, "temperature", float(value))  # any number, and still a recipe file
         check_floor(self.floor)
 
-    def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
-        """See `Allocator.allocate`.
+    @property
+    def unit_floor(self) -> int:
+        """See `Allocator.unit_floor`."""
+        return self.floor
 
-        Raises:
-            ValueError: `total` cannot give every unit its floor.
-        """
+    def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
+        """See `Allocator.allocate`."""
         layout = tokens.layout
         weights = [float(own) for own in layout.candidates]
         views, tiles = units_of(layout, "thumbnail"), units_of(layout, "tile")
