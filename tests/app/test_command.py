@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 
 import pytest
+
+from vtc.app.serve import free_port
 
 BUSY = 240
 """Seconds that a busy machine may take for anything here; an idle one needs 15 for all of it."""
@@ -95,3 +98,74 @@ def test_where_gradio_is_missing_one_line_says_what_to_install(tmp_path):
     assert process.returncode == 1
     assert "pip install 'vtc-vlm[demo]'" in said
     assert len(said.strip().splitlines()) == 1
+
+
+def serving(tmp_path, code=NO_NETWORK + COMMAND):
+    """The command, and the address of its page once it is there."""
+    process, said = started(code, tmp_path), []
+    for line in process.stdout:
+        said.append(line)
+        if found := re.search(r"http://127\.0\.0\.1:\d+/", line):
+            return process, found[0]
+    raise AssertionError(said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_uploads_are_gone_behind_a_page_that_is_ended(tmp_path, number):
+    process, url = serving(tmp_path)
+    try:
+        body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="mine.png"\r\n\r\nsecret\r\n'
+        head = {"Content-Type": "multipart/form-data; boundary=x"}
+        sent = urllib.request.Request(f"{url}gradio_api/upload", body + b"--x--\r\n", head)
+        with urllib.request.urlopen(sent, timeout=BUSY) as answer:
+            assert b"mine.png" in answer.read()
+        assert len(list((tmp_path / "tmp").glob("vtc-app-*/*/mine.png"))) == 1
+        # Another one is on its way when the page is ended.
+        with socket.create_connection(url[7:-1].split(":"), timeout=BUSY) as half:
+            start = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {url[7:-1]}\r\nContent-Length: 9000000\r\n"
+            half.sendall(start.encode() + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + body + b"y" * 5000)
+            process.send_signal(number)
+            process.send_signal(number)
+            said = ended(process)
+    finally:
+        if process.poll() is None:
+            ended(process)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_page_that_is_ended_while_it_loads_leaves_nothing(tmp_path):
+    code = (
+        "import vtc.app.studio\nvtc.app.studio.Studio.load = lambda *a: (print('http://127.0.0.1:1/'), time.sleep(99))"
+    )
+    process, _ = serving(
+        tmp_path,
+        "import sys, time\n" + code + COMMAND.replace("main()", "sys.stdout.reconfigure(line_buffering=True); main()"),
+    )
+    process.terminate()
+    assert "interrupted" in ended(process)
+    assert process.returncode == 130
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_named_with_our_own_option(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=rf"port={port} is taken; pass another one \(--port\), or --port 0"):
+            free_port("127.0.0.1", port)
+        process = started("import sys" + COMMAND.replace("'0'", f"'{port}'"), tmp_path)
+        said = ended(process)
+    assert process.returncode == 1
+    assert said.strip() == f"error: port={port} is taken; pass another one (--port), or --port 0 for any that is free"
+    assert free_port("127.0.0.1", port) == port
+    assert free_port("localhost", 0) > 1023
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [("192.0.2.1", "host='192.0.2.1' is no address of this machine; pass --host"), ("no where", "is no address; pass")],
+)
+def test_a_host_that_is_none_is_named(host, message):
+    with pytest.raises(OSError, match=message):
+        free_port(host, None)

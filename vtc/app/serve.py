@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,8 @@ from .page import LARGEST, looks, page
 from .studio import Studio
 
 LOOPBACK = "127.0.0.1"
+FIRST, TRIED = 7860, 100
+"""The first port that is tried where none is named, and how many are."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,13 @@ def serve(
         largest: what an upload may have at most, as "200mb"; a larger one is refused while it comes.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken, or `host` is no address of this machine.
     """
+    found = free_port(host, port)
     blocks = page(studio)
     _, url, _ = blocks.launch(
         server_name=host,
-        server_port=_free_port(host) if port == 0 else port,
+        server_port=found,
         prevent_thread_lock=not wait,
         share=False,
         inbrowser=False,
@@ -67,10 +72,41 @@ def serve(
     return Served(url, blocks)
 
 
-def _free_port(host: str) -> int:
-    import socket
+def free_port(host: str, port: int | None) -> int:
+    """The port to serve on, found before any page is made: Gradio knows one failure alone, and names its own remedy.
 
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    Args:
+        host: the address to bind to.
+        port: see `serve`.
+
+    Raises:
+        OSError: it is taken, or may not be had, or `host` is no address of this machine.
+    """
+    wanted = [port] if port is not None else list(range(FIRST, FIRST + TRIED))
+    for number in wanted:
+        try:
+            return _bound(host, number)
+        except socket.gaierror:
+            raise OSError(f"host={host!r} is no address; pass --host 127.0.0.1, or one of this machine") from None
+        except OSError as error:
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise OSError(f"host={host!r} is no address of this machine; pass --host 127.0.0.1") from None
+            if error.errno == errno.EACCES:
+                raise OSError(f"port={number} may not be had by this user; pass one above 1023 (--port)") from None
+            if error.errno != errno.EADDRINUSE:
+                raise
+    which = f"port={port} is" if port is not None else f"the ports {wanted[0]} to {wanted[-1]} are"
+    raise OSError(f"{which} taken; pass another one (--port), or --port 0 for any that is free")
+
+
+def _bound(host: str, port: int) -> int:
+    """`port`, or where it is 0 one that the system chooses; OSError where it cannot be bound."""
+    plain = host.strip("[]")
+    family, kind, _, _, address = socket.getaddrinfo(plain, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        # As servers do it: a port whose last connections are closing is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        probe.listen(1)
+        found: int = probe.getsockname()[1]
+        return found
