@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtc.frames import VideoFrames
+from vtc.memory import check_room
 
 from .reader import Info, Limits, Reading, ReadReport, frames, probe
 from .reader.tracks import check_track
@@ -72,12 +73,13 @@ class Sampling:
             ValueError: a stretch that the video does not have.
         """
         start, end = self._stretch(info)
-        count = self._count(start, end)
-        times = start + np.arange(count) / float(self.fps)
-        if count > self.frames:
-            count = int(self.frames)
-            times = start + (np.arange(count) + 0.5) * (end - start) / count
-        return _at(info, times, start, end)
+        count, inside = self._count(start, end), _inside(info, start, end)
+        if min(count, self.frames) >= len(inside):  # before there are as many times as somebody asks for
+            return inside
+        if count <= self.frames:
+            return _at(info, start + np.arange(count) / float(self.fps), inside)
+        count = int(self.frames)
+        return _at(info, start + (np.arange(count) + 0.5) * (end - start) / count, inside)
 
     def looked_at(self, info: Info) -> NDArray[np.int64]:
         """The frames to look at where some are left out, ascending and unique: the candidates, or more than those.
@@ -89,13 +91,13 @@ class Sampling:
         start, end = self._stretch(info)
         if self.look is None or self._count(start, end) <= self.frames:
             return even
-        times = start + np.arange(max(1, round((end - start) * float(self.look)))) / float(self.look)
-        found = _at(info, times, start, end)
+        count, inside = _times((end - start) * float(self.look)), _inside(info, start, end)
+        found = inside if count >= len(inside) else _at(info, start + np.arange(count) / float(self.look), inside)
         return self._on_keyframes(info, found, start, end) if len(found) > len(even) else even
 
     def _count(self, start: float, end: float) -> int:
         """How many candidates the stretch has, before there are too many."""
-        return max(1, round((end - start) * float(self.fps)))
+        return _times((end - start) * float(self.fps))
 
     def _on_keyframes(self, info: Info, found: NDArray[np.int64], start: float, end: float) -> NDArray[np.int64]:
         """`found`, each frame replaced by the nearest keyframe of the stretch where that is within `slack`."""
@@ -167,12 +169,16 @@ class Sampling:
             progress: is told of the phase `read` after each frame.
 
         Raises:
+            MemoryError: there is no room for so many frames.
             OSError, ValueError: see `vtc.video.reader.frames`, or no frame could be read.
         """
         times: list[float] = []
         with Stream(str(path), indices, partial(self.open, path, resize=resize)) as stream:
             for frame in stream:
                 if not times:
+                    height, width = frame.pixels.shape[:2]
+                    what = f"{len(indices)} frames of {width} x {height} pixels"
+                    check_room(len(indices) * frame.pixels.nbytes, what, "take fewer (frames, fps or keep)")
                     pixels = np.empty((len(indices), *frame.pixels.shape), dtype=np.uint8)
                 pixels[len(times)] = frame.pixels
                 times.append(frame.seconds)
@@ -181,9 +187,18 @@ class Sampling:
         return VideoFrames(pixels[: len(times)], np.array(times), stream.duration), stream.report
 
 
-def _at(info: Info, times: NDArray[np.float64], start: float, end: float) -> NDArray[np.int64]:
-    """The frames shown at `times` between `start` and `end`; all of the stretch where it has no more than those."""
-    inside = np.flatnonzero((info.seconds >= start) & (info.seconds < end))
+def _inside(info: Info, start: float, end: float) -> NDArray[np.int64]:
+    """The frames shown between `start` and `end`."""
+    return np.flatnonzero((info.seconds >= start) & (info.seconds < end))
+
+
+def _times(count: float) -> int:
+    """`count`, which may be beyond all numbers, as a whole one of at least 1."""
+    return max(1, round(min(count, 2.0**53)))
+
+
+def _at(info: Info, times: NDArray[np.float64], inside: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The frames shown at `times`, among those `inside` of the stretch; all of them where there are no more."""
     if len(inside) <= len(times):
         return inside
     # Half a step of a clock of 10 kHz: a time that is meant to be a frame's own must not fall just before it.

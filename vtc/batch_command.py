@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from .console import progress, quiet, say_error, shown
+from .console import EXPECTED, debugging, progress, quiet, say_error, shown, words_of
 
 ENGINES = ("local", "ray")
 REFUSED = 2
@@ -42,8 +42,10 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
             options["shard"] = parsed_shard(shard)
         with quiet(), progress() as say, asked_to_stop() as stop:
             summary = answer(questions, out, stop=stop, progress=lambda done, all_: say(f"{done} of {all_}"), **options)
-    except (ValueError, TypeError, OSError, ImportError, CheckpointError) as error:
-        say_error(str(error) or type(error).__name__)
+    except (*EXPECTED, MemoryError, CheckpointError) as error:
+        if debugging():
+            raise
+        say_error(words_of(error))
         raise typer.Exit(REFUSED) from None
     Console().print(shown(str(summary)), highlight=False)
     if summary.exit_code:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
     from .recipes import Recipe
 
 
+EXPECTED = (ValueError, TypeError, OSError, OverflowError, RecursionError, ImportError)
+"""What is raised over what was passed, or over what is there; all else is a fault of our own."""
+INTERNAL, INTERRUPTED = 70, 130
+LONGEST = 2000
+"""Characters of an error: it may quote a file's contents."""
+MOST = 500
+"""Characters of an error that is not ours."""
+_USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""What a wrong option raises: of click, or of typer, by its version."""
+_CONTEXT: Any = import_module(_USAGE.__module__.rpartition(".")[0] + ".globals").__dict__["get_current_context"]
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -48,14 +59,58 @@ class PlainErrors(TyperGroup):
         return list(super().parse_args(ctx, args))
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command; ValueError, TypeError and OSError end it with exit code 1."""
+        """Runs the command; whatever ends it is one line on stderr and an exit code, see `ended`."""
         try:
             return super().invoke(ctx)
-        except (ValueError, TypeError, OSError) as error:
-            if ctx.params.get("debug"):
+        except BaseException as error:
+            if ctx.params.get("debug") or isinstance(error, (typer.Exit, typer.Abort, SystemExit, _USAGE)):
                 raise
-            say_error(str(error) or type(error).__name__)
-            raise typer.Exit(1) from None
+            raise typer.Exit(ended(error)) from None
+
+
+def debugging() -> bool:
+    """Whether the command that runs was given `--debug`."""
+    context: Any = _CONTEXT(silent=True)
+    return context is not None and bool(context.find_root().params.get("debug"))
+
+
+def ended(error: BaseException) -> int:
+    """Says what ended a command, and gives its exit code.
+
+    1: what was passed or is there does not do; 70: a fault of our own; 130: interrupted. Where nobody reads
+    the output any more nothing is said: 1, as click and rich end.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        say_error("interrupted")
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # What is still buffered would raise once more when Python closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    if isinstance(error, EXPECTED) or _is_memory(error):
+        say_error(words_of(error))
+        return 1
+    kind = type(error).__name__
+    say_error(f"internal: {kind}: {' '.join(str(error).split())[:MOST]}; run with --debug for the traceback")
+    return INTERNAL
+
+
+def words_of(error: BaseException) -> str:
+    """An expected error in words: a file's name and what is wrong with it, where the system says no more."""
+    if _is_memory(error):
+        return f"memory does not suffice: {str(error) or 'take fewer frames, a smaller picture or a smaller batch'}"
+    if isinstance(error, RecursionError):
+        return "what was passed is nested too deeply to be read"
+    if isinstance(error, OSError) and error.strerror and error.filename is not None and error.errno is not None:
+        names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        return f"{names}: {error.strerror[:1].lower()}{error.strerror[1:]}"
+    return str(error) or type(error).__name__
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, of the machine or of a GPU; torch is not imported to find out."""
+    named = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
 
 
 def _say(mark: str, text: str) -> None:
@@ -63,8 +118,9 @@ def _say(mark: str, text: str) -> None:
 
 
 def say_error(text: str) -> None:
-    """Prints an error on stderr, on one line."""
-    _say("[red]error:[/red]", " ".join(text.split()))
+    """Prints an error on stderr, on one line, of a length that can be read."""
+    words = " ".join(text.split())
+    _say("[red]error:[/red]", words if len(words) <= LONGEST else f"{words[:LONGEST]} ...")
 
 
 def note(text: str) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .budget import Budget, Keep, check_keep
+from .json_text import loads
 from .registry import PLUGINS, Registry, nearest
 from .stages import (
     STAGES,
@@ -352,11 +353,16 @@ class Recipe:
         """Reads a recipe that `save` wrote.
 
         Raises:
+            OSError: the file is not there, or cannot be read.
             ValueError: the file is no recipe of this schema.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            data = loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"recipe={str(path)!r}: no such file; pass the path of a recipe file, or a name from `vtc recipes`"
+            ) from None
+        except ValueError as error:
             raise ValueError(f"{path} is no recipe file: {error}") from error
         return cls.from_dict(data)
 

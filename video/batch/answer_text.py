@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
+
+from vtc.json_text import loads
 
 _NAMES = r"(?:seed:)?(?:think|thinking|thought|thoughts|reason|reasoning|reflection|analysis|scratchpad)"
 _THOUGHTS = tuple(
@@ -84,8 +85,8 @@ def _in_json(text: str) -> set[str]:
     found: set[str] = set()
     for candidate in _OBJECT.findall(text):
         try:
-            given = json.loads(candidate)
-        except (ValueError, RecursionError):
+            given = loads(candidate)
+        except ValueError:
             continue
         folded = {str(key).casefold().replace(" ", "_"): value for key, value in given.items()}
         said = [folded[key] for key in _KEYS if isinstance(folded.get(key), (str, int, float))]

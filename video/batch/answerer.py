@@ -23,7 +23,7 @@ from .alike import alike, size_class
 from .attempts import MEDIUM, ROWS, Begun, Untold, medium_name
 from .choices import correct, picked, prompt_of
 from .columns import STAGES
-from .context import Limits
+from .context import PromptLimits
 from .fingerprints import fingerprint
 from .forking import Prefix, Said, ask_whole, go_on, read_prefix, shareable
 from .job import Job
@@ -52,7 +52,7 @@ class Answerer:
         self.model, self.processor = load(job.model, device=job.device, dtype=job.dtype)
         self.versions = {name: version(name) for name in ("vtc-vlm", "torch", "transformers", "av")}
         self._batch = job.batch
-        self._limits = Limits.of(self.model, job.max_prompt)
+        self._limits = PromptLimits.of(self.model, job.max_prompt)
 
     def open(self, group: Group, *, frames: int | None = None, processor: Any = None) -> Opened:
         """The medium of `group`, read; see `open_group`. `processor`: a copy, where another thread than the model's
@@ -196,7 +196,9 @@ class Answerer:
             next_ones = some[: alike(lengths, alone)]
             # not around the rows: who takes them may do so in turn with others
             with once(), attempts.during([ids[i] for i in next_ones], ROWS):
-                said, report, count = self._some(prompts, prefix, next_ones)
+                own = prompts.prefix - visual + max(len(prompts.tails[i]) for i in next_ones)
+                longest = self._limits.longest(own, visual, opened.recipe, self.job.max_new_tokens)
+                said, report, count = self._some(prompts, prefix, next_ones, longest)
             if not shared:  # the first has encoded for all
                 shared = {"encode": said.seconds.pop("encode") / len(questions)}
             own = {name: value / count for name, value in said.seconds.items()}
@@ -219,9 +221,10 @@ class Answerer:
                 errors.append((i, error))
         return fitting, errors
 
-    def _some(self, prompts: Prompts, prefix: Prefix | None, todo: list[int]) -> tuple[Said, Report | None, int]:
+    def _some(
+        self, prompts: Prompts, prefix: Prefix | None, todo: list[int], longest: int
+    ) -> tuple[Said, Report | None, int]:
         """Answers to as many of `todo` as memory has room for, the report, and how many those are."""
-        longest = self.job.max_new_tokens
         if prefix is None:
             said, report = self._alone(lambda: ask_whole(self.model, self.processor, prompts, todo[0], longest))
             return said, report, 1

@@ -13,7 +13,7 @@ _STRETCHED = ("yarn", "dynamic", "linear", "longrope")
 
 
 @dataclass(frozen=True)
-class Limits:
+class PromptLimits:
     """Bounds of a prompt, in tokens.
 
     Attributes:
@@ -27,7 +27,7 @@ class Limits:
     grid: bool = False
 
     @classmethod
-    def of(cls, model: Any, asked: int | None = None) -> Limits:
+    def of(cls, model: Any, asked: int | None = None) -> PromptLimits:
         """The limits of `model`."""
         text = model.config.get_text_config()
         rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
@@ -57,6 +57,17 @@ class Limits:
                 "shorten the question, or take fewer frames or a smaller keep"
             )
         return None
+
+    def longest(self, own: int, visual: int, recipe: Recipe | None, asked: int) -> int:
+        """Tokens that an answer may have of those `asked` for: it ends where the model's context does.
+
+        Args:
+            own, visual, recipe: of a prompt that is not refused, see `refusal`.
+        """
+        if self.context is None:
+            return asked
+        kept = visual if recipe is None or not self.grid else _kept(visual, recipe)
+        return max(1, min(asked, self.context - own - kept))
 
 
 def _kept(visual: int, recipe: Recipe) -> int:

@@ -246,6 +246,7 @@ def _ahead(
 
     Each is decoded in a child process, which is ended where it is stuck; the threads here wait for those.
     """
+    workers = min(workers, len(groups))  # each has a thread and a processor of its own
     processors: SimpleQueue[Any] = SimpleQueue()
     for _ in range(workers):
         processors.put(answerer.spare_processor())
@@ -259,7 +260,7 @@ def _ahead(
         finally:
             processors.put(processor)
 
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="vtc-read")
+    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="vtc-read")
     waiting: deque[tuple[Group, Future[Opened]]] = deque()
     try:
         for group in groups:

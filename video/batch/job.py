@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -76,8 +76,8 @@ class Job:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r}; expected an int of at least 1")
-        if isinstance(self.timeout, bool) or not math.isfinite(self.timeout) or self.timeout <= 0:
-            raise ValueError(f"timeout={self.timeout!r}; expected seconds above 0, such as 60")
+        if isinstance(self.timeout, bool) or not 0 < self.timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout={self.timeout!r}; expected seconds above 0, such as 60, that a clock can count")
         if self.choices not in CHOICES:
             raise ValueError(f"choices={self.choices!r}; expected one of {', '.join(CHOICES)}")
         self.sampling()

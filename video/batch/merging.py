@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vtc.json_text import loads
+
 from .columns import why_no_answer
 from .parquet import read_parquet, write_parquet
 from .questions import Question, is_same_file, read_questions
 from .ray_folder import PENDING, blocks
+from .records import is_torn
 from .tables import ENDING
 
 TIMES = ("seconds", "versions")
@@ -133,11 +136,11 @@ def _lines(file: Path, torn: list[str]) -> Iterator[tuple[int, Any]]:
     """What each line holds, by its number; None where it is no JSON. An unfinished last line is noted in `torn`."""
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") and is_torn(line):
                 torn.append(str(file))
                 return
             try:
-                row = json.loads(line)
+                row = loads(line)
             except ValueError:
                 row = None
             yield number, row

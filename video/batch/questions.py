@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vtc.json_text import loads
+
 from .choices import right
 from .columns import COLUMNS, kept_name
 from .tables import table_rows
@@ -173,8 +175,8 @@ def _json(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _parsed(raw: bytes, place: str) -> dict[str, Any]:
     try:
-        row = json.loads(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # of UTF-8 or of JSON
+        row = loads(raw.decode("utf-8-sig"))
+    except ValueError as error:  # of UTF-8 or of JSON
         raise ValueError(f"{place} is no JSON ({error}); write one object a line, such as {_EXAMPLE}") from None
     if not isinstance(row, dict):
         raise ValueError(f"{place} is a JSON {type(row).__name__}; write one object a line, such as {_EXAMPLE}")
@@ -262,7 +264,7 @@ def _choices(value: object, place: str) -> tuple[str, ...]:
         return ()
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = loads(value)
         except ValueError:
             raise ValueError(f'{place}: choices={value!r}; expected a JSON list such as ["red", "blue"]') from None
     if (

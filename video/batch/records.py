@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from vtc.json_text import loads
+
 from .columns import NAMES, kept_name
 from .fingerprints import differing
 from .questions import Question
@@ -154,7 +156,7 @@ class Records:
             whole += len(last) if last.endswith(b"\n") else 0
         if last.endswith(b"\n") or not last:
             return 0
-        if not _is_torn(last):  # an editor leaves the end of the last line out
+        if not is_torn(last):  # an editor leaves the end of the last line out
             self._note(_row(last, f"{self.path}, its last line"))
             self._file.write(b"\n")
             self._file.flush()
@@ -190,14 +192,14 @@ _FIRST, _SECOND = b'{"id": "', b', "answer": '
 """Of each row as `Records` writes it."""
 
 
-def _is_torn(line: bytes) -> bool:
+def is_torn(line: bytes) -> bool:
     """Whether `line` is the beginning of a row, and no more."""
     found = _BEGINNING.match(line)
     rest, wanted = (line[found.end() :], _SECOND) if found else (line, _FIRST)
     if line.endswith(b"\n") or rest[: len(wanted)] != wanted[: len(rest)]:
         return False
     try:
-        json.loads(line)
+        loads(line)
     except ValueError:
         return True
     return False
@@ -205,7 +207,7 @@ def _is_torn(line: bytes) -> bool:
 
 def _row(line: bytes, place: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = loads(line)
     except ValueError:
         row = None
     if not isinstance(row, dict) or not isinstance(row.get("id"), str) or "error" not in row:

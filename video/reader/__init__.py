@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import threading
 import time
 from collections.abc import Sequence
 from numbers import Real
@@ -127,7 +127,7 @@ def _checked(path: str | Path, timeout: float, track: int | None) -> Path:
     check_track(track)
     if not isinstance(path, str | Path):
         raise TypeError(f"path={path!r} is a {type(path).__name__}; expected the path of a video file")
-    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < timeout < math.inf:
-        raise ValueError(f"timeout={timeout!r} must be a number of seconds above 0")
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < timeout <= threading.TIMEOUT_MAX:
+        raise ValueError(f"timeout={timeout!r} must be a number of seconds above 0 that a clock can count")
     check_file(Path(path))
     return Path(path)

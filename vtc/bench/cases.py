@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vtc.chat import Medium
+from vtc.json_text import loads
 from vtc.media import load_picture
 from vtc.registry import nearest
 
@@ -76,11 +77,13 @@ def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
     if not line.strip():
         raise ValueError(f"{where} is empty; remove it")
     try:
-        entry = json.loads(line.decode("utf-8"))
+        entry = loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not UTF-8 ({error.reason}); save the file as UTF-8") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{where} is no JSON ({error.msg}, column {error.colno}); expected {_example()}") from error
+    except ValueError as error:
+        raise ValueError(f"{where} is no JSON that can be read ({error}); expected {_example()}") from error
     if not isinstance(entry, dict):
         raise ValueError(f"{where} is a {type(entry).__name__}; expected an object such as {_example()}")
     return entry

@@ -19,7 +19,7 @@ from .cases import Case, of_skills, read
 from .drawn import PER_SCENE, drawn
 
 KEEPS: tuple[Keep, ...] = (1.0, 0.5, 0.25, 0.1, 0.05)
-QUESTIONS = 500
+QUESTIONS, MOST = 500, 1_000_000
 BATCH, BATCH_EMBEDDED = 8, 64
 HASHED = 2**28
 """Bytes of weights up to which all of them are hashed."""
@@ -65,6 +65,9 @@ class Plan:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {value}; expected a whole number of at least 1")
+        # Scenes are drawn without end, and the list of questions is made before the first is asked.
+        if self.n is not None and self.n > MOST:
+            raise ValueError(f"--n {self.n}; expected at most {MOST:,} questions")
         for keep in self.keeps:
             check_keep(keep)
         if not self.models:

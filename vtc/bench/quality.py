@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .plan import Plan
+from .plan import MOST, Plan
 from .results import document
 from .rows import RowFile
 from .stats import DRAWS
@@ -58,8 +58,9 @@ def run(
         ValueError: bad input, another run's files in `out`, a plot without matplotlib, or no model that can be loaded.
         OSError: something cannot be read or written, or a process died; what was answered is kept.
     """
-    if jobs < 1 or draws < 1:
-        raise ValueError(f"--jobs {jobs}, --draws {draws}; expected whole numbers of at least 1")
+    for name, value, least, most in (("jobs", jobs, 1, MOST), ("draws", draws, 1, MOST), ("seed", seed, 0, 2**64)):
+        if not least <= value <= most:
+            raise ValueError(f"--{name} {value}; expected a whole number from {least} to {most:,}")
     if curve and find_spec("matplotlib") is None:
         raise ValueError('the curve needs matplotlib: pip install "vtc-vlm[bench]", or pass --no-curve')
     config = plan.config()

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from vtc.budget import Keep
+from vtc.json_text import loads
 
 ROWS, CONFIG = "rows.jsonl", "config.json"
 
@@ -111,7 +112,7 @@ def _replace(path: Path, text: str) -> None:
 def _check_config(out: Path, config: Mapping[str, Any]) -> None:
     remedy = "pass another --out, or --fresh to begin anew"
     try:
-        held = json.loads((out / CONFIG).read_text(encoding="utf-8"))
+        held = loads((out / CONFIG).read_text(encoding="utf-8"))
         here = json.loads(json.dumps(config))  # as it would come back: schedules are pairs, in a file lists
         differing = [name for name in {**held, **here} if held.get(name) != here.get(name)]
     except (OSError, ValueError, TypeError) as error:
@@ -136,7 +137,7 @@ def _read(path: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is empty, or was torn
         try:
-            entry = json.loads(line)
+            entry = loads(line)
             if not set(entry) <= names:
                 raise ValueError(f"unknown entries {sorted(set(entry) - names)}")
             rows.append(Row(**entry))

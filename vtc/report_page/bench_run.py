@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from vtc.bench.arms import ALL_TOKENS
 from vtc.bench.quality import NAME
 from vtc.bench.results import SCHEMA
 from vtc.bench.rows import ROWS, Row
+from vtc.json_text import loads
 
 Rows = Mapping[tuple[str, str], Row]
 """One model's, by arm key and case."""
@@ -43,7 +43,7 @@ def read_run(folder: Path) -> Run:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no {NAME}.json, so no benchmark has ended there; {again}")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}); {again}") from error
     missing = [name for name in NEEDED if not isinstance(document, dict) or name not in document]
@@ -64,7 +64,7 @@ def _read_rows(path: Path, again: str) -> list[Row]:
     found = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            found.append(Row(**{name: value for name, value in json.loads(line).items() if name in known}))
+            found.append(Row(**{name: value for name, value in loads(line).items() if name in known}))
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}, line {number} is no row of a run ({error}); {again}") from error
     return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from vtc.json_text import loads
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line.decode("utf-8"))
+                row = loads(line.decode("utf-8"))
             except ValueError as error:
                 raise ValueError(f"--questions {path}, line {number} is no JSON ({error})") from error
             if not isinstance(row, dict):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vtc.json_text import loads
 from vtc.video.batch.columns import why_no_answer
 
 KINDS = 40
@@ -115,7 +116,7 @@ def _lines(path: Path, found: Scan) -> Iterator[tuple[int, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line.decode("utf-8"))
+                row = loads(line.decode("utf-8"))
             except ValueError as error:
                 if not line.endswith(b"\n") and number > 1:  # a kill tears a last line
                     found.torn = True

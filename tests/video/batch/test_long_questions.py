@@ -12,7 +12,7 @@ from vtc.recipes import recipe
 from vtc.video import answer_batch
 from vtc.video.batch import Answerer, Job, answerer, grouped
 from vtc.video.batch.alike import SHORT, TOGETHER, alike, size_class
-from vtc.video.batch.context import Limits
+from vtc.video.batch.context import PromptLimits
 
 LONG = "the star is red . " * 150 + "where is the yellow object?"
 
@@ -137,17 +137,24 @@ def config(**fields):
     ],
 )
 def test_what_a_model_takes(fields, context):
-    assert Limits.of(config(**fields)).context == context
+    assert PromptLimits.of(config(**fields)).context == context
 
 
 def test_only_what_is_kept_takes_room_where_tokens_have_rows_and_columns():
     quarter = recipe("kcenter", keep=0.25)
-    assert Limits(100, grid=True).refusal(40, 100, quarter) is None
-    assert Limits(100, grid=True).refusal(75, 100, quarter) is not None
-    assert Limits(100).refusal(40, 100, quarter) is not None
-    assert Limits(100).refusal(40, 59, None) is None
-    assert Limits(100).refusal(40, 60, None) is not None
-    assert Limits(None).refusal(10**9, 60, None) is None
+    assert PromptLimits(100, grid=True).refusal(40, 100, quarter) is None
+    assert PromptLimits(100, grid=True).refusal(75, 100, quarter) is not None
+    assert PromptLimits(100).refusal(40, 100, quarter) is not None
+    assert PromptLimits(100).refusal(40, 59, None) is None
+    assert PromptLimits(100).refusal(40, 60, None) is not None
+    assert PromptLimits(None).refusal(10**9, 60, None) is None
+
+
+def test_an_answer_ends_where_the_context_does():
+    assert PromptLimits(100).longest(30, 60, None, 64) == 10
+    assert PromptLimits(100).longest(30, 60, None, 4) == 4
+    assert PromptLimits(100, grid=True).longest(30, 60, recipe("kcenter", keep=0.5), 64) == 40
+    assert PromptLimits(None).longest(30, 60, None, 10**9) == 10**9
 
 
 def test_a_medium_that_alone_is_too_large_is_an_error_of_all_its_rows(folder, monkeypatch):
@@ -155,3 +162,14 @@ def test_a_medium_that_alone_is_too_large_is_an_error_of_all_its_rows(folder, mo
     monkeypatch.setattr(answerer, "read_prefix", lambda *given: pytest.fail("the model was run"))
     found = list(one.answer(grouped([question(row, folder) for row in rows(1, 3)])[0]))
     assert [("max_prompt=50" in row["error"]) for row in found] == [True] * 3
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e30, True])
+def test_a_timeout_that_no_clock_counts_is_refused(timeout):
+    with pytest.raises(ValueError, match="timeout="):
+        Job(timeout=timeout)
+
+
+def test_more_workers_than_media_are_as_many_as_media(folder, tmp_path):
+    summary = answer_batch(save(folder / "w.jsonl", rows(1, 2)), tmp_path / "a.jsonl", workers=10**30, **FEW)
+    assert (summary.answered, summary.exit_code) == (2, 0)

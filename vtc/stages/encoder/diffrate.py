@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ...budget import Budget
 from ...folding import Fold, View, take
+from ...json_text import loads
 from ..scores import unit_rows
 from .base import EncoderStage
 
@@ -85,8 +85,8 @@ class DiffRate(EncoderStage):
             ValueError: the file is none.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            data = loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
             raise ValueError(f"{path} is no schedule file: {error}") from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or set(data) != set(ENTRIES):
             raise ValueError(f"{path} is no schedule file; expected an object of {', '.join(ENTRIES)}, schema {SCHEMA}")
