@@ -40,8 +40,8 @@ class Answer:
 
     @property
     def tokens(self) -> int:
-        """Visual tokens that the language model read over all calls that a report counts."""
-        return sum(call.report.after for call in self.calls if call.report is not None)
+        """Visual tokens that the language model read over all calls."""
+        return sum(call.tokens_kept for call in self.calls)
 
     def __str__(self) -> str:
         spent = sum(call.seconds for call in self.calls)

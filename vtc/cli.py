@@ -288,7 +288,7 @@ def check(
     positions: Annotated[
         str, typer.Option(metavar="original|compact|both", help="Coordinates of kept tokens.")
     ] = "both",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens generated in each run.")] = 8,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens generated in each run.")] = 8,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -393,6 +393,9 @@ def answer_batch(
             help="A longer prompt, visual tokens included, is an error of its row. Default: what the model takes.",
         ),
     ] = None,
+    plan: Annotated[
+        str, typer.Option(help="Ask about videos in several calls: decompose or segment-thought. Rows tell the calls.")
+    ] = "direct",
     seed: Annotated[int, typer.Option(help="Of seeded stages.")] = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -19,6 +19,9 @@ from vtc.recipes import Recipe
 from vtc.report import Report
 from vtc.wrap import reduced
 
+from ..placeholders import placeholders
+from ..plans import Direct
+from ..plans import plan as named_plan
 from .alike import alike, size_class
 from .attempts import MEDIUM, ROWS, Begun, Untold, medium_name
 from .choices import correct, picked, prompt_of
@@ -28,6 +31,7 @@ from .fingerprints import fingerprint
 from .forking import Prefix, Said, ask_whole, go_on, read_prefix, shareable
 from .job import Job
 from .opening import Opened, open_group, refused
+from .planned import ask_by_plan
 from .prompts import Prompts, told
 from .questions import Group, Question
 from .records import row_of
@@ -52,6 +56,7 @@ class Answerer:
         self.model, self.processor = load(job.model, device=job.device, dtype=job.dtype)
         self.versions = {name: version(name) for name in ("vtc-vlm", "torch", "transformers", "av")}
         self._batch = job.batch
+        self._plan = named_plan(job.plan)
         self._limits = PromptLimits.of(self.model, job.max_prompt)
 
     def open(self, group: Group, *, frames: int | None = None, processor: Any = None) -> Opened:
@@ -145,7 +150,8 @@ class Answerer:
         for question in questions:
             apart.setdefault(question.system, []).append(question)
         read = {name: value / len(questions) for name, value in opened.seconds.items()}
-        with self._wrapped(opened) as once:
+        direct = isinstance(self._plan, Direct)
+        with self._wrapped(opened) if direct else nullcontext(nullcontext) as once:  # a plan wraps each of its calls
             for system, some in apart.items():
                 try:
                     asker = told(self.processor, system)
@@ -156,7 +162,10 @@ class Answerer:
                 made = opened.prompt if system == opened.system else asked[0]
                 inputs = opened.inputs if system == opened.system else processed(asker, [made], [opened.medium])
                 prompts = Prompts.of(asker, made, asked, opened.medium, inputs)
-                yield from self._told(some, prompts, opened, read, once, stop, attempts)
+                if direct:
+                    yield from self._told(some, prompts, opened, read, once, stop, attempts)
+                else:
+                    yield from self._planned(some, asked, asker, prompts, opened, read, stop, attempts)
 
     @contextmanager
     def _wrapped(self, opened: Opened) -> Iterator[Once]:
@@ -177,7 +186,7 @@ class Answerer:
         stop: Callable[[], bool],
         attempts: Begun,
     ) -> Iterator[Row]:
-        visual = _placeholders(self.processor, prompts)
+        visual = placeholders(self.processor, prompts.inputs)
         fitting, errors = self._fitting(prompts, visual, opened.recipe)
         yield from (self.failed(questions[i], error) for i, error in errors)
         if not fitting:
@@ -207,6 +216,33 @@ class Answerer:
             for place, text in zip(todo[:count], said.texts, strict=True):
                 yield self._row(questions[place], text, opened, tokens, seconds)
             todo = todo[count:]
+
+    def _planned(
+        self,
+        questions: Sequence[Question],
+        asked: Sequence[str],
+        asker: Any,
+        prompts: Prompts,
+        opened: Opened,
+        read: dict[str, float],
+        stop: Callable[[], bool],
+        attempts: Begun,
+    ) -> Iterator[Row]:
+        """Rows of questions that are asked by a plan, one after the other; an error of one is no other's."""
+        visual = placeholders(self.processor, prompts.inputs)
+        fitting, errors = self._fitting(prompts, visual, opened.recipe)
+        yield from (self.failed(questions[i], error) for i, error in errors)
+        for i in fitting:
+            if stop():
+                return
+            own = prompts.prefix - visual + len(prompts.tails[i])
+            longest = self._limits.longest(own, visual, opened.recipe, self.job.max_new_tokens)
+            ask = partial(ask_by_plan, self._plan, self.model, asker, opened, prompts, i, asked[i], longest)
+            with attempts.during([questions[i].id], ROWS):
+                found = self._alone(ask)
+            seconds = {name: {**read, **found.seconds}.get(name) for name in STAGES}
+            more = {"plan": self._plan.name, "calls": found.rows}
+            yield self._row(questions[i], found.text, opened, found.tokens, seconds, more)
 
     def _fitting(
         self, prompts: Prompts, visual: int, recipe: Recipe | None
@@ -250,7 +286,13 @@ class Answerer:
         return run()
 
     def _row(
-        self, question: Question, text: str, opened: Opened, tokens: tuple[int, int], seconds: dict[str, float]
+        self,
+        question: Question,
+        text: str,
+        opened: Opened,
+        tokens: tuple[int, int],
+        seconds: Mapping[str, float | None],
+        more: Mapping[str, Any] | None = None,
     ) -> Row:
         values: Row = {"answer": text, "error": None}
         if question.choices:
@@ -262,8 +304,8 @@ class Answerer:
         values |= {"frames": [round(float(t), 3) for t in times], "tokens_full": tokens[0], "tokens_kept": tokens[1]}
         if opened.note:
             values["note"] = opened.note
-        values["seconds"] = {stage: round(value, 6) for stage, value in seconds.items()}
-        return row_of(question, **values, **self._bound(question, opened.stamp))
+        values["seconds"] = {stage: None if value is None else round(value, 6) for stage, value in seconds.items()}
+        return row_of(question, **values, **(more or {}), **self._bound(question, opened.stamp))
 
     def failed(self, question: Question, error: BaseException) -> Row:
         """A row without an answer, which is not the right one where that is known; what it took was not measured."""
@@ -303,17 +345,11 @@ def _asking(
 def _tokens(processor: Any, prompts: Prompts, opened: Opened, report: Report | None) -> tuple[int, int]:
     """Visual tokens that the stock model would have read, and those that this one does, structural ones among both."""
     if report is None or not report.items:
-        before = kept = _placeholders(processor, prompts)
+        before = kept = placeholders(processor, prompts.inputs)
     else:
         kept = sum(item.after + item.structural for item in report.items)
         before = sum(item.before + item.structural for item in report.items)
     return max(opened.tokens or 0, before), kept
-
-
-def _placeholders(processor: Any, prompts: Prompts) -> int:
-    known = [getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")]
-    media = torch.tensor([token for token in known if token is not None])
-    return int(torch.isin(prompts.inputs["input_ids"], media).sum())
 
 
 def _free() -> None:

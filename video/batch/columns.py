@@ -9,10 +9,10 @@ COLUMNS = ("id", "video", "image", "question", "choices", "start", "end", "answe
 STAGES = ("read", "segment", "encode", "reduce", "prefill", "decode")
 NAMES = (
     *("id", "answer", "error", "choice", "correct", "frames", "tokens_full", "tokens_kept", "seconds", "recipe"),
-    *("fingerprint", "versions", "seed", "note"),
+    *("fingerprint", "versions", "seed", "note", "plan", "calls"),
 )
 """Of answers."""
-OPTIONAL = ("choice", "correct", "note")
+OPTIONAL = ("choice", "correct", "note", "plan", "calls")
 """Those of `NAMES` that a row has only where there is something to say."""
 
 
@@ -34,6 +34,6 @@ def why_no_answer(row: object) -> str | None:
     if not {"answer", "error"} & row.keys():
         return "it has neither `answer` nor `error`" + (", as questions have" if "question" in row else "")
     asked = "question" in row and {"video", "image"} & row.keys()
-    if asked and not (set(NAMES) - {"id", "answer"}) & row.keys():
+    if asked and not {"error", "choice", "correct", "tokens_full", "tokens_kept", "fingerprint", "recipe"} & row.keys():
         return "it is a question, with the right answer to it"
     return None

@@ -16,6 +16,7 @@ from vtc.recipes import Recipe
 from vtc.recipes import recipe as named
 
 from ..features import TOWER
+from ..plans import plan as named_plan
 from ..recipes import DEFAULT
 from ..sampling import Sampling
 from ..scoring import MODEL
@@ -47,6 +48,8 @@ class Job:
             that the answer names is looked for.
         max_prompt: tokens of a prompt at most, all visual ones among them; a longer one is an error of its row. None:
             as many as the model takes.
+        plan: how questions are asked: a name in `vtc.video.plans.PLANS`. All but `direct` call the model several times,
+            and are about videos alone.
         allow_fewer_frames: whether a medium that memory does not suffice for is read anew with half the frames, until
             it does.
     """
@@ -68,6 +71,7 @@ class Job:
     allow_fewer_frames: bool = False
     max_prompt: int | None = None
     track: int | None = None
+    plan: str = "direct"
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "batch", "max_prompt"):
@@ -80,6 +84,7 @@ class Job:
             raise ValueError(f"timeout={self.timeout!r}; expected seconds above 0, such as 60, that a clock can count")
         if self.choices not in CHOICES:
             raise ValueError(f"choices={self.choices!r}; expected one of {', '.join(CHOICES)}")
+        named_plan(self.plan)
         self.sampling()
         for picture in (False, True) if self.recipe is None else (False,):
             self.recipe_for(picture)
@@ -154,6 +159,8 @@ class Job:
             del fields[name]
         if self.track is None:  # answers from before there was a choice stay those of this job
             del fields["track"]
+        if self.plan == "direct":
+            del fields["plan"]
         recipes = [self.recipe_for(picture).to_dict() for picture in (False, True)]
         return digest([fields, self.revision, recipes])
 

@@ -148,7 +148,10 @@ def _lines(file: Path, torn: list[str]) -> Iterator[tuple[int, Any]]:
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
     """What an answer says: without times, and without columns that hold nothing, which a table has in every row."""
-    return {name: value for name, value in row.items() if name not in TIMES and value is not None}
+    said = {name: value for name, value in row.items() if name not in TIMES and value is not None}
+    if isinstance(said.get("calls"), list):
+        said["calls"] = [_told(call) if isinstance(call, dict) else call for call in said["calls"]]
+    return said
 
 
 def _ordered(rows: dict[str, dict[str, Any]], asked: list[Question] | None) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ class Opened:
         stamp: of the file that was read, see `medium_stamp`.
         seconds: spent, by stage: `read` (looking, decoding, processing) and `segment` (clips and keyframes).
         note: what is to be told of it; empty if nothing is.
+        together: how many frames the encoder takes as one unit.
     """
 
     medium: Medium
@@ -49,6 +50,7 @@ class Opened:
     stamp: str
     seconds: dict[str, float]
     note: str = ""
+    together: int = 1
 
 
 def open_group(group: Group, job: Job, processor: Any, frames: int | None = None, model: Any = None) -> Opened:
@@ -94,7 +96,10 @@ def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str
         found.info.choice,
     ]
     note = "; ".join(note for note in notes if note)
-    return Opened(found.frames, found.inputs, prompt, first.system, found.recipe, found.tokens, stamp, seconds, note)
+    return Opened(
+        *(found.frames, found.inputs, prompt, first.system, found.recipe, found.tokens, stamp, seconds, note),
+        together=found.together,
+    )
 
 
 def refused(question: Question, processor: Any) -> ValueError | None:

@@ -83,7 +83,7 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
 
 def _is_ours(path: Path) -> bool:
     try:
-        return all(set(NAMES) <= set(row) for row in table_rows(path))
+        return all(set(NAMES) - set(OPTIONAL) <= set(row) for row in table_rows(path))
     except (OSError, ValueError):
         return False
 
@@ -115,7 +115,11 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 def _kinds(pa: Any) -> dict[str, Any]:
     """Types of the columns that may be empty in one file and not in another; those of the others are what they hold."""
-    texts = dict.fromkeys(("id", "answer", "error", "choice", "fingerprint", "note"), pa.string())
+    texts = dict.fromkeys(("id", "answer", "error", "choice", "fingerprint", "note", "plan"), pa.string())
     numbers = dict.fromkeys(("tokens_full", "tokens_kept", "seed"), pa.int64())
     seconds = pa.struct([(stage, pa.float64()) for stage in STAGES])
-    return texts | numbers | {"correct": pa.bool_(), "frames": pa.list_(pa.float64()), "seconds": seconds}
+    call = [(name, pa.string()) for name in ("purpose", "text")]
+    call += [(name, pa.float64()) for name in ("start", "end", "seconds")]
+    call += [(name, pa.int64()) for name in ("tokens_full", "tokens_kept")]
+    listed = {"frames": pa.list_(pa.float64()), "calls": pa.list_(pa.struct(call))}
+    return texts | numbers | listed | {"correct": pa.bool_(), "seconds": seconds}

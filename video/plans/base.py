@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from vtc.ask import answer
 from vtc.chat import processed
@@ -17,7 +17,7 @@ from vtc.report import Report
 from vtc.times import on_device
 from vtc.wrap import reduced
 
-from ..prepared import Prepared
+from ..placeholders import placeholders
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Call:
         start, end: the stretch of the video that it was shown, in seconds; None: no video.
         report: what was kept of that; None where nothing was left to do inside the model.
         seconds: processing, encoding and answering.
+        tokens_full, tokens_kept: visual tokens that the stock model would have read of it, and those that this one did.
     """
 
     purpose: str
@@ -39,6 +40,28 @@ class Call:
     end: float | None
     report: Report | None
     seconds: float
+    tokens_full: int = 0
+    tokens_kept: int = 0
+
+
+class Watchable(Protocol):
+    """What is asked about: see the attributes of `vtc.video.Prepared`."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """Of the question that it was prepared for."""
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """What is left to do inside the model."""
+
+    @property
+    def frames(self) -> VideoFrames:
+        """The chosen frames."""
+
+    @property
+    def together(self) -> int:
+        """How many of them the encoder takes as one unit."""
 
 
 class Asker:
@@ -59,7 +82,7 @@ class Asker:
         self,
         model: Any,
         processor: Any,
-        prepared: Prepared,
+        prepared: Watchable,
         question: str,
         max_new_tokens: int,
         on_call: Callable[[Call], None] | None = None,
@@ -112,7 +135,9 @@ class Asker:
         given = on_device(self._model, self._inputs(prompt, frames))
         text, report = self._answer(given, recipe, longest or self._longest)
         start, end = (None, None) if frames is None else (float(frames.seconds[0]), self._end(frames))
-        call = Call(purpose, prompt, text, start, end, report, time.perf_counter() - begun)
+        full = placeholders(self._processor, given)
+        kept = full if report is None else report.after
+        call = Call(purpose, prompt, text, start, end, report, time.perf_counter() - begun, full, kept)
         self.calls.append(call)
         if self._on_call is not None:
             self._on_call(call)

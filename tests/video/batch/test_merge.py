@@ -43,8 +43,9 @@ def test_shards_come_together_in_the_order_asked(tmp_path):
 
 
 def test_equal_answers_are_written_once_whatever_they_took(tmp_path):
-    first = write(tmp_path / "1.jsonl", [row("a", seconds={"read": 1.0})])
-    second = write(tmp_path / "2.jsonl", [row("a", seconds={"read": 2.0}), row("b")])
+    calls = [[{"purpose": "answer", "text": "red", "seconds": value}] for value in (1.0, 2.0)]
+    first = write(tmp_path / "1.jsonl", [row("a", seconds={"read": 1.0}, calls=calls[0])])
+    second = write(tmp_path / "2.jsonl", [row("a", seconds={"read": 2.0}, calls=calls[1]), row("b")])
     merged = merge([first, second], tmp_path / "out.jsonl")
     assert (merged.equal, merged.unequal, merged.clean) == (("a",), (), True)
     assert [one["id"] for one in read(tmp_path / "out.jsonl")] == ["a", "b"]
