@@ -18,9 +18,9 @@ from vtc.adapters import Adapter
 
 from .cached import CachedPrompt, cache_among
 from .call_gate import CallGate
+from .compatibility import check_recipe, uses_flash, without_positions
 from .decoder.cache import check_room, is_shortened
-from .decoder.engine import Engine, check_attention, check_decoder, plan
-from .decoder.rotation import check_rotation
+from .decoder.engine import Engine, check_attention
 from .decoder.step import STEP
 from .drafting import drafted, encoded_media, is_draft
 from .dry_call import dropped_arguments
@@ -31,8 +31,6 @@ from .recipes import Recipe
 from .reduce import encoder_cues
 from .report import Report
 from .request import Request, RequestBuilder, Spliced
-from .stages import FrameSelector, Resizer
-from .tokens import FRAMES
 from .tower import install
 
 OVERRIDDEN = ("generate", "prepare_inputs_for_generation")
@@ -112,39 +110,9 @@ class Handle:
 
     def check(self) -> None:
         """Raises ValueError where the model cannot give what the recipe needs. Changes nothing of the model."""
-        name = type(self.model).__name__
+        check_recipe(self._adapter, self.recipe)
         self._dropped = dropped_arguments(self._adapter)
         self._builder.counts_padding = "position_ids" in self._dropped
-        for stage in self.recipe.stages:
-            if stage.refusal is not None:
-                raise ValueError(stage.refusal)
-            if stage.thumbnail and not self._adapter.thumbnails:
-                raise ValueError(
-                    f"stage {stage.label!r} is guided by a thumbnail, and {name} has none; use 'even' as the allocator"
-                )
-        if self._uses_flash():
-            _check_positions(self._adapter.decoder)
-        self._adapter.taps(encoder_cues(self.recipe))
-        if self.recipe.encoder is not None:
-            stage = self.recipe.encoder
-            self._adapter.blocks(stage.label, spread=stage.spread).check(stage)
-        for stage in self.recipe.stages:
-            of_films = isinstance(stage, FrameSelector) or FRAMES in stage.cues
-            if of_films and not self._adapter.films and self.recipe.pictures != "frames":
-                raise ValueError(
-                    f"stage {stage.label!r} is about the frames of a video, and {name} is not known to take videos "
-                    "whose frames are encoded apart; pass frames as pictures and pictures='frames', or use a recipe "
-                    "such as 'kcenter'"
-                )
-        if isinstance(self.recipe.input, Resizer) and not self._adapter.resizable:
-            raise ValueError(
-                f"stage {self.recipe.input.label!r} cannot change the size at which {name} encodes: pass smaller "
-                "pictures to its processor, or use a selector such as 'stride'"
-            )
-        if self.recipe.decoder:
-            decoder = self._adapter.decoder
-            check_decoder(decoder)
-            check_rotation(decoder, plan(self.recipe.decoder, len(decoder.layers)))
 
     def attach(self) -> None:
         """Installs the hooks. Nothing stays behind if that fails."""
@@ -157,10 +125,10 @@ class Handle:
             self._hooks.append(
                 self.model.register_forward_hook(self._after_forward, with_kwargs=True, always_call=True)
             )
-            self._flash = self._uses_flash()
+            self._flash = uses_flash(self._adapter.decoder)
             if self._flash:
                 layers = self._adapter.decoder.layers
-                self._hooks += [x.register_forward_pre_hook(_without_positions, with_kwargs=True) for x in layers]
+                self._hooks += [x.register_forward_pre_hook(without_positions, with_kwargs=True) for x in layers]
             if self.recipe.decoder:
                 engine = Engine(self._adapter.decoder, self.recipe.decoder)
                 self._hooks.append(engine)
@@ -186,10 +154,6 @@ class Handle:
                     own.update({name: self._stock[name]} if name in self._stock else {})
             del own["vtc"]
 
-    def _uses_flash(self) -> bool:
-        implementation = getattr(self._adapter.decoder.config, "_attn_implementation", None)
-        return isinstance(implementation, str) and "flash" in implementation
-
     def _call_stock(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if name in self._stock:
             return self._stock[name](*args, **kwargs)
@@ -212,7 +176,7 @@ class Handle:
         if inputs.get(videos) is not None and videos not in self._adapter.media_arguments:
             # Many a stock `forward` passes by what it does not know.
             raise ValueError(f"{videos}: {type(self.model).__name__} takes no videos; pass frames as pictures")
-        if self._flash != self._uses_flash():
+        if self._flash != uses_flash(self._adapter.decoder):
             raise ValueError("the attention implementation was changed after wrapping; call reduce_tokens again")
         if self.recipe.decoder:
             check_attention(self._adapter.decoder)
@@ -392,7 +356,8 @@ class Handle:
             if note is None and cache is None and outputs is None and not torch.compiler.is_compiling():
                 self._request(kwargs)
             return None if note is None else ((), continued(self._adapter, note, kwargs))
-        self._adapter.check_positions(kwargs)
+        if not outputs:  # else refused for these
+            self._adapter.check_positions(kwargs)
         note = CachedPrompt.of(cache)
         if note is not None and kwargs.get("attention_mask") is None and isinstance(kwargs.get("input_ids"), Tensor):
             length = note.mask.shape[1] + note.tail(cache) + kwargs["input_ids"].shape[1]
@@ -480,24 +445,3 @@ def _check_generation(request: Request, config: Any) -> None:
 def _ids(value: Any) -> list[int]:
     """Token ids given as None, a number, a list or a tensor."""
     return [] if value is None else torch.as_tensor(value).flatten().tolist()
-
-
-def _check_positions(decoder: Any) -> None:
-    """Refuses flash attention for layers that `_without_positions` would take something from that they need."""
-    for layer in decoder.layers:
-        if not hasattr(layer, "self_attn"):
-            continue
-        attention = type(layer.self_attn)
-        ids = inspect.signature(attention.forward).parameters.get("position_ids")
-        if ids is not None and ids.default is inspect.Parameter.empty:
-            raise ValueError(
-                f"attn_implementation={decoder.config._attn_implementation!r}: {attention.__name__} needs position "
-                "ids, whose gaps flash attention reads as packed sequences; load the model with 'sdpa' or 'eager'"
-            )
-
-
-def _without_positions(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Flash attention reads gaps in position ids as packed sequences; layers need only the rotary angles."""
-    return (args, {**kwargs, "position_ids": None}) if kwargs.get("position_ids") is not None else None
