@@ -12,6 +12,7 @@ from vtc.adapters.decoders import decoder_of
 from vtc.ask import prompt, unknown_words
 from vtc.cost import DecoderCost
 from vtc.recipes import Recipe
+from vtc.video.plans import Call
 
 from .counting import Count, count
 from .media import Opened
@@ -34,6 +35,7 @@ class Pair:
         kv_full: bytes of keys and values of the prompt, with all tokens, by arithmetic.
         kv_short: the same by the recipe; None until its answer is done.
         notes: what a visitor ought to know.
+        full_calls, short_calls: where a plan asks, the calls that each answer took so far.
     """
 
     full: Told
@@ -44,6 +46,8 @@ class Pair:
     kv_full: int
     kv_short: int | None = None
     notes: tuple[str, ...] = ()
+    full_calls: tuple[Call, ...] = ()
+    short_calls: tuple[Call, ...] = ()
 
     @property
     def done(self) -> bool:

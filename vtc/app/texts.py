@@ -31,6 +31,25 @@ def table(pair: Pair) -> list[list[str]]:
     ]
 
 
+def plan_table(pair: Pair) -> list[list[str]]:
+    """The numbers of both answers by a plan, over all calls of the model that each took."""
+    calls = pair.full_calls, pair.short_calls
+    full, short = sum(call.tokens_kept for call in calls[0]), sum(call.tokens_kept for call in calls[1])
+    spent = (seconds(sum(call.seconds for call in some)) if some else NONE for some in calls)
+    return [
+        ["calls of the model", *(f"{len(some)}" for some in calls)],
+        ["visual tokens, all calls", f"{full:,}", f"{short:,}"],
+        ["seconds, all calls", *spent],
+        ["answer tokens, all calls", f"{pair.full.tokens}", f"{pair.short.tokens}"],
+    ]
+
+
+def call_notes(pair: Pair) -> list[str]:
+    """What the model said on the way to both answers."""
+    named = (("all tokens", pair.full_calls), ("reduced", pair.short_calls))
+    return [f"{name}, {call.purpose}: {call.text}" for name, calls in named for call in calls]
+
+
 def encoding(told: Told) -> str:
     """Where the encoder's answer came from."""
     return NONE if not told.done else "reused" if told.reused else "made"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import gradio as gr
 
 from vtc.media_commands import VIDEOS
+from vtc.video.plans import PLANS
 
-from .asking import Question, ask, prepared
+from .asking import Asked, Pair, Question, ask, prepared
 from .jumps import Track
 from .parts import COUNTING, MODEL, Controls, Results, plainly, session
 from .pictures import drawn_timeline
+from .planning import DIRECT, ask_by_plan
 from .studio import Studio
-from .texts import FIRST_CALL, notes, table
+from .texts import FIRST_CALL, call_notes, notes, plan_table, table
 
 Shown = tuple[Any, ...]
 
@@ -50,6 +53,7 @@ class VideoTab:
         recipe: str,
         keep: float,
         max_new_tokens: int,
+        plan: str,
         request: gr.Request,
     ) -> Iterator[Shown]:
         """Answers a question about a video twice, from all visual tokens and from those that a recipe keeps.
@@ -60,19 +64,28 @@ class VideoTab:
             recipe: a name from `vtc recipes`.
             keep: the share of the visual tokens to keep, above 0 and at most 1.
             max_new_tokens: longest answer in tokens, 1 to 512.
+            plan: direct, or in several calls of the model: decompose or segment-thought.
 
         Returns:
-            Both answers as they grow, the numbers of both, notes, and at the end the timeline of shots, budgets and
-            keyframes.
+            Both answers as they grow, the numbers of both, notes (of a plan, its calls), and at the end the timeline of
+            shots, budgets and keyframes.
         """
         with plainly(), self._studio.call(session(request, "video")) as stop:
             asked = prepared(self._studio, Question(video, question, recipe, keep, True, int(max_new_tokens)))
-            for pair in ask(self._studio.desk, asked, int(max_new_tokens), stop):
+            for pair in self._pairs(asked, question, plan, int(max_new_tokens), stop):
                 picture, track = gr.skip(), gr.skip()
                 if pair.short.report is not None:
                     picture, track = drawn_timeline(asked, pair.short.report, Path(str(video)).name)
-                said = notes((*pair.notes, FIRST_CALL) if pair.done else pair.notes, pair)
-                yield pair.full.text, pair.short.text, table(pair), said, picture, track
+                more = call_notes(pair) if plan != DIRECT else [FIRST_CALL] if pair.done else []
+                numbers = table(pair) if plan == DIRECT else plan_table(pair)
+                yield pair.full.text, pair.short.text, numbers, notes((*pair.notes, *more), pair), picture, track
+
+    def _pairs(
+        self, asked: Asked, question: str, plan: str, max_new_tokens: int, stop: threading.Event
+    ) -> Iterator[Pair]:
+        if plan == DIRECT:
+            return ask(self._studio.desk, asked, max_new_tokens, stop)
+        return ask_by_plan(self._studio.desk, asked, question, plan, max_new_tokens, stop)
 
     def jump(self, track: Track | None, event: gr.SelectData) -> Any:
         """Moves the player to where a click on the timeline leads."""
@@ -91,6 +104,7 @@ def build(studio: Studio) -> None:
         with gr.Column(min_width=280):
             video = gr.Video(label="Video", sources=["upload"], elem_id="player", height=280)
             controls = Controls.made(studio.video_player.videos, VIDEOS[1], VIDEOS[2])
+            plan = gr.Dropdown(list(PLANS), value=DIRECT, label="Plan", info="One call of the model, or several")
         with gr.Column(min_width=280, scale=2):
             results = Results.made()
     gr.Markdown("Shots, keyframes and the budget of each clip. A click moves the player.")
@@ -117,7 +131,7 @@ def build(studio: Studio) -> None:
     running = gr.on(
         [controls.ask.click, controls.question.submit],
         tab.ask_video,
-        [video, controls.question, controls.recipe, controls.keep, controls.longest],
+        [video, controls.question, controls.recipe, controls.keep, controls.longest, plan],
         [*results.all, timeline, track],
         api_name="ask_video",
         **MODEL,
