@@ -22,12 +22,17 @@ from typing import Any
 from lmms_eval.api.model import lmms
 from torch import nn
 
+from vtc.video.plans import plan as named_plan
+
 from .budget import Keep
+from .lmms_plans import by_plan
 from .recipes import DEFAULT
 from .wrap import reduce_tokens
 
-OURS = ("backend", "recipe", "keep", "recipe_hash")
+OURS = ("backend", "recipe", "keep", "recipe_hash", "plan")
 DIGITS = 12
+PLANNED = "generate_until"
+"""The method whose requests hold one question, which a plan may ask in several calls."""
 GENERATE = ("generate_until", "generate_until_multi_round", "generate_visual_cot")
 
 
@@ -47,13 +52,14 @@ class Vtc(lmms):  # type: ignore[misc]  # lmms-eval is untyped
 
         Args:
             arg_string: `--model_args`: `backend` (a model name of lmms-eval), `recipe` (default kcenter), `keep` (at
-                most 1: a share; 2 or more: a count), `recipe_hash` (of a recipe file); all others go to the backend.
+                most 1: a share; 2 or more: a count), `recipe_hash` (of a recipe file), `plan` (how questions about
+                videos are asked, such as decompose; see `vtc.lmms_plans`); all others go to the backend.
             additional_config: batch size and device, as lmms-eval hands them on.
 
         Raises:
             TypeError: the backend holds no transformers model.
-            ValueError: no backend named, one that is no other model of lmms-eval, a recipe file without its hash, or
-                what `reduce_tokens` refuses.
+            ValueError: no backend named, one that is no other model of lmms-eval, a recipe file without its hash, an
+                unknown plan, or what `reduce_tokens` refuses.
         """
         from lmms_eval.models import get_model
         from lmms_eval.utils import simple_parse_args_string
@@ -64,12 +70,15 @@ class Vtc(lmms):  # type: ignore[misc]  # lmms-eval is untyped
             raise ValueError(f"backend={name!r}; name a model of lmms-eval, such as backend=llava_hf, in --model_args")
         recipe = str(given.get("recipe", DEFAULT))
         _check_file(recipe, given.get("recipe_hash"))
+        plan = named_plan(str(given.get("plan", "direct")))
         rest = {key: value for key, value in given.items() if key not in OURS}
         config = {key: value for key, value in (additional_config or {}).items() if value is not None}
         backend = get_model(name, cls._forced)(**{**rest, **config})
         reduce_tokens(_model(backend, name), recipe, keep=_keep(given.get("keep")))
         for method in filter(partial(hasattr, backend), GENERATE):
             setattr(backend, method, _on_copies(getattr(backend, method)))
+        if hasattr(backend, PLANNED):
+            setattr(backend, PLANNED, by_plan(getattr(backend, PLANNED), backend, plan))
         return backend
 
     def loglikelihood(self, requests: Any) -> Any:

@@ -152,6 +152,16 @@ def test_its_answers_are_those_of_the_wrapped_model_and_of_the_stock_one_at_keep
     assert torch.equal(few.answer(), stock.answer())
 
 
+def test_a_plan_is_asked_by_and_no_argument_of_the_backend(host):
+    backend = host.module.Vtc.create_from_arg_string("backend=hf,plan=decompose")
+    backend.task_dict = {"task": {"test": [{}]}}
+    assert "plan" not in backend.arguments
+    with pytest.raises(ValueError, match="a plan asks about one video, and a request of this task holds 0"):
+        backend.generate_until([Request(("what?", {}, lambda document: [], 0, "task", "test"))])
+    whole = host.module.Vtc.create_from_arg_string("backend=hf,plan=direct,keep=1.0")
+    assert whole.generate_until(_asked()) == Backend().generate_until(_asked())
+
+
 def test_keep_is_read_as_the_command_reads_it(host):
     for text, keep in (("1", 1.0), ("0.5", 0.5), ("64", 64), ("64.0", 64)):
         backend = host.module.Vtc.create_from_arg_string(f"backend=hf,keep={text}")
@@ -183,6 +193,7 @@ def test_a_recipe_file_is_named_with_its_hash(host, tmp_path):
         ("backend=hf,keep=half", ValueError, "keep='half' is no number"),
         ("backend=hf,keep=1.5", ValueError, "1.5"),
         ("backend=hf,recipe=stride,recipe_hash=sha256:00", ValueError, "leave it out"),
+        ("backend=hf,plan=decompos", ValueError, "unknown plan 'decompos'; did you mean 'decompose'"),
     ],
 )
 def test_what_is_refused(host, arguments, error, said):
