@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from .chat import Medium, inputs
+from .context import context_of
 from .recipes import Recipe
 from .report import Report
 from .wrap import reduced
@@ -85,7 +86,8 @@ def unknown_words(processor: Any, question: str) -> list[str]:
 
 
 def answer(model: Any, processor: Any, inputs: Mapping[str, Any], max_new_tokens: int = 64) -> str:
-    """The model's greedy answer."""
+    """The model's greedy answer, which is no longer than the model's context, whatever is asked for."""
+    max_new_tokens = min(max_new_tokens, context_of(model) or max_new_tokens)
     out = model.generate(**inputs, max_new_tokens=max_new_tokens, **greedy(model))
     text: str = processor.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return text.strip()

@@ -205,16 +205,16 @@ class Answerer:
             next_ones = some[: alike(lengths, alone)]
             # not around the rows: who takes them may do so in turn with others
             with once(), attempts.during([ids[i] for i in next_ones], ROWS):
-                own = prompts.prefix - visual + max(len(prompts.tails[i]) for i in next_ones)
-                longest = self._limits.longest(own, visual, opened.recipe, self.job.max_new_tokens)
+                text = prompts.prefix - visual + max(len(prompts.tails[i]) for i in next_ones)
+                longest = self._limits.longest(text, visual, opened.recipe, self.job.max_new_tokens)
                 said, report, count = self._some(prompts, prefix, next_ones, longest)
             if not shared:  # the first has encoded for all
                 shared = {"encode": said.seconds.pop("encode") / len(questions)}
             own = {name: value / count for name, value in said.seconds.items()}
             seconds = {name: sum(part.get(name, 0.0) for part in (read, shared, own)) for name in STAGES}
             tokens = _tokens(self.processor, prompts, opened, report)
-            for place, text in zip(todo[:count], said.texts, strict=True):
-                yield self._row(questions[place], text, opened, tokens, seconds)
+            for place, said_text in zip(todo[:count], said.texts, strict=True):
+                yield self._row(questions[place], said_text, opened, tokens, seconds)
             todo = todo[count:]
 
     def _planned(

@@ -161,15 +161,15 @@ def _read(path: Path) -> tuple[Counter[str], dict[str, bool], list[tuple[str, li
     """Kills of each key so far, whether the last was over it alone, and what was begun and has not ended."""
     kills: Counter[str] = Counter()
     alone: dict[str, bool] = {}
-    begun: dict[int, tuple[str, list[str]]] = {}
+    begun: dict[str, tuple[str, list[str]]] = {}
     for line in _lines(path):
         if "kills" in line:
             for key, (count, sole) in line["kills"].items():
                 kills[key], alone[key] = int(count), bool(sole)
         elif "begun" in line:
-            begun[line["begun"]] = (str(line["what"]), list(map(str, line["names"])))
+            begun[str(line["begun"])] = (str(line["what"]), list(map(str, line["names"])))
         else:
-            begun.pop(line.get("ended"), None)
+            begun.pop(str(line.get("ended")), None)
     return kills, alone, list(begun.values())
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vtc.context import context_of, rotary
 from vtc.recipes import Recipe
-
-_STRETCHED = ("yarn", "dynamic", "linear", "longrope")
-"""Kinds of rotary embeddings that reach further than the model was first trained for, by a factor."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +26,7 @@ class PromptLimits:
     @classmethod
     def of(cls, model: Any, asked: int | None = None) -> PromptLimits:
         """The limits of `model`."""
-        text = model.config.get_text_config()
-        rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
-        longest = getattr(text, "max_position_embeddings", None)
-        if isinstance(longest, int) and isinstance(rope, Mapping):
-            longest = _stretched(longest, rope)
-        known = isinstance(longest, int) and longest > 0
-        return cls(longest if known else None, asked, isinstance(rope, Mapping) and "mrope_section" in rope)
+        return cls(context_of(model), asked, "mrope_section" in rotary(model))
 
     def refusal(self, own: int, visual: int, recipe: Recipe | None) -> ValueError | None:
         """Why a prompt cannot be asked; None where it can.
@@ -75,11 +66,3 @@ def _kept(visual: int, recipe: Recipe) -> int:
     if recipe.decoder:
         return visual
     return min(visual, recipe.keep) if isinstance(recipe.keep, int) else int(visual * recipe.keep)
-
-
-def _stretched(longest: int, rope: Mapping[str, Any]) -> int:
-    kind, factor = rope.get("rope_type", rope.get("type")), rope.get("factor")
-    if kind not in _STRETCHED or not isinstance(factor, (int, float)) or not factor > 1:
-        return longest
-    first = rope.get("original_max_position_embeddings") or longest
-    return max(longest, int(first * factor))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -114,30 +112,6 @@ def test_a_prompt_may_be_bounded_and_the_bound_be_raised(folder, tmp_path):
 def test_a_bound_that_is_none_is_refused(value):
     with pytest.raises(ValueError, match="max_prompt="):
         Job(max_prompt=value)
-
-
-def config(**fields):
-    return SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: SimpleNamespace(**fields)))
-
-
-@pytest.mark.parametrize(
-    ("fields", "context"),
-    [
-        ({}, None),
-        ({"max_position_embeddings": 4096}, 4096),
-        ({"max_position_embeddings": 100, "rope_scaling": {"type": "yarn", "factor": 4.0}}, 400),
-        (
-            {
-                "max_position_embeddings": 400,
-                "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 100},
-            },
-            400,
-        ),
-        ({"max_position_embeddings": 100, "rope_parameters": {"rope_type": "default", "factor": 4.0}}, 100),
-    ],
-)
-def test_what_a_model_takes(fields, context):
-    assert PromptLimits.of(config(**fields)).context == context
 
 
 def test_only_what_is_kept_takes_room_where_tokens_have_rows_and_columns():
