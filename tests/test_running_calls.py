@@ -153,3 +153,23 @@ def test_changes_of_two_threads_come_one_after_the_other():
 def _note(gate, order):
     with gate.change():
         order.append("second")
+
+
+def test_threads_that_wrap_at_once_leave_one_wrapping():
+    model, inputs = llava(), llava_inputs(ONE)
+    stock = model(**inputs).logits
+    hooks = [len(module._forward_pre_hooks) for module in model.modules()]
+    start = threading.Barrier(6)
+
+    def wrap(keep):
+        start.wait(20)
+        reduce_tokens(model, keep=keep)
+
+    threads = [started(lambda keep=keep: wrap(keep))[0] for keep in (1, 2, 3, 4, 5, 6)]
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    model(**inputs)
+    assert model.vtc.report.after == model.vtc.recipe.keep
+    check_same(restore(model)(**inputs).logits, stock, "the model restored")
+    assert [len(module._forward_pre_hooks) for module in model.modules()] == hooks

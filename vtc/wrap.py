@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -65,10 +66,20 @@ def reduce_tokens(
     inner = _stock(model)
     handle = Handle(inner, find(inner), chosen)
     handle.check()
-    before = inner.__dict__.get("vtc")
-    with _changing(before):
-        _replace(inner, handle)
+    _swap(inner, handle)
     return model
+
+
+_SWAPPING = threading.Lock()
+
+
+def _swap(inner: nn.Module, handle: Handle | None) -> None:
+    """Puts `handle` in the place of the handle of `inner`, or takes that one off, while no call is under way."""
+    while True:  # another thread may be quicker: then the calls on what it attached are to be waited for
+        before = inner.__dict__.get("vtc")
+        with _changing(before), _SWAPPING:
+            if inner.__dict__.get("vtc") is before:
+                return _replace(inner, handle)
 
 
 def _changing(handle: object) -> AbstractContextManager[None]:
@@ -77,7 +88,7 @@ def _changing(handle: object) -> AbstractContextManager[None]:
 
 
 def _replace(inner: nn.Module, handle: Handle | None) -> None:
-    """Puts `handle` in the place of the handle of `inner`, or takes that one off; the old one stays if this fails."""
+    """Detaches the handle of `inner` and attaches `handle`; the old one stays if this fails."""
     before = inner.__dict__.get("vtc")
     if isinstance(before, Handle):
         before.detach()
@@ -98,9 +109,7 @@ def restore(model: M) -> M:
     Raises:
         RuntimeError: called from inside of a call on the model, such as from a logits processor.
     """
-    inner = _stock(model)
-    with _changing(inner.__dict__.get("vtc")):
-        _replace(inner, None)
+    _swap(_stock(model), None)
     return model
 
 
@@ -120,5 +129,4 @@ def reduced(
     try:
         yield reduce_tokens(model, recipe, keep=keep, positions=positions, seed=seed, pictures=pictures)
     finally:
-        with _changing(inner.__dict__.get("vtc")):
-            _replace(inner, before if isinstance(before, Handle) else None)
+        _swap(inner, before if isinstance(before, Handle) else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 import urllib.request
@@ -10,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from vtc.chat import Medium, processed
 from vtc.media import load_picture
@@ -23,6 +22,9 @@ from .fingerprints import medium_stamp
 from .job import Job
 from .prompts import told
 from .questions import SCHEMES, Group, Question
+
+LARGEST, PART = 8 << 30, 1 << 20
+"""Bytes that are fetched from an address at most, and at once."""
 
 
 @dataclass(frozen=True)
@@ -150,5 +152,19 @@ def fetched(medium: str, timeout: float) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="vtc-") as folder:
         path = Path(folder) / (Path(medium.partition("?")[0]).name or "medium")
         with urllib.request.urlopen(medium, timeout=timeout) as answer, path.open("wb") as file:
-            shutil.copyfileobj(answer, file)
+            _copied(answer, file, medium)
         yield path
+
+
+def _copied(answer: IO[bytes], file: IO[bytes], medium: str) -> None:
+    """Copies what an address answers to `file`.
+
+    Raises:
+        ValueError: it is larger than any medium should be, so that it would fill the disk.
+    """
+    size = 0
+    while part := answer.read(PART):
+        size += len(part)
+        if size > LARGEST:
+            raise ValueError(f"{medium}: holds more than {LARGEST >> 30} GiB; download it and give the file")
+        file.write(part)

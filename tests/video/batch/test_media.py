@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
 from PIL import Image
@@ -18,7 +20,7 @@ from vtc.media import load_picture
 from vtc.recipes import recipe
 from vtc.times import on_device
 from vtc.video import answer_batch
-from vtc.video.batch import Answerer, Job, grouped
+from vtc.video.batch import Answerer, Job, grouped, opening
 from vtc.video.reader import isolate
 from vtc.wrap import reduced
 
@@ -209,3 +211,12 @@ def test_the_command_tells_by_its_exit_code(folder, tmp_path):
         refused = run(path, "--out", out, *wrong)
         assert (refused.exit_code, "error:" in refused.stderr) == (2, True), wrong
     assert len(read(out)) == 2
+
+
+@pytest.mark.parametrize("largest", [5, 4])
+def test_what_an_address_answers_is_bounded(largest, tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "LARGEST", largest)
+    monkeypatch.setattr("urllib.request.urlopen", lambda address, timeout: io.BytesIO(b"12345"))
+    with nullcontext() if largest == 5 else pytest.raises(ValueError, match="holds more than"):
+        with opening.fetched("http://x.org/a.png", 1.0) as path:
+            assert path.read_bytes() == b"12345"
