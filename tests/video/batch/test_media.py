@@ -217,6 +217,6 @@ def test_the_command_tells_by_its_exit_code(folder, tmp_path):
 def test_what_an_address_answers_is_bounded(largest, tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "LARGEST", largest)
     monkeypatch.setattr("urllib.request.urlopen", lambda address, timeout: io.BytesIO(b"12345"))
-    with nullcontext() if largest == 5 else pytest.raises(ValueError, match="holds more than"):
-        with opening.fetched("http://x.org/a.png", 1.0) as path:
-            assert path.read_bytes() == b"12345"
+    refused = nullcontext() if largest == 5 else pytest.raises(ValueError, match="holds more than")
+    with refused, opening.fetched("http://x.org/a.png", 1.0) as path:
+        assert path.read_bytes() == b"12345"
