@@ -105,12 +105,30 @@ def test_types_that_choose_experts_are_those_of_the_kept_tokens():
             assert int(own.sum()) == stays + 2 * images  # and the start and end of each
 
 
+@pytest.mark.parametrize("build", [qwen2vl, qwen25vl], ids=["qwen2vl", "qwen25vl"])
+@torch.no_grad()
+def test_types_in_numpy_are_read_as_by_the_stock_model(build):
+    inputs = qwen_inputs([[3, (1,), 4], [2, (2,), 5]])
+    types = inputs.pop("mm_token_type_ids")
+    model = build()
+    check_same(
+        model(**inputs, mm_token_type_ids=types.numpy()).logits, model(**inputs, mm_token_type_ids=types).logits, ""
+    )
+    reduce_tokens(model, HALF)
+    want = model(**inputs, mm_token_type_ids=types).logits
+    check_same(model(**inputs, mm_token_type_ids=types.numpy()).logits, want, "logits")
+    with pytest.raises(ValueError, match="mm_token_type_ids has .* columns"):
+        model(**inputs, mm_token_type_ids=types.numpy()[:, :-1])
+
+
 @pytest.mark.parametrize("shape", [(2,), (3, 2)], ids=["rows", "axes"])
 def test_unknown_arguments_of_the_prompts_length_are_refused_by_name(shape):
     model, inputs = reduce_tokens(llava(), keep=0.25), llava_inputs([[3, (1,), 4], [2, (2,), 5]])
     mystery = torch.zeros(*shape, inputs["input_ids"].shape[1])
     with pytest.raises(ValueError, match=r"mystery .*token_arguments"):
         model(**inputs, mystery=mystery)
+    with pytest.raises(ValueError, match=r"mystery .*token_arguments"):
+        model(**inputs, mystery=mystery.numpy())
     model(**inputs, mystery=mystery[..., :-1])  # of another length: the model's own affair
     restore(model)(**inputs, mystery=mystery)
 

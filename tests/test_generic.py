@@ -282,8 +282,8 @@ def test_arguments_of_the_encoder_are_the_configs():
     check_same(model(**inputs, vision_feature_layer=-1).logits, want, "logits")
     with pytest.raises(ValueError, match=r"vision_feature_layer=-2 differs from the model's; set it in model\.config"):
         model(**inputs, vision_feature_layer=-2)
-    listed = {**inputs, "image_sizes": inputs["image_sizes"].tolist()}
-    check_same(model(**listed).logits, want, "logits")
+    for given in (inputs["image_sizes"].tolist(), inputs["image_sizes"].numpy()):
+        check_same(model(**{**inputs, "image_sizes": given}).logits, want, "logits")
     del inputs["image_sizes"]
     with pytest.raises(ValueError, match="image_sizes is missing; pass all that the processor returned"):
         model(**inputs)

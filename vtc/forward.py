@@ -40,7 +40,8 @@ def shortened(request: Request, given: Mapping[str, Any], adapter: Adapter) -> d
         short["position_ids"] = with_text_row(positions, short["attention_mask"])
     for name, fill in adapter.token_arguments.items():
         if given.get(name) is not None:
-            values = _grown(given[name], request, ids.shape[1], fill)
+            # Stock classes read types from NumPy too.
+            values = _grown(torch.as_tensor(given[name], device=ids.device), request, ids.shape[1], fill)
             short[name] = (own if values.shape[1] == ids.shape[1] else whole).take(values, fill)
     short["mm_encoder_outputs"] = Spliced(adapter.outputs(request.embedded_for(rows)), request)
     return short

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -263,7 +264,7 @@ class RequestBuilder:
                 )
         for name in self.adapter.token_arguments:
             value = inputs.get(name)
-            if isinstance(value, Tensor) and value.shape[-1] not in (ids.shape[1], mask.shape[1]):
+            if isinstance(value, Tensor | np.ndarray) and value.shape[-1] not in (ids.shape[1], mask.shape[1]):
                 raise ValueError(
                     f"{name} has {value.shape[-1]} columns, input_ids {ids.shape[1]}; expected one per token"
                 )
@@ -281,7 +282,7 @@ class RequestBuilder:
         adapter = self.adapter
         declared = {*PROMPT, *adapter.token_arguments, *adapter.media_arguments, *adapter.audio_arguments}
         for name, value in inputs.items():
-            if name in declared or not isinstance(value, Tensor) or not 2 <= value.ndim <= 3:
+            if name in declared or not isinstance(value, Tensor | np.ndarray) or not 2 <= value.ndim <= 3:
                 continue
             if value.shape[-2] == len(ids) and value.shape[-1] in (ids.shape[1], mask.shape[1]):
                 raise ValueError(
