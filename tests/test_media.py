@@ -89,7 +89,12 @@ def test_grey_and_one_bit(tmp_path):
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".ppm"])
 def test_16_bits_are_scaled_not_clipped(tmp_path, suffix):
     values = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
-    loaded = load_picture(save(Image.fromarray(values), tmp_path / f"x{suffix}"))
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".ppm":  # Pillow writes it from 11 on
+        path.write_bytes(b"P5 4 1 65535\n" + values.astype(">u2").tobytes())
+    else:
+        save(Image.fromarray(values), path)
+    loaded = load_picture(path)
     assert np.asarray(loaded)[0].tolist() == [[v] * 3 for v in (0, 1, 128, 255)]
 
 
@@ -202,8 +207,8 @@ def test_damage_is_read_or_refused_and_never_anything_else(tmp_path, suffix):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
     try:
         whole = save(noise, tmp_path / f"whole{suffix}").read_bytes()
-    except (KeyError, OSError):
-        assert suffix == ".avif"  # this Pillow was built without it
+    except (KeyError, OSError, ValueError):
+        assert suffix == ".avif"  # this Pillow was built without it, or is older than 11.3
         return
     draw = random.Random(1)
     for _ in range(60):
