@@ -117,7 +117,7 @@ def test_types_in_numpy_are_read_as_by_the_stock_model(build):
     reduce_tokens(model, HALF)
     want = model(**inputs, mm_token_type_ids=types).logits
     check_same(model(**inputs, mm_token_type_ids=types.numpy()).logits, want, "logits")
-    with pytest.raises(ValueError, match="mm_token_type_ids has .* columns"):
+    with pytest.raises(ValueError, match=r"mm_token_type_ids has .* columns"):
         model(**inputs, mm_token_type_ids=types.numpy()[:, :-1])
 
 
