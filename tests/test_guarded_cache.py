@@ -119,3 +119,46 @@ def test_guarding_twice_changes_nothing_more():
     guard(cache)
     assert type(cache) is guarded_class(DynamicCache)
     assert guarded_class(DynamicCache) is guarded_class(DynamicCache)
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        ("reorder_cache", torch.tensor([1, 0])),
+        ("batch_select_indices", torch.tensor([1, 1])),
+        ("batch_select_indices", torch.tensor([1])),
+    ],
+    ids=["reordered", "twice", "one"],
+)
+@pytest.mark.parametrize("recipe", ["kcenter", "kcenter+feather"])
+def test_rows_of_the_cache_may_change(name, by, recipe):
+    family = FAMILIES[0]
+    model = reduce_tokens(family.build(), recipe, keep=0.25)
+    inputs = family.inputs([[3, (1,), 4], [2, (2,), 7, (3,), 2]])
+    steps = dict(max_new_tokens=3, do_sample=False, eos_token_id=None)
+
+    def turn(change):
+        first = model.generate(**inputs, **steps, return_dict_in_generate=True)
+        cache, ids = first[CACHE], torch.cat([first.sequences, torch.tensor([text(2, 4)] * 2)], dim=1)
+        mask = torch.cat([inputs["attention_mask"], torch.ones(2, 5, dtype=torch.int64)], dim=1)
+        if change:
+            getattr(cache, name)(by)
+            ids, mask = ids[by], mask[by]
+        return model.generate(input_ids=ids, attention_mask=mask, **steps, **{CACHE: cache})[:, -3:]
+
+    assert torch.equal(turn(True), turn(False)[by])
+
+
+def test_a_call_that_was_interrupted_leaves_the_cache_guarded_after_restore():
+    model, inputs, first = first_turn(FAMILIES[0], ROWS[1:])
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    broken = model.get_decoder().layers[1].register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        answer(model, second(FAMILIES[0], inputs, first))
+    broken.remove()
+    restore(model)
+    with pytest.raises(ValueError, match="visual tokens were left out"):
+        model(input_ids=torch.tensor([text(2, 4)]), **{CACHE: first[CACHE]})

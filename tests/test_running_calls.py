@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from tests.checks import check_same
 from tests.families import llava, llava_inputs, qwen25vl, qwen_inputs
-from vtc import reduce_tokens, reduced, restore
+from vtc import call_gate, reduce_tokens, reduced, restore
 from vtc.call_gate import CallGate
 
 ONE = [[3, (1,), 5]]
@@ -132,7 +133,7 @@ def test_calls_inside_of_a_call_do_not_wait_for_the_change_that_waits_for_it():
 
 def test_copies_of_a_wrapped_model_have_gates_of_their_own():
     model = reduce_tokens(llava(), keep=0.25)
-    with model.vtc._gate.call():
+    with model.vtc._gate.call(model):
         twin = copy.deepcopy(model)
         thread, _ = started(lambda: restore(twin))
         thread.join(20)
@@ -142,7 +143,7 @@ def test_copies_of_a_wrapped_model_have_gates_of_their_own():
 
 def test_changes_of_two_threads_come_one_after_the_other():
     gate, order = CallGate(), []
-    with gate.change():
+    with gate.change(None):
         thread, _ = started(lambda: _note(gate, order))
         thread.join(0.2)
         order.append("first")
@@ -151,7 +152,7 @@ def test_changes_of_two_threads_come_one_after_the_other():
 
 
 def _note(gate, order):
-    with gate.change():
+    with gate.change(None):
         order.append("second")
 
 
@@ -173,3 +174,43 @@ def test_threads_that_wrap_at_once_leave_one_wrapping():
     assert model.vtc.report.after == model.vtc.recipe.keep
     check_same(restore(model)(**inputs).logits, stock, "the model restored")
     assert [len(module._forward_pre_hooks) for module in model.modules()] == hooks
+
+
+def test_an_interrupted_forward_whose_traceback_lives_on_is_over():
+    model, inputs = reduce_tokens(llava(), keep=0.25), llava_inputs(ONE)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    hook = model.get_decoder().register_forward_pre_hook(interrupt)
+    with ThreadPoolExecutor(1) as pool:
+        failed = pool.submit(lambda: model(**inputs))
+        assert isinstance(failed.exception(20), KeyboardInterrupt)  # holds the traceback, and with it the arguments
+        hook.remove()
+        thread, _ = started(lambda: restore(model))
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_a_callback_that_waits_for_another_call_is_not_held_for_ever(monkeypatch):
+    monkeypatch.setattr(call_gate, "PATIENCE", 0.3)
+    model, inputs = reduce_tokens(llava(), keep=0.25), llava_inputs(ONE)
+    paused, inner = Paused(), []
+
+    class Waits(LogitsProcessor):
+        def __call__(self, ids, scores):
+            if not inner:
+                paused()
+                inner.append(pool.submit(lambda: model(**inputs).logits).result(20))
+            return scores
+
+    with ThreadPoolExecutor(1) as pool:
+        outer, _ = started(lambda: logits(model, inputs, logits_processor=LogitsProcessorList([Waits()])))
+        assert paused.reached.wait(20)
+        changed, _ = started(lambda: restore(model))
+        changed.join(0.2)
+        paused.free.set()
+        for thread in (outer, changed):
+            thread.join(20)
+            assert not thread.is_alive()
+    assert len(inner) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,11 @@ class CachedPrompt:
             )
         mask, delta = (x.repeat_interleave(times, dim=0).to(device) for x in (self.mask, self.delta))
         return CachedPrompt(self.splice.expand(rows).to(device), mask, delta, self.padded)
+
+    def rows(self, pick: Callable[[Tensor], Tensor]) -> CachedPrompt:
+        """The note for a cache whose rows were changed by `pick`."""
+        parts = (self.splice.columns, self.splice.mask, self.splice.nearest)
+        return CachedPrompt(Splice(*map(pick, parts)), pick(self.mask), pick(self.delta), self.padded)
 
     def tail(self, cache: Any) -> int:
         """Tokens that `cache` holds after the prompt."""

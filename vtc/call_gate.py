@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+PATIENCE = 5.0
+"""Seconds that a call is held while a change waits; a call under way may itself be waiting for it."""
 
 
 class CallGate:
@@ -19,44 +23,44 @@ class CallGate:
     def __init__(self) -> None:
         self._free = threading.Condition()
         self._calls: Counter[int] = Counter()
-        self._forwards: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
+        self._forwards: Counter[int] = Counter()
         self._changing: int | None = None
+        self._made = False
 
     def __reduce__(self) -> tuple[type[CallGate], tuple[()]]:
         return CallGate, ()
 
     @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self, model: Any) -> Iterator[None]:
         """A call, or that part of a `forward` that encodes. Waits while another thread changes the wrapping."""
         thread = threading.get_ident()
         with self._free:
             # A call inside of a call goes on: the change waits for the outer one.
-            self._free.wait_for(lambda: self._changing in (None, thread) or self._own(thread))
+            if self._changing not in (None, thread) and not self._runs(thread, model):
+                self._free.wait_for(lambda: self._changing is None, timeout=PATIENCE)
+                self._free.wait_for(lambda: not self._made)
             self._calls[thread] += 1
         try:
             yield
         finally:
             with self._free:
-                self._calls[thread] -= 1
-                self._calls += Counter()  # drops threads that have none
-                self._free.notify_all()
+                self._leave(self._calls, thread)
 
-    def begin(self, marker: object) -> None:
-        """Counts the rest of a `forward`, until `end` or until `marker`, which travels in its arguments, is gone."""
+    def begin(self) -> None:
+        """Counts the rest of a `forward` of this thread, until `end`."""
         with self._free:
-            self._forwards[marker] = threading.get_ident()
+            self._forwards[threading.get_ident()] += 1
 
-    def end(self, marker: object | None) -> None:
+    def end(self) -> None:
         """The end of a `forward`, also of one that was not counted."""
-        if marker is None or marker not in self._forwards:
-            return
-        with self._free:
-            self._forwards.pop(marker, None)
-            self._free.notify_all()
+        thread = threading.get_ident()
+        if self._forwards[thread]:
+            with self._free:
+                self._leave(self._forwards, thread)
 
     @contextmanager
-    def change(self) -> Iterator[None]:
-        """A change of the wrapping: waits until the calls of other threads have ended.
+    def change(self, model: Any) -> Iterator[None]:
+        """A change of the wrapping of `model`: waits until the calls of other threads have ended.
 
         Raises:
             RuntimeError: a call of this thread is under way, and would wait for itself.
@@ -72,20 +76,35 @@ class CallGate:
             self._changing = thread
         try:
             with self._free:
-                while self._others(thread):
-                    self._free.wait(timeout=0.2)  # looks again: a forward that was interrupted ends without a word
+                while self._others(thread, model):
+                    self._free.wait(timeout=0.2)  # looks again: an interrupted forward ends without a word
+                self._made = True
             yield
         finally:
             with self._free:
-                self._changing = None
+                self._changing, self._made = None, False
                 self._free.notify_all()
 
-    def _own(self, thread: int) -> bool:
-        """Whether `thread` has a call under way."""
-        return self._calls[thread] > 0 or thread in self._forwards.values()
+    def _leave(self, counts: Counter[int], thread: int) -> None:
+        counts[thread] -= 1
+        if counts[thread] <= 0:
+            del counts[thread]
+        self._free.notify_all()
 
-    def _others(self, thread: int) -> bool:
+    def _runs(self, thread: int, model: Any) -> bool:
+        """Whether `thread` has a call under way. What an interrupted `forward` left in the count is looked into."""
+        return self._calls[thread] > 0 or (self._forwards[thread] > 0 and _inside(thread, model))
+
+    def _others(self, thread: int, model: Any) -> bool:
         """Whether threads other than `thread` have calls under way."""
-        living = {one.ident for one in threading.enumerate()}
-        forwards = [owner for owner in self._forwards.values() if owner in living]
-        return any(owner != thread for owner in (*self._calls, *forwards))
+        return any(self._runs(other, model) for other in {*self._calls, *self._forwards} - {thread})
+
+
+def _inside(thread: int, model: Any) -> bool:
+    """Whether a thread is inside of a call of the module `model`."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        if frame.f_code.co_name == "_call_impl" and frame.f_locals.get("self") is model:
+            return True
+        frame = frame.f_back
+    return False

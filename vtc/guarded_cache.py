@@ -90,9 +90,27 @@ def _crop(self: Any, tokens_to_remove: int) -> None:
     type(self)._base.crop(self, tokens_to_remove)
 
 
+def _over_rows(name: str) -> Callable[[Any, Any], None]:
+    def changed(self: Any, by: Any) -> None:
+        getattr(type(self)._base, name)(self, by)
+        note = getattr(self, "vtc", None)
+        if note is not None:
+            self.vtc = note.rows(lambda rows: PICKS[name](rows, by))
+
+    return changed
+
+
+PICKS: dict[str, Callable[[torch.Tensor, Any], torch.Tensor]] = {
+    "reorder_cache": lambda rows, beams: rows.index_select(0, beams.to(rows.device)),
+    "batch_repeat_interleave": lambda rows, times: rows.repeat_interleave(times, dim=0),
+    "batch_select_indices": lambda rows, chosen: rows[torch.as_tensor(chosen, device=rows.device)],
+}
+"""The methods by which a cache changes its rows, and what they do to any tensor with one entry a row."""
+
 _BODY: dict[str, Any] = {
     "__doc__": "A cache of a shortened prompt; wrapped models alone read it.",
     "led": False,
     "crop": _crop,
     **{name: _checked(name) for name in ("update", "update_conv_state", "update_recurrent_state")},
+    **{name: _over_rows(name) for name in PICKS},
 }

@@ -56,6 +56,7 @@ class Handle:
         self._flash = False
         self._gate = CallGate()
         self._dropped: tuple[str, ...] = ()
+        self._led: weakref.WeakSet[Any] = weakref.WeakSet()
 
     @property
     def recipe(self) -> Recipe:
@@ -106,7 +107,7 @@ class Handle:
         Raises:
             RuntimeError: a call of this thread is under way.
         """
-        return self._gate.change()
+        return self._gate.change(self.model)
 
     def check(self) -> None:
         """Raises ValueError where the model cannot give what the recipe needs. Changes nothing of the model."""
@@ -143,6 +144,9 @@ class Handle:
 
     def detach(self) -> None:
         """Removes every hook; the model is what it was. What others put over the overridden methods stays."""
+        for cache in self._led:
+            unlead(cache)
+        self._led.clear()
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -230,7 +234,7 @@ class Handle:
         Raises:
             ValueError: right padding, chunked prefill, or media that do not fit the prompt.
         """
-        with self._gate.call():
+        with self._gate.call(self.model):
             if self.model.__dict__.get("vtc") is not self:  # kept by somebody across `restore`
                 return self.model.generate(inputs, generation_config, *args, **kwargs)
             return self._generate(inputs, generation_config, *args, **kwargs)
@@ -330,20 +334,22 @@ class Handle:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
-        lead(cache_among(kwargs))
         if isinstance(kwargs.get("mm_encoder_outputs"), Spliced):
+            self._lead(cache_among(kwargs))
             self._stepping(kwargs)
             return None
         # A step of `generate` is part of a call that is counted; a compiled one takes no locks.
         if torch.compiler.is_compiling() or self._generates():
+            self._lead(cache_among(kwargs))
             return self._forward_arguments(kwargs)
-        with self._gate.call():
+        with self._gate.call(self.model):
             current = self.model.__dict__.get("vtc")
             if current is not self:  # wrapped anew, or restored, while this call waited
                 return current._before_forward(module, (), kwargs) if isinstance(current, Handle) else None
+            self._lead(cache_among(kwargs))
             made = self._forward_arguments(kwargs)
             if made is not None:
-                self._gate.begin(_marker(made[1]))
+                self._gate.begin()
         return made
 
     def _forward_arguments(self, kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
@@ -370,6 +376,12 @@ class Handle:
         self._stepping(short)
         return (), short
 
+    def _lead(self, cache: Any) -> None:
+        """Lets this call read a guarded cache. What an interrupted call leaves open, `detach` closes."""
+        if not torch.compiler.is_compiling() and hasattr(cache, "led"):
+            lead(cache)
+            self._led.add(cache)
+
     def _generates(self) -> bool:
         """Whether this thread or task is inside of `generate` on this model."""
         return any(handle is self for handle in _generating.get())
@@ -387,6 +399,8 @@ class Handle:
         given = {k: v for k, v in kwargs.items() if k not in self._adapter.media_arguments}
         short = shortened(request, {**given, "position_ids": request.positions}, self._adapter)
         wanted = kwargs.get("logits_to_keep", 0)
+        if isinstance(wanted, slice):
+            wanted = torch.arange(request.suffix.full_length)[wanted]
         short["mm_encoder_outputs"].logits_to_keep = wanted
         short["logits_to_keep"] = inner_logits(request.suffix, wanted)
         return short
@@ -394,8 +408,8 @@ class Handle:
     def _after_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         cache = cache_among(kwargs)
         unlead(cache)
-        if not torch.compiler.is_compiling():
-            self._gate.end(_marker(kwargs))
+        if not torch.compiler.is_compiling() and not self._generates():
+            self._gate.end()
         spliced = kwargs.get("mm_encoder_outputs")
         if output is None or not isinstance(spliced, Spliced) or spliced.request is None:  # None: `forward` failed
             return None
@@ -420,12 +434,6 @@ def _reads_prompt(request: Request, cache: Any) -> bool:
     """Whether a step of a draft is the one that reads its prompt: the cache holds what it held before."""
     before = request.prefix.short_length if request.prefix is not None else 0
     return request.drafts and int(cache.get_seq_length()) == before
-
-
-def _marker(kwargs: Mapping[str, Any]) -> Any:
-    """What stands for a `forward` while it is under way, and is gone with its arguments where it was interrupted."""
-    spliced = kwargs.get("mm_encoder_outputs")
-    return spliced.under_way if isinstance(spliced, Spliced) else cache_among(kwargs)
 
 
 def _check_generation(request: Request, config: Any) -> None:

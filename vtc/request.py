@@ -95,24 +95,18 @@ class Request:
         return self
 
 
-class UnderWay:
-    """Stands for a call, by its lifetime alone."""
-
-
 class Spliced(dict[str, Any]):
     """`mm_encoder_outputs` of an already shortened prompt; its type tells the forward hooks to leave it alone.
 
     Attributes:
         request: what was dropped; None where nothing was.
         logits_to_keep: what the caller of a plain `forward` asked for; None inside `generate`.
-        under_way: lives as long as the call that this was made for.
     """
 
     def __init__(self, outputs: Mapping[str, Any], request: Request | None = None) -> None:
         super().__init__(outputs)
         self.request = request
         self.logits_to_keep: int | Tensor | None = None
-        self.under_way = UnderWay()
 
 
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx")

@@ -80,8 +80,10 @@ def by_content(head: bytes) -> str:
 def refuse_address(path: str | Path) -> None:
     """Raises ValueError where `path` is a URL. `Path` leaves one slash of two behind its scheme."""
     if ADDRESS.match(str(path)):
+        scheme, _, rest = str(path).partition(":")
         raise ValueError(
-            f"{path} is an address, and only files are read; download it first, and pass the path of the file"
+            f"{scheme}://{rest.lstrip('/')} is an address, and only files are read; download it first, and pass the "
+            "path of the file"
         )
 
 

@@ -123,7 +123,10 @@ def reduced(
     seed: int | None = None,
     pictures: str | None = None,
 ) -> Iterator[M]:
-    """`reduce_tokens` for a block; after it the model is as it was before, wrapped or not."""
+    """`reduce_tokens` for a block; after it the model is as it was before, wrapped or not.
+
+    Blocks on one model must nest: what one found, it puts back, whoever wrapped the model since.
+    """
     inner = _stock(model)
     before = inner.__dict__.get("vtc")
     try:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import cache_utils as stock_caches
 from transformers.cache_utils import Cache, CacheLayerMixin, StaticLayer
 
-from vtc.guarded_cache import guard, lead
+from vtc.guarded_cache import PICKS, guard, lead
 
 
 @dataclass(frozen=True)
@@ -175,16 +175,9 @@ def _over_rows(name: str) -> Callable[[Any, Any], None]:
     def changed(self: Any, by: Any) -> None:
         getattr(type(self)._base, name)(self, by)
         if self.slots is not None:
-            self.slots = self.slots.rows(lambda x: _PICKS[name](x, by))
+            self.slots = self.slots.rows(lambda x: PICKS[name](x, by))
 
     return changed
-
-
-_PICKS: dict[str, Callable[[Tensor, Any], Tensor]] = {
-    "reorder_cache": lambda x, beams: x.index_select(0, beams.to(x.device)),
-    "batch_repeat_interleave": lambda x, times: x.repeat_interleave(times, dim=0),
-    "batch_select_indices": lambda x, rows: x[rows],
-}
 
 
 def _cropped(held: Any, tokens_to_remove: int) -> Slots:
@@ -218,5 +211,5 @@ _BODY: dict[str, Any] = {
     "check_crop": _check_crop,
     "crop": _crop,
     "reset": _reset,
-    **{name: _over_rows(name) for name in _PICKS},
+    **{name: _over_rows(name) for name in PICKS},
 }
