@@ -51,6 +51,12 @@ def drafted(inputs: Mapping[str, Any], adapter: Adapter) -> dict[str, Any]:
     return {**given, **(request.pixels if isinstance(request, Request) else {"mm_encoder_outputs": outputs})}
 
 
+def reads_prompt(request: Request, cache: Any) -> bool:
+    """Whether a step of a draft is the one that reads its prompt: the cache holds what it held before."""
+    before = request.prefix.short_length if request.prefix is not None else 0
+    return request.drafts and int(cache.get_seq_length()) == before
+
+
 def _take_refused(cache: Any, note: CachedPrompt, agreed: int) -> bool:
     """Crops the cache to the `agreed` tokens of the conversation; False where its prompt was cropped already.
 

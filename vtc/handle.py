@@ -22,7 +22,7 @@ from .compatibility import check_recipe, uses_flash, without_positions
 from .decoder.cache import check_room, is_shortened
 from .decoder.engine import Engine, check_attention
 from .decoder.step import STEP
-from .drafting import drafted, encoded_media, is_draft
+from .drafting import drafted, encoded_media, is_draft, reads_prompt
 from .dry_call import dropped_arguments
 from .encoded import Held
 from .forward import continued, full_logits, inner_logits, shortened
@@ -291,7 +291,7 @@ class Handle:
         given = {"input_ids": input_ids, "attention_mask": attention_mask, **kwargs}
         if request is None and outputs:  # a request that nothing is taken from: the forward hooks leave it alone
             given["mm_encoder_outputs"] = Spliced(outputs)
-        elif request is not None and (is_first_iteration or cache is None or _reads_prompt(request, cache)):
+        elif request is not None and (is_first_iteration or cache is None or reads_prompt(request, cache)):
             is_first_iteration = is_first_iteration or request.drafts
             given = shortened(request, given, self._adapter)
             held = int(cache.get_seq_length()) if cache is not None else 0
@@ -428,12 +428,6 @@ class Handle:
             return (*output[:place], full_logits(request, wanted, output[place]), *output[place + 1 :])
         output.logits = full_logits(request, wanted, output.logits)
         return output
-
-
-def _reads_prompt(request: Request, cache: Any) -> bool:
-    """Whether a step of a draft is the one that reads its prompt: the cache holds what it held before."""
-    before = request.prefix.short_length if request.prefix is not None else 0
-    return request.drafts and int(cache.get_seq_length()) == before
 
 
 def _check_generation(request: Request, config: Any) -> None:
