@@ -133,7 +133,8 @@ class Attempts:
 
     def close(self, done: Collection[str] = ()) -> None:
         """Takes the note away, as the run ended of itself; what is known of questions that are not `done` stays."""
-        self._file.close()
+        with suppress(OSError):  # what a full disk has left in the buffer
+            self._file.close()
         left = [key for key, count in self._kills.items() if count and key.startswith(ROWS)]
         if all(key.partition(":")[2] in done for key in left):
             self.path.unlink(missing_ok=True)
@@ -148,9 +149,11 @@ class Attempts:
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
 
     def _write(self, line: dict[str, Any]) -> None:
-        # No fsync: what a process has given to the system outlives it, and a power cut is nobody's fault.
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        # No fsync: what a process has given to the system outlives it, and a power cut is nobody's fault. A disk that
+        # is full ends the run at its next row, and must not become the error of a question before.
+        with suppress(OSError):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
 
 
 def _key(what: str, name: str) -> str:

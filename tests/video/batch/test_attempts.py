@@ -162,6 +162,15 @@ def test_a_torn_note_is_read_as_far_as_it_goes(tmp_path):
     assert Attempts(path).alone("a")
 
 
+def test_a_full_disk_is_no_error_of_a_question(tmp_path):
+    note = Attempts(tmp_path / "n")
+    note._file = open("/dev/full", "w")  # noqa: SIM115 - closed by the note
+    with note.during(["a"], ROWS):
+        pass
+    note.close()
+    assert not (tmp_path / "n").exists()
+
+
 def test_a_run_that_ends_leaves_no_note(folder, tmp_path):
     out = tmp_path / "a.jsonl"
     answer_batch(save(folder / "e.jsonl", rows(1, 2)), out, **FEW)

@@ -118,7 +118,8 @@ def test_a_full_disk_ends_the_command_and_the_next_one_goes_on(tmp_path):
     command = ["batch", path, "--out", out, *OPTIONS]
     done = subprocess.run([sys.executable, "-c", FULL, *map(str, [room, *command])], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "are safe: make room, and run the same again: " in done.stderr.replace("\n", " ")
+    assert f"error: {out}: " in done.stderr.replace("\n", " ")
+    assert "are safe: make room, and run the same again" in done.stderr
     assert "Traceback" not in done.stderr
     assert 0 < len(read(out)) < 4  # whole rows alone
     answer_batch(path, out, **FIELDS)
