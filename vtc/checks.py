@@ -108,26 +108,22 @@ def positions(trial: Trial) -> Finding:
     return Finding(wrong, unit="tokens")
 
 
-def marks(trial: Trial) -> Finding | None:
-    """What the language model reads by token besides embeddings is that of the kept tokens."""
-    wrong, seen = 0, False
-    for given, full, columns in _rows(trial):
+def marks(trial: Trial) -> Finding:
+    """What the language model reads by token besides embeddings, if anything, is that of the kept tokens."""
+    wrong = 0
+    for r, (given, full) in enumerate(zip(trial.run.given, trial.stock.given, strict=True)):
+        columns = trial.columns(r) if full.marks else []
         for name, own in full.marks.items():
-            seen = True
             got = given.marks.get(name)
             whole = got is not None and len(got) == len(columns) and len(own) == len(full.embeds)
             wrong += int((got != own[columns]).sum()) if got is not None and whole else len(columns)
-    return Finding(wrong, unit="tokens") if seen else None
+    return Finding(wrong, unit="tokens")
 
 
-def refused(trial: Trial) -> Finding | None:
+def refused(trial: Trial) -> Finding:
     """A `forward` that lacks what the stock model must have is refused, as by the stock model."""
-    inputs = trial.case.inputs
-    lacking = [name for name in trial.adapter.token_arguments if name in inputs]
-    if not lacking:
-        return None
-    wrong = 0
-    for name in lacking:
+    inputs, wrong = trial.case.inputs, 0
+    for name in (name for name in trial.adapter.token_arguments if name in inputs):
         less = {key: value for key, value in inputs.items() if key != name}
         if trial.bench.once((trial.case.name, "less", name), partial(_refuses, trial.model, less)):
             with reduced(trial.model, trial.recipe):

@@ -6,6 +6,7 @@ word. The class of the caller's own object is changed, so that whoever holds it 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,31 @@ def unlead(cache: Any) -> None:
     """Takes back what `lead` told, which holds for one call."""
     if not torch.compiler.is_compiling() and hasattr(cache, "led"):
         cache.led = False
+
+
+class LedCaches:
+    """The caches that a wrapped model has led; what an interrupted call leaves open, `close` closes.
+
+    A copy or a pickle holds none.
+    """
+
+    def __init__(self) -> None:
+        self._caches: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __reduce__(self) -> tuple[type[LedCaches], tuple[()]]:
+        return LedCaches, ()
+
+    def open(self, cache: Any) -> None:
+        """Lets the call that begins read `cache`, if it is guarded."""
+        if not torch.compiler.is_compiling() and hasattr(cache, "led"):
+            lead(cache)
+            self._caches.add(cache)
+
+    def close(self) -> None:
+        """Lets no model read them but one that leads them again."""
+        for cache in self._caches:
+            unlead(cache)
+        self._caches.clear()
 
 
 def guarded_class(base: type) -> type:

@@ -26,7 +26,7 @@ from .drafting import drafted, encoded_media, is_draft, reads_prompt
 from .dry_call import dropped_arguments
 from .encoded import Held
 from .forward import continued, full_logits, inner_logits, shortened
-from .guarded_cache import lead, unlead
+from .guarded_cache import LedCaches, unlead
 from .recipes import Recipe
 from .reduce import encoder_cues
 from .report import Report
@@ -56,7 +56,7 @@ class Handle:
         self._flash = False
         self._gate = CallGate()
         self._dropped: tuple[str, ...] = ()
-        self._led: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._led = LedCaches()
 
     @property
     def recipe(self) -> Recipe:
@@ -144,9 +144,7 @@ class Handle:
 
     def detach(self) -> None:
         """Removes every hook; the model is what it was. What others put over the overridden methods stays."""
-        for cache in self._led:
-            unlead(cache)
-        self._led.clear()
+        self._led.close()
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -335,18 +333,18 @@ class Handle:
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
         if isinstance(kwargs.get("mm_encoder_outputs"), Spliced):
-            self._lead(cache_among(kwargs))
+            self._led.open(cache_among(kwargs))
             self._stepping(kwargs)
             return None
         # A step of `generate` is part of a call that is counted; a compiled one takes no locks.
         if torch.compiler.is_compiling() or self._generates():
-            self._lead(cache_among(kwargs))
+            self._led.open(cache_among(kwargs))
             return self._forward_arguments(kwargs)
         with self._gate.call(self.model):
             current = self.model.__dict__.get("vtc")
             if current is not self:  # wrapped anew, or restored, while this call waited
                 return current._before_forward(module, (), kwargs) if isinstance(current, Handle) else None
-            self._lead(cache_among(kwargs))
+            self._led.open(cache_among(kwargs))
             made = self._forward_arguments(kwargs)
             if made is not None:
                 self._gate.begin()
@@ -375,12 +373,6 @@ class Handle:
         short = self._shortened(request, kwargs)
         self._stepping(short)
         return (), short
-
-    def _lead(self, cache: Any) -> None:
-        """Lets this call read a guarded cache. What an interrupted call leaves open, `detach` closes."""
-        if not torch.compiler.is_compiling() and hasattr(cache, "led"):
-            lead(cache)
-            self._led.add(cache)
 
     def _generates(self) -> bool:
         """Whether this thread or task is inside of `generate` on this model."""
