@@ -112,7 +112,9 @@ def marks(trial: Trial) -> Finding:
     """What the language model reads by token besides embeddings, if anything, is that of the kept tokens."""
     wrong = 0
     for r, (given, full) in enumerate(zip(trial.run.given, trial.stock.given, strict=True)):
-        columns = trial.columns(r) if full.marks else []
+        if not full.marks:
+            continue
+        columns = trial.columns(r)
         for name, own in full.marks.items():
             got = given.marks.get(name)
             whole = got is not None and len(got) == len(columns) and len(own) == len(full.embeds)
