@@ -76,8 +76,7 @@ def test_fillers_that_are_seen(family, monkeypatch):
 @four
 def test_lengths_that_are_those_of_the_slots(family, monkeypatch):
     """A layer 0 that reports what it holds: the next turn is read at wrong places, or does not fit."""
-    for name in ("ShortenedDynamicLayer", "ShortenedDynamicCache"):  # they are put back behind the test
-        monkeypatch.setattr(caches, name, None)
+    monkeypatch.setattr(caches, "ShortenedDynamicLayer", None)  # it is put back behind the test
     monkeypatch.setattr(caches, "_CLASSES", {})
     monkeypatch.setitem(caches._BODY, "get_seq_length", lambda self: type(self)._base.get_seq_length(self))
     model, inputs = wrapped(family, recipe("layer-0")), family.inputs(BATCHES["uneven"])

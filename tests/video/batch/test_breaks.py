@@ -16,13 +16,15 @@ import pytest
 from tests.video.batch.films import FEW, clips, read, rows, save, timeless
 from vtc.batch_command import asked_to_stop
 from vtc.video import answer_batch
+from vtc.video.batch import attempts
 
 FIELDS = dict(batch=2, workers=1, **FEW)
 OPTIONS = ["--batch", 2, "--workers", 1, "--frames", FEW["frames"], "--max-new-tokens", FEW["max_new_tokens"]]
 """The same of the command."""
 SERVER = """
 import json, os, sys
-from vtc.video.batch import answerer, answer_batch
+from vtc.video.batch import answerer, answer_batch, attempts
+attempts.MOST = 1000
 for line in sys.stdin:
     path, out, fields = json.loads(line)
     if not (child := os.fork()):
@@ -31,7 +33,10 @@ for line in sys.stdin:
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-"""Runs jobs, each in a process of its own; what takes long to import is there before."""
+"""Runs jobs, each in a process of its own; what takes long to import is there before.
+
+Kills come at random: none is held against a medium that happens to be read at two of them.
+"""
 LONG = 240
 """Seconds after which a job that writes nothing has failed, on the busiest of machines."""
 
@@ -46,6 +51,12 @@ def grown(out, lines, over=lambda: False):
     while written(out) < lines and not over():
         assert time.monotonic() < late
         time.sleep(0.002)
+
+
+@pytest.fixture
+def forgiving(monkeypatch):
+    """The last run holds no kill against a medium either."""
+    monkeypatch.setattr(attempts, "MOST", 1000)
 
 
 def killed(path, tmp_path, times, most):
@@ -72,12 +83,14 @@ def killed(path, tmp_path, times, most):
     assert timeless(read(out)) == timeless(read(whole))
 
 
+@pytest.mark.usefixtures("forgiving")
 def test_killed_five_times(tmp_path):
     clips(tmp_path, 3)
     killed(save(tmp_path / "q.jsonl", rows(3, 8)), tmp_path, 5, 3)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forgiving")
 def test_killed_fifty_times(tmp_path):
     clips(tmp_path, 20)
     killed(save(tmp_path / "q.jsonl", rows(20, 10)), tmp_path, 50, 6)
