@@ -84,15 +84,38 @@ def cases(families: Sequence[Family] = FAMILIES, positions: Sequence[str] = POSI
     ]
 
 
+def behaviour(recipe: Recipe) -> tuple[Any, ...]:
+    """What an invariant that is no matter of selection can depend on: the hooks a recipe needs, and what it does."""
+    cues = tuple(sorted(map(str, encoder_cues(recipe))))
+    thumbnail = any(stage.thumbnail for stage in recipe.stages)
+    merges = recipe.merger is not None and not cues
+    return type(recipe.input), recipe.encoder is not None, cues, thumbnail, merges, recipe.of_films, recipe.adaptive
+
+
+REPRESENTATIVES = {behaviour(recipe): recipe.name for recipe in reversed(RECIPES)}
+"""The first recipe of each behaviour class."""
+
+
+def marked(case: Case, *values: Any) -> Any:
+    """A case and further values as parameters of a test that runs at every change for representatives alone."""
+    name = REPRESENTATIVES[behaviour(case.recipe)]
+    return pytest.param(case, *values, marks=() if case.recipe.name == name else pytest.mark.nightly)
+
+
 def over(found: Sequence[Case]) -> pytest.MarkDecorator:
-    """Runs a test for each case."""
+    """Runs a test for each case: those of representatives at every change, the others at night."""
+    return pytest.mark.parametrize("case", list(map(marked, found)), ids=str)
+
+
+def over_all(found: Sequence[Case]) -> pytest.MarkDecorator:
+    """Runs a test for each case at every change."""
     return pytest.mark.parametrize("case", found, ids=str)
 
 
 every_method = over(cases(positions=POSITIONS[:1]))
-"""Every recipe x every family."""
+"""Every recipe x every family; at every change one of each behaviour class."""
 every_case = over(cases())
-"""Every recipe x every family x both kinds of positions."""
+"""Every recipe x every family x both kinds of positions; likewise."""
 every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 

@@ -10,11 +10,11 @@ import torch
 from tests.checks import check_chosen, check_counts, check_same
 from tests.eyes import EYES
 from tests.families import VARIANTS, visual
-from tests.grid import PROMPTS, Case, cases, generate, over, steps, stock, watching
+from tests.grid import PROMPTS, Case, cases, generate, over, over_all, steps, stock, watching
 from vtc import Budget
 from vtc.stages import Resizer
 
-exact = over([c for c in cases() + cases(VARIANTS, ["original"]) if not c.recipe.adaptive])
+exact = over_all([c for c in cases() + cases(VARIANTS, ["original"]) if not c.recipe.adaptive])
 
 
 def words(inputs, model) -> list[int]:

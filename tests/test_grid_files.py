@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tests.checks import check_same
-from tests.grid import UNEVEN, Case, every_case, generate, kept, steps
+from tests.grid import UNEVEN, Case, cases, generate, kept, over_all, steps
 from vtc import Recipe, reduce_tokens
 
 
-@every_case
+@over_all(list({case.recipe.name: case for case in cases()}.values()))  # a file knows no family
 def test_a_loaded_recipe_keeps_the_same_tokens(case: Case, tmp_path):
     path = tmp_path / "recipe.json"
     case.recipe.save(path)

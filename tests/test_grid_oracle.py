@@ -10,13 +10,13 @@ import torch
 from tests import oracle
 from tests.checks import check_beams, check_decoding, check_forward, check_given, check_kept
 from tests.families import VARIANTS
-from tests.grid import PROMPTS, Case, cases, every_case, generate, over, steps, stock, watching
+from tests.grid import PROMPTS, Case, cases, every_case, generate, marked, over_all, steps, stock, watching
 from vtc import Recipe
 
 # What a kernel can change does not depend on positions: eager goes over those of one kind.
 kernels = pytest.mark.parametrize(
     ("case", "attention"),
-    [(c, "sdpa") for c in cases()] + [(c, "eager") for c in cases(positions=["original"])],
+    [pytest.param(c, "sdpa") for c in cases()] + [marked(c, "eager") for c in cases(positions=["original"])],
     ids=str,
 )
 
@@ -39,7 +39,11 @@ def test_prefill_and_every_greedy_step(case: Case, attention):
     check_decoding(stock(case.family, attention), plans, out.sequences, steps(out))
 
 
-@kernels
+@pytest.mark.parametrize(
+    ("case", "attention"),
+    [marked(c, "sdpa") for c in cases()] + [marked(c, "eager") for c in cases(positions=["original"])],
+    ids=str,
+)
 def test_beams(case: Case, attention):
     inputs = case.family.inputs(PROMPTS["uneven"])
     model = case.model(attention)
@@ -47,7 +51,7 @@ def test_beams(case: Case, attention):
     check_beams(stock(case.family, attention), planned(case.family, case.recipe, "uneven"), out, length=5)
 
 
-@over(cases() + cases(VARIANTS))
+@over_all(cases() + cases(VARIANTS))
 @pytest.mark.parametrize("prompt", PROMPTS)
 @torch.no_grad()
 def test_forward(case: Case, prompt):
