@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from transformers.image_processing_utils import select_best_resolution
 
-from vtc.tokens import Layout, VisualTokens
+from vtc.core.tokens import Layout, VisualTokens
 
 from .base import Media
 from .cues import hearing
 from .tiles import Size, Tile, tiled
-from .towers import Towered
+from .vision_tower import Towered
 
 
 class AnyRes(Towered):

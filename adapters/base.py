@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vtc.cached import CACHE_NAMES
-from vtc.cost import DecoderCost
-from vtc.tokens import Embedded, Layout, VisualTokens
-from vtc.tower import Blocks
+from vtc.core.flops import DecoderCost
+from vtc.core.tokens import Embedded, Layout, VisualTokens
+from vtc.encoder import Blocks
 
 from .cues import Tap
-from .decoders import decoder_of
+from .decoders import CACHE_NAMES, decoder_of
 
 
 @dataclass(frozen=True)

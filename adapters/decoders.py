@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+CACHE_NAMES = ("cache", "past_key_values")
+"""The argument that takes the key-value cache: since transformers 5.24, and before."""
+
 
 def decoder_of(model: Any) -> Any:
     """The module with the decoder layers of a vision-language model.

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vtc.tokens import Embedded, Layout, VisualTokens
-from vtc.tower import Blocks
+from vtc.core.tokens import Embedded, Layout, VisualTokens
+from vtc.encoder import Blocks
 
 from .base import Adapter, Media
-from .blocks import blocks_of
 from .cues import Tap
 from .decoders import decoder_of
 from .placeholders import arranged, partition
 from .qwen3_vl import Qwen3VL
+from .vit_blocks import blocks_of
 
 SEAM = "mm_encoder_outputs"
 GRID = "image_grid_thw"

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vtc.tokens import Embedded, Layout, VisualTokens
+from vtc.core.tokens import Embedded, Layout, VisualTokens
 
 from .base import Media
 from .cues import hearing
-from .towers import Towered
+from .vision_tower import Towered
 
 COARSE = 32
 """Pixels along a side of a tile, at most, to which tiles are shrunk before their arrangement is looked for."""

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vtc.tokens import Layout, VisualTokens
+from vtc.core.tokens import Layout, VisualTokens
 
 from .base import Media
 from .cues import hearing
-from .towers import Towered
+from .vision_tower import Towered
 
 
 class Llava(Towered):

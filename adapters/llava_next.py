@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vtc.tokens import VisualTokens
+from vtc.core.tokens import VisualTokens
 
 from .anyres import AnyRes
 from .base import Media

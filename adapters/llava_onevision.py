@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vtc.tokens import Box, Embedded, Layout, VisualTokens
+from vtc.core.tokens import (
+    Box,
+    Embedded,
+    Layout,
+    VisualTokens,
+)
 
 from .anyres import AnyRes, at_hand, with_structural
 from .base import Media

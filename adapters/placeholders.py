@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from vtc.tokens import Layout
+from vtc.core.tokens import Layout
 
 
 @dataclass(frozen=True)

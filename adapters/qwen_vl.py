@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers.vision_utils import get_vision_window_index
 
-from vtc.tokens import Layout, VisualTokens
-from vtc.tower import Blocks
+from vtc.core.tokens import Layout, VisualTokens
+from vtc.encoder import Blocks
 
 from . import cues as signals
 from .base import Adapter, Media
-from .cues import Tap, first_argument, hearing, split_heads
+from .cues import (
+    Tap,
+    first_argument,
+    hearing,
+    split_heads,
+)
 
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 GRIDS = {"image": "image_grid_thw", "video": "video_grid_thw"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vtc.tokens import Box, Layout
+from vtc.core.tokens import Box, Layout
 
 Size = tuple[int, int]
 """Height and width."""

@@ -3,8 +3,8 @@
 from gradio_client import Client, handle_file
 
 from vtc.app.serve import serve
-from vtc.app.studio import Studio
-from vtc.tiny.samples import samples
+from vtc.app.state import Studio
+from vtc.embedded.samples import samples
 
 studio = Studio.load()  # or Studio.load("Qwen/Qwen2.5-VL-3B-Instruct")
 served = serve(studio, port=0, wait=False)

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from vtc.tiny.film import Film
+from vtc.embedded.video import Film
 from vtc.video import answer_batch
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "vtc-batch")

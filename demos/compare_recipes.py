@@ -3,14 +3,14 @@
 import sys
 from pathlib import Path
 
-from vtc.ask import greedy
-from vtc.chat import inputs
-from vtc.loading import load
-from vtc.media import load_picture
-from vtc.recipes import recipe
-from vtc.tiny.samples import samples
-from vtc.viz import before_after
-from vtc.wrap import reduced
+from vtc.embedded.samples import samples
+from vtc.inference.asking import greedy
+from vtc.inference.loading import load
+from vtc.inference.prompting import inputs
+from vtc.media.images import load_picture
+from vtc.recipes.composition import recipe
+from vtc.reduction.api import reduced
+from vtc.viz.overlay import before_after
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "vtc-demo")
 out.mkdir(exist_ok=True)

@@ -3,15 +3,16 @@
 import sys
 from pathlib import Path
 
-from vtc.ask import answer, prompt, report_on
-from vtc.loading import load
-from vtc.recipes import recipe
-from vtc.tiny.film import HELD_OUT, Film
+from vtc.embedded.video import HELD_OUT, Film
+from vtc.inference.asking import answer, prompt, report_on
+from vtc.inference.loading import load
+from vtc.recipes.composition import recipe
+from vtc.reduction.api import reduced
 from vtc.video import Sampling, probe
-from vtc.video.account import account, seen
-from vtc.video.timeline import timeline
-from vtc.viz import caption, contact_sheet
-from vtc.wrap import reduced
+from vtc.video.qa.token_usage import account, seen
+from vtc.viz.contact_sheet import contact_sheet
+from vtc.viz.overlay import caption
+from vtc.viz.timeline import timeline
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "vtc-demo")
 out.mkdir(exist_ok=True)

@@ -21,9 +21,16 @@ from torch import Tensor, nn
 
 from tests.families import FAMILIES, Family
 from vtc import Recipe, named_recipes, reduce_tokens
-from vtc.recipes import POSITIONS
-from vtc.reduce import encoder_cues
-from vtc.stages import KCenter, Mean, Random, Resize, Stride, ToMe
+from vtc.recipes.composition import POSITIONS
+from vtc.reduction.pipeline import encoder_cues
+from vtc.stages import (
+    KCenter,
+    Mean,
+    Random,
+    Resize,
+    Stride,
+    ToMe,
+)
 
 COMPOSED = (
     Recipe((Resize(share=0.6), KCenter()), name="resize+kcenter"),

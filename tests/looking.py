@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.families import FAMILIES, LLAVA, Family
-from vtc.check import CHECKS, check
-from vtc.trials import Bench, Case
+from vtc.check.context import Bench, Case
+from vtc.check.runner import CHECKS, check
 
 TEMPLATE = (
     "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }} "

@@ -20,9 +20,16 @@ from tests.eyes import EYES, Eye, Picture
 from tests.eyes.towers import has_cls
 from tests.families import Family, placeholders
 from tests.towers import by_hand
-from vtc import Budget, Layout, Recipe, Reduction, VisualTokens, adapters
+from vtc import (
+    Budget,
+    Layout,
+    Recipe,
+    Reduction,
+    VisualTokens,
+    adapters,
+)
+from vtc.core.tokens import FRAMES, QUESTION
 from vtc.stages import FrameSelector, Resizer
-from vtc.tokens import FRAMES, QUESTION
 
 
 @dataclass(frozen=True)

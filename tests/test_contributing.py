@@ -12,13 +12,40 @@ import pytest
 import torch
 
 from tests import oracle
-from tests.checks import check_chosen, check_close, check_counts, check_decoding, check_forward, check_given, check_same
-from tests.decoder.common import every_full, told
+from tests.checks import (
+    check_chosen,
+    check_close,
+    check_counts,
+    check_decoding,
+    check_forward,
+    check_given,
+    check_same,
+)
 from tests.families import FAMILIES, visual
-from tests.grid import UNEVEN, every_family, fresh, generate, kept_by_row, steps, stock, watching
-from vtc import Recipe, adapters, reduce_tokens, restore
-from vtc.recipes import POSITIONS
-from vtc.stages import STAGES, Mean, Stride, enrol
+from tests.grid import (
+    UNEVEN,
+    every_family,
+    fresh,
+    generate,
+    kept_by_row,
+    steps,
+    stock,
+    watching,
+)
+from tests.reduction.decoder.common import every_full, told
+from vtc import (
+    Recipe,
+    adapters,
+    reduce_tokens,
+    restore,
+)
+from vtc.recipes.composition import POSITIONS
+from vtc.stages import (
+    STAGES,
+    Mean,
+    Stride,
+    enrol,
+)
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 

@@ -1,6 +1,7 @@
 """Vision towers that fold tokens, by hand: one picture at a time, token by token, in plain loops.
 
-Nothing here calls `vtc.tower`, `vtc.folding`, the stages' own folding or an adapter. The rules are written from the
+Nothing here calls `vtc.encoder`, `vtc.encoder.merge_steps`, the stages' own folding or an adapter. The rules are
+written from the
 papers: ToMe (2210.09461, section 3) and DiffRate (2305.17997); only how many are left in each layer is the stage's.
 """
 

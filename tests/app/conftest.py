@@ -8,9 +8,9 @@ import shutil
 import pytest
 
 from vtc.app.serve import serve
-from vtc.app.studio import Studio
-from vtc.tiny.film import Film
-from vtc.tiny.samples import FOLDER
+from vtc.app.state import Studio
+from vtc.embedded.samples import FOLDER
+from vtc.embedded.video import Film
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
 

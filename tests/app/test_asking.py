@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from vtc.app.asking import Question, ask, prepared
 from vtc.app.comparing import ALL, compared
-from vtc.app.counting import chosen
-from vtc.app.stream import Desk, answers
-from vtc.ask import answer, prompt, report_on
-from vtc.media import load_picture
-from vtc.wrap import reduced
+from vtc.app.inference import Question, ask, prepared
+from vtc.app.streaming import Desk, answers
+from vtc.app.token_count import chosen
+from vtc.inference.asking import answer, prompt, report_on
+from vtc.media.images import load_picture
+from vtc.reduction.api import reduced
 
 
 def last(studio, question):

@@ -36,7 +36,7 @@ def look_up(host, *args, stock=socket.getaddrinfo, **kwargs):
 
 socket.socket.connect, socket.getaddrinfo = connect, look_up
 """
-COMMAND = "\nfrom vtc.cli import main\nsys.argv = ['vtc', 'app', '--port', '0']\nmain()\n"
+COMMAND = "\nfrom vtc.cli.main import main\nsys.argv = ['vtc', 'app', '--port', '0']\nmain()\n"
 
 
 def started(code, folder):
@@ -137,7 +137,7 @@ def test_uploads_are_gone_behind_a_page_that_is_ended(tmp_path, number):
 
 def test_a_page_that_is_ended_while_it_loads_leaves_nothing(tmp_path):
     code = (
-        "import vtc.app.studio\nvtc.app.studio.Studio.load = lambda *a: (print('http://127.0.0.1:1/'), time.sleep(99))"
+        "import vtc.app.state\nvtc.app.state.Studio.load = lambda *a: (print('http://127.0.0.1:1/'), time.sleep(99))"
     )
     process, _ = serving(
         tmp_path,

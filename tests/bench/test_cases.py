@@ -10,14 +10,20 @@ from collections import Counter
 import pytest
 import torch
 
-from vtc.bench.arms import ALL_TOKENS, TEXT_ALONE, Arm, chosen, parse_keeps
+from tools.train_embedded.model_specs import STUDENTS
 from vtc.bench.cases import read
-from vtc.bench.drawn import drawn, first_seed, skills
-from vtc.bench.plan import Plan, fingerprint
-from vtc.bench.score import Scorer
-from vtc.recipes import RECIPES, recipe
-from vtc.tiny.samples import samples
-from vtc.tiny.students import STUDENTS
+from vtc.bench.config import Plan, fingerprint
+from vtc.bench.evaluate import Scorer
+from vtc.bench.synthetic import drawn, first_seed, skills
+from vtc.bench.variants import (
+    ALL_TOKENS,
+    TEXT_ALONE,
+    Arm,
+    chosen,
+    parse_keeps,
+)
+from vtc.embedded.samples import samples
+from vtc.recipes.composition import RECIPES, recipe
 
 GOOD = {"image": "a.png", "question": "what?"}
 

@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.bench.test_stats import results
-from vtc import tiny
-from vtc.bench.explained import EXPLAINED, Explained, below_random, unexplained
+from tests.core.test_statistics import results
+from vtc import embedded
+from vtc.bench.explained import (
+    EXPLAINED,
+    Explained,
+    below_random,
+    unexplained,
+)
+from vtc.bench.journal import Row
 from vtc.bench.results import _arms
-from vtc.bench.rows import Row
-from vtc.cli import app
-from vtc.recipes import RECIPES
+from vtc.cli.main import app
+from vtc.recipes.composition import RECIPES
 
 DOCS = Path(__file__).parents[2] / "docs" / "below-random.md"
 
@@ -85,8 +90,8 @@ def test_the_run_fails_with_the_name_of_the_recipe(tmp_path, monkeypatch, rates,
 
 def test_on_a_model_of_the_users_own_it_is_noted_and_no_failure():
     below = [{"recipe": "maxsum", "keep": 0.1, "high": -0.1, "why": None}]
-    made = {"models": [{"name": name, "failed": None, "below_random": below} for name in ("mine", tiny.NAMES[0])]}
-    assert unexplained(made) == [f"{tiny.NAMES[0]}: maxsum at keep 0.1"]
+    made = {"models": [{"name": name, "failed": None, "below_random": below} for name in ("mine", embedded.NAMES[0])]}
+    assert unexplained(made) == [f"{embedded.NAMES[0]}: maxsum at keep 0.1"]
 
 
 def test_every_reason_is_in_the_docs():

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from vtc import tiny
-from vtc.bench.arms import chosen
-from vtc.bench.plan import Plan
+from vtc import embedded
+from vtc.bench.config import Plan
 from vtc.bench.quality import run
-from vtc.tiny.spec import HELD_OUT, VERSION
+from vtc.bench.variants import chosen
+from vtc.embedded.spec import HELD_OUT, VERSION
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden.json"
 QUESTIONS, FIRST, KEEP = 150, HELD_OUT + 9000, 0.1
@@ -36,7 +36,7 @@ OF_FILMS = (
     "fastvid",
     "tdc",
 )
-MODELS = (*tiny.NAMES, "tiny-qwen films")
+MODELS = (*embedded.NAMES, "tiny-qwen films")
 
 
 def measured(label: str, out: Path) -> dict[str, float | None]:
@@ -76,7 +76,7 @@ def test_every_recipe_is_as_good_as_it_was(name, tmp_path, request):
 def test_the_band_is_narrower_than_what_a_broken_stage_costs():
     """A control: where `kcenter` picks as `random` does, or a recipe is refused that was not, the test fails."""
     for name, golden in json.loads(GOLDEN.read_text())["models"].items():
-        assert tiny.path(name.split()[0]).is_dir()
+        assert embedded.path(name.split()[0]).is_dir()
         assert "kcenter" in outside({**golden, "kcenter": golden["random"]}, golden)
         assert "random" in outside({**golden, "random": None}, golden)
         assert golden["full"] - golden["none"] > 0.3

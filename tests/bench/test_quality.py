@@ -10,16 +10,16 @@ from itertools import pairwise
 import pytest
 from typer.testing import CliRunner
 
+from tests.adapters.test_processors import qwen_processor
 from tests.families import qwen25vl
-from tests.test_processors import qwen_processor
-from vtc import tiny
-from vtc.bench.plan import Plan
+from vtc import embedded
+from vtc.bench.config import Plan
+from vtc.bench.journal import ROWS
 from vtc.bench.quality import run
-from vtc.bench.rows import ROWS
-from vtc.bench.work import Failure, work
-from vtc.cli import app
-from vtc.recipes import recipe
-from vtc.tiny.samples import FOLDER, samples
+from vtc.bench.workers import Failure, work
+from vtc.cli.main import app
+from vtc.embedded.samples import FOLDER, samples
+from vtc.recipes.composition import recipe
 
 RECIPES = tuple(map(recipe, ("kcenter", "random", "resize", "globalcom2")))
 PLAN = Plan(("tiny-llava",), RECIPES, (1.0, 0.1), n=10, batch=4, dtype="float32", max_new_tokens=6)
@@ -129,7 +129,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_results(out, outcome, tmp_pat
 
 
 def test_a_finished_run_loads_no_model(out, outcome, monkeypatch):
-    monkeypatch.setattr("vtc.loading.load", None)
+    monkeypatch.setattr("vtc.inference.loading.load", None)
     assert run(PLAN, out, curve=False).document == outcome.document
 
 
@@ -193,7 +193,7 @@ def test_without_answers_agreement_is_measured_on_any_model(tmp_path):
 
 
 def test_weights_that_cannot_be_read(tmp_path):
-    shutil.copytree(tiny.path("tiny-llava"), tmp_path / "broken")
+    shutil.copytree(embedded.path("tiny-llava"), tmp_path / "broken")
     weights = tmp_path / "broken" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     options = ("--n", 2, "--recipes", "stride", "--keep", ".5", "--no-curve")
@@ -209,7 +209,7 @@ def test_weights_that_cannot_be_read(tmp_path):
 
 
 def test_processes_that_die_are_told_of(monkeypatch):
-    monkeypatch.setattr("vtc.bench.work._alone", _die)
+    monkeypatch.setattr("vtc.bench.workers._alone", _die)
     with pytest.raises(ChildProcessError, match=r"ended with code 7, 7 .*run the same command again"):
         list(work(PLAN, (), jobs=2))
 

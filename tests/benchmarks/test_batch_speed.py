@@ -7,8 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from tests.video.films import write
-from vtc.video.batch import Answerer, Group, Job, Question
+from tests.video.videos import write
+from vtc.video.batch import (
+    Answerer,
+    Group,
+    Job,
+    Question,
+)
 
 RATE, ROUNDS = 25, 3
 ASKED = ("what appears?", "what disappears?", "what moves?", "how many shots are in the video?")

@@ -12,13 +12,13 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from vtc.bench.stats import intervals
-from vtc.loading import load
-from vtc.recipes import recipe
-from vtc.tiny.evaluate import exact
-from vtc.tiny.film import HELD_OUT, Film
+from vtc.core.statistics import intervals
+from vtc.embedded.exam import exact
+from vtc.embedded.video import HELD_OUT, Film
+from vtc.inference.loading import load
+from vtc.recipes.composition import recipe
+from vtc.recipes.overrides import changed
 from vtc.video import Sampling, ask
-from vtc.video.changed import changed
 
 KEEP, FILMS, EACH = 0.25, 40, 3
 """The share of tokens, films, and questions about each."""

@@ -15,8 +15,8 @@ import decord
 import numpy as np
 import pytest
 
-from tests.video.films import number_of, numbered, write
-from vtc.video.reader import frames, probe
+from tests.video.videos import number_of, numbered, write
+from vtc.video.reading import frames, probe
 
 PICKS = 16
 

@@ -17,10 +17,10 @@ import pytest
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLVideoProcessor
 
-from tests.video.films import write
+from tests.video.videos import write
 from vtc import named_recipes, reduce_tokens
-from vtc.loading import load
-from vtc.recipes import recipe
+from vtc.inference.loading import load
+from vtc.recipes.composition import recipe
 from vtc.video import prepare
 
 SIDE, FRAMES, START, END, VIDEO = 392, 32, 90, 91, 92

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.video.films import write
-from vtc.video.budgets import clip_budget
-from vtc.video.features import ColorLayout
+from tests.video.videos import write
+from vtc.video.clips.budgets import clip_budget
+from vtc.video.clips.frame_features import ColorLayout
 from vtc.video.keyframes import MaxMin
-from vtc.video.prepared import LOOK
-from vtc.video.reader import probe
-from vtc.video.sampling import Sampling
+from vtc.video.qa.preparing import LOOK
+from vtc.video.reading import probe
+from vtc.video.reading.sampling import Sampling
 from vtc.video.stages import ClipBudget
 
 SECONDS, RATE = 60, 30

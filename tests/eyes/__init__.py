@@ -1,11 +1,21 @@
 """What each family's encoder gives for one picture, by hand. `EYES` is where a family's eye is enrolled."""
 
-from .anyres import AnyResEye, OnevisionEye
-from .base import Eye, Outputs, Picture, Softmaxes
-from .generic import Gemma3Eye, Mistral3Eye, Qwen35Eye, SmolVLMEye
-from .internvl import InternVLEye
-from .llava import LlavaEye
-from .qwen import Qwen25Eye, QwenEye
+from tests.eyes.anyres import AnyResEye, OnevisionEye
+from tests.eyes.base import (
+    Eye,
+    Outputs,
+    Picture,
+    Softmaxes,
+)
+from tests.eyes.generic import (
+    Gemma3Eye,
+    Mistral3Eye,
+    Qwen35Eye,
+    SmolVLMEye,
+)
+from tests.eyes.internvl import InternVLEye
+from tests.eyes.llava import LlavaEye
+from tests.eyes.qwen import Qwen25Eye, QwenEye
 
 EYES: dict[str, Eye] = {
     "llava": LlavaEye(),

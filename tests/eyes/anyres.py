@@ -12,10 +12,9 @@ from transformers import LlavaNextImageProcessor
 from transformers.image_processing_utils import get_patch_output_size
 from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape, unpad_image
 
+from tests.eyes.base import Eye
+from tests.eyes.towers import tower_cues
 from vtc import Layout
-
-from .base import Eye
-from .towers import tower_cues
 
 
 class AnyResEye(Eye):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from tests.eyes.base import Eye
+from tests.eyes.qwen import QwenEye
 from vtc import Layout
-
-from .base import Eye
-from .qwen import QwenEye
 
 
 class BlindEye(Eye):

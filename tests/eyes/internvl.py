@@ -8,10 +8,9 @@ import torch
 from einops import rearrange, reduce
 from torch.nn.functional import interpolate
 
+from tests.eyes.base import Eye
+from tests.eyes.towers import tower_cues
 from vtc import Layout
-
-from .base import Eye
-from .towers import tower_cues
 
 IMAGE = 90
 """The placeholder of the small models: pictures are told apart by the prompt alone."""

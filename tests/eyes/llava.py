@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import interpolate
 
+from tests.eyes.base import Eye
+from tests.eyes.towers import has_cls, tower_cues
 from vtc import Layout
-
-from .base import Eye
-from .towers import has_cls, tower_cues
 
 
 class LlavaEye(Eye):

@@ -6,9 +6,8 @@ import torch
 from einops import rearrange, reduce
 from torch.nn.functional import interpolate
 
+from tests.eyes.base import Eye, Outputs, Softmaxes
 from vtc import Layout
-
-from .base import Eye, Outputs, Softmaxes
 
 GRIDS = {"image": "image_grid_thw", "video": "video_grid_thw"}
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}

@@ -18,7 +18,18 @@ from transformers import (
 )
 from transformers.image_processing_utils import select_best_resolution
 
-from .common import BOS, IMAGE, TEXT, VIDEO, VISION, Family, Row, padded, spread, text
+from tests.families.common import (
+    BOS,
+    IMAGE,
+    TEXT,
+    VIDEO,
+    VISION,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
 
 PATCH, SIDE = 7, 4
 GRIDS = ((1, 1), (1, 2), (2, 1), (1, 3), (2, 2), (2, 3), (3, 2))

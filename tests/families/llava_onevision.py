@@ -17,8 +17,27 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from .common import BOS, IMAGE, TEXT, VIDEO, VISION, Family, Row, padded, spread, text
-from .llava_next import PATCH, grid_of, pinpoints, quiet, size_of, stacked, tiles_of
+from tests.families.common import (
+    BOS,
+    IMAGE,
+    TEXT,
+    VIDEO,
+    VISION,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
+from tests.families.llava_next import (
+    PATCH,
+    grid_of,
+    pinpoints,
+    quiet,
+    size_of,
+    stacked,
+    tiles_of,
+)
 
 SIDE, RATIO, FRAMES = 3, "anyres_max_2", 3
 TILE = PATCH * SIDE

@@ -14,8 +14,19 @@ from transformers import (
     PixtralVisionConfig,
 )
 
-from .common import BOS, END, IMAGE, TEXT, VISION, Family, Row, padded, spread, text
-from .llava_next import quiet
+from tests.families.common import (
+    BOS,
+    END,
+    IMAGE,
+    TEXT,
+    VISION,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
+from tests.families.llava_next import quiet
 
 PATCH, BREAK = 4, 94
 

@@ -9,9 +9,20 @@ import torch
 import transformers as hf
 from torch import Tensor, nn
 
-from .common import BOS, END, IMAGE, START, TEXT, VIDEO, VISION, padded, spread, text
-from .mistral3 import BREAK, mistral3_inputs
-from .qwen import qwen_inputs
+from tests.families.common import (
+    BOS,
+    END,
+    IMAGE,
+    START,
+    TEXT,
+    VIDEO,
+    VISION,
+    padded,
+    spread,
+    text,
+)
+from tests.families.mistral3 import BREAK, mistral3_inputs
+from tests.families.qwen import qwen_inputs
 
 SIDE = 24
 SMALL = dict(VISION, image_size=SIDE, patch_size=4)

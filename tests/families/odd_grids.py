@@ -8,9 +8,26 @@ import torch
 import transformers as hf
 from torch import Tensor
 
-from .common import END, IMAGE, START, TEXT, VIDEO, VISION
-from .odd import GRIDDED, IDS, ROPE, SIDE, STARTS, Odd, glm, gridded, plain
-from .qwen import qwen_inputs
+from tests.families.common import (
+    END,
+    IMAGE,
+    START,
+    TEXT,
+    VIDEO,
+    VISION,
+)
+from tests.families.odd import (
+    GRIDDED,
+    IDS,
+    ROPE,
+    SIDE,
+    STARTS,
+    Odd,
+    glm,
+    gridded,
+    plain,
+)
+from tests.families.qwen import qwen_inputs
 
 WINDOWED = dict(GRIDDED, window_size=16, fullatt_block_indexes=[1])
 AXIAL = dict(

@@ -19,7 +19,19 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
-from .common import BOS, END, IMAGE, START, TEXT, VIDEO, Family, Row, padded, spread, text
+from tests.families.common import (
+    BOS,
+    END,
+    IMAGE,
+    START,
+    TEXT,
+    VIDEO,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
 
 ROPE = dict(rope_type="default", rope_theta=10000.0, mrope_section=[2, 3, 3])
 TOKENS = dict(image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END)

@@ -7,9 +7,19 @@ from functools import partial
 from torch import nn
 from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
 
-from .common import TEXT, Family, centred, spread
-from .llava_next import quiet
-from .qwen import ROPE, TOKENS, VISION, qwen_inputs
+from tests.families.common import (
+    TEXT,
+    Family,
+    centred,
+    spread,
+)
+from tests.families.llava_next import quiet
+from tests.families.qwen import (
+    ROPE,
+    TOKENS,
+    VISION,
+    qwen_inputs,
+)
 
 
 def qwen35(attention: str = "sdpa", seed: int = 0) -> nn.Module:

@@ -9,8 +9,20 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, SmolVLMConfig, SmolVLMForConditionalGeneration, SmolVLMVisionConfig
 
-from .common import BOS, END, IMAGE, START, TEXT, VISION, Family, Row, padded, spread, text
-from .llava_next import quiet
+from tests.families.common import (
+    BOS,
+    END,
+    IMAGE,
+    START,
+    TEXT,
+    VISION,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
+from tests.families.llava_next import quiet
 
 TILE, TOKENS, PLACE = 24, 9, 95
 

@@ -14,9 +14,16 @@ from hypothesis import strategies as st
 
 from tests.stages.test_stages import exact_rows, item, layouts
 from vtc import Layout, Recipe
-from vtc.budget import share
-from vtc.stages import Density, Even, KCenter, MaxSum, Thumbnail, Whole
-from vtc.stages.allocate.floors import lowered, shared
+from vtc.core.budget import share
+from vtc.stages import (
+    Density,
+    Even,
+    KCenter,
+    MaxSum,
+    Thumbnail,
+    Whole,
+)
+from vtc.stages.allocate.minimums import lowered, shared
 
 floored = pytest.mark.parametrize("kind", [Even, Thumbnail, Density])
 

@@ -14,8 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vtc import Layout, Recipe, Reduction
-from vtc.folding import Fold, Provenance, View
-from vtc.stages import DiffRate, KCenter, Mean, Resize, ToMe
+from vtc.encoder.merge_steps import Fold, Provenance, View
+from vtc.stages import (
+    DiffRate,
+    KCenter,
+    Mean,
+    Resize,
+    ToMe,
+)
 from vtc.stages.encoder.schedule import SHAPES, schedule
 from vtc.stages.encoder.tome import match
 

@@ -14,8 +14,15 @@ from torch.nn.functional import avg_pool2d
 from tests.checks import check_chosen, check_close
 from tests.stages.test_stages import exact_rows, item, layouts
 from vtc import Layout, Recipe
-from vtc.stages import Area, Even, Grid, KCenter, Stride, Whole
-from vtc.stages.lattice import lattice, unit_pieces
+from vtc.stages import (
+    Area,
+    Even,
+    Grid,
+    KCenter,
+    Stride,
+    Whole,
+)
+from vtc.stages.grid_partition import lattice, unit_pieces
 
 
 @st.composite

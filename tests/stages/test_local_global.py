@@ -9,12 +9,18 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample, interpolate
 
-from tests.stages.pictures import TILINGS, Tiling, spot, transposed, with_logits
+from tests.stages.pictures import (
+    TILINGS,
+    Tiling,
+    spot,
+    transposed,
+    with_logits,
+)
 from vtc import Layout, Recipe, VisualTokens
-from vtc.recipes import recipe
+from vtc.recipes.composition import recipe
 from vtc.stages import LocalGlobal, Thumbnail, Whole
 from vtc.stages.allocate.thumbnail import _attended
-from vtc.stages.views import sampled
+from vtc.stages.thumbnail_maps import sampled
 
 RULE = LocalGlobal(attend="logits")
 """Most tests give logits, which may be any numbers."""

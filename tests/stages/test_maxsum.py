@@ -14,7 +14,7 @@ from tests.stages.test_maxmin import draw, unit
 from tests.stages.test_stages import item
 from vtc import Recipe, VisualTokens
 from vtc.stages import MaxSum, Whole
-from vtc.stages.scores import unit_rows
+from vtc.stages.ops import unit_rows
 
 KINDS = ("white", "clustered", "duplicated", "constant", "zero rows", "nan rows", "lattice", "one-hot", "off-centre")
 problems = st.tuples(st.sampled_from(KINDS), st.integers(1, 50), st.integers(1, 20), st.integers(0, 999))

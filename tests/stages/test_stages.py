@@ -13,7 +13,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.checks import check_chosen, check_same
-from vtc import Layout, Recipe, VisualTokens, adapters, named_recipes
+from vtc import (
+    Layout,
+    Recipe,
+    VisualTokens,
+    adapters,
+    named_recipes,
+)
 from vtc.stages import (
     STAGES,
     Cls,

@@ -17,18 +17,23 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from tests.test_cli import row, vtc_command
-from tests.video.films import write
-from tests.video.long_films import FPS, SIDE, long_film, scenery
+from tests.cli.test_main import row, vtc_command
+from tests.video.long_videos import (
+    FPS,
+    SIDE,
+    long_film,
+    scenery,
+)
+from tests.video.videos import write
 from vtc import Recipe, reduce_tokens, restore
-from vtc.bars import bars
-from vtc.chat import inputs
-from vtc.loading import load
-from vtc.recipes import recipe
+from vtc.cli.progress import bars
+from vtc.embedded.video import WATCH, Film
+from vtc.inference.loading import load
+from vtc.inference.prompting import inputs
+from vtc.recipes.composition import recipe
 from vtc.stages import KCenter
-from vtc.tiny.film import WATCH, Film
 from vtc.video import Sampling, ask, prepare
-from vtc.video.reader import probe
+from vtc.video.reading import probe
 from vtc.video.stages import Keyframes
 
 SHOT = Film(WATCH + 1)
@@ -278,7 +283,7 @@ def children(pid: int) -> set[int]:
 def decoding(pid: int) -> bool:
     """Whether `pid` is a child that decodes."""
     try:
-        return b"vtc.video.reader.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"vtc.video.reading.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
@@ -293,7 +298,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize(("number", "phase"), [(2, "look"), (3, "read")])
 def test_ctrl_c_ends_the_command_and_its_child(films, tmp_path, number, phase):
     """A signal to `vtc ask` while its second child (which looks) or its third (which reads) is at work."""
-    command = [sys.executable, "-m", "vtc.cli", "ask", str(films[10]), "what?"]
+    command = [sys.executable, "-m", "vtc", "ask", str(films[10]), "what?"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -326,7 +331,7 @@ import json, os, sys, threading, time
 import torch
 torch.set_num_threads(1)
 from tests.video.test_long import children, decoding
-from vtc.loading import load
+from vtc.inference.loading import load
 from vtc.video import ask
 
 def peak(pid):  # MiB; getrusage counts what the parent had when it forked

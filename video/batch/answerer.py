@@ -13,28 +13,41 @@ from typing import Any
 
 import torch
 
-from vtc.chat import processed
-from vtc.loading import load
-from vtc.recipes import Recipe
-from vtc.report import Report
-from vtc.wrap import reduced
+from vtc.inference.loading import load
+from vtc.inference.prompting import processed
+from vtc.recipes.composition import Recipe
+from vtc.reduction.api import reduced
+from vtc.reduction.report import Report
+from vtc.video.qa.placeholders import placeholders
+from vtc.video.qa.strategies import Direct
+from vtc.video.qa.strategies import plan as named_plan
 
-from ..placeholders import placeholders
-from ..plans import Direct
-from ..plans import plan as named_plan
 from .alike import alike, size_class
-from .attempts import MEDIUM, ROWS, Begun, Untold, medium_name
-from .choices import correct, picked, prompt_of
+from .attempts import (
+    MEDIUM,
+    ROWS,
+    Begun,
+    Untold,
+    medium_name,
+)
 from .columns import STAGES
+from .config import Job
 from .context import PromptLimits
 from .fingerprints import fingerprint
-from .forking import Prefix, Said, ask_whole, go_on, read_prefix, shareable
-from .job import Job
-from .opening import Opened, open_group, refused
-from .planned import ask_by_plan
+from .journal import row_of
+from .loading import Opened, open_group, refused
+from .matching.choices import correct, picked, prompt_of
 from .prompts import Prompts, told
 from .questions import Group, Question
-from .records import row_of
+from .shared_prefix import (
+    Prefix,
+    Said,
+    ask_whole,
+    go_on,
+    read_prefix,
+    shareable,
+)
+from .strategy_answers import ask_by_plan
 
 Row = dict[str, Any]
 Once = Callable[[], AbstractContextManager[None]]

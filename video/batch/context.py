@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vtc.context import context_of, rotary
-from vtc.recipes import Recipe
+from vtc.inference.context_window import context_of, rotary
+from vtc.recipes.composition import Recipe
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,34 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from vtc.recipes import Recipe
+from vtc.recipes.composition import Recipe
 
 from .answerer import Answerer
-from .attempts import ENDING, MEDIUM, Attempts, medium_name
+from .attempts import (
+    ENDING,
+    MEDIUM,
+    Attempts,
+    medium_name,
+)
+from .config import Job
 from .fingerprints import fingerprint
-from .job import Job
-from .opening import Opened
-from .parquet import check_rows, check_table, journal_of, write_parquet
-from .questions import Group, Question, check_holdable, grouped, is_same_file, one_by_one, read_questions
-from .records import Records, row_of, rows
+from .journal import Records, row_of, rows
+from .loading import Opened
+from .parquet import (
+    check_rows,
+    check_table,
+    journal_of,
+    write_parquet,
+)
+from .questions import (
+    Group,
+    Question,
+    check_holdable,
+    grouped,
+    is_same_file,
+    one_by_one,
+    read_questions,
+)
 from .summary import Summary, Tally
 
 Told = Callable[[int, int], None]

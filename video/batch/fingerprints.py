@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .job import Job, digest
+from .config import Job, digest
 from .questions import SCHEMES, Question
 
 GONE = "missing"

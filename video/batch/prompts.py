@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vtc.chat import Medium, processed
+from vtc.inference.prompting import Medium, processed
 
 TYPES = ("token_type_ids", "mm_token_type_ids")
 

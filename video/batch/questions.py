@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vtc.json_text import loads
+from vtc.core.json_text import loads
 
-from .choices import right
 from .columns import COLUMNS, kept_name
+from .matching.choices import right
 from .tables import table_rows
 
 READERS = (".jsonl", ".csv", ".parquet")

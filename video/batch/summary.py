@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vtc.bench.stats import Interval, intervals
+from vtc.core.statistics import Interval, intervals
 
 SQUARED = 1.959964**2
 """Of the normal quantile of an interval of 95 %."""

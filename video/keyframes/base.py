@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vtc.registry import PLUGINS, Registry
-
-from ..clips import Clip
-from ..spec import build
-from .rows import Floats, as_floats, one_each, relevance, shown, unit_rows
+from vtc.core.registry import PLUGINS, Registry
+from vtc.core.specification import build
+from vtc.video.clips.clip import Clip
+from vtc.video.clips.frame_arrays import (
+    Floats,
+    as_floats,
+    one_each,
+    relevance,
+    shown,
+    unit_rows,
+)
 
 if TYPE_CHECKING:
-    from ..segment import Segmenter
+    from vtc.video.clips.segmenters import Segmenter
 
 Places = NDArray[np.int64]
 

@@ -11,17 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vtc.core.specification import normalized, spec_of
+from vtc.core.tokens import FRAMES, VisualTokens
 from vtc.stages import Allocator, Even
-from vtc.stages.allocate.floors import lowered
-from vtc.tokens import FRAMES, VisualTokens
+from vtc.stages.allocate.minimums import lowered
+from vtc.video.clips.budgets import Rule, clip_budget, frame_weights
+from vtc.video.clips.clip import Clip
+from vtc.video.clips.frame_features import COLOR_LAYOUT, TOWER, check_features
+from vtc.video.clips.segmenters import (
+    Segmenter,
+    clips_of,
+    frame_cuts,
+    segmenter,
+    unit_clips,
+)
+from vtc.video.clips.weights import ClipWeights
 
-from ..budgets import Rule, clip_budget, frame_weights
-from ..clips import Clip
-from ..features import COLOR_LAYOUT, TOWER, check_features
-from ..segment import Segmenter, clips_of, frame_cuts, segmenter, unit_clips
-from ..spec import normalized, spec_of
-from ..weights import ClipWeights
-from .film import describe, frame_means, is_film, shades
+from .base import (
+    describe,
+    frame_means,
+    is_film,
+    shades,
+)
 from .over_clips import OverClips
 
 Seen = tuple[NDArray[np.floating[Any]], tuple[Clip, ...]]
@@ -39,9 +50,9 @@ class ClipBudget(OverClips):
     each frame has its own count (`frame_weights`). An item that is no video is shared as `even` does.
 
     Attributes:
-        segmenter: as `vtc.video.segment.segmenter` takes it: a name such as `neighbour`, `even:parts=4` or `tdc`, an
-            object with a name and parameters, or a segmenter. One of PySceneDetect's (`content`, `adaptive`, `hash`) is
-            shown the frames that the stage sees, one after the other, whatever lies between them.
+        segmenter: as `vtc.video.clips.segmenters.segmenter` takes it: a name such as `neighbour`, `even:parts=4` or
+            `tdc`, an object with a name and parameters, or a segmenter. One of PySceneDetect's (`content`, `adaptive`,
+            `hash`) is shown the frames that the stage sees, one after the other, whatever lies between them.
         features: what clips are cut and weighed by: `color-layout` of the small frames; `timm:NAME` of them; or
             `tower`, the mean token of each frame as the model's own tower gives it.
         length, novelty, motion, density: exponents, see `ClipWeights`.

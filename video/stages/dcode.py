@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vtc.core.tokens import VisualTokens
 from vtc.stages import Selector
-from vtc.stages.scores import check_cosine, unit_rows
-from vtc.tokens import VisualTokens
+from vtc.stages.ops import check_cosine, unit_rows
 
 DIGITS = 6
 

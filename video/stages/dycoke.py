@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vtc.budget import Keep
-from vtc.stages.scores import unit_rows
+from vtc.core.allocation import allocate
+from vtc.core.budget import Keep
+from vtc.core.tokens import Layout, VisualTokens
+from vtc.stages.ops import unit_rows
 from vtc.stages.select.maxmin import maxmin
-from vtc.tokens import Layout, VisualTokens
+from vtc.video.keyframes.base import check_share
 
-from ..allocate import allocate
-from ..keyframes.base import check_share
-from .film import FilmSelector, is_film
+from .base import FilmSelector, is_film
 from .ranking import frames_of, rank_inside
 
 GROUP = 4

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vtc.budget import Keep
-from vtc.stages.allocate.floors import check_floor
-from vtc.stages.scores import top_k, unit_rows
-from vtc.tokens import Layout, VisualTokens
+from vtc.core.budget import Keep
+from vtc.core.tokens import Layout, VisualTokens
+from vtc.stages.allocate.minimums import check_floor
+from vtc.stages.ops import top_k, unit_rows
 
-from .film import FilmSelector, before, engine_count, is_film
+from .base import (
+    FilmSelector,
+    before,
+    engine_count,
+    is_film,
+)
 from .ranking import frame_means, frames_of, rank_inside
 
 DIGITS = 6

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vtc.core.allocation import allocate
+from vtc.core.tokens import Reduction, VisualTokens
 from vtc.stages import Merger
-from vtc.stages.scores import nearest_rows, top_k, unit_rows
-from vtc.tokens import Reduction, VisualTokens
+from vtc.stages.ops import nearest_rows, top_k, unit_rows
+from vtc.video.clips.clip import Clip
+from vtc.video.clips.segmenters import Neighbour, segment
+from vtc.video.keyframes.base import check_share
 
-from ..allocate import allocate
-from ..clips import Clip
-from ..keyframes.base import check_share
-from ..segment import Neighbour, segment
+from .base import FilmSelector, is_film
 from .density_peaks import density_peaks
-from .film import FilmSelector, is_film
 
 
 @dataclass(frozen=True)

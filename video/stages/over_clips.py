@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vtc.core.allocation import allocate
+from vtc.core.tokens import VisualTokens
 from vtc.stages import Allocator, Even
-from vtc.tokens import VisualTokens
+from vtc.video.clips.clip import Clip
 
-from ..allocate import allocate
-from ..clips import Clip
-from .film import is_film
+from .base import is_film
 
 
 class OverClips(Allocator):

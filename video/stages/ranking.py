@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vtc.tokens import VisualTokens
+from vtc.core.tokens import VisualTokens
 
 
 def frames_of(tokens: VisualTokens, pool: Tensor) -> tuple[Tensor, list[int]]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vtc.core.tokens import Reduction, VisualTokens
 from vtc.stages import Merger
-from vtc.stages.scores import check_cosine, top_k, unit_rows
+from vtc.stages.ops import check_cosine, top_k, unit_rows
 from vtc.stages.select.maxmin import maxmin
-from vtc.tokens import Reduction, VisualTokens
 
-from .film import FilmSelector, before, is_film
+from .base import FilmSelector, before, is_film
 
 DIGITS = 6
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vtc.budget import Keep
-from vtc.stages.scores import top_k, unit_rows
-from vtc.tokens import Layout, VisualTokens
+from vtc.core.budget import Keep
+from vtc.core.tokens import Layout, VisualTokens
+from vtc.stages.ops import top_k, unit_rows
 
-from .film import FilmSelector, engine_count, is_film
+from .base import FilmSelector, engine_count, is_film
 from .ranking import frame_means, frames_of, rank_inside
 
 WIDTHS = (1 / 8, 1 / 4, 1 / 2, 1, 2)

@@ -9,14 +9,25 @@ from typing import Any
 
 import gradio as gr
 
-from vtc.media_commands import VIDEOS
-from vtc.sniffing import SUFFIXES
+from vtc.inference.defaults import VIDEOS
+from vtc.media.sniffing import SUFFIXES
 
-from .asking import LONGEST
-from .batches import ANSWERS, ENDINGS, batch, gathered
-from .parts import MODEL, keep_slider, longest_slider, plainly, session
-from .studio import Studio
-from .texts import plain
+from .batches import (
+    ANSWERS,
+    ENDINGS,
+    batch,
+    gathered,
+)
+from .components import (
+    MODEL,
+    keep_slider,
+    longest_slider,
+    plainly,
+    session,
+)
+from .formatting import plain
+from .inference import LONGEST
+from .state import Studio
 
 HOW = (
     'A question a line: `{"id": "1", "video": "film.mp4", "question": "what happens?"}`, or `"image"` in place of '

@@ -12,7 +12,7 @@ from typing import Any
 
 from vtc.video.batch.summary import Summary
 
-from .studio import Studio
+from .state import Studio
 
 ANSWERS = "answers.jsonl"
 ENDINGS = (".jsonl", ".csv")

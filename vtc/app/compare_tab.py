@@ -8,14 +8,20 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from vtc.media import is_video
-from vtc.media_commands import PICTURES
-from vtc.sniffing import SUFFIXES
+from vtc.inference.defaults import PICTURES
+from vtc.media.images import is_video
+from vtc.media.sniffing import SUFFIXES
 
-from .asking import Question
 from .comparing import HEADER, Row, compared
-from .parts import MODEL, keep_slider, longest_slider, plainly, session
-from .studio import Studio
+from .components import (
+    MODEL,
+    keep_slider,
+    longest_slider,
+    plainly,
+    session,
+)
+from .inference import Question
+from .state import Studio
 
 AT_FIRST = ("kcenter", "stride", "grid", "resize")
 CHARTS = (("visual tokens", "Visual tokens"), ("milliseconds", "Time to first token"))

@@ -7,10 +7,20 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .asking import Pair, Question, ask, prepared
-from .stream import Desk
-from .studio import Studio
-from .texts import NONE, rate, seconds, size
+from .formatting import (
+    NONE,
+    rate,
+    seconds,
+    size,
+)
+from .inference import (
+    Pair,
+    Question,
+    ask,
+    prepared,
+)
+from .state import Studio
+from .streaming import Desk
 
 HEADER = ("recipe", "answer", "visual tokens", "time to first token", "tokens per second", "KV cache")
 MOST = 12

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vtc.chat import Medium
-from vtc.frames import VideoFrames
-from vtc.media import is_video, load_picture
-from vtc.recipes import Recipe
-from vtc.video.features import features
-from vtc.video.picking import frames_together, pick, read_picked
-from vtc.video.reader import ReadReport
-from vtc.video.sampling import Sampling
+from vtc.inference.prompting import Medium
+from vtc.media.images import is_video, load_picture
+from vtc.media.video_frames import VideoFrames
+from vtc.recipes.composition import Recipe
+from vtc.video.clips.frame_features import features
+from vtc.video.qa.two_pass import frames_together, pick, read_picked
+from vtc.video.reading import ReadReport
+from vtc.video.reading.sampling import Sampling
 from vtc.video.stages import Keyframes
 
 SAMPLING = Sampling(fps=2.0, frames=32)
@@ -73,7 +73,7 @@ def open_picture(path: str | Path) -> Opened:
     """The picture in `path`.
 
     Raises:
-        OSError, ValueError: see `vtc.media.load_picture`.
+        OSError, ValueError: see `vtc.media.images.load_picture`.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

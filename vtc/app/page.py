@@ -6,8 +6,15 @@ from typing import Any
 
 import gradio as gr
 
-from . import batch_tab, compare_tab, picture_tab, video_tab
-from .studio import Studio
+from . import (
+    batch_tab,
+    compare_tab,
+    video_tab,
+)
+from . import (
+    image_tab as picture_tab,
+)
+from .state import Studio
 
 TITLE = "vtc: fewer visual tokens"
 LARGEST = "200mb"

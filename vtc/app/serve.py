@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .page import LARGEST, looks, page
-from .studio import Studio
+from .state import Studio
 
 LOOPBACK = "127.0.0.1"
 FIRST, TRIED = 7860, 100

@@ -9,16 +9,35 @@ from typing import Any
 
 import gradio as gr
 
-from vtc.media_commands import VIDEOS
-from vtc.video.plans import PLANS
+from vtc.inference.defaults import VIDEOS
+from vtc.video.qa.strategies import PLANS
 
-from .asking import Asked, Pair, Question, ask, prepared
-from .jumps import Track
-from .parts import COUNTING, MODEL, Controls, Results, plainly, session
-from .pictures import drawn_timeline
-from .planning import DIRECT, ask_by_plan
-from .studio import Studio
-from .texts import FIRST_CALL, call_notes, notes, plan_table, table
+from .components import (
+    COUNTING,
+    MODEL,
+    Controls,
+    Results,
+    plainly,
+    session,
+)
+from .formatting import (
+    FIRST_CALL,
+    call_notes,
+    notes,
+    plan_table,
+    table,
+)
+from .inference import (
+    Asked,
+    Pair,
+    Question,
+    ask,
+    prepared,
+)
+from .renderings import drawn_timeline
+from .state import Studio
+from .strategy import DIRECT, ask_by_plan
+from .timeline_clicks import Track
 
 Shown = tuple[Any, ...]
 

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vtc.chat import Medium
-from vtc.json_text import loads
-from vtc.media import load_picture
-from vtc.registry import nearest
+from vtc.core.json_text import loads
+from vtc.core.registry import nearest
+from vtc.inference.prompting import Medium
+from vtc.media.images import load_picture
 
 FIELDS = ("image", "question", "answer", "skill", "id")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from vtc.adapters import find
-from vtc.ask import greedy
+from vtc.inference.asking import greedy
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vtc.recipes import RECIPES
+from vtc.recipes.composition import RECIPES
 
 RANDOM = "random"
 FEW = 30
@@ -92,12 +92,12 @@ def below_random(model: str, scenes: int, arms: Iterable[Mapping[str, Any]]) -> 
 
 def unexplained(document: Mapping[str, Any]) -> list[str]:
     """`MODEL: RECIPE at keep KEEP` for each recipe of an embedded model that is below `random` without a reason."""
-    from vtc import tiny
+    from vtc import embedded
 
     return [
         f"{model['name']}: {one['recipe']} at keep {one['keep']}"
         for model in document["models"]
-        if model["name"] in tiny.NAMES and not model["failed"]
+        if model["name"] in embedded.NAMES and not model["failed"]
         for one in model["below_random"]
         if one["why"] is None
     ]

@@ -9,12 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .plan import MOST, Plan
+from vtc.core.statistics import DRAWS
+
+from .config import MOST, Plan
+from .journal import RowFile
 from .results import document
-from .rows import RowFile
-from .stats import DRAWS
 from .tables import markdown
-from .work import Failure, work
+from .workers import Failure, work
 
 NAME = "quality"
 
@@ -117,6 +118,6 @@ def _write(made: dict[str, Any], out: Path, curve: bool) -> list[Path]:
     text[1].write_text(markdown(made), encoding="utf-8")
     if not curve:
         return list(text)
-    from .curve import draw
+    from .plot import draw
 
     return [*text, *draw(made, out / NAME)]

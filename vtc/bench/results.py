@@ -9,14 +9,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtc.budget import Keep
+from vtc.core.budget import Keep
+from vtc.core.statistics import (
+    DRAWS,
+    LEVEL,
+    Floats,
+    Interval,
+    intervals,
+)
 
-from .arms import ALL_TOKENS, BASELINES, FULL, NONE, TEXT_ALONE, Arm, digest
 from .cases import Case
+from .config import Plan
 from .explained import below_random
-from .plan import Plan
-from .rows import Row
-from .stats import DRAWS, LEVEL, Floats, Interval, intervals
+from .journal import Row
+from .variants import (
+    ALL_TOKENS,
+    BASELINES,
+    FULL,
+    NONE,
+    TEXT_ALONE,
+    Arm,
+    digest,
+)
 
 SCHEMA = 1
 GATE_KEEP, GATE_RECIPES, GATE_TEXT = 0.1, 3, 0.45

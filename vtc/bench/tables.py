@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .arms import BASELINES, FULL, NONE
 from .explained import FEW
 from .results import GATE_RECIPES, GATE_TEXT
+from .variants import BASELINES, FULL, NONE
 
 TITLES = {"exact": "exact match", "agreement": "agreement with the full model"}
 

@@ -2,9 +2,19 @@
 
 from .allocate.density import Density
 from .allocate.even import Even
+from .allocate.joint import Whole
 from .allocate.thumbnail import Thumbnail
-from .allocate.whole import Whole
-from .base import STAGES, Allocator, FrameSelector, InputStage, Merger, Resizer, Selector, Stage, enrol
+from .base import (
+    STAGES,
+    Allocator,
+    FrameSelector,
+    InputStage,
+    Merger,
+    Resizer,
+    Selector,
+    Stage,
+    enrol,
+)
 from .decoder import (
     DECODER,
     VTW,
@@ -21,7 +31,17 @@ from .encoder import DiffRate, EncoderStage, ToMe
 from .input.resize import Resize
 from .merge.area import Area
 from .merge.mean import Mean
-from .select import SELECTORS, Cls, ClsSampling, Grid, KCenter, LocalGlobal, MaxSum, Random, Stride
+from .select import (
+    SELECTORS,
+    Cls,
+    ClsSampling,
+    Grid,
+    KCenter,
+    LocalGlobal,
+    MaxSum,
+    Random,
+    Stride,
+)
 
 enrol(*SELECTORS, *DECODER)
 enrol(Even, Whole, Thumbnail, Density, Mean, Area, Resize, ToMe, DiffRate)

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..budget import Keep
-from ..registry import PLUGINS, Registry
-from ..tokens import Layout, Reduction, VisualTokens
+from vtc.core.budget import Keep
+from vtc.core.registry import PLUGINS, Registry
+from vtc.core.tokens import Layout, Reduction, VisualTokens
 
 
 class Stage(ABC):

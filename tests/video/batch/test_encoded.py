@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_encoded import counted
-from tests.video.batch.films import FEW, clips, question, rows, timeless
-from vtc.encoded import _held
+from tests.reduction.test_feature_cache import counted
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    question,
+    rows,
+    timeless,
+)
+from vtc.reduction.feature_cache import _held
 from vtc.video.batch import Answerer, Group, Job
 
 EACH = 4

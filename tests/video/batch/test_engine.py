@@ -12,18 +12,36 @@ from functools import cache
 import pytest
 import torch
 
-from tests.video.batch.films import FEW, clips, question, read, rows, save, timeless
-from vtc.chat import processed
-from vtc.recipes import recipe
-from vtc.times import on_device
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    question,
+    read,
+    rows,
+    save,
+    timeless,
+)
+from vtc.inference.prompting import processed
+from vtc.media.frame_times import on_device
+from vtc.recipes.composition import recipe
+from vtc.reduction.api import reduced
 from vtc.video import answer_batch
-from vtc.video.batch import Answerer, Group, Job, Question, fingerprint, grouped, opening
+from vtc.video.batch import (
+    Answerer,
+    Group,
+    Job,
+    Question,
+    fingerprint,
+    grouped,
+)
+from vtc.video.batch import (
+    loading as opening,
+)
 from vtc.video.batch.engine import chosen_groups
 from vtc.video.batch.fingerprints import PARTS, differing
-from vtc.video.batch.forking import ask_whole, go_on, read_prefix
+from vtc.video.batch.journal import Records
 from vtc.video.batch.prompts import Prompts
-from vtc.video.batch.records import Records
-from vtc.wrap import reduced
+from vtc.video.batch.shared_prefix import ask_whole, go_on, read_prefix
 
 
 @pytest.fixture(scope="module")

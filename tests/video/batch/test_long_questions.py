@@ -5,11 +5,29 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.video.batch.films import FEW, clips, question, read, rows, save, timeless
-from vtc.recipes import recipe
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    question,
+    read,
+    rows,
+    save,
+    timeless,
+)
+from vtc.recipes.composition import recipe
 from vtc.video import answer_batch
-from vtc.video.batch import Answerer, Job, answerer, grouped
-from vtc.video.batch.alike import SHORT, TOGETHER, alike, size_class
+from vtc.video.batch import (
+    Answerer,
+    Job,
+    answerer,
+    grouped,
+)
+from vtc.video.batch.alike import (
+    SHORT,
+    TOGETHER,
+    alike,
+    size_class,
+)
 from vtc.video.batch.context import PromptLimits
 
 LONG = "the star is red . " * 150 + "where is the yellow object?"

@@ -13,19 +13,35 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.video.batch.films import FEW, clips, film, question, read, rows, save, timeless
-from vtc.chat import processed
-from vtc.cli import app
-from vtc.media import load_picture
-from vtc.recipes import recipe
-from vtc.times import on_device
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    film,
+    question,
+    read,
+    rows,
+    save,
+    timeless,
+)
+from vtc.cli.main import app
+from vtc.inference.prompting import processed
+from vtc.media.frame_times import on_device
+from vtc.media.images import load_picture
+from vtc.recipes.composition import recipe
+from vtc.reduction.api import reduced
 from vtc.video import answer_batch
-from vtc.video.batch import Answerer, Job, grouped, opening
-from vtc.video.reader import isolate
-from vtc.wrap import reduced
+from vtc.video.batch import (
+    Answerer,
+    Job,
+    grouped,
+)
+from vtc.video.batch import (
+    loading as opening,
+)
+from vtc.video.reading import subprocess_reader
 
 STUCK = """
-import json, sys, time; sys.path[:] = json.loads(sys.argv[1]); from vtc.video.reader import child; whole = child.Local
+import json, sys, time; sys.path[:] = json.loads(sys.argv[1]); from vtc.video.reading import worker; whole = child.Local
 def opened(path, *rest):
     return time.sleep(600) if path.name == "stuck.mp4" else whole(path, *rest)
 child.Local = opened; child.main()
@@ -151,7 +167,9 @@ def test_the_column_says_what_a_medium_is_whatever_its_ending(folder, tmp_path):
 
 
 def test_a_medium_that_is_stuck_is_given_up(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(isolate, "command", lambda module: [sys.executable, "-c", STUCK, json.dumps(sys.path)])
+    monkeypatch.setattr(
+        subprocess_reader, "command", lambda module: [sys.executable, "-c", STUCK, json.dumps(sys.path)]
+    )
     shutil.copy(folder / "0.mp4", tmp_path / "stuck.mp4")
     shutil.copy(folder / "0.png", tmp_path / "0.png")
     listed = [{"id": "s", "video": "stuck.mp4", "question": "?"}, {"id": "p", "image": "0.png", "question": "what?"}]

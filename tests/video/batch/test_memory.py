@@ -15,7 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.video.batch.films import FEW, clips, film, save
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    film,
+    save,
+)
 from vtc.video import answer_batch
 from vtc.video.batch import Answerer
 

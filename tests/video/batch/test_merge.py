@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from vtc.cli import app
-from vtc.video.batch.merging import answer_files, merge
+from vtc.cli.main import app
+from vtc.video.batch.merge import answer_files, merge
 
 KNOWN = {"id": "a", "video": "a.mp4", "question": "what?", "answer": "red"}
 """A question whose right answer is known."""

@@ -9,9 +9,15 @@ from PIL import Image
 from pyarrow import table
 from pyarrow.parquet import read_schema, read_table, write_table
 
-from tests.video.batch.films import FEW, film, read, save, timeless
+from tests.video.batch.videos import (
+    FEW,
+    film,
+    read,
+    save,
+    timeless,
+)
 from vtc.video import answer_batch
-from vtc.video.batch.merging import merge
+from vtc.video.batch.merge import merge
 from vtc.video.batch.parquet import read_parquet, write_parquet
 
 

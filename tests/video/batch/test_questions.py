@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vtc.video.batch.choices import correct, picked, prompt_of
-from vtc.video.batch.matching import normal
+from vtc.video.batch.matching.choices import correct, picked, prompt_of
+from vtc.video.batch.matching.free_text import normal
 from vtc.video.batch.questions import Question, grouped, read_questions
 
 GOOD = {"id": "1", "video": "a.mp4", "question": "what?"}

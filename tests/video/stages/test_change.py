@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import (
+from tests.video.stages.videos import (
     FRAMES,
     REFERENCE,
     SHARES,
@@ -21,11 +21,17 @@ from tests.video.stages.films import (
     random_film,
     with_newlines,
 )
-from vtc.recipes import Recipe, recipe
+from vtc.core.tokens import FRAMES as PIXELS
+from vtc.core.tokens import VisualTokens
+from vtc.recipes.composition import Recipe, recipe
 from vtc.stages import Even, KCenter, Whole
-from vtc.tokens import FRAMES as PIXELS
-from vtc.tokens import VisualTokens
-from vtc.video.stages import EVS, ClipBudget, DyCoke, VidCom2, before
+from vtc.video.stages import (
+    EVS,
+    ClipBudget,
+    DyCoke,
+    VidCom2,
+    before,
+)
 
 SELECTORS = [EVS(), EVS(engine=True), VidCom2(), DyCoke()]
 selectors = pytest.mark.parametrize("selector", SELECTORS, ids=str)

@@ -8,12 +8,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import FRAMES, REFERENCE, check_kept, choose, of_rows, per_frame, random_film
-from vtc.recipes import Recipe
+from tests.video.stages.videos import (
+    FRAMES,
+    REFERENCE,
+    check_kept,
+    choose,
+    of_rows,
+    per_frame,
+    random_film,
+)
+from vtc.core.allocation import allocate
+from vtc.core.tokens import VisualTokens
+from vtc.recipes.composition import Recipe
 from vtc.stages import Whole
 from vtc.stages.select.maxmin import maxmin
-from vtc.tokens import VisualTokens
-from vtc.video.allocate import allocate
 from vtc.video.stages import DyCoke
 
 cases = pytest.mark.parametrize("case", ["s1", "s2"])

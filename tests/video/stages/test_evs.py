@@ -7,8 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import FRAMES, choose, of_rows, per_frame, random_film
-from vtc.recipes import Recipe
+from tests.video.stages.videos import (
+    FRAMES,
+    choose,
+    of_rows,
+    per_frame,
+    random_film,
+)
+from vtc.recipes.composition import Recipe
 from vtc.stages import Even
 from vtc.video.stages import EVS
 

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.video.stages.films import of_rows
-from vtc.recipes import Recipe
+from tests.video.stages.videos import of_rows
+from vtc.core.tokens import VisualTokens
+from vtc.recipes.composition import Recipe
 from vtc.stages import Whole
-from vtc.tokens import VisualTokens
 from vtc.video.stages import FastVID, FastVIDMean
 from vtc.video.stages.fastvid import segments
 

@@ -10,10 +10,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import SHARES, check_kept, of_rows, per_frame, random_film, with_newlines
-from vtc.recipes import Recipe, recipe
+from tests.video.stages.videos import (
+    SHARES,
+    check_kept,
+    of_rows,
+    per_frame,
+    random_film,
+    with_newlines,
+)
+from vtc.core.tokens import Reduction, VisualTokens
+from vtc.recipes.composition import Recipe, recipe
 from vtc.stages import KCenter, Mean, Whole
-from vtc.tokens import Reduction, VisualTokens
 from vtc.video.stages import (
     AdaptiveCodebook,
     AlongTime,

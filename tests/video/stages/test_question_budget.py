@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import with_newlines
 from tests.video.stages.test_two_densities import SIDE, film
-from vtc.recipes import Recipe, recipe
+from tests.video.stages.videos import with_newlines
+from vtc.core.tokens import QUESTION
+from vtc.recipes.composition import Recipe, recipe
 from vtc.stages import Even, KCenter
-from vtc.tokens import QUESTION
 from vtc.video.stages import ClipBudget, QuestionBudget
 from vtc.video.stages.question_budget import relevance
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import random_film
+from tests.video.stages.videos import random_film
 from vtc.video.stages.ranking import frame_means, frames_of, rank_inside
 
 marks = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=30)

@@ -10,10 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtc.recipes import Recipe
+from vtc.core.tokens import Layout, VisualTokens
+from vtc.recipes.composition import Recipe
 from vtc.stages import Even, KCenter
-from vtc.tokens import Layout, VisualTokens
-from vtc.video.stages import FirstOfSegment, KeyDensity, SemanticDensity, describe
+from vtc.video.stages import (
+    FirstOfSegment,
+    KeyDensity,
+    SemanticDensity,
+    describe,
+)
 
 SIDE = 4
 

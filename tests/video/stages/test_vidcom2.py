@@ -9,7 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import REFERENCE, choose, of_rows, per_frame, random_film
+from tests.video.stages.videos import (
+    REFERENCE,
+    choose,
+    of_rows,
+    per_frame,
+    random_film,
+)
 from vtc.video.stages import VidCom2
 
 ALPHAS = (1 / 8, 1 / 4, 1 / 2, 1, 2)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vtc.video.stages.codebook as module
-from tests.video.stages.films import SHARES, of_rows, random_film
-from vtc.recipes import Recipe
+from tests.video.stages.videos import SHARES, of_rows, random_film
+from vtc.recipes.composition import Recipe
 from vtc.stages import Whole
 from vtc.stages.select.maxmin import maxmin
 from vtc.video.stages import AdaptiveCodebook, Codebook, CodebookMean

@@ -10,10 +10,11 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Allocator
-from ..scores import unit_rows
-from .floors import check_floor, shared
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Allocator
+from vtc.stages.ops import unit_rows
+
+from .minimums import check_floor, shared
 
 BLOCK = 1024
 """Tokens compared with the others at once: no matrix of all with all is held."""

@@ -10,10 +10,17 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Allocator
-from ..views import ATTENTION, attended_map, check_attend, overlaps, units_of
-from .floors import check_floor, shared
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Allocator
+from vtc.stages.thumbnail_maps import (
+    ATTENTION,
+    attended_map,
+    check_attend,
+    overlaps,
+    units_of,
+)
+
+from .minimums import check_floor, shared
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,12 @@
 """Decoder stages: which visual tokens leave inside the language model. Each in `DECODER` is a recipe by its name."""
 
 from .attention import Attention
-from .base import Cut, DecoderStage, DecoderTokens, Reads
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Reads,
+)
 from .fastv import FastV
 from .feather import Feather
 from .layerwise import Layerwise

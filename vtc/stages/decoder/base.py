@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ...budget import Budget
-from ...tokens import Layout, Reduction
-from ..base import Stage
+from vtc.core.budget import Budget
+from vtc.core.tokens import Layout, Reduction
+from vtc.stages.base import Stage
+
 from .attention import Attention
 
 Depth = float | int

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .base import Cut, DecoderStage, DecoderTokens, Schedule
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Schedule,
+)
 from .spread import evenly
 
 

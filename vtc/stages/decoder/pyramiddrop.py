@@ -6,8 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..scores import top_k
-from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule
+from vtc.stages.ops import top_k
+
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Reads,
+    Schedule,
+)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens import Reduction
-from ..scores import top_k
-from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule
+from vtc.core.tokens import Reduction
+from vtc.stages.ops import top_k
+
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Reads,
+    Schedule,
+)
 
 RECYCLED = 0.3
 """Share of the dropped tokens that is clustered."""

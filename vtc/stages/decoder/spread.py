@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...budget import share
-from ...tokens import Layout
-from ..lattice import unit_pieces
+from vtc.core.budget import share
+from vtc.core.tokens import Layout
+from vtc.stages.grid_partition import unit_pieces
 
 
 def evenly(layout: Layout, index: Tensor, count: int) -> Tensor:

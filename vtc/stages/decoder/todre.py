@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Reads,
+    Schedule,
+)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from abc import abstractmethod
 from numbers import Real
 from typing import ClassVar
 
-from ...folding import Fold, View
-from ..base import Stage
+from vtc.encoder.merge_steps import Fold, View
+from vtc.stages.base import Stage
 
 
 class EncoderStage(Stage):

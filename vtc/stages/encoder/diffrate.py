@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...budget import Budget
-from ...folding import Fold, View, take
-from ...json_text import loads
-from ..scores import unit_rows
+from vtc.core.budget import Budget
+from vtc.core.json_text import loads
+from vtc.encoder.merge_steps import Fold, View, take
+from vtc.stages.ops import unit_rows
+
 from .base import EncoderStage
 
 SCHEMA = 1

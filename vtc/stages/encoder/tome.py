@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...folding import Fold, View
-from ..scores import unit_rows
+from vtc.encoder.merge_steps import Fold, View
+from vtc.stages.ops import unit_rows
+
 from .base import EncoderStage, check_share
 from .schedule import SHAPES, schedule
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..base import Resizer
+from vtc.stages.base import Resizer
+
 from .shares import check_share
 
 

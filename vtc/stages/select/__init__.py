@@ -1,6 +1,7 @@
 """Selectors: which candidate tokens stay. Those in `SELECTORS` become recipes, those in `MERGED` with `Mean` too."""
 
-from ..base import Selector
+from vtc.stages.base import Selector
+
 from .cls import Cls
 from .cls_sampling import ClsSampling
 from .grid import Grid

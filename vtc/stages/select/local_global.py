@@ -7,10 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Selector
-from ..scores import centred, top_k
-from ..views import ATTENTION, attended_map, check_attend, sampled, units_of
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Selector
+from vtc.stages.ops import centred, top_k
+from vtc.stages.thumbnail_maps import (
+    ATTENTION,
+    attended_map,
+    check_attend,
+    sampled,
+    units_of,
+)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..scores import unit_rows
+from vtc.stages.ops import unit_rows
 
 BLOCK = 256
 """Tokens brought up to date together, at least; more of many, so that there are few rounds."""

@@ -1,0 +1,79 @@
+"""Scoring: pictures and films in, exact match by skill out; a sheet of the world to look at."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tools.train_embedded import sheet
+from tools.train_embedded.evaluate import (
+    answer,
+    answer_films,
+    asked,
+    asked_films,
+    exact,
+    exact_match,
+)
+from tools.train_embedded.model_specs import STUDENTS
+from vtc.embedded.spec import HELD_OUT
+from vtc.embedded.video import Film
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    torch.manual_seed(0)
+    student = STUDENTS["tiny-qwen"]
+    model = student.build_model().eval()
+    # A spread head, so that answers differ from question to question.
+    torch.nn.init.normal_(model.lm_head.weight, std=0.5)
+    return model, student.build_processor()
+
+
+def test_questions_come_scene_by_scene_and_film_by_film():
+    seeds = range(HELD_OUT, HELD_OUT + 6)
+    assert [s.seed for s, _ in asked(seeds, 1)] == list(seeds)
+    assert {s.view for s, _ in asked(seeds, 1, "tiny-internvl")} == {"native"}
+    assert all(s.shifted for s, _ in asked(seeds, 1, shifted=True))
+    assert [f.seed for f, _ in asked_films(seeds, 1)] == list(seeds)
+    assert len(list(asked_films(seeds))) == sum(len(Film(seed).questions) for seed in seeds)
+
+
+def test_a_batch_of_films_is_answered_as_its_singles(untrained):
+    films = [Film(HELD_OUT + i) for i in range(4)]
+    questions = [film.questions[0].question for film in films]
+    together = answer_films(*untrained, films, questions)
+    assert together == [answer_films(*untrained, [f], [q])[0] for f, q in zip(films, questions, strict=True)]
+    still = [
+        answer(*untrained, [Image.fromarray(film.frame(0))], [q])[0] for film, q in zip(films, questions, strict=True)
+    ]
+    assert together != still
+
+
+def test_exact_match_counts_by_skill(untrained, monkeypatch):
+    todo = list(asked_films(range(HELD_OUT, HELD_OUT + 4), 3))
+    tally = exact_match(*untrained, todo, batch=5)
+    assert tally["all"][1] == len(todo) == sum(n for skill, (_, n) in tally.items() if skill != "all")
+    truth = {(film.seed, q.question): q.answer for film, q in todo}
+    monkeypatch.setattr(
+        "tools.train_embedded.evaluate.answer_films",
+        lambda model, processor, films, questions: [
+            truth[f.seed, q].upper() for f, q in zip(films, questions, strict=True)
+        ],
+    )
+    assert exact_match(*untrained, todo, batch=5)["all"] == (len(todo), len(todo))
+    blind = exact_match(*untrained, todo, blind=True)["all"]
+    assert blind[1] == len(todo) > blind[0]
+
+
+def test_exact_is_blind_to_case_and_blanks_alone():
+    assert exact(" K7\n", "k7")
+    assert not exact("k 7", "k7")
+    assert not exact("red", "red star")
+
+
+def test_the_sheet_shows_every_kind_of_scene(tmp_path):
+    sheet.main([str(tmp_path / "world.png")])
+    with Image.open(tmp_path / "world.png") as made:
+        assert made.size == (8 * 112, 9 * 112)
+        rows = np.asarray(made.convert("RGB")).reshape(9, 112, -1)
+    assert len({row.tobytes() for row in rows}) == 9

@@ -1,0 +1,190 @@
+"""Training data as arrays: scenes drawn once by worker processes, kept on disk, read as often as wanted."""
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from transformers import PreTrainedTokenizerFast
+
+from tools.train_embedded.hard_examples import drill, drill_film
+from tools.train_embedded.labels import FACTS, look_facts, patch_labels
+from tools.train_embedded.model_specs import STUDENTS
+from tools.train_embedded.model_specs.base import Student
+from tools.train_embedded.tokenizer import build_tokenizer
+from vtc.embedded import spec, video_spec
+from vtc.embedded.questions import SKILLS, Question
+from vtc.embedded.scene import Scene
+from vtc.embedded.video import Film
+from vtc.embedded.video_spec import SKILLS as FILM_SKILLS
+
+MAX_QUESTIONS, MAX_WORDS = 24, 18
+LABELS = (*SKILLS, *FILM_SKILLS)
+_CHUNK = 128
+
+
+@dataclass
+class Group:
+    """`n` scenes of one size: `k` looks of `w` x `h` pixels each.
+
+    pixels   uint8 [n, k, h, w, 3]
+    patches  uint8 [n, k, patches, fields]  `labels.patch_labels`
+    facts    uint8 [n, k, facts]            `labels.look_facts`
+    things   int8  [n]                      how many things the scene has
+    words    int16 [n, 24, 18]              question, "assistant", ":", answer, "</s>", padded with 0
+    answer   int8  [n, 24]                  where in `words` the answer starts; 0: no such question
+    skill    int8  [n, 24]                  index in `LABELS`
+
+    A look of a film is two frames: six channels, and the fields of both side by side.
+    """
+
+    pixels: np.ndarray
+    patches: np.ndarray
+    facts: np.ndarray
+    things: np.ndarray
+    words: np.ndarray
+    answer: np.ndarray
+    skill: np.ndarray
+
+    def __len__(self) -> int:
+        """The number of scenes."""
+        return len(self.pixels)
+
+    @property
+    def looks(self) -> int:
+        """Looks of a scene."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """3 for pictures, 6 for films."""
+        return int(self.pixels.shape[-1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a look in pixels."""
+        return int(self.pixels.shape[3]), int(self.pixels.shape[2])
+
+
+Bank = list[Group]
+_NAMES = [f.name for f in fields(Group)]
+
+
+def make_bank(student: Student, first: int, n: int, workers: int, films: int = 0, drilled: bool = False) -> Bank:
+    """Draw `n` scenes and so many films of the seeds from `first` on, `workers` processes at once, grouped by size.
+
+    `drilled`: with the questions of `drill`.
+    """
+    jobs = [
+        (student.name, kind, s, min(_CHUNK, first + count - s), drilled)
+        for kind, count in (("scene", n), ("film", films))
+        for s in range(first, first + count, _CHUNK)
+    ]
+    if workers <= 1:
+        parts = [_chunk(job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            parts = list(pool.map(_chunk, jobs))
+    canvases = sorted({canvas for part in parts for canvas in part})
+    return [
+        Group(*(np.concatenate(a) for a in zip(*(p[canvas] for p in parts if canvas in p), strict=True)))
+        for canvas in canvases
+    ]
+
+
+def load_bank(
+    folder: Path, student: Student, first: int, n: int, workers: int, films: int = 0, drilled: bool = False
+) -> Bank:
+    """`make_bank`, kept in `folder` for the next time."""
+    world = f"{student.name}-{spec.VERSION}.{video_spec.VERSION}"
+    stem = folder / (f"bank-{world}-{first}-{n}-{films}" + ("-drilled" if drilled else ""))
+    if not stem.is_dir():
+        unfinished = stem.with_suffix(".tmp")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        for i, group in enumerate(make_bank(student, first, n, workers, films, drilled)):
+            for name in _NAMES:
+                np.save(unfinished / f"{i}-{name}.npy", getattr(group, name))
+        unfinished.rename(stem)
+    groups = len(list(stem.glob("*-pixels.npy")))
+    return [Group(*(np.load(stem / f"{i}-{name}.npy", mmap_mode="r") for name in _NAMES)) for i in range(groups)]
+
+
+Shape = tuple[int, ...]
+
+
+def _chunk(job: tuple[str, str, int, int, bool]) -> dict[Shape, tuple[np.ndarray, ...]]:
+    cv2.setNumThreads(1)
+    name, kind, first, n, drilled = job
+    student, tokenizer = STUDENTS[name], build_tokenizer()
+    rows: dict[Shape, list[tuple[np.ndarray, ...]]] = {}
+    for seed in range(first, first + n):
+        if kind == "film":
+            arrays = _film_arrays(student, Film(seed), tokenizer, drilled)
+        else:
+            arrays = _arrays(student, Scene(seed, student.view), tokenizer, drilled)
+        rows.setdefault(arrays[0].shape, []).append(arrays)
+    return {canvas: tuple(np.stack(column) for column in zip(*some, strict=True)) for canvas, some in rows.items()}
+
+
+def _arrays(
+    student: Student, scene: Scene, tokenizer: PreTrainedTokenizerFast, drilled: bool
+) -> tuple[np.ndarray, ...]:
+    looks = student.looks(scene)
+    return (
+        look_pixels(student, scene),
+        np.stack([patch_labels(scene, look) for look in looks]),
+        np.stack([look_facts(scene, look) for look in looks]),
+        np.array(len(scene.things), np.int8),
+        *_question_arrays(drill(scene, MAX_QUESTIONS) if drilled else scene.questions, tokenizer),
+    )
+
+
+def _film_arrays(
+    student: Student, film: Film, tokenizer: PreTrainedTokenizerFast, drilled: bool
+) -> tuple[np.ndarray, ...]:
+    looks = student.film_looks(film)
+    frames = film_pixels(student, film)
+    labels = [patch_labels(film.state(i), looks[i // 2]) for i in range(film.frames)]
+    return (
+        np.concatenate([frames[::2], frames[1::2]], -1),
+        np.stack([np.concatenate(labels[i : i + 2], -1) for i in range(0, film.frames, 2)]),
+        np.zeros((len(looks), FACTS), np.uint8),  # models that see films have no class token
+        np.array(len(film.actors), np.int8),
+        *_question_arrays(drill_film(film, MAX_QUESTIONS) if drilled else film.questions, tokenizer),
+    )
+
+
+def film_pixels(student: Student, film: Film) -> np.ndarray:
+    """The frames of `film` as the tower sees them, uint8 `[frames, h, w, 3]`, drawn at the size they are scored at."""
+    return film.pixels(student.film_looks(film)[0][1][0])
+
+
+def _question_arrays(questions: list[Question], tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
+    words = np.zeros((MAX_QUESTIONS, MAX_WORDS), np.int16)
+    answer, skill = np.zeros(MAX_QUESTIONS, np.int8), np.zeros(MAX_QUESTIONS, np.int8)
+    for i, q in enumerate(questions[:MAX_QUESTIONS]):
+        asked = tokenizer(f"{q.question} assistant:", add_special_tokens=False).input_ids
+        whole = asked + tokenizer(f"{q.answer}</s>", add_special_tokens=False).input_ids
+        words[i, : len(whole)] = whole
+        answer[i], skill[i] = len(asked), LABELS.index(q.skill)
+    return words, answer, skill
+
+
+def look_pixels(student: Student, scene: Scene) -> np.ndarray:
+    """What the tower sees, uint8 `[looks, h, w, 3]`.
+
+    Half with the processor's own resampling, half with area averages: other libraries resize a little differently.
+    """
+    resample = Image.Resampling.BICUBIC if scene.seed % 2 else Image.Resampling.BOX
+    width, height = student.canvas(scene)
+    whole = scene.image.resize((width, height), resample)
+    out = []
+    for (left, top, right, bottom), (w, h) in student.looks(scene):
+        x, y = round(left / scene.width * width), round(top / scene.height * height)
+        box = (x, y, round(right / scene.width * width), round(bottom / scene.height * height))
+        part = whole.crop(box)
+        # A thumbnail is shrunk from the picture itself, as the processor does.
+        out.append(np.asarray(part if part.size == (w, h) else scene.image.resize((w, h), resample)))
+    return np.stack(out)

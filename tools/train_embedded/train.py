@@ -1,0 +1,223 @@
+"""Train an embedded model from scratch: `python -m tools.train_embedded.train tiny-llava --hours 1.5`.
+
+Four phases: the eye alone with the truth of every patch; the language model, eye frozen; the same with more questions
+of the skills that are slow to learn; both together at a low rate. A fifth, `films`, is run where it is named: drilled
+films alone, those of few actors first.
+A killed run goes on with `--resume`. Everything it keeps lies in `--out`: checkpoints, drawn scenes, `log.jsonl`,
+at last the finished directory, to be copied to `vtc/embedded/weights/`. `--start` goes on from a finished directory.
+On a CPU one thread a run is the quickest (`OMP_NUM_THREADS=1`): two runs side by side get through twice the work.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tools.train_embedded.dataset import Group, load_bank
+from tools.train_embedded.model_specs import STUDENTS
+from tools.train_embedded.model_specs.base import WIDTH
+from tools.train_embedded.model_specs.weight_transfer import take_mind
+from tools.train_embedded.optim import (
+    Learner,
+    cosine,
+    log,
+    plain_attention,
+    use_attention,
+)
+from tools.train_embedded.packing import pack
+from tools.train_embedded.pretrain_vision import (
+    Heads,
+    eye_accuracy,
+    eye_loss,
+    some_looks,
+)
+from tools.train_embedded.run import PHASES, Run
+from tools.train_embedded.train_language import (
+    around,
+    block_attention,
+    mind_accuracy,
+    mind_loss,
+)
+from vtc.embedded.spec import VERSION, WATCH
+
+RATES = {"eye": 3e-3, "mind": 3e-3, "films": 2e-3, "drill": 2e-3, "both": 5e-4}
+PATCHES = 32 * 196  # of a batch of phase one
+SCENES = 16  # of a batch of the other phases
+QUESTIONS = 18
+EYE_SHARE = 0.1  # of the eye's own loss in the last phase
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="tools.train_embedded.train", description=__doc__)
+    parser.add_argument("name", choices=tuple(STUDENTS))
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--hours", type=float, default=1.5, help="hours of training, all phases together")
+    parser.add_argument("--steps", type=int, help="steps of each phase, in place of --hours")
+    parser.add_argument(
+        "--scenes", type=int, default=40960, help="how many scenes to draw; half as many more are drilled"
+    )
+    parser.add_argument(
+        "--films", type=int, default=8192, help="how many films to draw, and to drill, for a model that sees films"
+    )
+    parser.add_argument("--watch", type=int, default=192, help="how many unseen scenes watch over training")
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=[phase for phase in PHASES if phase != "films"])
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--start", type=Path, help="start from the weights in this directory")
+    parser.add_argument(
+        "--mind", type=Path, help="start the language model from that of this directory, of any embedded model"
+    )
+    parser.add_argument("--eye", type=Path, help="start the tower from that of this run of tiny-llava (its --out)")
+    parser.add_argument("--out", type=Path, help="default: runs/NAME")
+    options = parser.parse_args(arguments)
+    options.out = options.out or Path("runs") / options.name
+    if options.scenes < 128:
+        parser.error(f"--scenes={options.scenes} is too few to fill a batch of the simplest scenes; give 128 or more")
+    for name in ("steps", "watch", "workers"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name}={value} must be 1 or more")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device=cuda: torch finds no GPU here; leave it out to train on the CPU")
+    if options.eye and options.name != "tiny-internvl":
+        parser.error(f"--eye: the tower of {options.name} cannot start from that of tiny-llava")
+    if options.hours <= 0:
+        parser.error(f"--hours={options.hours} must be more than 0")
+    if options.resume and not (options.out / "checkpoint.pt").is_file():
+        parser.error(f"--resume found no checkpoint.pt in --out={options.out}; leave it out, or name the run's folder")
+    for name in ("start", "mind"):
+        folder = getattr(options, name)
+        if folder and not (folder / "model.safetensors").is_file():
+            parser.error(f"--{name}={folder} holds no model.safetensors; name a finished directory")
+    if options.eye and not (options.eye / "checkpoint.pt").is_file():
+        parser.error(f"--eye={options.eye} holds no checkpoint.pt; name the --out of a run of tiny-llava")
+
+    torch.set_flush_denormal(True)  # Adam's dying moments would cost ten times the time on a CPU
+    torch.manual_seed(options.seed)
+    run = _start(options)
+    state = run.resumed() if options.resume else {}
+    run.done = state.get("done", [])
+    for phase in options.phases:
+        if phase not in run.done:
+            teach = _teach_eye if phase == "eye" else _teach_mind
+            teach(run, phase, state if state.get("phase") == phase else {})
+            run.done = [*run.done, phase]
+            run.checkpoint({"done": run.done})
+    run.student.save(run.master.state_dict(), options.out / options.name)
+
+
+def _start(options: argparse.Namespace) -> Run:
+    started = time.monotonic()
+    options.out.mkdir(parents=True, exist_ok=True)
+    student = STUDENTS[options.name]
+    films = options.films if student.films else 0
+    bank = load_bank(options.out, student, 0, options.scenes, options.workers, films)
+    drilled = load_bank(options.out, student, options.scenes, options.scenes // 2, options.workers, films, drilled=True)
+    watch = load_bank(options.out, student, WATCH, options.watch, options.workers, min(films, options.watch))
+    master, worker = student.build_model(), student.build_model().bfloat16()
+    student.prepare(master)
+    if options.start:
+        master.load_state_dict(type(master).from_pretrained(options.start, local_files_only=True).state_dict())
+    if options.mind:
+        take_mind(master, options.mind)
+    if options.eye:
+        other = STUDENTS["tiny-llava"]
+        taught = other.build_model()
+        taught.load_state_dict(torch.load(options.eye / "checkpoint.pt", weights_only=True)["model"])
+        student.take_eye(master, other, taught)
+    use_attention(student.tower(worker), plain_attention)
+    use_attention(student.language_model(worker), block_attention)
+    master.to(options.device)  # type: ignore[arg-type]
+    worker.to(options.device)  # type: ignore[arg-type]
+    heads = Heads(WIDTH, WIDTH, student.merge**2, 2 if student.films else 1).to(options.device)
+    settings = (options.out, options.device, options.seed, options.hours, options.steps)
+    run = Run(student, master, worker, heads, bank, drilled, watch, *settings)
+    run.follow()
+    drawn = sum(len(group) for group in bank)
+    log(options.out, event="start", world=VERSION, scenes=drawn, data_seconds=round(time.monotonic() - started, 1))
+    return run
+
+
+def _teach_eye(run: Run, phase: str, state: dict[str, Any]) -> None:
+    budget = run.budget(phase, state)
+    learner = Learner(run.pairs(*run.student.eye) + run.heads_pairs(), RATES[phase])
+    if state:
+        learner.load(state["optimizers"])
+    rng, noise = run.draws(phase, budget)
+    watch = run.watcher(phase, budget, learner, lambda: eye_accuracy(run.student, run.worker, run.heads, run.watch))
+    while budget.progress < 1:
+        group = run.group(rng, phase)
+        rows = run.rows(group, rng, max(1, PATCHES // group.patches.shape[2]))
+        pixels, patches, facts = some_looks(group, rows, rng)
+        loss = _eye_loss(run, group, run.encode(pixels, noise), patches, facts)
+        loss.backward()
+        learner.step(cosine(budget.progress))
+        watch(loss.detach())
+
+
+def _eye_loss(run: Run, group: Group, encoded: Any, patches: np.ndarray, facts: np.ndarray) -> torch.Tensor:
+    truth = torch.from_numpy(patches).long().to(run.device), torch.from_numpy(facts).to(run.device)
+    return eye_loss(run.student, run.worker, run.heads, encoded, truth, group.size)
+
+
+def _curriculum(phase: str, progress: float) -> int | None:
+    """At most how many things a picture or film may hold at this point of a phase; None: any number."""
+    if phase == "films":
+        return 2 if progress < 0.2 else 3 if progress < 0.5 else None
+    if phase != "mind":
+        return None
+    return 1 if progress < 0.05 else 2 if progress < 0.12 else 5 if progress < 0.25 else None
+
+
+def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
+    """The eye is frozen but in the last phase: there the answers teach it, and its own truth if this run taught it."""
+    frozen = phase != "both"
+    budget = run.budget(phase, state)
+    parts = run.pairs(*run.student.mind) if frozen else run.pairs("") + run.heads_pairs()
+    learner = Learner(parts, RATES[phase])
+    if state:
+        learner.load(state["optimizers"])
+    rng, noise = run.draws(phase, budget)
+
+    def accuracy() -> dict[str, Any]:
+        seen = run.look()
+        ways = ("compact", "spread")
+        return {w: mind_accuracy(run.student, run.worker, run.watch, seen, w == "spread") for w in ways}
+
+    watch = run.watcher(phase, budget, learner, accuracy)
+    extra = sum(len(ids) for ids in around(run.student))
+    while budget.progress < 1:
+        group = run.group(rng, phase)
+        rows = run.rows(group, rng, SCENES, _curriculum(phase, budget.progress))
+        with torch.set_grad_enabled(not frozen):
+            tokens, hidden = run.see(group, rows, noise)
+        visual = tokens.unflatten(0, (-1, group.looks)).flatten(1, 2)
+        together = 2 if group.channels == 3 and rng.random() < 0.12 else 1
+        turns = int(rng.choice((1, 2, 3), p=(0.8, 0.1, 0.1)))
+        packed = pack(
+            group,
+            rows.reshape(-1, together),
+            rng,
+            visual.shape[1] + extra,
+            QUESTIONS * together,
+            turns,
+            spread=True,
+            chatter=bool(rng.random() < 0.25),
+        )
+        loss = mind_loss(run.student, run.worker, packed, visual.unflatten(0, (-1, together)), group)
+        if not frozen and "eye" in run.done:  # read-outs that were never taught would undo the eye
+            patches, facts = np.concatenate(group.patches[rows]), np.concatenate(group.facts[rows])
+            loss = loss + EYE_SHARE * _eye_loss(run, group, (tokens, hidden), patches, facts)
+        loss.backward()
+        learner.step(cosine(budget.progress))
+        watch(loss.detach())
+
+
+if __name__ == "__main__":
+    main()

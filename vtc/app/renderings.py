@@ -1,0 +1,38 @@
+"""What the page shows of a reduction: a picture before and after, or the timeline of a video."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from vtc.media.video_frames import VideoFrames
+from vtc.reduction.report import Report
+from vtc.video.qa.token_usage import account, seen
+from vtc.viz.overlay import pair
+from vtc.viz.timeline import timeline
+from vtc.viz.visible_crop import viewed
+
+from .inference import Asked
+from .timeline_clicks import Track
+
+Before = tuple[Image.Image, Image.Image]
+
+
+def before_after(asked: Asked, report: Report) -> Before | None:
+    """What the encoder saw, and the same with its marks; None where it is not known which part that is."""
+    medium = asked.opened.medium
+    assert isinstance(medium, Image.Image)
+    try:
+        return pair(medium, asked.player.processor.image_processor, report)
+    except ValueError:  # a processor whose steps are not known
+        return None
+
+
+def drawn_timeline(asked: Asked, report: Report, title: str = "") -> tuple[Image.Image, Track]:
+    """The timeline of a video, and where a click on it leads."""
+    recipe, frames = asked.start.recipe, asked.opened.medium
+    assert isinstance(frames, VideoFrames)
+    film = seen(asked.player.model, asked.inputs, recipe)
+    shown = viewed(frames, asked.player.processor)
+    found = account(shown, report, recipe, film)
+    picture = timeline(shown, report, recipe, film=film, title=title)
+    return picture, Track.of(found, shown.pixels.shape[1] / shown.pixels.shape[2])

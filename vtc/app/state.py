@@ -1,0 +1,203 @@
+"""The models behind a page, and what is held between questions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vtc.check.runner import runnable
+from vtc.core.tokens import Layout
+from vtc.inference.asking import prompt
+from vtc.inference.defaults import PICTURES, VIDEOS
+from vtc.inference.loading import load
+from vtc.inference.prompting import frames_are_pictures
+from vtc.inference.quiet import quiet
+from vtc.recipes.composition import Recipe, named_recipes
+
+from .media import (
+    Held,
+    Opened,
+    looks_further,
+    open_picture,
+    open_video,
+    stamp,
+)
+from .streaming import Desk
+from .token_count import (
+    Count,
+    chosen,
+    count,
+    layouts,
+)
+
+PROBE = "?"
+"""What is asked where only the places of visual tokens matter."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """A model that answers on the page.
+
+    Attributes:
+        name: as the command has it.
+        model, processor: the model, not wrapped, and its processor.
+        pictures, videos: the names of recipes that it can run on either.
+        film: whether it takes the frames of a video as pictures.
+    """
+
+    name: str
+    model: Any
+    processor: Any
+    pictures: tuple[str, ...]
+    videos: tuple[str, ...]
+    film: bool
+
+    @classmethod
+    def load(cls, name: str, device: str = "auto", dtype: str = "auto") -> Player:
+        """Loads a model by name.
+
+        Raises:
+            OSError, ValueError: see `vtc.inference.loading.load`.
+        """
+        with quiet():
+            model, processor = load(name, device=device, dtype=dtype)
+        able, _ = runnable(model, list(named_recipes()))
+        film = frames_are_pictures(model)
+        still = tuple(one.name for one in able if not one.of_films)
+        moving = tuple(_able_on_films(model)) if film else tuple(one.name for one in able)
+        return cls(name, model, processor, still, moving, film)
+
+
+def _able_on_films(model: Any) -> Iterator[str]:
+    """The recipes that `model` can run where the pictures of a row are the frames of a video."""
+    from dataclasses import replace
+
+    able, _ = runnable(model, [replace(one, pictures="frames") for one in named_recipes()])
+    return (one.name for one in able)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """All that one page works with.
+
+    Attributes:
+        picture_player, video_player: the models that answer about pictures and about videos; they may be one.
+        desk: what answers share.
+        calls: the calls at work, by session, so that a visitor can stop his own.
+    """
+
+    picture_player: Player
+    video_player: Player
+    desk: Desk = field(default_factory=Desk)
+    calls: dict[str, threading.Event] = field(default_factory=dict)
+    _opened: Held = field(default_factory=Held)
+    _placed: Held = field(default_factory=lambda: Held(32))
+
+    @classmethod
+    def load(cls, model: str | None = None, device: str = "auto", dtype: str = "auto") -> Studio:
+        """The studio of `model`, or of the embedded ones: one for pictures, and one that was taught films.
+
+        Raises:
+            OSError, ValueError: see `vtc.inference.loading.load`.
+        """
+        if model is not None:
+            player = Player.load(model, device, dtype)
+            return cls(player, player)
+        return cls(Player.load(PICTURES[0], device, dtype), Player.load(VIDEOS[0], device, dtype))
+
+    def player(self, video: bool) -> Player:
+        """The model for pictures or for videos."""
+        return self.video_player if video else self.picture_player
+
+    def recipe(self, name: str, keep: float, *, video: bool) -> Recipe:
+        """The recipe of a visitor, see `vtc.app.token_count.chosen`.
+
+        Raises:
+            ValueError: an unknown recipe or `keep`, or one that this model cannot run.
+        """
+        player = self.player(video)
+        found = chosen(name, keep, frames_are_pictures=video and player.film)
+        able = player.videos if video else player.pictures
+        if name not in able:
+            kind = "videos" if video else "pictures"
+            raise ValueError(f"recipe={name!r}: {player.name} cannot run it on {kind}; it can run {', '.join(able)}")
+        return found
+
+    def open(self, path: str | Path | None, recipe: Recipe, *, video: bool) -> Opened:
+        """The medium in `path`, held from an earlier question or opened.
+
+        Raises:
+            OSError, ValueError: none was uploaded, or it cannot be read.
+        """
+        if path is None:
+            raise ValueError(f"no {'video' if video else 'picture'} was given; upload one first")
+        if not video:
+            return self._open((stamp(path), "picture"), lambda: open_picture(path), path)
+        processor = self.video_player.processor
+        choice = str(recipe.input) if self._further(path, recipe) else "candidates"
+        return self._open((stamp(path), "video", choice), lambda: open_video(path, recipe, processor), path)
+
+    def _further(self, path: str | Path, recipe: Recipe) -> bool:
+        key = (stamp(path), "further", str(recipe.input))
+        found: bool = self._placed.get(key, lambda: _hiding(path, lambda: looks_further(path, recipe)))
+        return found
+
+    def _open(self, key: Any, make: Any, path: str | Path) -> Opened:
+        found: Opened = self._opened.get(key, lambda: _hiding(path, make))
+        return found
+
+    def layouts(self, path: str | Path | None, recipe: Recipe, *, video: bool) -> tuple[Layout, ...]:
+        """Where the visual tokens of the medium in `path` stand.
+
+        Raises:
+            OSError, ValueError: see `open`.
+        """
+        opened = self.open(path, recipe, video=video)
+        player = self.player(video)
+        key = (id(opened), player.name)
+        _, found = self._placed.get(key, lambda: (opened, self._layouts(player, opened, video)))
+        return tuple(found)
+
+    @staticmethod
+    def _layouts(player: Player, opened: Opened, video: bool) -> Sequence[Layout]:
+        inputs = prompt(player.model, player.processor, opened.medium, PROBE)
+        return layouts(player.model, inputs, film=video and player.film)
+
+    def count(self, path: str | Path | None, name: str, keep: float, *, video: bool) -> Count:
+        """How many visual tokens the recipe `name` keeps of the medium in `path`. No model runs.
+
+        Raises:
+            OSError, ValueError: see `recipe` and `open`, or a `keep` that is too small for the medium.
+        """
+        recipe = self.recipe(name, keep, video=video)
+        return count(recipe, self.layouts(path, recipe, video=video))
+
+    @contextmanager
+    def call(self, session: str) -> Iterator[threading.Event]:
+        """A call of `session`; the event stops it."""
+        event = threading.Event()
+        self.calls[session] = event
+        try:
+            yield event
+        finally:
+            if self.calls.get(session) is event:
+                del self.calls[session]
+
+    def stop(self, session: str) -> bool:
+        """Stops the call of `session`; answers whether there was one."""
+        event = self.calls.get(session)
+        if event is not None:
+            event.set()
+        return event is not None
+
+
+def _hiding(path: str | Path, make: Any) -> Any:
+    """What `make` makes; its errors name the file alone, not the folder on the server."""
+    try:
+        return make()
+    except (OSError, ValueError) as error:
+        raise ValueError(str(error).replace(str(path), Path(path).name)) from error

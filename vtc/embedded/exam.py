@@ -1,0 +1,35 @@
+"""The questions that an embedded model is asked about the drawn world, and when an answer is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from . import VIEW_OF
+from .questions import Question
+from .scene import Scene
+from .video import Film
+
+
+def exact(given: str, truth: str) -> bool:
+    """Exact match, blind to case and outer blanks."""
+    return given.strip().lower() == truth.strip().lower()
+
+
+def asked(
+    seeds: Iterable[int], per_scene: int | None = None, name: str = "tiny-llava", shifted: bool = False
+) -> Iterator[tuple[Scene, Question]]:
+    """The questions of each seed's scene as the model `name` is asked them, all or the first `per_scene` of them."""
+    for seed in seeds:
+        scene = Scene(seed, VIEW_OF[name], shifted)
+        for question in scene.questions[:per_scene]:
+            yield scene, question
+
+
+def asked_films(
+    seeds: Iterable[int], per_film: int | None = None, shifted: bool = False
+) -> Iterator[tuple[Film, Question]]:
+    """The questions of each seed's film, all or the first `per_film` of them."""
+    for seed in seeds:
+        film = Film(seed, shifted)
+        for question in film.questions[:per_film]:
+            yield film, question

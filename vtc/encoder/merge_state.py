@@ -1,0 +1,137 @@
+"""What an encoder stage is at in this thread or task: the only state that the hooks have, gone with the block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vtc.core.budget import Budget, Keep
+
+from .blocks import Block, Blocks
+from .merge_schedule import MergeSchedule
+from .merge_steps import Fold, Provenance, View
+
+
+@dataclass
+class Pass:
+    """One run of a tower.
+
+    Attributes:
+        left: candidates behind each block.
+        state: what the tokens of now are made of.
+        queries, keys: of the block at work.
+        fold: its step, once it is decided.
+    """
+
+    left: tuple[int, ...]
+    state: Provenance
+    queries: Tensor | None = None
+    keys: Tensor | None = None
+    fold: Fold | None = None
+
+
+@dataclass
+class Work:
+    """A stage at work, and the runs of towers that it saw.
+
+    Attributes:
+        stage: the encoder stage.
+        keep: the share of each picture's patches that survive, or at most that many.
+        running: the run that is under way.
+        done: what came of the last one that ended, patches only.
+        blocks: of the only tower that it is about; None where it is about any.
+        outer: the work around it, for other towers.
+    """
+
+    stage: MergeSchedule
+    keep: Keep
+    running: Pass | None = None
+    done: Provenance | None = None
+    blocks: Blocks | None = None
+    outer: Work | None = None
+
+    def begin(self, blocks: Blocks, hidden: Tensor) -> None:
+        """A tower starts on `hidden` `[B, N, D]`."""
+        blocks.check(self.stage)
+        pictures, tokens = hidden.shape[:2]
+        candidates = tokens - blocks.prefix
+        left = self.stage.schedule(candidates, Budget(self.keep).count(candidates), len(blocks.blocks))
+        self.running, self.done = Pass(left, Provenance.start(pictures, tokens, hidden.device)), None
+
+    def decide(self, blocks: Blocks, block: Block, index: int, hidden: Tensor) -> Fold | None:
+        """The step of block `index`, whose norm is about to get `hidden`; None where nothing goes."""
+        run = self.running
+        assert run is not None
+        if run.left[index] == run.state.size.shape[1] - blocks.prefix:
+            return None
+        assert run.keys is not None
+        assert run.queries is not None
+        keys, queries = block.by_head(run.keys), block.by_head(run.queries)
+        view = View(
+            hidden=hidden.detach(),
+            keys=keys,
+            queries=queries,
+            size=run.state.size,
+            scale=block.scale,
+            prefix=blocks.prefix,
+            has_cls=blocks.has_cls,
+            layer=index,
+            patches=run.state.assign.shape[1] - blocks.prefix,
+        )
+        # Scores are fp32 even where the caller runs under autocast.
+        with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
+            run.fold = self.stage.fold(view, run.left[index])
+        return run.fold
+
+    def advance(self, blocks: Blocks, index: int) -> Provenance:
+        """Block `index` is over. Answers what the tokens are made of now."""
+        run = self.running
+        assert run is not None
+        if run.fold is not None:
+            run.state = run.state.then(run.fold)
+        run.queries = run.keys = run.fold = None
+        if index == len(blocks.blocks) - 1:
+            self.running, self.done = None, run.state.without(blocks.prefix)
+        return run.state
+
+
+_work: ContextVar[Work | None] = ContextVar("vtc_tower", default=None)
+
+
+@contextmanager
+def merging(stage: MergeSchedule | None, keep: Keep, blocks: Blocks | None = None) -> Iterator[Work | None]:
+    """Has towers with hooks, or the one of `blocks`, fold tokens inside the block, in this thread or task only.
+
+    With no stage, none do.
+    """
+    work = None if stage is None else Work(stage, keep, blocks=blocks, outer=_work.get() if blocks else None)
+    token = _work.set(work)
+    try:
+        yield work
+    finally:
+        _work.reset(token)
+
+
+def current(blocks: Blocks) -> Work | None:
+    """The work of this thread or task that is about the tower of `blocks`."""
+    work = _work.get()
+    while work is not None and work.blocks is not None and work.blocks is not blocks:
+        work = work.outer
+    return work
+
+
+def finished() -> Provenance | None:
+    """What came of the last run of a tower, patches only; None where no stage is at work, or it spreads.
+
+    Where a stage spreads, the tower's output has all its places, and nothing is missing from it.
+    """
+    work = _work.get()
+    if work is None or work.stage.spread:
+        return None
+    assert work.done is not None, "no tower with hooks ran"
+    return work.done

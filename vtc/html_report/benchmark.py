@@ -1,0 +1,150 @@
+"""The page about a benchmark of `vtc bench quality`: what each recipe cost in answers, and which answers those were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vtc.bench.tables import TITLES, inside, matrix
+from vtc.bench.variants import FULL, NONE
+
+from .benchmark_run import Rows, Run, swaps
+from .curve import (
+    Level,
+    Point,
+    Series,
+    curve,
+)
+from .failure_examples import worst
+from .html import Markup
+from .overlay_renderer import Artist
+from .page_model import Section, Table
+
+
+def sections(run: Run, examples: int, artist: Artist | None) -> list[Section]:
+    """One section a model.
+
+    Args:
+        examples: at most so many a model.
+        artist: None: no overlays, and no model is loaded.
+    """
+    out = []
+    for model in run.document["models"]:
+        if model["failed"]:
+            out.append(Section(model["name"], [f"not measured: {model['failed']}"]))
+            continue
+        rows = run.rows.get(model["name"], {})
+        out.append(
+            Section(
+                model["name"],
+                _notes(model),
+                _cards(model),
+                _curve(model),
+                [*_tables(model, rows), *_errors(run, model["name"])],
+                worst(run, model, rows, examples, artist),
+            )
+        )
+    return out
+
+
+def lead(run: Run) -> list[str]:
+    """What ran, and by which versions."""
+    document = run.document
+    versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
+    bootstrap = document["bootstrap"]
+    return [
+        f"vtc bench quality; {versions}; config {document['config_hash']}.",
+        f"Intervals: {bootstrap['level']:.0%}, paired bootstrap over scenes, {bootstrap['draws']} draws, seed "
+        f"{bootstrap['seed']}. Tokens are visual tokens that reach the language model. The quality benchmark measures "
+        "no times.",
+    ]
+
+
+def _notes(model: Mapping[str, Any]) -> list[str]:
+    asked = f"{model['questions']} questions about {model['scenes']} scenes; weights {model['weights']}."
+    few = " Fewer than 30 scenes: take the intervals for narrower than they should be." if model["scenes"] < 30 else ""
+    return [f"Score: {TITLES[model['metric']]}. {asked}{few}"]
+
+
+def _measured(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    metric = model["metric"]
+    return [arm for arm in model["arms"] if arm["status"] == "measured" and arm[metric] is not None and arm["n"]]
+
+
+def _full(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return next((arm for arm in _measured(model) if arm["recipe"] == FULL), None)
+
+
+def _cards(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    full, metric = _full(model), model["metric"]
+    if full is None:
+        return []
+    cards = [("all tokens: score", f"{100 * full[metric]['mean']:.1f} %"), ("all tokens", f"{full['tokens']:.0f}")]
+    free = [arm for arm in _measured(model) if _is_recipe(arm) and arm["versus_full"] is not None]
+    free = [arm for arm in free if arm["versus_full"]["low"] is not None and arm["versus_full"]["high"] >= 0]
+    if free:
+        best = min(free, key=lambda arm: (arm["layers"], -arm[metric]["mean"]))
+        cards.append(("fewest tokens per layer not told apart from all", f"{best['layers'] / full['layers']:.0%}"))
+        cards.append(("by", _label(best)))
+    return cards
+
+
+def _is_recipe(arm: Mapping[str, Any]) -> bool:
+    return arm["recipe"] not in (FULL, NONE)
+
+
+def _label(arm: Mapping[str, Any]) -> str:
+    return str(arm["recipe"]) if arm["inside"] else f"{arm['recipe']}, keep {arm['keep']}"
+
+
+def _curve(model: Mapping[str, Any]) -> Markup | None:
+    full, metric = _full(model), model["metric"]
+    if full is None or not full["layers"]:
+        return None
+    recipes: dict[str, list[Point]] = {}
+    levels = []
+    for arm in _measured(model):
+        score = 100 * arm[metric]["mean"]
+        if _is_recipe(arm):
+            recipes.setdefault(arm["recipe"], []).append(Point(100 * arm["layers"] / full["layers"], score))
+        else:
+            levels.append(Level("all tokens" if arm["recipe"] == FULL else "text alone", score))
+    series = [Series(name, tuple(points)) for name, points in recipes.items()]
+    return curve(series, levels, "visual tokens per layer (% of all, log scale)", f"{TITLES[metric]} (%)")
+
+
+def _tables(model: Mapping[str, Any], rows: Rows) -> list[Table]:
+    made = dict(model)
+    tables: list[Table] = [("Scores, recipe by keep (%)", *matrix(made))]
+    if inside(made)[1]:
+        tables.append(("Recipes whose tokens leave inside the language model", *inside(made)))
+    full, metric = _full(model), model["metric"]
+    head = ("recipe", "tokens", "saved", "score (%)", "against all tokens", "lost", "gained", "no answer")
+    detail: list[list[object]] = []
+    for arm in model["arms"]:
+        if not _is_recipe(arm):
+            continue
+        if arm["status"] != "measured" or not arm["n"] or arm[metric] is None or full is None:
+            why = f"{arm['status']}: {arm['why']}" if arm["why"] else "no answers"
+            detail.append([_label(arm), why, *["-"] * 5, arm["errors"]])
+            continue
+        lost, gained = swaps(rows, f"{arm['recipe']}@{arm['keep']!r}", metric)
+        saved = 1 - arm["layers"] / full["layers"] if full["layers"] else 0.0
+        score, against = f"{100 * arm[metric]['mean']:.1f}", _difference(arm["versus_full"])
+        tokens = f"{arm['tokens']:.1f}"
+        detail.append([_label(arm), tokens, f"{saved:.0%}", score, against, len(lost), len(gained), arm["errors"]])
+    caption = "Each recipe against all tokens: saved tokens (per layer), questions it lost and gained"
+    return [*tables, (caption, head, detail)] if detail else tables
+
+
+def _difference(one: Mapping[str, Any] | None) -> str:
+    if one is None:
+        return "-"
+    bounds = "" if one["low"] is None else f" [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"
+    return f"{100 * one['mean']:+.1f}{bounds}"
+
+
+def _errors(run: Run, name: str) -> list[Table]:
+    errors = [error for error in run.document.get("errors", ()) if error["model"] == name]
+    rows = [(error["id"], error["arms"], error["why"]) for error in errors]
+    return [("Errors", ("question", "arms without an answer", "why"), rows)] if rows else []

@@ -1,0 +1,9 @@
+"""What commands and the page take where nothing is named."""
+
+from __future__ import annotations
+
+from vtc.recipes.video import DEFAULT
+
+PICTURES = ("tiny-llava", "kcenter", "what is in the picture?")
+VIDEOS = ("tiny-qwen", DEFAULT, "what happens in the video?")
+"""The model, the recipe and (for `show`) the question where none is named."""

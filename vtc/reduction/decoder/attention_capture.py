@@ -1,0 +1,139 @@
+"""Queries and keys of one layer, caught where its attention is computed, whatever kernel computes it."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .prefill_state import STEP, Step
+from .sparse_cache import (
+    Slots,
+    filled,
+    is_shortened,
+    plain,
+)
+
+NAME = "vtc_tap"
+_PROBE = "vtc_probe"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a tap caught of a layer.
+
+    Attributes:
+        query: `[B, H, n, d]`, of the columns that are left of the call.
+        key: `[B, G, S, d]`, in the order of `slots`.
+        slots: the logical positions of the keys.
+        start: the first key of this call.
+        scaling: what products are multiplied with.
+        mask: the layer's own, of these queries and keys; None where it took none, or was not run.
+    """
+
+    query: Tensor
+    key: Tensor
+    slots: Slots
+    start: int
+    scaling: float
+    mask: Tensor | None = None
+
+
+class Tap:
+    """Listens to one attention module: its configuration is swapped for a copy that names our attention function.
+
+    That function is the one that transformers' registry offers for the purpose. It hands the work to the kernel that
+    the model's own configuration names, at each call.
+    """
+
+    def __init__(self, attention: Any) -> None:
+        self._attention = attention
+        self._stock = attention.config
+        listening = copy.copy(self._stock)
+        listening._attn_implementation = NAME
+        listening.vtc_stock = self._stock
+        self._attention.config = listening
+
+    def remove(self) -> None:
+        """Puts the module's own configuration back."""
+        self._attention.config = self._stock
+
+
+def probe(layer: Any, states: Tensor, step: Step, ids: Tensor | None, index: int, cache: Any) -> None:
+    """Computes queries and keys of `layer` for `states` as they enter it, and nothing else that anybody sees.
+
+    `ids` are the position ids of all columns of the call, which some attention scales its queries by.
+    """
+    held = cache.layers[index] if cache is not None and len(cache.layers) > index else None
+    layer.self_attn(
+        hidden_states=layer.input_layernorm(states),
+        position_embeddings=step.turned(states.device),
+        attention_mask=None,
+        position_ids=step.placed(ids),
+        **{STEP: step, _PROBE: held},
+    )
+
+
+def tapped(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The attention function of a tapped layer."""
+    step, probing = kwargs.pop(STEP, None), _PROBE in kwargs
+    held = kwargs.pop(_PROBE, None)
+    factor = float(scaling if scaling is not None else query.shape[-1] ** -0.5)
+    if step is not None and probing:
+        past = held.keys[:, :, : _filled(held)].to(key.device) if step.offset else key[:, :, :0]
+        slots = _past(held, step, key)
+        step.seen[module.layer_idx] = Seen(query, torch.cat([past, key], dim=2), slots, past.shape[2], factor)
+    elif step is not None:
+        step.seen[module.layer_idx] = Seen(query, key, *_present(step, module.layer_idx, key), factor, attention_mask)
+    if probing:
+        return query.new_zeros(query.shape).transpose(1, 2), None
+    return stock_attention(module)(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+
+
+def _filled(held: Any) -> int:
+    return filled(held) if is_shortened(held) else int(held.get_seq_length())
+
+
+def _past(held: Any, step: Step, key: Tensor) -> Slots:
+    """The keys of a layer that has not run yet: those in its cache, then those that are left of this call."""
+    before = plain(len(key), step.offset, key.device)
+    if step.offset and is_shortened(held) and held.slots is not None:
+        before = held.slots.grown(_filled(held))
+    return before.joined(step.columns(key.device) + step.offset, step.valid, step.offset + step.length)
+
+
+def _present(step: Step, layer: int, key: Tensor) -> tuple[Slots, int]:
+    """The keys of a layer that runs, those of this call among them, and where these start."""
+    known: tuple[Slots, int] | None = step.held.get(layer)
+    return known if known is not None else (plain(len(key), key.shape[2], key.device), step.offset)
+
+
+def stock_attention(module: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The kernel that the tapped module's own configuration names."""
+    # A module that defines no eager attention has its kernel in the registry, or fails there with its name.
+    eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    name = module.config.vtc_stock._attn_implementation
+    if eager is None and name not in ALL_ATTENTION_FUNCTIONS:
+        raise ValueError(
+            f"attn_implementation={name!r}: {type(module).__name__} has no kernel of that name to listen to; load "
+            "the model with 'sdpa', or use a stage that reads no attention, such as 'layerwise'"
+        )
+    kernel: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
+    return kernel
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, tapped)
