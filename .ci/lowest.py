@@ -48,7 +48,7 @@ from pip._vendor.packaging.version import Version
 overlay, package, lowest, module, *arguments = sys.argv[1:]
 assert Version(version(package)) == Version(lowest), (package, version(package), lowest)
 status = pytest.main(["-q", "-x", "-p", "no:cacheprovider", *arguments])
-# Behind the tests: decord2 1.0 imported before PyAV breaks PyAV's VP9 encoder, with which the tests write films.
+# Behind the tests: decord2 1.0 imported before PyAV breaks PyAV's VP9 encoder, with which the tests write videos.
 found = importlib.import_module(module).__file__
 assert found.startswith(overlay), f"{module} is {found}, not of {overlay}"
 sys.exit(status)

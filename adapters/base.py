@@ -30,7 +30,7 @@ class Media:
         modality: `image` or `video`.
         layout: the tokens that the stock model would pass on.
         inputs: this item's part of the model's inputs, by argument name.
-        parts: where pictures are the frames of one video: those pictures, in order; `inputs` is then empty.
+        parts: where images are the frames of one video: those images, in order; `inputs` is then empty.
         encoded: its tokens, where another model has encoded it already; None where this one will.
     """
 
@@ -41,18 +41,18 @@ class Media:
     encoded: VisualTokens | None = None
 
     @classmethod
-    def film(cls, frames: Sequence[Media]) -> Media:
-        """Pictures as the frames of one video.
+    def video(cls, frames: Sequence[Media]) -> Media:
+        """Images as the frames of one video.
 
         Raises:
-            ValueError: a picture of several units, such as tiles.
+            ValueError: an image of several units, such as tiles.
         """
         for i, frame in enumerate(frames):
             if len(frame.layout.grids) != 1:
                 raise ValueError(
-                    f"picture {i} comes as {len(frame.layout.grids)} units ({', '.join(frame.layout.kinds)}), and with "
-                    "pictures='frames' each picture is one frame: have the processor cut no tiles, or use "
-                    "pictures='items'"
+                    f"image {i} comes as {len(frame.layout.grids)} units ({', '.join(frame.layout.kinds)}), and with "
+                    "images_as='frames' each image is one frame: have the processor cut no tiles, or use "
+                    "images_as='items'"
                 )
         layout = Layout.join([frame.layout for frame in frames])
         kinds = ("frame",) * len(frames)
@@ -77,10 +77,10 @@ class Adapter(ABC):
     media_arguments: tuple[str, ...]
     """Arguments of the model that describe media and are consumed by `encode`."""
     thumbnails: ClassVar[bool] = False
-    """Whether pictures come as tiles beside a thumbnail of the whole."""
+    """Whether images come as tiles beside a thumbnail of the whole."""
     resizable: ClassVar[bool] = False
     """Whether `resized` works, so that a stage can change the size that is encoded."""
-    films: ClassVar[bool] = False
+    videos: ClassVar[bool] = False
     """Whether it takes videos of which `with_frames` can leave frames out."""
     axes: int = 1
     """Axes of the position ids: 1, or 3 (t, h, w) with M-RoPE."""
@@ -152,21 +152,21 @@ class Adapter(ABC):
         raise NotImplementedError
 
     def pixels(self, media: Media) -> Tensor:
-        """The first picture that the encoder sees of the item, `[3, H, W]` normalised values.
+        """The first image that the encoder sees of the item, `[3, H, W]` normalised values.
 
         Raises:
-            ValueError: the family's pixels are no pictures (patches, say).
+            ValueError: the family's pixels are no images (patches, say).
         """
         pixels = media.inputs["pixel_values"]
         if pixels.ndim < 3:
             raise ValueError(
-                f"pixel_values {tuple(pixels.shape)} of {type(self.model).__name__} are no pictures that could be "
+                f"pixel_values {tuple(pixels.shape)} of {type(self.model).__name__} are no images that could be "
                 "compared; use a recipe that leaves no frames out, such as 'kcenter'"
             )
         return pixels.reshape(-1, *pixels.shape[-3:])[0]
 
     def frames(self, media: Media) -> Tensor:
-        """Pixels of a video as the encoder sees them, `[T, F, 3, H, W]`: T units of F frames each; see `films`."""
+        """Pixels of a video as the encoder sees them, `[T, F, 3, H, W]`: T units of F frames each; see `videos`."""
         raise NotImplementedError
 
     def with_frames(self, media: Media, chosen: Tensor) -> Media:

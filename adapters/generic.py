@@ -58,13 +58,13 @@ def missing(model: Any) -> str | None:
 
 
 class Generic(Adapter):
-    """Pictures that are the entries of `pixel_values`, each encoded on its own.
+    """Images that are the entries of `pixel_values`, each encoded on its own.
 
-    Nothing is known of the family, and so an item is one entry: where a processor cuts a picture into tiles, each tile
+    Nothing is known of the family, and so an item is one entry: where a processor cuts an image into tiles, each tile
     is an item, and `keep` is a share of each. The encoder gives no cues. Videos are refused.
 
-    Tensors are `[pictures, 3, H, W]`, cropped to `image_sizes` where the encoder takes these, or
-    `[rows, pictures, 3, H, W]`, filled up with pictures of zeros. All tensors that the encoder takes besides are cut
+    Tensors are `[images, 3, H, W]`, cropped to `image_sizes` where the encoder takes these, or
+    `[rows, images, 3, H, W]`, filled up with images of zeros. All tensors that the encoder takes besides are cut
     along. Which placeholders are whose is read from the prompt, see `placeholders.partition`.
     """
 
@@ -101,9 +101,7 @@ class Generic(Adapter):
             return []
         ids = inputs.get("input_ids")
         if not isinstance(ids, Tensor):
-            raise ValueError(
-                f"input_ids={ids!r}: the prompt tells pictures apart; pass all that the processor returned"
-            )
+            raise ValueError(f"input_ids={ids!r}: the prompt tells images apart; pass all that the processor returned")
         entries = self._entries(inputs)
         sizes = [(entry["pixel_values"].shape[-2], entry["pixel_values"].shape[-1]) for entry in entries]
         lines = partition(ids, self.placeholders["image"], sizes)
@@ -121,8 +119,8 @@ class Generic(Adapter):
                 continue
             if argument not in taken:
                 raise ValueError(
-                    f"{argument}: the generic adapter takes pictures as pixel_values and no videos; give frames as "
-                    f"pictures, or {name} needs {OWN}"
+                    f"{argument}: the generic adapter takes images as pixel_values and no videos; give frames as "
+                    f"images, or {name} needs {OWN}"
                 )
             known = (getattr(self.model.config, argument, None), taken[argument].default)
             if not isinstance(value, Tensor | np.ndarray | list | tuple) and value not in known:
@@ -131,12 +129,12 @@ class Generic(Adapter):
                 )
 
     def _entries(self, inputs: Mapping[str, Any]) -> list[dict[str, Tensor]]:
-        """The encoder's tensors for each picture; one of five axes keeps the axis of pictures, of length 1."""
+        """The encoder's tensors for each image; one of five axes keeps the axis of images, of length 1."""
         pixels = inputs["pixel_values"]
         if not isinstance(pixels, Tensor) or pixels.ndim not in (4, 5):
             shape = tuple(pixels.shape) if isinstance(pixels, Tensor) else type(pixels).__name__
             raise ValueError(
-                f"pixel_values is {shape}; expected a tensor [pictures, channels, height, width] or [rows, pictures, "
+                f"pixel_values is {shape}; expected a tensor [images, channels, height, width] or [rows, images, "
                 f"channels, height, width]; for any other, {type(self.model).__name__} needs {OWN}"
             )
         lead = pixels.shape[: pixels.ndim - 3]
@@ -144,12 +142,12 @@ class Generic(Adapter):
         for name, value in values.items():
             if value.shape[: len(lead)] != lead or (name == "image_sizes" and value.shape != (*lead, 2)):
                 raise ValueError(
-                    f"pixel_values holds {' x '.join(map(str, lead))} pictures, {name} is {tuple(value.shape)}; "
-                    f"expected one entry for each picture{self.doubt}"
+                    f"pixel_values holds {' x '.join(map(str, lead))} images, {name} is {tuple(value.shape)}; "
+                    f"expected one entry for each image{self.doubt}"
                 )
         if len(lead) == 2:
             values = {name: value.flatten(0, 1)[:, None] for name, value in values.items()}
-            # The stock models drop pictures of zeros, though never all.
+            # The stock models drop images of zeros, though never all.
             real = values["pixel_values"].flatten(1).any(dim=1)
             real[0] |= ~real.any()
             values = {name: value[real.to(value.device)] for name, value in values.items()}
@@ -173,7 +171,7 @@ class Generic(Adapter):
                 yield name, value
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """See `Adapter.encode`. Pictures of one shape go through the encoder together."""
+        """See `Adapter.encode`. Images of one shape go through the encoder together."""
         found: dict[int, VisualTokens] = {}
         shapes = [sorted((name, tuple(value.shape)) for name, value in item.inputs.items()) for item in media]
         for i, shape in enumerate(shapes):
@@ -243,14 +241,14 @@ class Generic(Adapter):
 
 
 class GenericGrid(Qwen3VL):
-    """Pictures and videos that come as patches, with their grids (t, h, w) beside them, as Qwen-VL's do.
+    """Images and videos that come as patches, with their grids (t, h, w) beside them, as Qwen-VL's do.
 
     Recognised by an encoder that takes `image_grid_thw`. The encoder gives no cues.
     """
 
     classes = ()
     resizable = False
-    films = False
+    videos = False
 
     @classmethod
     def serves(cls, model: Any) -> bool:
@@ -305,7 +303,7 @@ class GenericGrid(Qwen3VL):
         if inputs.get("pixel_values_videos") is not None and "video" not in self.placeholders:
             raise ValueError(
                 f"pixel_values_videos: the generic adapter cannot tell videos of {type(self.model).__name__} from "
-                f"pictures; give frames as pictures, or it needs {OWN}"
+                f"images; give frames as images, or it needs {OWN}"
             )
         return super().media(inputs)
 

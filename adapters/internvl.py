@@ -24,12 +24,12 @@ COARSE = 32
 class InternVL(Towered):
     """InternVL 2.5, 3 and 3.5 in transformers' own format. The tower has a CLS; a token is made of 2 x 2 patches.
 
-    `pixel_values` holds the tiles of all pictures and says nothing of pictures: a picture is a run of placeholders in
+    `pixel_values` holds the tiles of all images and says nothing of images: an image is a run of placeholders in
     the prompt. Nor is there a word about how its tiles are arranged, which is found from the pixels, see `arrangement`.
     A run of three tiles or more ends in the thumbnail, as the processor writes it; a run of two has none.
 
-    A video comes as pictures of one tile with text between them ("Frame1: ..."). Without the tokenizer it cannot be
-    told from pictures, so each frame is an item of its own: `keep` is a share of each frame.
+    A video comes as images of one tile with text between them ("Frame1: ..."). Without the tokenizer it cannot be
+    told from images, so each frame is an item of its own: `keep` is a share of each frame.
 
     Cues of the patches are averaged over a token's own.
     """
@@ -58,7 +58,7 @@ class InternVL(Towered):
         return {"image": int(self.model.config.image_token_id)}
 
     def media(self, inputs: Mapping[str, Any]) -> list[Media]:
-        """See `Adapter.media`. `pixel_values` is `[tiles, 3, H, W]`, of all pictures in prompt order."""
+        """See `Adapter.media`. `pixel_values` is `[tiles, 3, H, W]`, of all images in prompt order."""
         if inputs.get("pixel_values_videos") is not None:
             raise ValueError(
                 "pixel_values_videos: InternVL takes frames as pixel_values, as its processor returns them; pass all "
@@ -90,7 +90,7 @@ class InternVL(Towered):
         """How many tiles each run of placeholders stands for, each tile for so many tokens."""
         if not isinstance(ids, Tensor) or ids.ndim != 2:
             raise ValueError(
-                "input_ids are missing; pictures are told apart by their placeholders: pass input_ids [batch, length] "
+                "input_ids are missing; images are told apart by their placeholders: pass input_ids [batch, length] "
                 "together with pixel_values"
             )
         token = self.placeholders["image"]
@@ -141,7 +141,7 @@ class InternVL(Towered):
 
 
 def _layout(tiles: Tensor, side: int) -> Layout:
-    """The layout of a picture of some tiles `[tiles, 3, H, W]`, `side` tokens a side."""
+    """The layout of an image of some tiles `[tiles, 3, H, W]`, `side` tokens a side."""
     if len(tiles) == 1:
         return Layout.of_grid(side, side)
     rows, columns = arrangement(tiles)
@@ -154,7 +154,7 @@ def _layout(tiles: Tensor, side: int) -> Layout:
 
 
 def arrangement(tiles: Tensor) -> tuple[int, int]:
-    """The rows and columns in which tiles make up a picture.
+    """The rows and columns in which tiles make up an image.
 
     Of all that have as many cells as there are tiles, it is that whose mosaic, shrunk to the thumbnail's size by area
     averaging, differs least from the thumbnail, the last of `tiles`. Two tiles have no thumbnail: they stand along the

@@ -1,4 +1,4 @@
-"""LLaVA-1.5: one square picture, one grid of tokens (transformers' `LlavaForConditionalGeneration`)."""
+"""LLaVA-1.5: one square image, one grid of tokens (transformers' `LlavaForConditionalGeneration`)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Llava(Towered):
     def media(self, inputs: Mapping[str, Any]) -> list[Media]:
         """See `Adapter.media`. `pixel_values` is `[images, 3, H, W]`."""
         if inputs.get("pixel_values_videos") is not None:
-            raise ValueError("pixel_values_videos: LLaVA-1.5 takes no videos; pass pictures")
+            raise ValueError("pixel_values_videos: LLaVA-1.5 takes no videos; pass images")
         pixels = inputs.get("pixel_values")
         if pixels is None:
             return []
@@ -49,7 +49,7 @@ class Llava(Towered):
         self._tower.check(inputs)
         patch = int(self.model.config.vision_config.patch_size)
         layout = self._layout(pixels.shape[2] // patch, pixels.shape[3] // patch)
-        return [Media("image", layout, {"pixel_values": picture}) for picture in pixels]
+        return [Media("image", layout, {"pixel_values": image}) for image in pixels]
 
     def _layout(self, height: int, width: int) -> Layout:
         layout = Layout.of_grid(height, width)
@@ -64,7 +64,7 @@ class Llava(Towered):
         )
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """See `Adapter.encode`. Pictures of one size go through the tower together."""
+        """See `Adapter.encode`. Images of one size go through the tower together."""
         tokens: list[VisualTokens | None] = [None] * len(media)
         sizes = [tuple(item.inputs["pixel_values"].shape) for item in media]
         for size in dict.fromkeys(sizes):
@@ -88,7 +88,7 @@ class Llava(Towered):
     def resized(self, media: Media, height: int, width: int) -> Media:
         """See `Adapter.resized`. The tower's position embeddings are interpolated to the smaller grid."""
         patch = int(self.model.config.vision_config.patch_size)
-        picture = media.inputs["pixel_values"]
+        image = media.inputs["pixel_values"]
         size = (height * patch, width * patch)
-        small = interpolate(picture[None].float(), size=size, mode="bicubic", antialias=True)[0]
-        return Media(media.modality, self._layout(height, width), {"pixel_values": small.to(picture.dtype)})
+        small = interpolate(image[None].float(), size=size, mode="bicubic", antialias=True)[0]
+        return Media(media.modality, self._layout(height, width), {"pixel_values": small.to(image.dtype)})

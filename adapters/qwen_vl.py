@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL: native resolution, 2 x 2 patches a token, M-RoPE; pictures and videos."""
+"""Qwen2-VL and Qwen2.5-VL: native resolution, 2 x 2 patches a token, M-RoPE; images and videos."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Qwen2VL(Adapter):
         "second_per_grid_ts",
     )
     resizable = True
-    films = True
+    videos = True
     axes = 3
 
     @property
@@ -100,7 +100,7 @@ class Qwen2VL(Adapter):
         return Layout.join([Layout.of_grid(*size, kind="frame")] * frames)
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """See `Adapter.encode`. All pictures go through the tower in one pass, and so do all videos."""
+        """See `Adapter.encode`. All images go through the tower in one pass, and so do all videos."""
         tokens: dict[int, VisualTokens] = {}
         for modality in PIXELS:
             places = [i for i, item in enumerate(media) if item.modality == modality]
@@ -187,7 +187,7 @@ class Qwen2VL(Adapter):
         return self._unpatch(media)[0]
 
     def _unpatch(self, media: Media) -> Tensor:
-        """Patches back as pictures, `[frames, 3, H, W]`; a frame is repeated where the encoder takes two at once."""
+        """Patches back as images, `[frames, 3, H, W]`; a frame is repeated where the encoder takes two at once."""
         vision, merge = self.model.config.vision_config, self._merge
         t, h, w = media.inputs["grid_thw"].tolist()
         p, depth = vision.patch_size, vision.temporal_patch_size
@@ -206,7 +206,7 @@ class Qwen2VL(Adapter):
         )
 
     def _patch(self, frames: Tensor) -> Tensor:
-        """Pictures `[frames, 3, H, W]` as patches in the processor's order, `[patches, values]`."""
+        """Images `[frames, 3, H, W]` as patches in the processor's order, `[patches, values]`."""
         vision, merge = self.model.config.vision_config, self._merge
         p, depth = vision.patch_size, vision.temporal_patch_size
         return rearrange(
@@ -232,7 +232,7 @@ class Qwen25VL(Qwen2VL):
         return tokens[torch.argsort(order).to(tokens.device)]
 
     def _attention(self, early: bool) -> Any:
-        # Attention within a window says nothing about the picture as a whole.
+        # Attention within a window says nothing about the image as a whole.
         full = sorted(self.model.config.vision_config.fullatt_block_indexes)
         last = full[-1]
         early_one = min(full, key=lambda block: (abs(block - last // 2), block))

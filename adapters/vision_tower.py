@@ -28,7 +28,7 @@ class Towered(Adapter):
 
     @classmethod
     def serves(cls, model: Any) -> bool:
-        """See `Adapter.serves`. Other towers than these have their pictures in other shapes."""
+        """See `Adapter.serves`. Other towers than these have their images in other shapes."""
         return super().serves(model) and model.config.vision_config.model_type in (*WITH_CLS, *WITHOUT_CLS)
 
     def __init__(self, model: nn.Module) -> None:
@@ -79,7 +79,7 @@ class Tower:
 
     @property
     def side(self) -> int:
-        """Patches along a side of a picture at the tower's own size."""
+        """Patches along a side of an image at the tower's own size."""
         config = self._model.config.vision_config
         size, patch = (v if isinstance(v, int) else v[0] for v in (config.image_size, config.patch_size))
         return int(size) // int(patch)
@@ -113,7 +113,7 @@ class Tower:
         return lambda layers: self._place(layers) + 1
 
     def tokens(self, rows: Sequence[Tensor], layouts: Sequence[Layout]) -> list[VisualTokens]:
-        """The features of each of some pictures of one pass, where an encoder stage folded tokens its survivors'."""
+        """The features of each of some images of one pass, where an encoder stage folded tokens its survivors'."""
         done = finished()
         if done is None:
             return [VisualTokens(row, layout) for row, layout in zip(rows, layouts, strict=True)]
@@ -129,7 +129,7 @@ class Tower:
         return signals.taps(cues, self._attention, source, has_cls=self.has_cls)
 
     def cue(self, name: str, heard: Mapping[str, Any]) -> Tensor:
-        """The cue for all pictures of one pass, `[pictures, N, ...]`: the class token only if it is passed on.
+        """The cue for all images of one pass, `[images, N, ...]`: the class token only if it is passed on.
 
         `encoder_features` is what the projector was given, and so without a class token that is not passed on.
         """

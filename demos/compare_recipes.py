@@ -7,7 +7,7 @@ from vtc.embedded.samples import samples
 from vtc.inference.asking import greedy
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs
-from vtc.media.images import load_picture
+from vtc.media.images import load_image
 from vtc.recipes.composition import recipe
 from vtc.reduction.api import reduced
 from vtc.viz.overlay import before_after
@@ -15,8 +15,8 @@ from vtc.viz.overlay import before_after
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "vtc-demo")
 out.mkdir(exist_ok=True)
 model, processor = load("tiny-llava", device="cpu")
-pictures = [load_picture(sample.path) for sample in samples()]
-asked = inputs(model, processor, [sample.question for sample in samples()], pictures)
+images = [load_image(sample.path) for sample in samples()]
+asked = inputs(model, processor, [sample.question for sample in samples()], images)
 
 
 def right() -> str:
@@ -34,4 +34,4 @@ for name in ("kcenter", "cls-mean", "random", "pool"):
         with reduced(model, chosen):
             said, report = right(), model.vtc.report
         print(f"{f'{name}, keep {keep}':<22} {said}, {report.after} of {report.before} tokens")
-        before_after(pictures[0], processor.image_processor, report, chosen).save(out / f"{name}-{keep}.png")
+        before_after(images[0], processor.image_processor, report, chosen).save(out / f"{name}-{keep}.png")

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from vtc.embedded.video import HELD_OUT, Film
+from vtc.embedded.video import HELD_OUT, Video
 from vtc.inference.asking import answer, prompt, report_on
 from vtc.inference.loading import load
 from vtc.recipes.composition import recipe
@@ -16,13 +16,13 @@ from vtc.viz.timeline import timeline
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "vtc-demo")
 out.mkdir(exist_ok=True)
-path, film = out / "film.mp4", Film(HELD_OUT + 34)
-film.save(path)
+path, video = out / "video.mp4", Video(HELD_OUT + 34)
+video.save(path)
 sampling = Sampling(fps=2, frames=16)
 frames, _ = sampling.read(path, sampling.candidates(probe(path)))
 
 model, processor = load("tiny-qwen", device="cpu")
-question = film.questions[0]
+question = video.questions[0]
 inputs = prompt(model, processor, frames, question.question)
 print(f"{question.question} (truth: {question.answer}; all tokens: {answer(model, processor, inputs, 8)})")
 for name in ("uniform", "clip-budget", "video"):
@@ -32,6 +32,6 @@ for name in ("uniform", "clip-budget", "video"):
     report, small = report_on(model, inputs, chosen), seen(model, inputs, chosen)
     found = account(frames, report, chosen, small)
     print(f"{said}\n  {found}")
-    timeline(frames, report, chosen, film=small, title=question.question).save(out / f"{name}-timeline.png")
+    timeline(frames, report, chosen, video=small, title=question.question).save(out / f"{name}-timeline.png")
     encoded = [unit.encoded for unit in found.units]
     contact_sheet(frames, found.item, caption(report, chosen), encoded=encoded).save(out / f"{name}-frames.png")

@@ -12,7 +12,7 @@ TEMPLATE = (
 )
 ROWS = [[3, (1, 12, 4), 4, (2, 4, 8), 5], [2, (3, 8, 6), 6], [9]]
 ORDER = (2, 1, 0)
-SHOWN = [f for f in FAMILIES if f.name in ("llava", "qwen25vl", "qwen3vl", "qwen3vl-film", "llava-next", "gemma3")]
+SHOWN = [f for f in FAMILIES if f.name in ("llava", "qwen25vl", "qwen3vl", "qwen3vl-video", "llava-next", "gemma3")]
 NAMES = [one.name for one in CHECKS]
 FEW = ["--recipe", "kcenter", "--positions", "original", "--max-new-tokens", "2"]
 
@@ -22,7 +22,7 @@ def cases(family: Family) -> list[Case]:
     inputs = family.inputs
     rows = tuple(inputs([row]) for row in ROWS)
     batch = Case("batch", inputs(ROWS), rows, inputs([ROWS[i] for i in ORDER]), ORDER)
-    return [Case("one picture", rows[1]), Case("two pictures", rows[0]), batch]
+    return [Case("one image", rows[1]), Case("two images", rows[0]), batch]
 
 
 def looked(model, chosen, family: Family = LLAVA, *, batch: bool = True):

@@ -61,7 +61,7 @@ def _names(family: object) -> tuple[str, str, str]:
     from vtc import adapters
 
     model = stock(family)
-    kind = "videos" if family.name.endswith("-film") else "pictures"
+    kind = "videos" if family.name.endswith("-video") else "images"
     adapter = type(adapters.find(model)).__module__.rpartition(".")[2]
     return f"`{type(model).__name__}`", kind, f"`adapters/{adapter}.py`"
 

@@ -1,4 +1,4 @@
-"""Cues are what the encoder itself computes: against the stock tower, eager, one picture at a time (`eyes`)."""
+"""Cues are what the encoder itself computes: against the stock tower, eager, one image at a time (`eyes`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vtc import Recipe, adapters, reduce_tokens
 from vtc.stages import Cls
 
 ROWS = [[3, (1, 12, 4), 4, (2, 4, 8), 2, (5, 6, 6), 5], [(3, 8, 10), 6]]
-"""Pictures of four sizes where a family has sizes; in windows of 2 x 2 tokens, whole and cut."""
+"""Images of four sizes where a family has sizes; in windows of 2 x 2 tokens, whole and cut."""
 ALL = tuple(family for family in (*FAMILIES, *VARIANTS) if family.cues)
 every_kind = pytest.mark.parametrize("family", ALL, ids=lambda family: family.name)
 
@@ -47,22 +47,22 @@ def encoded(family: Family, names: list[str], attention: str = "sdpa", dtype: to
 def test_every_cue_is_what_the_stock_tower_computes(family, attention):
     eye, model = EYES[family.name], stock(family, "eager")
     tokens = encoded(family, known(family), attention)
-    pictures = eye.pictures(family.inputs(ROWS))
-    assert len(tokens) == len(pictures) == 4
-    for item, picture in zip(tokens, pictures, strict=True):
-        want = eye.cues(model, picture)
+    images = eye.images(family.inputs(ROWS))
+    assert len(tokens) == len(images) == 4
+    for item, image in zip(tokens, images, strict=True):
+        want = eye.cues(model, image)
         assert set(item.cues) == set(known(family))
-        check_close(item.features, eye.features(model, picture), "features")
+        check_close(item.features, eye.features(model, image), "features")
         for name in known(family):
             assert len(item.cue(name)) == len(item.layout)
             check_close(item.cue(name), want[name], name)
 
 
 @every_kind
-def test_layouts_are_those_of_the_pictures(family):
+def test_layouts_are_those_of_the_images(family):
     eye, model = EYES[family.name], stock(family)
-    for item, picture in zip(encoded(family, []), eye.pictures(family.inputs(ROWS)), strict=True):
-        want = eye.layout(model, picture)
+    for item, image in zip(encoded(family, []), eye.images(family.inputs(ROWS)), strict=True):
+        want = eye.layout(model, image)
         assert item.layout.unit.tolist() == want.unit.tolist()
         assert item.layout.cell.tolist() == want.cell.tolist()
         assert item.layout.structural.tolist() == want.structural.tolist()
@@ -186,10 +186,8 @@ def test_the_cls_recipe_keeps_the_most_attended(family):
     model = reduce_tokens(fresh(family), "cls", keep=5)
     generate(model, family.inputs(ROWS), tokens=1)
     eye = EYES[family.name]
-    for item, places, picture in zip(
-        model.vtc.report.items, kept(model), eye.pictures(family.inputs(ROWS)), strict=True
-    ):
-        attention = eye.cues(stock(family, "eager"), picture)["attention"].clone()
+    for item, places, image in zip(model.vtc.report.items, kept(model), eye.images(family.inputs(ROWS)), strict=True):
+        attention = eye.cues(stock(family, "eager"), image)["attention"].clone()
         attention[item.layout.structural] = -1
         for number, unit in enumerate(item.units):
             inside = (item.layout.unit == number) & ~item.layout.structural

@@ -202,7 +202,7 @@ def test_placeholders_are_shared_by_runs_by_lines_or_equally(rows, sizes, want):
     ids=str,
 )
 def test_placeholders_that_are_nobodys_are_refused(row, count):
-    message = rf"placeholders \(id 90\) by row, in \d runs, and pixel_values {count} pictures.*100 lines.*CONTRIBUTING"
+    message = rf"placeholders \(id 90\) by row, in \d runs, and pixel_values {count} images.*100 lines.*CONTRIBUTING"
     with pytest.raises(ValueError, match=message):
         partition(torch.tensor([row]), IMAGE, [(6, 6)] * count)
 
@@ -228,7 +228,7 @@ def test_two_ways_that_fit_alike_are_refused():
     ],
     ids=str,
 )
-def test_the_grid_is_lines_or_the_shape_of_the_picture_or_a_square(lines, size, grid):
+def test_the_grid_is_lines_or_the_shape_of_the_image_or_a_square(lines, size, grid):
     assert arranged(lines, *size).grids == (grid,)
     assert len(arranged(lines, *size)) == sum(lines)
 
@@ -271,14 +271,12 @@ def test_videos_and_other_pixels_are_refused():
     inputs = SMOLVLM.inputs([[3, (1, 6, 6), 2]])
     model = reduce_tokens(copy.deepcopy(stock(SMOLVLM)), HALF)
     odd = next(odd for odd in ODD if odd.name.startswith("Paddle"))
-    pictures, paddle = odd.inputs(ROWS), reduce_tokens(odd.build(), HALF)
+    images, paddle = odd.inputs(ROWS), reduce_tokens(odd.build(), HALF)
     with pytest.raises(ValueError, match="pixel_values_videos: the generic adapter cannot tell videos of Paddle"):
-        paddle.vtc.count(**{**pictures, "pixel_values_videos": pictures["pixel_values"]})
+        paddle.vtc.count(**{**images, "pixel_values_videos": images["pixel_values"]})
     with pytest.raises(ValueError, match=r"pixel_values is \(3, 24, 24\); expected .*an adapter of its own"):
         model(**{**inputs, "pixel_values": inputs["pixel_values"][0, 0]})
-    with pytest.raises(
-        ValueError, match=r"pixel_values holds 1 x 1 pictures, pixel_attention_mask is \(2, 1, 24, 24\)"
-    ):
+    with pytest.raises(ValueError, match=r"pixel_values holds 1 x 1 images, pixel_attention_mask is \(2, 1, 24, 24\)"):
         model(**{**inputs, "pixel_attention_mask": inputs["pixel_attention_mask"].repeat(2, 1, 1, 1)})
 
 
@@ -340,7 +338,7 @@ def test_two_answers_of_unlike_containers_are_each_given_back():
         assert isinstance(seen[0]["image"].pooler_output, kind)
 
 
-def test_pictures_of_zeros_are_padding_and_cropped_pixels_count_only():
+def test_images_of_zeros_are_padding_and_cropped_pixels_count_only():
     adapter = find(copy.deepcopy(stock(SMOLVLM)))
     uneven = SMOLVLM.inputs([[3, (1, 12, 6), 2], [2, (2, 6, 6), 1]])
     assert uneven["pixel_values"].shape[:2] == (2, 3)
@@ -363,7 +361,7 @@ def test_prompts_of_ids_only():
     assert model.vtc.report.items == ()
 
 
-def test_pictures_without_text_between_share_a_run():
+def test_images_without_text_between_share_a_run():
     odd = ODD_ONE
     model = reduce_tokens(odd.build(), HALF)
     inputs = plain(36, apart=False)([[3, 1, 0, 2, 4]])

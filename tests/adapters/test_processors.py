@@ -1,4 +1,4 @@
-"""Pictures and prompts as the real processors give them, from chat template to answer."""
+"""Images and prompts as the real processors give them, from chat template to answer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def stripes(width: int, height: int) -> Image.Image:
     return Image.linear_gradient("L").resize((width, height)).convert("RGB")
 
 
-def test_qwen_pictures_of_unlike_sizes_in_a_batch():
+def test_qwen_images_of_unlike_sizes_in_a_batch():
     processor, model = qwen_processor(), qwen25vl()
     slot = "<|vision_start|><|image_pad|><|vision_end|>"
     inputs = processor(
@@ -87,13 +87,13 @@ def tiny_llava():
     return AutoModelForImageTextToText.from_pretrained(path).eval(), AutoProcessor.from_pretrained(path)
 
 
-def chat(question: str, picture: Image.Image) -> list[dict]:
-    return [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": question}]}]
+def chat(question: str, image: Image.Image) -> list[dict]:
+    return [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": question}]}]
 
 
-def ask(model, processor, question: str, picture: Image.Image) -> str:
+def ask(model, processor, question: str, image: Image.Image) -> str:
     inputs = processor.apply_chat_template(
-        chat(question, picture), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        chat(question, image), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
     out = model.generate(**inputs)
     return processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
@@ -129,11 +129,11 @@ def test_a_quarter_of_the_tokens_still_answers(tiny_llava):
 def test_a_processor_that_writes_one_placeholder_is_named(tiny_llava):
     model, processor = tiny_llava
     reduce_tokens(model, keep=0.25)
-    picture = Scene(HELD_OUT).image
-    inputs = dict(processor(images=picture, text="user : <image> what is there ? assistant :", return_tensors="pt"))
+    image = Scene(HELD_OUT).image
+    inputs = dict(processor(images=image, text="user : <image> what is there ? assistant :", return_tensors="pt"))
     ids = inputs["input_ids"]
-    image = model.config.image_token_id
-    inputs["input_ids"] = torch.cat([ids[:, ids[0] != image][:, :3], torch.full((1, 1), image)], dim=1)
+    token = model.config.image_token_id
+    inputs["input_ids"] = torch.cat([ids[:, ids[0] != token][:, :3], torch.full((1, 1), token)], dim=1)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     with pytest.raises(ValueError, match=r"1\].*placeholders.*patch_size"):
         model.generate(**inputs)

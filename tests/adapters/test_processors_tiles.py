@@ -1,4 +1,4 @@
-"""LLaVA-NeXT, LLaVA-OneVision and InternVL with their real processors: pictures, several of them, and videos."""
+"""LLaVA-NeXT, LLaVA-OneVision and InternVL with their real processors: images, several of them, and videos."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from tests.families.llava_onevision import TILE as ONEVISION_TILE
 from tests.grid import generate, steps
 from vtc import reduce_tokens
 
-SLOT, FILM = "<|image_pad|>", "<|video_pad|>"
-NAMES = {"context_image_token": SLOT, "video_token": FILM}
+SLOT, CLIP = "<|image_pad|>", "<|video_pad|>"
+NAMES = {"context_image_token": SLOT, "video_token": CLIP}
 NAMES |= {"start_image_token": "<|vision_start|>", "end_image_token": "<|vision_end|>"}
 
 
@@ -65,7 +65,7 @@ def onevision_processor() -> LlavaOnevisionProcessor:
         num_image_tokens=ONEVISION_SIDE**2,
         vision_feature_select_strategy="full",
         image_token=SLOT,
-        video_token=FILM,
+        video_token=CLIP,
         vision_aspect_ratio=RATIO,
     )
 
@@ -86,11 +86,11 @@ KINDS = {
     "internvl": (internvl_processor, internvl),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
-PICTURES = [[stripes(64, 40)], [stripes(32, 96), stripes(16, 16)]]
+IMAGES = [[stripes(64, 40)], [stripes(32, 96), stripes(16, 16)]]
 PROMPTS = [f"w1 w2 {SLOT} w3", f"{SLOT} w4 w5 {SLOT} w6 w7 w8"]
 
 
-def film(frames: int, seed: int = 0) -> np.ndarray:
+def video(frames: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (frames, 40, 56, 3), dtype=np.uint8)
 
 
@@ -116,9 +116,9 @@ def check_call(model, inputs) -> list[int]:
 
 @every_kind
 @pytest.mark.parametrize("nested", [True, False])
-def test_pictures_of_unlike_sizes_in_a_batch(kind, nested):
+def test_images_of_unlike_sizes_in_a_batch(kind, nested):
     make, build = KINDS[kind]
-    images = PICTURES if nested else [picture for row in PICTURES for picture in row]
+    images = IMAGES if nested else [image for row in IMAGES for image in row]
     inputs = make()(images=images, text=PROMPTS, padding=True, return_tensors="pt")
     model = build()
     check_call(model, dict(inputs))
@@ -132,12 +132,12 @@ def test_pictures_of_unlike_sizes_in_a_batch(kind, nested):
         assert kinds == ([tiled, {"image"}, {"image"}] if kind == "onevision" and nested else [tiled] * 3)
 
 
-def test_videos_of_onevision_beside_pictures():
+def test_videos_of_onevision_beside_images():
     processor = onevision_processor()
     inputs = processor(
         images=[[stripes(64, 40)], [stripes(32, 96)]],
-        videos=[film(3, 1), film(3, 2)],
-        text=[f"w1 {FILM} w2 {SLOT} w3", f"{SLOT} w4 {FILM} w5 w6"],
+        videos=[video(3, 1), video(3, 2)],
+        text=[f"w1 {CLIP} w2 {SLOT} w3", f"{SLOT} w4 {CLIP} w5 w6"],
         padding=True,
         return_tensors="pt",
     )
@@ -152,7 +152,7 @@ def test_videos_of_onevision_beside_pictures():
 
 
 def test_videos_of_onevision_alone():
-    inputs = onevision_processor()(videos=[film(2)], text=[f"w1 {FILM} w2"], padding=True, return_tensors="pt")
+    inputs = onevision_processor()(videos=[video(2)], text=[f"w1 {CLIP} w2"], padding=True, return_tensors="pt")
     model = llava_onevision()
     check_call(model, dict(inputs))
     assert [item.modality for item in model.vtc.report.items] == ["video"]
@@ -161,8 +161,8 @@ def test_videos_of_onevision_alone():
 def test_each_frame_of_an_internvl_video_is_an_item():
     inputs = internvl_processor()(
         images=[stripes(64, 40)],
-        videos=[film(3)],
-        text=[f"w1 {FILM} w2 {SLOT} w3"],
+        videos=[video(3)],
+        text=[f"w1 {CLIP} w2 {SLOT} w3"],
         padding=True,
         return_tensors="pt",
     )

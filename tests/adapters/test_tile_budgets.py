@@ -39,7 +39,7 @@ INTERN_CASES = [(1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (1, 3)]
 
 
 def next_case(size: tuple[int, int], grid: tuple[int, int]):
-    """The layout by the adapter, and by hand which tile each of some places of the picture lies in."""
+    """The layout by the adapter, and by hand which tile each of some places of the image lies in."""
     model = next_model()
     model.config.image_grid_pinpoints = POINTS
     assert select_best_resolution(size, POINTS) == (grid[0] * SIDE, grid[1] * SIDE)
@@ -72,7 +72,7 @@ def intern_case(grid: tuple[int, int]):
 
 CASES = [pytest.param(next_case, case, id=f"next-{case[0]}") for case in NEXT_CASES]
 CASES += [pytest.param(intern_case, (grid,), id=f"internvl-{grid}") for grid in INTERN_CASES]
-every_picture = pytest.mark.parametrize(("build", "case"), CASES)
+every_image = pytest.mark.parametrize(("build", "case"), CASES)
 
 
 def tokens_of(layout: Layout, **cues: Tensor) -> VisualTokens:
@@ -88,7 +88,7 @@ def hot(layout: Layout, view: int, cell: int, height: float) -> Tensor:
     return logits
 
 
-@every_picture
+@every_image
 def test_the_tile_under_the_attended_cell_gains_by_the_formula(build, case):
     layout, tile_at, tiles, view = build(*case)
     _, height, width = layout.grids[view]
@@ -97,7 +97,7 @@ def test_the_tile_under_the_attended_cell_gains_by_the_formula(build, case):
     for cell in range(0, height * width, 7):
         y = ((cell // width + fine) / height)[:, None].expand(100, 100).flatten()
         x = ((cell % width + fine) / width).expand(100, 100).flatten()
-        # Tokens are whole: a strip at the border of the picture, thinner than one, may lie under none.
+        # Tokens are whole: a strip at the border of the image, thinner than one, may lie under none.
         top, left, bottom, right = torch.tensor([layout.boxes[t] for t in tiles]).T[:, tile_at(y, x)]
         covered = (y >= top) & (y < bottom) & (x >= left) & (x < right)
         under = torch.bincount(tile_at(y, x)[covered], minlength=len(tiles)) / len(y)
@@ -121,12 +121,12 @@ def test_the_tile_under_the_attended_cell_gains_by_the_formula(build, case):
 
 
 def area_of(layout: Layout, unit: int, height: int, width: int) -> float:
-    """How many cells of the thumbnail the tile's part of the picture covers."""
+    """How many cells of the thumbnail the tile's part of the image covers."""
     top, left, bottom, right = (min(max(edge, 0.0), 1.0) for edge in layout.boxes[unit])
     return (bottom - top) * height * (right - left) * width
 
 
-@every_picture
+@every_image
 def test_a_blank_tile_is_served_last(build, case):
     layout, _, tiles, view = build(*case)
     total = sum(layout.candidates) // 2
@@ -139,7 +139,7 @@ def test_a_blank_tile_is_served_last(build, case):
         assert counts[blank] == max(0, spare)
 
 
-@every_picture
+@every_image
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
 def test_even_shares_are_exact(build, case, share):
     layout, _, _, _ = build(*case)
@@ -151,7 +151,7 @@ def test_even_shares_are_exact(build, case, share):
     assert Whole().allocate(tokens_of(layout), total) == [total]
 
 
-@every_picture
+@every_image
 def test_few_tokens_leave_tiles_without_any_unless_there_is_a_floor(build, case):
     layout, _, _, view = build(*case)
     units = len(layout.grids)

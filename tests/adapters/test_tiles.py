@@ -1,4 +1,4 @@
-"""Where tile tokens stand in the picture: against the stock models' packing, and against the real image processors."""
+"""Where tile tokens stand in the image: against the stock models' packing, and against the real image processors."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def pack(model, values, size, newline):
 
 
 def stock_centres(model, size):
-    """`[N, 2]` where each token's middle lies in the picture, by the stock packing and the processor's padding."""
+    """`[N, 2]` where each token's middle lies in the image, by the stock packing and the processor's padding."""
     vision, (rows, columns) = model.config.vision_config, grid_of(model, size)
     side = vision.image_size // vision.patch_size
     y, x = (n.flatten().double() for n in torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"))
@@ -111,7 +111,7 @@ def stock_centres(model, size):
 
 
 def sizes(count: int, seed: int):
-    """Picture sizes of all kinds, extreme ones too."""
+    """Image sizes of all kinds, extreme ones too."""
     draw = random.Random(seed)
     fixed = [(1, 1), (336, 336), (384, 384), (337, 336), (1, 500), (500, 1), (20, 3000), (3000, 20), (2304, 2304)]
     return fixed + [(int(10 ** draw.uniform(1, 3.4)), int(10 ** draw.uniform(1, 3.4))) for _ in range(count)]
@@ -154,7 +154,7 @@ def test_a_strip_too_thin_for_a_token_leaves_its_newlines(found):
 
 
 def drawn(size: tuple[int, int], place: tuple[float, float], radius: float) -> Image.Image:
-    """A dark picture with a soft bright spot at `place` (down, right), as shares; the radius is one of its size."""
+    """A dark image with a soft bright spot at `place` (down, right), as shares; the radius is one of its size."""
     y, x = ((torch.arange(n) + 0.5) / n for n in size)
     spot = torch.exp(-(((y - place[0]) / radius) ** 2)[:, None] / 2 - ((x - place[1]) / radius) ** 2 / 2)
     return Image.fromarray((20 + 220 * spot).byte().numpy()).convert("RGB")
@@ -166,7 +166,7 @@ def brightest(layout: Layout, brightness: torch.Tensor, kind: str) -> int:
 
 
 def token_size(layout: Layout, token: int) -> torch.Tensor:
-    """Height and width of a token, as shares of the picture."""
+    """Height and width of a token, as shares of the image."""
     unit = int(layout.unit[token])
     top, left, bottom, right = layout.boxes[unit]
     _, height, width = layout.grids[unit]
@@ -190,7 +190,7 @@ def check_spot(layout: Layout, brightness: torch.Tensor, place: tuple[float, flo
     assert bool((apart <= reach).all())
 
 
-# Sizes, their tiles in LLaVA-NeXT, and whether padding lies beside or above the picture there.
+# Sizes, their tiles in LLaVA-NeXT, and whether padding lies beside or above the image there.
 NEXT_SIZES = [
     ((330, 670), (1, 2)),
     ((250, 672), (1, 2)),
@@ -215,12 +215,12 @@ ONEVISION_SIZES = [
 SPOTS = [(kind, *case) for kind, cases in (("next", NEXT_SIZES), ("onevision", ONEVISION_SIZES)) for case in cases]
 
 
-def seen(model, kind, picture):
+def seen(model, kind, image):
     """Tiles as the image processor cuts them, and the mean brightness of each token."""
-    tiles = IMAGES[kind](picture, return_tensors="pt")["pixel_values"][0]
+    tiles = IMAGES[kind](image, return_tensors="pt")["pixel_values"][0]
     patch = model.config.vision_config.patch_size
     values = avg_pool2d(tiles.mean(dim=1, keepdim=True), patch).flatten(2).transpose(1, 2)
-    return tiles, pack(model, values, picture.size[::-1], torch.tensor([-torch.inf]))[:, 0]
+    return tiles, pack(model, values, image.size[::-1], torch.tensor([-torch.inf]))[:, 0]
 
 
 @pytest.mark.parametrize(("kind", "size", "grid"), SPOTS, ids=str)
@@ -269,8 +269,8 @@ def test_a_transposed_grid_is_found(found):
         check_spot(layout, brightness, (0.2, 0.3))
 
 
-def test_several_pictures_lie_in_a_padded_square(found):
-    """Of a prompt with several, OneVision pads each to a square: its tokens' places reach beyond the picture."""
+def test_several_images_lie_in_a_padded_square(found):
+    """Of a prompt with several, OneVision pads each to a square: its tokens' places reach beyond the image."""
     _, adapter = found["onevision"]
     draw = random.Random(3)
     for size in ((300, 900), (900, 300), (500, 500), (413, 777)):
@@ -295,10 +295,10 @@ def test_internvl_finds_its_arrangement(grid):
     tile = 112
     number = {"min_patches": rows * columns, "max_patches": rows * columns}
     processor = GotOcr2ImageProcessor(size={"height": tile, "width": tile}, crop_to_patches=True, **number)
-    pictures = [Image.open(path).convert("RGB") for path in PHOTOS]
-    pictures += [Scene(HELD_OUT + 1).image, Scene(HELD_OUT + 2).image, drawn((300, 300), (0.3, 0.8), 0.05)]
-    for i, picture in enumerate(pictures):
-        fitted = picture.resize((columns * 200 + i, rows * 200 - i))
+    images = [Image.open(path).convert("RGB") for path in PHOTOS]
+    images += [Scene(HELD_OUT + 1).image, Scene(HELD_OUT + 2).image, drawn((300, 300), (0.3, 0.8), 0.05)]
+    for i, image in enumerate(images):
+        fitted = image.resize((columns * 200 + i, rows * 200 - i))
         want = get_optimal_tiled_canvas(fitted.size[::-1], (tile, tile), rows * columns, rows * columns)
         tiles = processor(fitted, return_tensors="pt")["pixel_values"]
         assert want == (columns, rows)

@@ -77,7 +77,7 @@ def test_a_class_token_among_tiles_is_refused():
 
 
 @pytest.mark.parametrize("name", ["llava-next", "llava-onevision", "internvl"])
-def test_a_picture_of_one_tile(name):
+def test_a_image_of_one_tile(name):
     """A thumbnail and one tile, or InternVL's single one: every recipe that looks at thumbnails runs."""
     inputs = family(name).inputs([[3, (7, 2, 2), 3]])
     for recipe in ("kcenter", "globalcom2", "tokencorr"):
@@ -89,7 +89,7 @@ def test_a_picture_of_one_tile(name):
 
 
 @pytest.mark.parametrize("name", ["llava-next", "llava-onevision", "internvl"])
-def test_pixels_of_no_picture(name):
+def test_pixels_of_no_image(name):
     model = reduce_tokens(fresh(family(name)), "kcenter")
     pixels = family(name).inputs([[3, (7, 2, 2), 3]])["pixel_values"][:0]
     with pytest.raises(ValueError, match=r"pixel_values is \(0, .* holds nothing; leave it out"):

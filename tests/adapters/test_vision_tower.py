@@ -90,34 +90,34 @@ def pixels(count: int = 3, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
 
 
-def start(tower: nn.Module, pictures: Tensor) -> Tensor:
+def start(tower: nn.Module, images: Tensor) -> Tensor:
     """`[B, N, D]` what the first layer gets."""
     found = []
     hook = towers.layers_of(tower)[0].register_forward_pre_hook(lambda module, args: found.append(args[0]))
     try:
-        tower(pictures)
+        tower(images)
     finally:
         hook.remove()
     return found[0]
 
 
-def last(tower: nn.Module, pictures: Tensor) -> Tensor:
+def last(tower: nn.Module, images: Tensor) -> Tensor:
     """`[B, K, D]` what the last layer gives."""
     found = []
     hook = towers.layers_of(tower)[-1].register_forward_hook(lambda module, args, out: found.append(out))
     try:
-        tower(pictures)
+        tower(images)
     finally:
         hook.remove()
     return found[0]
 
 
-def by_hand(name: str, stage, keep, pictures: Tensor) -> tuple[Tensor, list[list[towers.Token]]]:
+def by_hand(name: str, stage, keep, images: Tensor) -> tuple[Tensor, list[list[towers.Token]]]:
     build, prefix = TOWERS[name]
     tower = build("eager")
     runs = [
         towers.run_tower(towers.layers_of(tower), rows, stage, stage.own_share or keep, prefix)
-        for rows in start(tower, pictures)
+        for rows in start(tower, images)
     ]
     return torch.stack([rows for rows, _ in runs]), [tokens for _, tokens in runs]
 
@@ -130,10 +130,10 @@ def test_a_tower_gives_what_loops_by_hand_give(name, stage, keep):
     if not fits(name, stage):
         return
     build, prefix = TOWERS[name]
-    tower, pictures = build(), pixels()
-    want, tokens = by_hand(name, stage, keep, pictures)
+    tower, images = build(), pixels()
+    want, tokens = by_hand(name, stage, keep, images)
     with folded(tower, stage, keep) as work:
-        got = last(tower, pictures)
+        got = last(tower, images)
     check_close(got, want, "features")
     for i, survivors in enumerate(tokens):
         patches = [token for token in survivors if token.began >= prefix]
@@ -148,10 +148,10 @@ def test_a_tower_gives_what_loops_by_hand_give(name, stage, keep):
 @torch.no_grad()
 def test_a_wrong_rule_is_told_apart(name):
     """Negative control: each part of the rule, left out, is seen by the comparison above."""
-    tower, pictures = TOWERS[name][0](), pixels()
+    tower, images = TOWERS[name][0](), pixels()
     with folded(tower, ToMe(proportional=False), 0.5):
-        wrong = last(tower, pictures)
-    want, _ = by_hand(name, ToMe(), 0.5, pictures)
+        wrong = last(tower, images)
+    want, _ = by_hand(name, ToMe(), 0.5, images)
     with pytest.raises(AssertionError, match="features"):
         check_close(wrong, want, "features")
 
@@ -176,11 +176,11 @@ def test_both_kernels_agree(name, stage):
 def test_a_batch_is_its_singles_in_any_order(name, stage):
     if not fits(name, stage):
         return
-    tower, pictures, order = TOWERS[name][0](), pixels(4), [2, 0, 3, 1]
+    tower, images, order = TOWERS[name][0](), pixels(4), [2, 0, 3, 1]
     with folded(tower, stage, 0.4) as work:
-        whole, sizes = last(tower, pictures), work.done.assign
-        singles = torch.cat([last(tower, picture[None]) for picture in pictures])
-        mixed = last(tower, pictures[order])
+        whole, sizes = last(tower, images), work.done.assign
+        singles = torch.cat([last(tower, image[None]) for image in images])
+        mixed = last(tower, images[order])
         check_same(work.done.assign, sizes[order], "assignments")
     check_close(whole, singles, "singles")
     check_close(mixed, whole[order], "another order")
@@ -190,28 +190,28 @@ def test_a_batch_is_its_singles_in_any_order(name, stage):
 @torch.no_grad()
 def test_counts_sum_up_and_nothing_is_left_behind(name):
     build, prefix = TOWERS[name]
-    tower, pictures = build(), pixels()
-    want = tower(pictures).last_hidden_state
+    tower, images = build(), pixels()
+    want = tower(images).last_hidden_state
     before = footprint(tower)
     for keep in (1, 3, 9, 17, 35, 36, 0.25, 1.0):
         least = -(-PATCHES >> LAYERS)
         if isinstance(keep, int) and keep < least:
             with pytest.raises(ValueError, match=f"no fewer than {least}; keep at least"), folded(tower, ToMe(), keep):
-                tower(pictures)
+                tower(images)
             continue
         with folded(tower, ToMe(), keep) as work:
-            out = tower(pictures).last_hidden_state
+            out = tower(images).last_hidden_state
         count = keep if isinstance(keep, int) else round(keep * PATCHES)
         assert out.shape[1] == prefix + count == prefix + work.done.anchor.shape[1]
         assert work.done.size.sum(dim=1).tolist() == [PATCHES] * 3
         assert footprint(tower) == before
     check_same(out, want, "keep=1.0")
-    check_same(tower(pictures).last_hidden_state, want, "features after")
+    check_same(tower(images).last_hidden_state, want, "features after")
 
 
 @every_tower
 @torch.no_grad()
-def test_twins_folded_with_sizes_are_the_whole_picture(name):
+def test_twins_folded_with_sizes_are_the_whole_image(name):
     """Tokens that are equal and folded together weigh as much as they did apart: survivors are what they were."""
     build, prefix = TOWERS[name]
     tower = build()
@@ -238,16 +238,16 @@ def test_twins_folded_with_sizes_are_the_whole_picture(name):
 @torch.no_grad()
 def test_spread_survivors_stand_in_all_their_places(name):
     build, prefix = TOWERS[name]
-    tower, pictures = build(), pixels()
+    tower, images = build(), pixels()
     with folded(tower, ToMe(), 0.5) as work:
-        short = last(tower, pictures)
+        short = last(tower, images)
         assign = work.done.assign
     with folded(tower, ToMe(share=0.5, spread=True)) as work:
-        full = last(tower, pictures)
+        full = last(tower, images)
     check_same(work.done.assign, assign, "assignments")
-    for picture in range(3):
-        want = torch.cat([short[picture, :prefix], short[picture, prefix:][assign[picture]]])
-        check_same(full[picture], want, "spread features")
+    for image in range(3):
+        want = torch.cat([short[image, :prefix], short[image, prefix:][assign[image]]])
+        check_same(full[image], want, "spread features")
 
 
 @every_tower
@@ -257,17 +257,17 @@ def test_gradients_are_those_of_finite_differences(name, stage):
         return
     # InternVL's norm of the keys goes through fp32, where so small a step is lost.
     tower = (internvl(norms=False) if name == "internvl" else TOWERS[name][0]()).double()
-    pictures = pixels(2).double().requires_grad_()
-    way, step = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(5)).double(), 1e-6
+    images = pixels(2).double().requires_grad_()
+    way, step = torch.randn(images.shape, generator=torch.Generator().manual_seed(5)).double(), 1e-6
 
-    def loss(images: Tensor) -> Tensor:
+    def loss(rows: Tensor) -> Tensor:
         with folded(tower, stage, 0.5):
-            return (last(tower, images) * torch.linspace(-1, 1, 32)).sin().sum()
+            return (last(tower, rows) * torch.linspace(-1, 1, 32)).sin().sum()
 
-    loss(pictures).backward()
+    loss(images).backward()
     with torch.no_grad():
-        finite = (loss(pictures + step * way) - loss(pictures - step * way)) / (2 * step)
-    found = (pictures.grad * way).sum()
+        finite = (loss(images + step * way) - loss(images - step * way)) / (2 * step)
+    found = (images.grad * way).sum()
     assert abs(float(found - finite)) <= 1e-4 * max(1.0, abs(float(finite)))
     assert float(found) != 0
 

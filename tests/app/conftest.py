@@ -10,7 +10,7 @@ import pytest
 from vtc.app.serve import serve
 from vtc.app.state import Studio
 from vtc.embedded.samples import FOLDER
-from vtc.embedded.video import Film
+from vtc.embedded.video import Video
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
 
@@ -23,22 +23,22 @@ def studio():
 @pytest.fixture
 def fresh(studio):
     """A studio of the same models that holds nothing yet."""
-    return Studio(studio.picture_player, studio.video_player)
+    return Studio(studio.image_player, studio.video_player)
 
 
 @pytest.fixture(scope="session")
-def picture():
+def image():
     return FOLDER / "scene1.png"
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory):
-    return Film(3).save(tmp_path_factory.mktemp("film") / "film.mp4")
+def video(tmp_path_factory):
+    return Video(3).save(tmp_path_factory.mktemp("video") / "video.mp4")
 
 
 @pytest.fixture(scope="session")
 def url(studio):
-    served = serve(Studio(studio.picture_player, studio.video_player), port=0, wait=False)
+    served = serve(Studio(studio.image_player, studio.video_player), port=0, wait=False)
     yield served.url
     served.close()
 

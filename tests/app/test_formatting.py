@@ -42,7 +42,7 @@ def test_notes_show_marks_as_they_are():
 def test_decoder_recipes_follow_their_own_schedule():
     assert chosen("fastv", 0.1).keep == 1.0
     assert chosen("kcenter", 0.1).keep == 0.1
-    assert chosen("kcenter", 0.1, frames_are_pictures=True).pictures == "frames"
+    assert chosen("kcenter", 0.1, frames_are_images=True).images_as == "frames"
 
 
 def test_what_is_held_is_made_once_and_the_oldest_leaves():

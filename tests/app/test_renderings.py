@@ -1,4 +1,4 @@
-"""What the page draws of a video whose frames are pictures to the processor."""
+"""What the page draws of a video whose frames are images to the processor."""
 
 from __future__ import annotations
 

@@ -19,15 +19,15 @@ ASKED = Question("", "what is there at the end?", "video", 0.25, True, 6)
 PLANS = ("decompose", "segment-thought")
 
 
-def told(studio, film, plan, stop=None):
+def told(studio, video, plan, stop=None):
     """The pairs of an answer by a plan."""
-    asked = prepared(studio, replace(ASKED, path=str(film)))
+    asked = prepared(studio, replace(ASKED, path=str(video)))
     return list(ask_by_plan(studio.desk, asked, ASKED.text, plan, 6, stop or threading.Event())), asked
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_both_answers_are_those_of_plain_calls(fresh, film, plan):
-    pairs, asked = told(fresh, film, plan)
+def test_both_answers_are_those_of_plain_calls(fresh, video, plan):
+    pairs, asked = told(fresh, video, plan)
     model, processor = fresh.video_player.model, fresh.video_player.processor
     for recipe, said, calls in (
         (None, pairs[-1].full, pairs[-1].full_calls),
@@ -45,8 +45,8 @@ def test_both_answers_are_those_of_plain_calls(fresh, film, plan):
     assert not hasattr(model, "vtc")
 
 
-def test_numbers_are_over_all_calls_and_notes_tell_them(fresh, film):
-    pair = told(fresh, film, "segment-thought")[0][-1]
+def test_numbers_are_over_all_calls_and_notes_tell_them(fresh, video):
+    pair = told(fresh, video, "segment-thought")[0][-1]
     table = {name: cells for name, *cells in plan_table(pair)}
     assert table["calls of the model"] == [str(len(pair.full_calls)), str(len(pair.short_calls))]
     full, short = (int(cell.replace(",", "")) for cell in table["visual tokens, all calls"])
@@ -56,19 +56,19 @@ def test_numbers_are_over_all_calls_and_notes_tell_them(fresh, film):
     assert lines[-1].startswith("reduced, answer: ")
 
 
-def test_the_tab_shows_calls_and_the_timeline(fresh, film):
-    shown = list(VideoTab(fresh).ask_video(str(film), ASKED.text, "video", 0.25, 6, "segment-thought", object()))
-    full, short, numbers, notes, picture, _ = shown[-1]
+def test_the_tab_shows_calls_and_the_timeline(fresh, video):
+    shown = list(VideoTab(fresh).ask_video(str(video), ASKED.text, "video", 0.25, 6, "segment-thought", object()))
+    full, short, numbers, notes, image, _ = shown[-1]
     assert full
     assert short
     assert numbers[0][0] == "calls of the model"
     assert "describe part 2 of 3" in notes
-    assert picture.width == 1360
+    assert image.width == 1360
 
 
 @pytest.mark.parametrize("after", [0, 1])
-def test_stopped_it_ends_with_the_call_in_hand(fresh, film, after):
-    asked, stop = prepared(fresh, replace(ASKED, path=str(film))), threading.Event()
+def test_stopped_it_ends_with_the_call_in_hand(fresh, video, after):
+    asked, stop = prepared(fresh, replace(ASKED, path=str(video))), threading.Event()
     seen = []
     for pair in ask_by_plan(fresh.desk, asked, ASKED.text, "segment-thought", 6, stop):
         seen.append(pair)
@@ -81,9 +81,9 @@ def test_stopped_it_ends_with_the_call_in_hand(fresh, film, after):
     fresh.desk.lock.release()
 
 
-def test_what_goes_wrong_in_a_call_reaches_the_reader(fresh, film):
+def test_what_goes_wrong_in_a_call_reaches_the_reader(fresh, video):
     with pytest.raises(ValueError, match="unknown plan 'no'"):
-        told(fresh, film, "no")
-    asked = prepared(fresh, replace(ASKED, path=str(film)))
+        told(fresh, video, "no")
+    asked = prepared(fresh, replace(ASKED, path=str(video)))
     with pytest.raises(ValueError, match="max_new_tokens=-1"):
         list(ask_by_plan(fresh.desk, asked, ASKED.text, "direct", -1, threading.Event()))

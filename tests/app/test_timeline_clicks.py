@@ -1,4 +1,4 @@
-"""A click on a timeline leads to the second that is drawn there, found again in the picture's own pixels."""
+"""A click on a timeline leads to the second that is drawn there, found again in the image's own pixels."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from vtc.viz.timeline_tracks import LEFT
 
 
 @pytest.fixture(scope="module")
-def drawn(studio, film):
-    asked = prepared(studio, Question(str(film), "what?", "clip-budget", 0.5, True, 1))
+def drawn(studio, video):
+    asked = prepared(studio, Question(str(video), "what?", "clip-budget", 0.5, True, 1))
     pair = list(ask(studio.desk, asked, 1, threading.Event()))[-1]
     return drawn_timeline(asked, pair.short.report)
 
 
-def strips(picture):
+def strips(image):
     """Left end and top of each coloured strip over a thumbnail, found by the colour of its clip alone."""
-    pixels = np.asarray(picture)
+    pixels = np.asarray(image)
     found = []
-    for y in range(HEADER + LANES, picture.height - 64):
+    for y in range(HEADER + LANES, image.height - 64):
         same = (pixels[y] == color_of(0)).all(-1)
         starts = np.flatnonzero(same & ~np.roll(same, 1))
         long = [int(x) for x in starts if same[x : x + 40].all()]
@@ -35,8 +35,8 @@ def strips(picture):
 
 
 def test_a_thumbnail_leads_to_the_beginning_of_its_unit(drawn):
-    picture, track = drawn
-    found = strips(picture)
+    image, track = drawn
+    found = strips(image)
     assert len(found) == len(track.starts) == 4
     assert [track.second(x + 20, y + 30) for x, y in found] == list(track.starts)
     assert [track.second(x - 12, y + 30) for x, y in found[1:]] == list(track.starts[:-1])

@@ -43,7 +43,7 @@ def test_a_file_is_read_relative_to_its_folder(tmp_path):
     assert (cases[0].answer, cases[0].skill) == ("a star", "what")
     assert (cases[1].answer, cases[1].skill) == (None, None)
     with pytest.raises(FileNotFoundError, match=r"a\.png: no such file"):
-        cases[0].picture()
+        cases[0].image()
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_drawn_questions_follow_the_models_view_and_shift():
     plain, native, shifted = drawn("tiny-llava", 8), drawn("tiny-internvl", 8), drawn("tiny-llava", 8, shifted=True)
     assert drawn("me/model", 8) == plain
     assert drawn("/somewhere/tiny-internvl", 8) == native
-    pictures = [[case.picture().tobytes() for case in cases] for cases in (plain, native, shifted)]
-    assert pictures[0] != pictures[1]
-    assert pictures[0] != pictures[2]
+    images = [[case.image().tobytes() for case in cases] for cases in (plain, native, shifted)]
+    assert images[0] != images[1]
+    assert images[0] != images[2]
 
 
 def test_drawn_questions_of_some_skills_and_of_few_a_scene():
@@ -145,7 +145,7 @@ def test_a_plan_for_own_data_that_cannot_be_is_refused(tmp_path, options, messag
         Plan(("tiny-llava",), (recipe(),), data=path, **options).config()
 
 
-def test_a_plan_travels_without_its_pictures():
+def test_a_plan_travels_without_its_images():
     plan = Plan(("tiny-llava",), (recipe(),), n=10)
     ids = [case.id for case in plan.cases("tiny-llava")]
     other = pickle.loads(pickle.dumps(plan))
@@ -154,8 +154,8 @@ def test_a_plan_travels_without_its_pictures():
 
 
 def test_the_config_follows_what_answers_depend_on(tmp_path):
-    picture = samples()[0].path
-    line = {"image": str(picture), "question": "what?"}
+    image = samples()[0].path
+    line = {"image": str(image), "question": "what?"}
     path = written(tmp_path, line)
     before = Plan(("tiny-llava",), (recipe(),), data=path).config()
     assert Plan(("tiny-llava",), (recipe(),), data=path).config() == before
@@ -175,7 +175,7 @@ def test_recipes_and_keeps_by_name(tmp_path):
     assert [one.name for one in found] == names[: names.index("uniform")]  # recipes of videos add themselves last
     assert {"video", "evs", "langdc"} < set(names[names.index("uniform") :])
     assert text_alone
-    assert [one.name for one in chosen([], films=True)[0]] == list(RECIPES)
+    assert [one.name for one in chosen([], videos=True)[0]] == list(RECIPES)
     found, text_alone = chosen(["stride"], "compact", 3)
     assert (found[0].positions, found[0].seed, text_alone) == ("compact", 3, False)
     assert parse_keeps("1,.5,64") == (1.0, 0.5, 64)
@@ -192,25 +192,25 @@ def test_recipes_and_keeps_by_name(tmp_path):
             parse_keeps(text)
 
 
-def test_films_are_drawn_as_clips_and_answered_in_a_batch():
+def test_videos_are_drawn_as_clips_and_answered_in_a_batch():
     torch.manual_seed(0)
     student = STUDENTS["tiny-qwen"]
     model, processor = student.build_model().eval(), student.build_processor()
     torch.nn.init.normal_(model.lm_head.weight, std=0.5)
-    cases = drawn("tiny-qwen", 12, films=True, per_scene=2)
-    assert {case.skill for case in cases} <= set(skills(films=True))
-    assert {len(case.picture()) for case in cases} <= {8, 12, 16}
+    cases = drawn("tiny-qwen", 12, videos=True, per_scene=2)
+    assert {case.skill for case in cases} <= set(skills(videos=True))
+    assert {len(case.image()) for case in cases} <= {8, 12, 16}
     arms = [ALL_TOKENS, TEXT_ALONE, Arm("kcenter", 0.25, recipe("kcenter", keep=0.25))]
     scorer = Scorer("tiny-qwen", model, processor, arms, 4)
     rows = {(row.name, row.id): row for row in scorer.rows(cases)}
     assert scorer.refused == []
     assert all(row.error is None for row in rows.values())
     for case in cases:
-        frames = len(case.picture())
+        frames = len(case.image())
         assert rows["full", case.id].tokens == 18 * frames
         assert rows["kcenter", case.id].tokens == round(18 * frames / 4 + 1e-9)
         assert rows["none", case.id].tokens == 0
     alone = Scorer("tiny-qwen", model, processor, arms[:1], 4).rows(cases[:1])
     assert next(alone).given == rows["full", cases[0].id].given
     with pytest.raises(ValueError, match="--skills 'text' is unknown"):
-        drawn("tiny-qwen", 2, only=["text"], films=True)
+        drawn("tiny-qwen", 2, only=["text"], videos=True)

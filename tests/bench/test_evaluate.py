@@ -22,7 +22,7 @@ from vtc.bench.synthetic import drawn
 from vtc.bench.variants import ALL_TOKENS, TEXT_ALONE, arms
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs
-from vtc.media.images import load_picture
+from vtc.media.images import load_image
 from vtc.recipes.composition import recipe
 
 NAMES = ("llava", "qwen2.5-vl", "internvl")
@@ -90,7 +90,7 @@ def test_kl_equals_one_long_forward_along_the_full_answer(loaded, cases, scored)
     """The slow way: prompt and answer in one forward, whose logits have the caller's length."""
     model, processor = loaded
     for case, row in zip(cases, scored["random@0.05"], strict=True):
-        given = inputs(model, processor, [case.question], [case.picture()])
+        given = inputs(model, processor, [case.question], [case.image()])
         full = decode(model, processor, given, 8)
         said = full.tokens[:, : full.lengths[0]]
         long = {
@@ -162,8 +162,8 @@ def test_rows_that_are_done_are_not_given_again(loaded, cases):
 
 def test_a_case_that_breaks_costs_the_others_nothing(loaded, cases, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
-    unread = Case("unread", "s", "what?", None, None, partial(load_picture, tmp_path / "broken.png"))
-    # A placeholder without a picture breaks its batch in the processor.
+    unread = Case("unread", "s", "what?", None, None, partial(load_image, tmp_path / "broken.png"))
+    # A placeholder without an image breaks its batch in the processor.
     misfit = replace(cases[1], id="misfit", question="what is <image> ?")
     found = by_arm(Scorer("m", *loaded, arms([recipe("stride")], [0.1]), 8).rows([cases[0], unread, misfit, cases[2]]))
     assert set(found) == {ALL_TOKENS.key, TEXT_ALONE.key, "stride@0.1"}

@@ -22,7 +22,7 @@ BAND = 0.04
 """Six of 150 answers: rounding differs between processors and versions, and turns an answer here and there."""
 
 
-OF_FILMS = (
+OF_VIDEOS = (
     "none",
     "kcenter",
     "random",
@@ -36,14 +36,14 @@ OF_FILMS = (
     "fastvid",
     "tdc",
 )
-MODELS = (*embedded.NAMES, "tiny-qwen films")
+MODELS = (*embedded.NAMES, "tiny-qwen videos")
 
 
 def measured(label: str, out: Path) -> dict[str, float | None]:
     """Exact match of each arm on the fixed questions; None where the model refuses the recipe."""
-    name, films = label.split()[0], label.endswith(" films")
-    recipes, text_alone = chosen(OF_FILMS if films else [])
-    plan = Plan((name,), tuple(recipes), (KEEP,), text_alone=text_alone, n=QUESTIONS, first=FIRST, films=films)
+    name, videos = label.split()[0], label.endswith(" videos")
+    recipes, text_alone = chosen(OF_VIDEOS if videos else [])
+    plan = Plan((name,), tuple(recipes), (KEEP,), text_alone=text_alone, n=QUESTIONS, first=FIRST, videos=videos)
     made = run(plan, out, curve=False, draws=1).document
     assert not made["errors"]
     return {

@@ -94,7 +94,7 @@ def test_the_tables(out):
     assert "| recipe | keep 1.0 | keep 0.1 |" in text
     assert "refused: stage 'allocate/thumbnail' is guided by a thumbnail" in text
     assert re.search(r"Gate \(at keep 0\.1 .*\*\*(passed|failed)\*\*.*text alone: \d", text)
-    assert "Fewer than 30 pictures" in text
+    assert "Fewer than 30 images" in text
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     assert len(tables) == 3
     for table in tables:
@@ -146,7 +146,7 @@ def test_a_run_of_something_else_is_refused(out, outcome):
 
 @pytest.fixture
 def own(tmp_path):
-    """Two of the user's pictures, one that is broken and one that is not there."""
+    """Two of the user's images, one that is broken and one that is not there."""
     (tmp_path / "broken.png").write_bytes((FOLDER / samples()[0].file).read_bytes()[:400])
     lines = [{"image": str(FOLDER / s.file), "question": s.question, "answer": s.answer} for s in samples()[2:5]]
     lines += [{"image": name, "question": "what?", "id": name} for name in ("broken.png", "missing.png")]
@@ -224,7 +224,7 @@ def test_a_failure_is_told_once_whatever_the_jobs(tmp_path):
     (tmp_path / "model" / "config.json").write_text('{"model_type": "bert"}')
     found = list(work(plan, (), jobs=2))
     assert [type(message) for message in found] == [Failure]
-    assert "does not take pictures" in found[0].why
+    assert "does not take images" in found[0].why
 
 
 @pytest.mark.parametrize(
@@ -255,11 +255,11 @@ def test_bad_options_are_one_plain_line(tmp_path, options, message):
     assert not (tmp_path / "out" / "quality.json").exists()
 
 
-def test_data_whose_pictures_are_all_missing_is_refused_before_a_model_is_loaded(tmp_path):
+def test_data_whose_images_are_all_missing_is_refused_before_a_model_is_loaded(tmp_path):
     (tmp_path / "own.jsonl").write_text('{"image": "a.png", "question": "what?"}\n')
     result = command("--out", tmp_path / "out", "--data", tmp_path / "own.jsonl")
     assert result.exit_code == 1
-    assert "none of its pictures exists" in result.error
+    assert "none of its images exists" in result.error
 
 
 def test_without_matplotlib_the_curve_says_what_to_install(tmp_path, monkeypatch):
@@ -269,9 +269,9 @@ def test_without_matplotlib_the_curve_says_what_to_install(tmp_path, monkeypatch
     assert 'pip install "vtc-vlm[bench]", or pass --no-curve' in result.error
 
 
-def test_recipes_of_films_are_compared_with_uniform_frames(tmp_path):
-    films = tuple(map(recipe, ("uniform", "clip-budget")))
-    plan = Plan(("tiny-qwen",), films, (0.25,), text_alone=False, n=6, films=True, batch=6, max_new_tokens=4)
+def test_recipes_of_videos_are_compared_with_uniform_frames(tmp_path):
+    videos = tuple(map(recipe, ("uniform", "clip-budget")))
+    plan = Plan(("tiny-qwen",), videos, (0.25,), text_alone=False, n=6, videos=True, batch=6, max_new_tokens=4)
     made = run(plan, tmp_path, curve=False, draws=20).document
     even, clips = arm(made, "uniform", 0.25), arm(made, "clip-budget", 0.25)
     assert clips["versus_uniform"]["mean"] == pytest.approx(clips["exact"]["mean"] - even["exact"]["mean"])

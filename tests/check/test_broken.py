@@ -191,7 +191,7 @@ def test_what_is_broken_fails_its_own_row_and_no_other(control, positions, monke
     assert control in (company, first_in_line) or isinstance(control, str) or looked(model, [recipe]).holds
     if callable(control):
         control(monkeypatch)
-    # These spoil requests with pictures: a row of text goes wrong in such company only, which its own row finds too.
+    # These spoil requests with images: a row of text goes wrong in such company only, which its own row finds too.
     alone = (late_positions, lost_text, other_text, late_steps)
     result = looked(model, [recipe], batch=control not in alone)
     failing = {row.name for row in result.rows if row.holds is False}

@@ -57,7 +57,7 @@ def test_the_command_on_the_embedded_model():
     assert result.exit_code == 0, result.stdout
     assert f"{len(CHECKS)} of {len(CHECKS)} hold" in result.text
     assert "LlavaForConditionalGeneration, adapter Llava, float32 on cpu; transformers" in result.text
-    assert "prompts: one picture, two pictures, batch" in result.text
+    assert "prompts: one image, two images, batch" in result.text
     assert "left out, since this model cannot run them: globalcom2" in result.text
     for name in NAMES:
         line = next(line for line in result.stdout.splitlines() if line.strip().startswith(name))
@@ -94,11 +94,11 @@ def processors():
 
 
 @pytest.mark.parametrize("name", ["qwen25vl", "qwen3vl"])
-def test_a_directory_with_films(tmp_path, name):
+def test_a_directory_with_videos(tmp_path, name):
     build, processor = processors()[name]
     result = vtc_command("check", "--model", saved(build(), processor, tmp_path), *FEW)
     assert result.exit_code == 0, result.stdout
-    assert "prompts: one picture, two pictures, batch, video" in result.text
+    assert "prompts: one image, two images, batch, video" in result.text
     assert f"{len(CHECKS)} of {len(CHECKS)} hold" in result.text
 
 
@@ -112,22 +112,22 @@ def test_results_are_plain_data():
 
 def test_what_the_processor_cannot_do_is_no_pass(monkeypatch):
     def fail():
-        raise TypeError("one picture only")
+        raise TypeError("one image only")
 
     model = LLAVA.build()
     one = cases(LLAVA)[0]
-    ways = {"one picture": [lambda: one], "two pictures": [fail, fail], "batch": [fail, lambda: cases(LLAVA)[2]]}
+    ways = {"one image": [lambda: one], "two images": [fail, fail], "batch": [fail, lambda: cases(LLAVA)[2]]}
     found, notes = possible(model, ways)
-    assert [case.name for case in found] == ["one picture", "batch"]
-    assert notes == ["two pictures: not possible: TypeError: one picture only"]
+    assert [case.name for case in found] == ["one image", "batch"]
+    assert notes == ["two images: not possible: TypeError: one image only"]
     with pytest.raises(ValueError, match="no prompt could be made for this model; x: not possible: TypeError: one"):
         possible(model, {"x": [fail]})
     model.lm_head.weight.data.fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"answers 'one picture' with NaN in torch.float32; load it in bfloat16"):
-        possible(model, {"one picture": [lambda: one]})
+    with pytest.raises(ValueError, match=r"answers 'one image' with NaN in torch.float32; load it in bfloat16"):
+        possible(model, {"one image": [lambda: one]})
 
 
-def test_a_film_that_cannot_be_built_is_named(tmp_path, monkeypatch):
+def test_a_video_that_cannot_be_built_is_named(tmp_path, monkeypatch):
     place = saved(qwen25vl(), qwen_processor(), tmp_path)
     monkeypatch.setattr("vtc.check.prompts._video", lambda *args: 1 / 0)
     result = vtc_command("check", "--model", place, *FEW)
@@ -135,9 +135,9 @@ def test_a_film_that_cannot_be_built_is_named(tmp_path, monkeypatch):
     assert "video: not possible: ZeroDivisionError: division by zero" in result.text
 
 
-def test_an_input_stage_that_cannot_shrink_a_film_is_left_out():
-    film = next(family for family in FAMILIES if family.name == "qwen25vl-film")
-    bench = Bench(film.build(), [Case("video", film.inputs([[2, (5, 3, 4, 4), 3]]))], recipes(["resize"], keep=2))
+def test_an_input_stage_that_cannot_shrink_a_video_is_left_out():
+    video = next(family for family in FAMILIES if family.name == "qwen25vl-video")
+    bench = Bench(video.build(), [Case("video", video.inputs([[2, (5, 3, 4, 4), 3]]))], recipes(["resize"], keep=2))
     with pytest.raises(ValueError, match="no recipe or prompt to check; resize, original, video: not possible"):
         check(bench)
 
@@ -170,7 +170,7 @@ def test_models_that_cannot_be_asked_are_refused(tmp_path):
     alone = shutil.copytree(bare, tmp_path / "alone")
     for name in ("processor_config.json", "tokenizer.json", "tokenizer_config.json"):
         (alone / name).unlink()
-    expected = {"text": "does not take pictures", "bare": "LlavaProcessor has no chat template", "alone": "processor"}
+    expected = {"text": "does not take images", "bare": "LlavaProcessor has no chat template", "alone": "processor"}
     for name, message in expected.items():
         result = vtc_command("check", "--model", tmp_path / name)
         assert (result.exit_code, result.stdout) == (1, "")

@@ -34,9 +34,9 @@ def test_recipes_are_compared(run, tmp_path):
     assert len(lines) == 9
     scores = {line[:22].strip(): int(re.search(r"(\d+) of 11 right", line).group(1)) for line in lines}
     assert scores["all tokens"] >= scores["kcenter, keep 0.25"] > scores["random, keep 0.05"]
-    pictures = [Image.open(path) for path in sorted((tmp_path / "out").glob("*.png"))]
-    assert len(pictures) == 8
-    assert len({picture.tobytes() for picture in pictures}) == 8
+    images = [Image.open(path) for path in sorted((tmp_path / "out").glob("*.png"))]
+    assert len(images) == 8
+    assert len({image.tobytes() for image in images}) == 8
 
 
 def test_a_video_is_cut_and_budgeted(run, tmp_path):
@@ -48,4 +48,4 @@ def test_a_video_is_cut_and_budgeted(run, tmp_path):
     assert all(kept == round(0.25 * total) for kept, total in counts)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     recipes = ("uniform", "clip-budget", "video")
-    assert names == {"film.mp4", *(f"{name}-{what}.png" for name in recipes for what in ("timeline", "frames"))}
+    assert names == {"video.mp4", *(f"{name}-{what}.png" for name in recipes for what in ("timeline", "frames"))}

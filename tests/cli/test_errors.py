@@ -19,7 +19,7 @@ from vtc.cli import console
 from vtc.cli import main as cli
 from vtc.cli.main import app
 
-FILM = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.full((12, 96, 96, 3), 20, np.uint8)
+VIDEO = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.full((12, 96, 96, 3), 20, np.uint8)
 DEEP = "[" * 100_000
 DIGITS = "9" * 5000
 
@@ -27,7 +27,7 @@ DIGITS = "9" * 5000
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("given")
-    write(made / "0.mp4", FILM, fps=2)
+    write(made / "0.mp4", VIDEO, fps=2)
     Image.new("RGB", (96, 96), "red").save(made / "p.png")
     save(made / "q.jsonl", rows(1, 1))
     for name, text in (("deep", DEEP), ("digits", f'{{"id": {DIGITS}}}\n'), ("empty", ""), ("bytes", "\x00\xff")):

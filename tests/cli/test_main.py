@@ -17,7 +17,7 @@ from vtc.cli.main import app
 from vtc.embedded.samples import samples
 from vtc.inference import asking as ask
 from vtc.inference.loading import load
-from vtc.media.images import load_picture
+from vtc.media.images import load_image
 from vtc.recipes.composition import named_recipes, recipe
 
 SAMPLE = samples()[0]
@@ -111,7 +111,7 @@ def test_debug_shows_the_traceback_wherever_it_stands():
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "text", "strip", "video", "cut short"])
 @pytest.mark.parametrize("command", ["ask", "show"])
-def test_bad_pictures_are_one_plain_line(tmp_path, kind, command):
+def test_bad_images_are_one_plain_line(tmp_path, kind, command):
     path = tmp_path / {"video": "x.mp4", "missing": "none.png"}.get(kind, "x.png")
     if kind == "directory":
         path.mkdir()
@@ -169,21 +169,21 @@ def test_words_that_the_model_does_not_know_are_named():
     assert result.error.startswith("note: tiny-llava has no '[', ']', 'zebra' among its words")
 
 
-def test_what_was_left_out_of_a_picture_is_told(tmp_path):
+def test_what_was_left_out_of_a_image_is_told(tmp_path):
     frames = [Image.new("RGB", (300, 100), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "x.webp", save_all=True, append_images=frames[1:])
     result = vtc_command("ask", tmp_path / "x.webp", "what color?", "--max-new-tokens", "1")
     assert "note: " in result.stderr
     assert "holds 2 frames; only the first one is read" in result.error
-    assert "squeezes the 300 x 100 picture 3.0-fold" in result.error
+    assert "squeezes the 300 x 100 image 3.0-fold" in result.error
 
 
 def test_answers_are_those_of_the_stock_model(loaded):
     model, processor = loaded
-    picture = load_picture(SAMPLE.path)
-    pair = ask.compare(model, processor, picture, SAMPLE.question, recipe("kcenter", keep=1.0), rounds=0)
+    image = load_image(SAMPLE.path)
+    pair = ask.compare(model, processor, image, SAMPLE.question, recipe("kcenter", keep=1.0), rounds=0)
     text = f"USER: <image>\n{SAMPLE.question} ASSISTANT:"
-    inputs = processor(images=picture, text=text, return_tensors="pt")
+    inputs = processor(images=image, text=text, return_tensors="pt")
     out = model.generate(**inputs, max_new_tokens=64, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     assert pair.full == pair.short == processor.decode(out, skip_special_tokens=True).strip()
     assert pair.report.before == pair.report.after == 196
@@ -194,7 +194,7 @@ def test_answers_are_those_of_the_stock_model(loaded):
 def test_questions_are_answered_right_with_all_tokens_and_with_a_quarter(loaded):
     model, processor = loaded
     rows = [
-        ask.compare(model, processor, load_picture(s.path), s.question, recipe("kcenter", keep=0.25), rounds=0)
+        ask.compare(model, processor, load_image(s.path), s.question, recipe("kcenter", keep=0.25), rounds=0)
         for s in samples()
     ]
     full = sum(pair.full == s.answer for pair, s in zip(rows, samples(), strict=True))
@@ -216,7 +216,7 @@ def test_the_first_token_is_the_second_thing_that_generate_hands_over():
 
 def test_a_timed_answer_has_all_its_tokens_and_its_prompt_is_dearer_than_a_step(loaded):
     model, processor = loaded
-    inputs = ask.prompt(model, processor, load_picture(SAMPLE.path), SAMPLE.question)
+    inputs = ask.prompt(model, processor, load_image(SAMPLE.path), SAMPLE.question)
     lengths = []
     model.generate, stock = lambda **given: lengths.append(given["max_new_tokens"]) or stock(**given), model.generate
     try:
@@ -230,7 +230,7 @@ def test_a_timed_answer_has_all_its_tokens_and_its_prompt_is_dearer_than_a_step(
 def test_timing_stops_when_it_has_taken_long(loaded, monkeypatch):
     model, processor = loaded
     monkeypatch.setattr(ask, "PATIENCE", 0.0)
-    pair = ask.compare(model, processor, load_picture(SAMPLE.path), "where?", recipe(), max_new_tokens=1)
+    pair = ask.compare(model, processor, load_image(SAMPLE.path), "where?", recipe(), max_new_tokens=1)
     assert pair.rounds == 1
     assert pair.seconds_full is not None
 
@@ -249,7 +249,7 @@ def test_show_draws_what_was_kept(tmp_path):
     assert not np.array_equal(out["kcenter"], out["kcenter-mean"])
 
 
-@pytest.mark.parametrize(("out", "message"), [("x.doc", "no picture format has the ending"), ("no/x.png", "make it")])
+@pytest.mark.parametrize(("out", "message"), [("x.doc", "no image format has the ending"), ("no/x.png", "make it")])
 def test_show_checks_its_output_first(tmp_path, out, message):
     result = vtc_command("show", SAMPLE.path, "--out", tmp_path / out)
     assert (result.exit_code, message in result.error) == (1, True)
@@ -268,7 +268,7 @@ def test_recipes_lists_all():
     for named in named_recipes():
         kind, count, cost = row(result, named.name)[:3]
         assert count == ("adaptive" if any(stage.adaptive for stage in named.stages) else "exact")
-        assert kind == ("video" if named.of_films else "layers" if named.decoder else "any")
+        assert kind == ("video" if named.is_video_recipe else "layers" if named.decoder else "any")
         assert cost
         told = " ".join(block(result, named.name))
         assert told.endswith(", ".join(named.labels))
@@ -278,7 +278,7 @@ def test_recipes_lists_all():
     assert row(result, "decompose")[0].startswith("2 + sub-questions")
 
 
-def test_demo_leaves_its_table_and_pictures(tmp_path, monkeypatch):
+def test_demo_leaves_its_table_and_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = vtc_command("demo")
     assert (result.exit_code, result.stderr) == (0, "")

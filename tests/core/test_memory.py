@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_refused_before_it_is_taken(machine):
 
 
 def test_frames_are_refused_before_there_is_an_array_of_them(machine, tmp_path):
-    path = write(tmp_path / "film.mp4", np.zeros((4, 64, 96, 3), np.uint8), fps=2)
+    path = write(tmp_path / "video.mp4", np.zeros((4, 64, 96, 3), np.uint8), fps=2)
     near = Sampling(isolated=False)
     indices = near.candidates(probe(path, isolated=False))
     assert len(near.read(path, indices)[0]) == 4

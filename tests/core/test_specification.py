@@ -147,19 +147,19 @@ def test_a_change_that_a_recipe_has_no_place_for_is_refused(name, changes, messa
 
 def test_segmenters_of_frames_cut_units_where_the_frames_change():
     """Two frames to a unit; dark until frame 2, light from frame 3 on, in the middle of a unit."""
-    film = torch.zeros(4, 2, 3, 16, 16)
-    film[1, 1], film[2:] = 1.0, 1.0
+    video = torch.zeros(4, 2, 3, 16, 16)
+    video[1, 1], video[2:] = 1.0, 1.0
     for name, expected in (("content", [(0, 2), (2, 4)]), ("content:threshold=90", [(0, 4)])):
-        _, clips = ClipBudget(segmenter=name).seen(film)
+        _, clips = ClipBudget(segmenter=name).seen(video)
         assert [(clip.start, clip.end) for clip in clips] == expected, name
     stage = Keyframes({"name": "segments", "segmenter": "content"})
-    assert stage.choose(film, 2).tolist() == [1, 3]
+    assert stage.choose(video, 2).tolist() == [1, 3]
 
 
 def test_even_clips_are_of_equal_length_and_weights_follow_the_features():
-    film = torch.rand(8, 1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    _, clips = ClipBudget(segmenter="even:parts=4").seen(film)
+    video = torch.rand(8, 1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    _, clips = ClipBudget(segmenter="even:parts=4").seen(video)
     assert [len(clip) for clip in clips] == [2, 2, 2, 2]
     means = np.repeat(np.eye(2, 4, dtype=np.float32), 4, axis=0)
-    _, clips = ClipBudget(features="tower").seen(film, lambda: means)
+    _, clips = ClipBudget(features="tower").seen(video, lambda: means)
     assert [len(clip) for clip in clips] == [4, 4]

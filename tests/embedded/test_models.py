@@ -17,7 +17,7 @@ from tools.train_embedded import publish
 from tools.train_embedded.evaluate import (
     answer,
     asked,
-    asked_films,
+    asked_videos,
     exact,
     exact_match,
     load,
@@ -32,7 +32,7 @@ from vtc.embedded.spec import VERSION
 every_model = pytest.mark.parametrize("name", NAMES)
 UNSEEN = HELD_OUT + 5000
 TOKENS = {"tiny-llava": ("<image>", 196), "tiny-internvl": ("<IMG_CONTEXT>", 180), "tiny-qwen": ("<|image_pad|>", 126)}
-"""How a picture stands in each prompt, and how many visual tokens it has at least."""
+"""How an image stands in each prompt, and how many visual tokens it has at least."""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_packaged_files_are_what_the_code_builds(name, loaded):
 
 
 @every_model
-def test_a_picture_has_enough_visual_tokens(name, loaded):
+def test_a_image_has_enough_visual_tokens(name, loaded):
     processor, model = loaded[name]
     slot, least = TOKENS[name]
     inputs = processor(images=Scene(HELD_OUT, VIEW_OF[name]).image, text=slot, return_tensors="pt")
@@ -112,7 +112,7 @@ def test_a_picture_has_enough_visual_tokens(name, loaded):
     assert visual >= least
 
 
-def test_wide_pictures_are_not_cropped(loaded):
+def test_wide_images_are_not_cropped(loaded):
     processor, _ = loaded["tiny-llava"]
     wide = np.zeros((112, 224, 3), np.uint8)
     wide[:, :14] = 255
@@ -132,7 +132,7 @@ def test_vocabulary_covers_every_question(name, loaded):
 
 
 @every_model
-def test_answers_unseen_scenes_and_not_without_the_picture(name, loaded):
+def test_answers_unseen_scenes_and_not_without_the_image(name, loaded):
     """The floor below which a model is not shipped, and the ceiling of what questions alone give away."""
     processor, model = loaded[name]
     todo = list(asked(range(UNSEEN, UNSEEN + 50), 5, name))
@@ -142,9 +142,9 @@ def test_answers_unseen_scenes_and_not_without_the_picture(name, loaded):
     assert blind / n < 0.45, f"{blind} of {n}"
 
 
-def test_answers_unseen_films_and_not_without_them(loaded):
+def test_answers_unseen_videos_and_not_without_them(loaded):
     processor, model = loaded["tiny-qwen"]
-    todo = list(asked_films(range(UNSEEN, UNSEEN + 40), 4))
+    todo = list(asked_videos(range(UNSEEN, UNSEEN + 40), 4))
     right, n = exact_match(model, processor, todo)["all"]
     assert right / n >= 0.7, f"{right} of {n}"
     blind, n = exact_match(model, processor, todo, blind=True)["all"]
@@ -182,7 +182,7 @@ def test_a_second_turn_is_answered(name, loaded):
 
 
 @every_model
-def test_two_pictures_are_told_apart(name, loaded):
+def test_two_images_are_told_apart(name, loaded):
     processor, model = loaded[name]
     good = total = 0
     for seed in range(UNSEEN, UNSEEN + 40):
@@ -191,7 +191,7 @@ def test_two_pictures_are_told_apart(name, loaded):
             continue
         for i, order in enumerate(("first", "second")):
             q = scenes[i].questions[0]
-            content = [{"type": "image"}] * 2 + [{"type": "text", "text": f"in the {order} picture, {q.question}"}]
+            content = [{"type": "image"}] * 2 + [{"type": "text", "text": f"in the {order} image, {q.question}"}]
             text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
             inputs = processor(images=[[s.image for s in scenes]], text=[text], return_tensors="pt")
             out = model.generate(**inputs, max_new_tokens=6)[:, inputs.input_ids.shape[1] :]
@@ -217,7 +217,7 @@ def test_samples_are_unseen_scenes_with_true_answers(loaded):
 
 MORE = (
     (["--per-scene", "-1"], "--per-scene=-1 must be 1 or more"),
-    (["--films"], "tiny-llava was not taught films"),
+    (["--videos"], "tiny-llava was not taught videos"),
     (["--keep", "0.1"], "need a --recipe"),
     (["--first", str(2**41)], "is no unseen seed"),
 )

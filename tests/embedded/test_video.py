@@ -1,4 +1,4 @@
-"""Films are the same everywhere, show what they say, and their questions have one right answer each."""
+"""Videos are the same everywhere, show what they say, and their questions have one right answer each."""
 
 import os
 import re
@@ -13,37 +13,37 @@ import numpy as np
 import pytest
 
 from tests.embedded.video_oracle import Tracks, solve
-from tools.train_embedded.hard_examples import drill_film
+from tools.train_embedded.hard_examples import drill_video
 from tools.train_embedded.labels import patch_labels
 from tools.train_embedded.tokenizer import build_tokenizer
 from vtc.embedded import spec, video_spec
 from vtc.embedded.objects import Thing
 from vtc.embedded.spec import COLORS, SHAPES
-from vtc.embedded.video import HELD_OUT, WATCH, Film
+from vtc.embedded.video import HELD_OUT, WATCH, Video
 from vtc.video import frames
 
 SEEDS = [*range(150), *range(HELD_OUT, HELD_OUT + 150)]
 FINGERPRINT = """
 import hashlib
-from vtc.embedded.video import HELD_OUT, Film
+from vtc.embedded.video import HELD_OUT, Video
 digest = hashlib.sha256()
 for seed in (*range(12), HELD_OUT, HELD_OUT + 1):
-    for film in (Film(seed), Film(seed, shifted=True)):
-        digest.update(film.pixels(96).tobytes())
-        digest.update(repr((film, film.questions)).encode())
+    for video in (Video(seed), Video(seed, shifted=True)):
+        digest.update(video.pixels(96).tobytes())
+        digest.update(repr((video, video.questions)).encode())
 print(digest.hexdigest())
 """
 VERSION_1 = "66a63e6fb74f997bd9fce211f7d9987c519f607f14d6621f9ecc5a3b168d5606"
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
-def states(film):
-    return [film.state(i) for i in range(film.frames)]
+def states(video):
+    return [video.state(i) for i in range(video.frames)]
 
 
 @pytest.fixture(scope="module")
 def many():
-    return [Film(seed) for seed in range(1200)]
+    return [Video(seed) for seed in range(1200)]
 
 
 @pytest.mark.parametrize("hashing", ["0", "77"])
@@ -56,59 +56,59 @@ def test_version_1_in_every_process(hashing):
     assert run.stdout.strip() == VERSION_1
 
 
-def test_single_frames_are_those_of_the_film():
+def test_single_frames_are_those_of_the_video():
     for seed in range(20):
-        film = Film(seed)
-        pixels = film.pixels(64)
-        assert pixels.shape == (film.frames, 64, 64, 3)
+        video = Video(seed)
+        pixels = video.pixels(64)
+        assert pixels.shape == (video.frames, 64, 64, 3)
         assert pixels.dtype == np.uint8
-        for i in range(film.frames):
-            np.testing.assert_array_equal(film.frame(i, 64), pixels[i])
+        for i in range(video.frames):
+            np.testing.assert_array_equal(video.frame(i, 64), pixels[i])
 
 
 def test_a_frame_costs_less_than_5_ms():
     costs = []
     for seed in range(40):
         start = perf_counter()
-        film = Film(seed)
-        film.pixels(video_spec.PIXELS)
-        costs.append((perf_counter() - start) / film.frames)
+        video = Video(seed)
+        video.pixels(video_spec.PIXELS)
+        costs.append((perf_counter() - start) / video.frames)
     assert median(costs) < 0.005
 
 
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match=r"seed=-1 must be 0 or more"):
-        Film(-1)
-    film = Film(0)
-    for i in (-1, film.frames):
-        with pytest.raises(ValueError, match=rf"i={i} is no frame .* 0 to {film.frames - 1}"):
-            film.state(i)
+        Video(-1)
+    video = Video(0)
+    for i in (-1, video.frames):
+        with pytest.raises(ValueError, match=rf"i={i} is no frame .* 0 to {video.frames - 1}"):
+            video.state(i)
         with pytest.raises(ValueError, match=f"i={i}"):
-            film.frame(i)
+            video.frame(i)
 
 
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_question_has_exactly_the_stated_answer(seed, shifted):
-    film = Film(seed, shifted)
-    assert film.questions
-    assert len({q.question for q in film.questions}) == len(film.questions)
-    seen = states(film)
-    for q in film.questions:
+    video = Video(seed, shifted)
+    assert video.questions
+    assert len({q.question for q in video.questions}) == len(video.questions)
+    seen = states(video)
+    for q in video.questions:
         assert q.skill in video_spec.SKILLS
-        assert solve(seen, q.question) == [q.answer], (film, q)
+        assert solve(seen, q.question) == [q.answer], (video, q)
 
 
 def test_drilled_questions_are_true_and_rich_in_slow_skills():
     usual, drilled = Counter(), Counter()
     for seed in range(80):
-        film = Film(seed)
-        questions = drill_film(film, 24)
+        video = Video(seed)
+        questions = drill_video(video, 24)
         assert len({q.question for q in questions}) == len(questions) <= 24
-        seen = states(film)
+        seen = states(video)
         for q in questions:
             assert solve(seen, q.question) == [q.answer], q
-        usual.update(q.skill for q in film.questions)
+        usual.update(q.skill for q in video.questions)
         drilled.update(q.skill for q in questions)
     for skill in ("order", "times", "move", "change"):
         assert drilled[skill] > 2 * usual[skill]
@@ -151,11 +151,11 @@ def _altered(state, change):
         (_sampled, {"times", "needle"}),
     ],
 )
-def test_the_oracle_denies_the_answers_of_another_film(many, tamper, skills):
+def test_the_oracle_denies_the_answers_of_another_video(many, tamper, skills):
     denied, asked = Counter(), Counter()
-    for film in many[:300]:
-        seen = tamper(states(film))
-        for q in film.questions:
+    for video in many[:300]:
+        seen = tamper(states(video))
+        for q in video.questions:
             asked[q.skill] += 1
             try:
                 denied[q.skill] += solve(seen, q.question) != [q.answer]
@@ -166,16 +166,16 @@ def test_the_oracle_denies_the_answers_of_another_film(many, tamper, skills):
 
 
 @pytest.mark.parametrize("shifted", [False, True])
-def test_films_keep_to_the_specification(shifted):
+def test_videos_keep_to_the_specification(shifted):
     low, high = video_spec.RADIUS
     scales = spec.SHIFTED_SCALE if shifted else (1.0,)
     for seed in SEEDS[:100]:
-        film = Film(seed, shifted)
-        rules = video_spec.KINDS[film.kind]
-        assert film.frames in rules.frames
-        assert {t.ground for t in film.takes} <= set(spec.SHIFTED_GROUNDS if shifted else spec.GROUNDS)
-        assert min(np.diff([*film.shots, film.frames])) >= video_spec.SHORTEST_SHOT
-        for state in states(film):
+        video = Video(seed, shifted)
+        rules = video_spec.KINDS[video.kind]
+        assert video.frames in rules.frames
+        assert {t.ground for t in video.takes} <= set(spec.SHIFTED_GROUNDS if shifted else spec.GROUNDS)
+        assert min(np.diff([*video.shots, video.frames])) >= video_spec.SHORTEST_SHOT
+        for state in states(video):
             boxes = [i.box for i in (*state.things, *state.plates)]
             assert all(low * min(scales) <= t.radius <= high * max(scales) for t in state.things)
             assert all(p.font in (spec.SHIFTED_FONTS if shifted else spec.FONTS) for p in state.plates)
@@ -187,51 +187,53 @@ def test_films_keep_to_the_specification(shifted):
 
 def test_needles_are_one_or_two_frames_of_a_static_stretch(many):
     lengths = Counter()
-    for film in (f for f in many if f.kind == "needle"):
-        (needle,) = (t for t in Tracks(states(film)) if t.flashing)
+    for video in (f for f in many if f.kind == "needle"):
+        (needle,) = (t for t in Tracks(states(video)) if t.flashing)
         lengths[len(needle.seen)] += 1
-        pixels = film.pixels(48)
+        pixels = video.pixels(48)
         still = [i for i, item in enumerate(needle.items) if item is None]
-        assert film.frames >= 12
+        assert video.frames >= 12
         assert all((pixels[i] == pixels[0]).all() for i in still)
-        assert all((pixels[i] != pixels[0]).any(-1).sum() > 30 for i in range(film.frames) if i not in still)
+        assert all((pixels[i] != pixels[0]).any(-1).sum() > 30 for i in range(video.frames) if i not in still)
     assert set(lengths) == {1, 2}
 
 
 def test_cuts_are_seen_in_the_pixels(many):
     """Most pixels stay from frame to frame; at a cut most change, at a soft one over three steps."""
-    for film in [f for f in many if len(f.takes) > 1][:40]:
-        pixels = film.pixels(96).astype(int)
+    for video in [f for f in many if len(f.takes) > 1][:40]:
+        pixels = video.pixels(96).astype(int)
         changed = (np.abs(np.diff(pixels, axis=0)).max(-1) > 1).mean((1, 2))
         cut = {
-            f - 1 for t in film.takes[1:] for f in ((t.span[0] - 1, t.span[0], t.span[0] + 1) if t.soft else t.span[:1])
+            f - 1
+            for t in video.takes[1:]
+            for f in ((t.span[0] - 1, t.span[0], t.span[0] + 1) if t.soft else t.span[:1])
         }
-        assert all((changed[i] > 0.5) == (i in cut) for i in range(film.frames - 1)), (film, changed)
+        assert all((changed[i] > 0.5) == (i in cut) for i in range(video.frames - 1)), (video, changed)
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_things_are_drawn_where_the_state_says(seed):
-    film = Film(seed)
-    pixels = film.pixels(96).astype(int)
-    fading = {f for t in film.takes if t.soft for f in (t.span[0] - 1, t.span[0])}
+    video = Video(seed)
+    pixels = video.pixels(96).astype(int)
+    fading = {f for t in video.takes if t.soft for f in (t.span[0] - 1, t.span[0])}
     high = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "yellow": (1, 1, 0)}
-    for i, state in enumerate(states(film)):
+    for i, state in enumerate(states(video)):
         for thing in state.things:
             if thing.color not in high or thing.striped or i in fading:
                 continue
             aside = 0.75 * thing.radius if thing.shape == "ring" else 0
             color, bright = pixels[i, int(thing.y * 96), int((thing.x + aside) * 96)], np.array(high[thing.color], bool)
-            assert color[bright].min() > (color[~bright].max() if not bright.all() else 200), (film, i, thing)
+            assert color[bright].min() > (color[~bright].max() if not bright.all() else 200), (video, i, thing)
 
 
 def test_patch_labels_take_what_a_frame_shows(many):
-    film = next(f for f in many if f.kind == "needle" and isinstance(f.actors[0].item, Thing))
-    flash = film.actors[0]
-    for i in range(film.frames):
-        labels = patch_labels(film.state(i), (WHOLE, (96, 96)))
+    video = next(f for f in many if f.kind == "needle" and isinstance(f.actors[0].item, Thing))
+    flash = video.actors[0]
+    for i in range(video.frames):
+        labels = patch_labels(video.state(i), (WHOLE, (96, 96)))
         assert labels.shape == (144, 8)
         assert (SHAPES.index(flash.noun) + 1 in labels[:, 0]) == (flash.start <= i < flash.end) or any(
-            a.noun == flash.noun for a in film.actors[1:]
+            a.noun == flash.noun for a in video.actors[1:]
         )
 
 
@@ -275,7 +277,7 @@ def test_the_question_alone_does_not_give_the_answer_away(many):
         for key in _keys(q):
             known[key][_slot(q)] += 1
     right = asked = 0
-    for q in (q for seed in range(HELD_OUT, HELD_OUT + 200) for q in Film(seed).questions):
+    for q in (q for seed in range(HELD_OUT, HELD_OUT + 200) for q in Video(seed).questions):
         key = next((k for k in _keys(q) if known[k].total() >= 10), _keys(q)[-1])
         asked += 1
         right += known[key].most_common(1)[0][0] == _slot(q) if known[key] else 0
@@ -291,27 +293,27 @@ def test_every_word_is_known_and_questions_are_short(many):
 
 
 def test_events_tell_what_happens(many):
-    happened = Counter(event.what for film in many for event in film.events)
+    happened = Counter(event.what for video in many for event in video.events)
     assert set(happened) == {"appears", "leaves", "moves", "changes", "flashes", "hard cut", "soft cut"}
-    for film in many[:200]:
-        frames = [event.frame for event in film.events]
+    for video in many[:200]:
+        frames = [event.frame for event in video.events]
         assert frames == sorted(frames)
-        for event in film.events:
-            before, after = film.state(event.frame - 1), film.state(event.frame)
-            assert before != after, (film, event)
+        for event in video.events:
+            before, after = video.state(event.frame - 1), video.state(event.frame)
+            assert before != after, (video, event)
 
 
-def test_shifted_films_have_another_look_and_seeds_differ():
+def test_shifted_videos_have_another_look_and_seeds_differ():
     assert HELD_OUT < WATCH
-    assert not any(np.array_equal(Film(s).pixels(32)[0], Film(s, shifted=True).pixels(32)[0]) for s in range(20))
-    assert len({Film(s).pixels(32)[0].tobytes() for s in range(40)}) == 40
+    assert not any(np.array_equal(Video(s).pixels(32)[0], Video(s, shifted=True).pixels(32)[0]) for s in range(20))
+    assert len({Video(s).pixels(32)[0].tobytes() for s in range(40)}) == 40
 
 
-def test_a_film_is_saved_as_a_video(tmp_path):
-    film = Film(WATCH + 1)
-    with frames(film.save(tmp_path / "film.mp4", 96), isolated=False) as reading:
+def test_a_video_is_saved_as_a_video(tmp_path):
+    video = Video(WATCH + 1)
+    with frames(video.save(tmp_path / "video.mp4", 96), isolated=False) as reading:
         shown = list(reading)
-    assert [frame.seconds for frame in shown] == [i / film.fps for i in range(film.frames)]
-    off = np.abs(np.stack([frame.pixels for frame in shown]).astype(int) - film.pixels(96))
+    assert [frame.seconds for frame in shown] == [i / video.fps for i in range(video.frames)]
+    off = np.abs(np.stack([frame.pixels for frame in shown]).astype(int) - video.pixels(96))
     assert off.mean() < 1
-    assert np.abs(np.roll(film.pixels(96), 1, axis=0).astype(int) - film.pixels(96)).mean() > off.mean()
+    assert np.abs(np.roll(video.pixels(96), 1, axis=0).astype(int) - video.pixels(96)).mean() > off.mean()

@@ -1,4 +1,4 @@
-"""Answers worked out from nothing but what each frame of a film shows, one rule for each form of question."""
+"""Answers worked out from nothing but what each frame of a video shows, one rule for each form of question."""
 
 import re
 from itertools import groupby, pairwise
@@ -20,7 +20,7 @@ def rule(pattern):
 
 
 def solve(states, text):
-    """All answers that `text` could have about a film of `states`; ValueError for a form that no rule knows."""
+    """All answers that `text` could have about a video of `states`; ValueError for a form that no rule knows."""
     for pattern, function in RULES:
         match = pattern.fullmatch(text)
         if match:
@@ -29,7 +29,7 @@ def solve(states, text):
 
 
 class Track:
-    """One thing or plate through the film: how it is in each frame, None where it is not seen."""
+    """One thing or plate through the video: how it is in each frame, None where it is not seen."""
 
     def __init__(self, items):
         self.items, self.seen = items, [i for i in items if i is not None]
@@ -65,7 +65,7 @@ class Track:
 
 
 class Tracks(list):
-    """All that a film shows; a thing is known again by its size and angle, which nothing changes."""
+    """All that a video shows; a thing is known again by its size and angle, which nothing changes."""
 
     def __init__(self, states):
         self.states = states

@@ -1,10 +1,10 @@
-"""What each family's encoder gives for one picture, by hand. `EYES` is where a family's eye is enrolled."""
+"""What each family's encoder gives for one image, by hand. `EYES` is where a family's eye is enrolled."""
 
 from tests.eyes.anyres import AnyResEye, OnevisionEye
 from tests.eyes.base import (
     Eye,
+    Image,
     Outputs,
-    Picture,
     Softmaxes,
 )
 from tests.eyes.generic import (
@@ -23,21 +23,21 @@ EYES: dict[str, Eye] = {
     "llava-full": LlavaEye(),
     "qwen2vl": QwenEye(),
     "qwen25vl": Qwen25Eye(),
-    "qwen25vl-film": Qwen25Eye(),
+    "qwen25vl-video": Qwen25Eye(),
     "qwen3vl": QwenEye(),
-    "qwen3vl-film": QwenEye(),
+    "qwen3vl-video": QwenEye(),
     "qwen3vl-moe": QwenEye(),
     "llava-next": AnyResEye(),
     "llava-next-siglip": AnyResEye(),
     "llava-onevision": OnevisionEye(),
-    "llava-onevision-film": OnevisionEye(),
+    "llava-onevision-video": OnevisionEye(),
     "llava-onevision-several": OnevisionEye(),
     "internvl": InternVLEye(),
     "smolvlm": SmolVLMEye(),
     "mistral3": Mistral3Eye(),
     "gemma3": Gemma3Eye(),
     "qwen35": Qwen35Eye(),
-    "qwen35-film": Qwen35Eye(),
+    "qwen35-video": Qwen35Eye(),
 }
 
-__all__ = ["EYES", "Eye", "Outputs", "Picture", "Softmaxes"]
+__all__ = ["EYES", "Eye", "Image", "Outputs", "Softmaxes"]

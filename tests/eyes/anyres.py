@@ -18,9 +18,9 @@ from vtc import Layout
 
 
 class AnyResEye(Eye):
-    """A picture is its own tiles and its size."""
+    """An image is its own tiles and its size."""
 
-    def pictures(self, inputs):
+    def images(self, inputs):
         counts = [int(tiles.flatten(1).any(dim=1).sum()) for tiles in inputs.get("pixel_values", [])]
         pairs = zip(inputs.get("pixel_values", []), counts, inputs.get("image_sizes", []), strict=True)
         return [{"pixel_values": tiles[:count], "image_sizes": size} for tiles, count, size in pairs]
@@ -28,29 +28,29 @@ class AnyResEye(Eye):
     def side(self, model):
         return model.config.vision_config.image_size // model.config.vision_config.patch_size
 
-    def pack(self, model, values, picture, newline):
+    def pack(self, model, values, image, newline):
         """`[tiles, patches, C]` as the stock model packs them."""
         strategy = model.config.vision_feature_select_strategy
-        return model.model.pack_image_features([values], picture["image_sizes"][None], strategy, newline)[0][0]
+        return model.model.pack_image_features([values], image["image_sizes"][None], strategy, newline)[0][0]
 
-    def patches(self, model, picture) -> tuple[Tensor, Tensor]:
+    def patches(self, model, image) -> tuple[Tensor, Tensor]:
         """`[N, tiles * patches]` the weight of each patch in each token, and `[N]` which tokens are newlines."""
-        tiles, patches = len(picture["pixel_values"]), self.side(model) ** 2
+        tiles, patches = len(image["pixel_values"]), self.side(model) ** 2
         ones = torch.eye(tiles * patches, dtype=torch.float64).reshape(tiles, patches, -1)
         flags = torch.cat([ones, torch.zeros(tiles, patches, 1)], dim=-1)
         newline = torch.zeros(tiles * patches + 1, dtype=torch.float64)
         newline[-1] = 1
-        packed = self.pack(model, flags, picture, newline)
+        packed = self.pack(model, flags, image, newline)
         return packed[:, :-1], packed[:, -1] == 1
 
-    def grid(self, model, picture):
+    def grid(self, model, image):
         config = model.config
-        size = picture["image_sizes"].tolist()
+        size = image["image_sizes"].tolist()
         return get_anyres_image_grid_shape(size, config.image_grid_pinpoints, config.vision_config.image_size)
 
-    def layout(self, model, picture):
-        weights, newline = self.patches(model, picture)
-        side, (_, columns) = self.side(model), self.grid(model, picture)
+    def layout(self, model, image):
+        weights, newline = self.patches(model, image)
+        side, (_, columns) = self.side(model), self.grid(model, image)
         index = torch.arange(weights.shape[1])
         tile, row, column = index // side**2 - 1, index // side % side, index % side
         # Where each token's middle lies on the raster over the tiles, in patches.
@@ -77,7 +77,7 @@ class AnyResEye(Eye):
             grids.append((1, len(down), len(across)))
             for i, a, b in zip(tokens, ys, xs, strict=True):
                 cell[i] = torch.tensor([0, down.index(round(a, 6)), across.index(round(b, 6))])
-        boxes = [self.box(model, picture, unit, y[tokens], x[tokens]) for unit, tokens in zip(units, own, strict=True)]
+        boxes = [self.box(model, image, unit, y[tokens], x[tokens]) for unit, tokens in zip(units, own, strict=True)]
         return Layout(
             unit=torch.tensor([units.index(name) for name in names]),
             cell=cell,
@@ -87,14 +87,14 @@ class AnyResEye(Eye):
             boxes=tuple(boxes),
         )
 
-    def box(self, model, picture, unit, y, x):
-        """The part of the picture, by the pixels that the stock image processor puts where the tokens look."""
+    def box(self, model, image, unit, y, x):
+        """The part of the image, by the pixels that the stock image processor puts where the tokens look."""
         vision, side = model.config.vision_config, self.side(model)
         if unit == (-1, 0):
             share = side * vision.patch_size / vision.image_size
             return (0.0, 0.0, share, share)
-        rows, columns = self.grid(model, picture)
-        size, canvas = picture["image_sizes"].tolist(), (rows * vision.image_size, columns * vision.image_size)
+        rows, columns = self.grid(model, image)
+        size, canvas = image["image_sizes"].tolist(), (rows * vision.image_size, columns * vision.image_size)
         fitted = get_patch_output_size(torch.empty(3, *size), canvas, "channels_first")
         left, top, *_ = LlavaNextImageProcessor()._get_padding_size(fitted, canvas)
         cut = unpad_image(torch.empty(1, rows * side, columns * side), size).shape[1:]
@@ -112,12 +112,12 @@ class AnyResEye(Eye):
         return height, width
 
     @torch.no_grad()
-    def features(self, model, picture):
-        return model.model.get_image_features(picture["pixel_values"], picture["image_sizes"][None]).pooler_output[0]
+    def features(self, model, image):
+        return model.model.get_image_features(image["pixel_values"], image["image_sizes"][None]).pooler_output[0]
 
-    def cues(self, model, picture):
-        weights = self.patches(model, picture)[0].float()
-        found = tower_cues(model, picture["pixel_values"])
+    def cues(self, model, image):
+        weights = self.patches(model, image)[0].float()
+        found = tower_cues(model, image["pixel_values"])
         flat = {name: values.flatten(0, 1) for name, values in found.items()}
         return {name: torch.tensordot(weights, values, dims=1) for name, values in flat.items()}
 
@@ -129,41 +129,41 @@ class AnyResEye(Eye):
 
 
 class OnevisionEye(AnyResEye):
-    """Pictures before films; pictures without tiles too."""
+    """Images before videos; images without tiles too."""
 
-    def pictures(self, inputs):
-        films = [{"pixel_values": film} for film in inputs.get("pixel_values_videos", [])]
-        return super().pictures(inputs) + films
+    def images(self, inputs):
+        videos = [{"pixel_values": video} for video in inputs.get("pixel_values_videos", [])]
+        return super().images(inputs) + videos
 
-    def modality(self, picture):
-        return "image" if "image_sizes" in picture else "video"
+    def modality(self, image):
+        return "image" if "image_sizes" in image else "video"
 
-    def frames(self, model, picture):
-        return picture["pixel_values"][:, None]
+    def frames(self, model, image):
+        return image["pixel_values"][:, None]
 
-    def some(self, picture, units):
-        return {"pixel_values": picture["pixel_values"][units]}
+    def some(self, image, units):
+        return {"pixel_values": image["pixel_values"][units]}
 
-    def pack(self, model, values, picture, newline):
-        if self.modality(picture) == "video":
+    def pack(self, model, values, image, newline):
+        if self.modality(image) == "video":
             tokens = model.model.apply_pooling(values).flatten(0, 1)
             return torch.cat([tokens, newline[None]])
         ratio = model.config.vision_aspect_ratio
-        return model.model.pack_image_features([values], picture["image_sizes"][None], newline, ratio)[0][0]
+        return model.model.pack_image_features([values], image["image_sizes"][None], newline, ratio)[0][0]
 
     def shown(self, model, height, width):
         most = int(model.config.vision_aspect_ratio.split("_")[-1]) * self.side(model) ** 2
         ratio = (height * width / most) ** 0.5
         return (height, width) if ratio <= 1.1 else (int(height // ratio), int(width // ratio))
 
-    def layout(self, model, picture):
+    def layout(self, model, image):
         side = self.side(model)
-        if self.modality(picture) == "video":
-            frames, pooled = len(picture["pixel_values"]), (side + 1) // 2
+        if self.modality(image) == "video":
+            frames, pooled = len(image["pixel_values"]), (side + 1) // 2
             return self.plain(frames, pooled, "frame", (0.0, 0.0, 1.0, 1.0))
-        if len(picture["pixel_values"]) > 1:
-            return super().layout(model, picture)
-        height, width = picture["image_sizes"].tolist()
+        if len(image["pixel_values"]) > 1:
+            return super().layout(model, image)
+        height, width = image["image_sizes"].tolist()
         most = max(height, width)
         top, left = (most - height) // 2, (most - width) // 2
         box = (-top / height, -left / width, (most - top) / height, (most - left) / width)
@@ -181,12 +181,12 @@ class OnevisionEye(AnyResEye):
         )
 
     @torch.no_grad()
-    def features(self, model, picture):
-        if self.modality(picture) == "video":
-            return model.model.get_video_features(picture["pixel_values"][None]).pooler_output[0]
-        tiles, size = picture["pixel_values"], picture["image_sizes"]
+    def features(self, model, image):
+        if self.modality(image) == "video":
+            return model.model.get_video_features(image["pixel_values"][None]).pooler_output[0]
+        tiles, size = image["pixel_values"], image["image_sizes"]
         if len(tiles) > 1:
             return model.model.get_image_features(tiles, size[None]).pooler_output[0]
-        # Shown beside itself: a sample of one picture would get tiles.
+        # Shown beside itself: a sample of one image would get tiles.
         pair = torch.stack([tiles, tiles]), torch.stack([size, size])
         return model.model.get_image_features(*pair, batch_num_images=torch.tensor([2])).pooler_output[0]

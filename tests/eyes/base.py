@@ -1,4 +1,4 @@
-"""What each family's encoder gives for one picture, by hand: from the stock model, one picture at a time, eager.
+"""What each family's encoder gives for one image, by hand: from the stock model, one image at a time, eager.
 
 Nothing here calls an adapter. Slow and plain on purpose: the oracle and the tests of the cues are built on it.
 """
@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from vtc import Layout
 
-Picture = dict[str, Tensor]
+Image = dict[str, Tensor]
 
 
 class Softmaxes(TorchFunctionMode):
@@ -54,45 +54,45 @@ class Eye(ABC):
     """One family's encoder by hand."""
 
     @abstractmethod
-    def pictures(self, inputs: dict[str, Tensor]) -> list[Picture]:
-        """The pictures of a batch, each with its own part of the inputs."""
+    def images(self, inputs: dict[str, Tensor]) -> list[Image]:
+        """The images of a batch, each with its own part of the inputs."""
 
     @abstractmethod
-    def layout(self, model: nn.Module, picture: Picture) -> Layout:
-        """Where the picture's tokens stand."""
+    def layout(self, model: nn.Module, image: Image) -> Layout:
+        """Where the image's tokens stand."""
 
     @abstractmethod
-    def features(self, model: nn.Module, picture: Picture) -> Tensor:
+    def features(self, model: nn.Module, image: Image) -> Tensor:
         """`[N, D]` what the stock model hands to its language model."""
 
     @abstractmethod
-    def cues(self, model: nn.Module, picture: Picture) -> dict[str, Tensor]:
-        """All cues of the picture, `[N, ...]`, from an eager model."""
+    def cues(self, model: nn.Module, image: Image) -> dict[str, Tensor]:
+        """All cues of the image, `[N, ...]`, from an eager model."""
 
-    def smaller(self, model: nn.Module, picture: Picture, height: int, width: int) -> Picture:
-        """The picture scaled to `height x width` tokens a frame."""
+    def smaller(self, model: nn.Module, image: Image, height: int, width: int) -> Image:
+        """The image scaled to `height x width` tokens a frame."""
         raise NotImplementedError
 
-    def frames(self, model: nn.Module, picture: Picture) -> Tensor:
-        """`[T, F, 3, H, W]` what the encoder is shown of a film, unit by unit."""
+    def frames(self, model: nn.Module, image: Image) -> Tensor:
+        """`[T, F, 3, H, W]` what the encoder is shown of a video, unit by unit."""
         raise NotImplementedError
 
-    def some(self, picture: Picture, units: list[int]) -> Picture:
-        """The film with those of its units alone."""
+    def some(self, image: Image, units: list[int]) -> Image:
+        """The video with those of its units alone."""
         raise NotImplementedError
 
-    def modality(self, picture: Picture) -> str:
+    def modality(self, image: Image) -> str:
         """`image` or `video`."""
         return "image"
 
-    def content(self, picture: Picture) -> Picture:
-        """What tells the picture from others: the adapter's inputs of it."""
-        return picture
+    def content(self, image: Image) -> Image:
+        """What tells the image from others: the adapter's inputs of it."""
+        return image
 
-    def planes(self, model: nn.Module, picture: Picture) -> list[Tensor]:
+    def planes(self, model: nn.Module, image: Image) -> list[Tensor]:
         """Each `[N, D]`, what the stock model adds in its first layers."""
         return []
 
-    def positions(self, model: nn.Module, ids: list[int], pictures: list[Picture]) -> Tensor:
+    def positions(self, model: nn.Module, ids: list[int], images: list[Image]) -> Tensor:
         """`[axes, L]` positions of one unpadded, unreduced prompt, as the stock model counts them."""
         return torch.arange(len(ids))[None]

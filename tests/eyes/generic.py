@@ -1,4 +1,4 @@
-"""SmolVLM, Mistral 3, Gemma 3 and Qwen3.5 by hand: what the stock encoder gives to one picture after the other."""
+"""SmolVLM, Mistral 3, Gemma 3 and Qwen3.5 by hand: what the stock encoder gives to one image after the other."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vtc import Layout
 class BlindEye(Eye):
     """A family without cues."""
 
-    def cues(self, model, picture):
+    def cues(self, model, image):
         return {}
 
 
 class SmolVLMEye(BlindEye):
-    """A picture is a tile."""
+    """An image is a tile."""
 
-    def pictures(self, inputs):
+    def images(self, inputs):
         if "pixel_values" not in inputs:
             return []
         tiles = [
@@ -29,48 +29,48 @@ class SmolVLMEye(BlindEye):
         ]
         return [tile for tile in tiles if (tile["pixel_values"] != 0).any()]
 
-    def layout(self, model, picture):
+    def layout(self, model, image):
         return Layout.of_grid(3, 3)
 
     @torch.no_grad()
-    def features(self, model, picture):
-        pixels, mask = (picture[name][None, None] for name in ("pixel_values", "pixel_attention_mask"))
+    def features(self, model, image):
+        pixels, mask = (image[name][None, None] for name in ("pixel_values", "pixel_attention_mask"))
         found = model.model.get_image_features(pixels, mask).pooler_output
         return torch.cat([part.flatten(0, -2) for part in found])
 
 
 class Mistral3Eye(BlindEye):
-    def pictures(self, inputs):
+    def images(self, inputs):
         return [
-            {"pixel_values": picture[:, :h, :w], "image_sizes": torch.tensor([h, w])}
-            for picture, (h, w) in zip(
+            {"pixel_values": image[:, :h, :w], "image_sizes": torch.tensor([h, w])}
+            for image, (h, w) in zip(
                 inputs.get("pixel_values", ()), inputs.get("image_sizes", torch.empty(0)).tolist(), strict=True
             )
         ]
 
-    def layout(self, model, picture):
-        h, w = picture["image_sizes"].tolist()
+    def layout(self, model, image):
+        h, w = image["image_sizes"].tolist()
         return Layout.of_grid(h // 8, w // 8)
 
     @torch.no_grad()
-    def features(self, model, picture):
-        # With a twin: the stock encoder fails for a picture of one token alone.
-        pixels, sizes = (torch.stack([picture[name]] * 2) for name in ("pixel_values", "image_sizes"))
+    def features(self, model, image):
+        # With a twin: the stock encoder fails for an image of one token alone.
+        pixels, sizes = (torch.stack([image[name]] * 2) for name in ("pixel_values", "image_sizes"))
         return model.model.get_image_features(pixels, image_sizes=sizes).pooler_output[0]
 
 
 class Gemma3Eye(BlindEye):
-    def pictures(self, inputs):
-        return [{"pixel_values": picture} for picture in inputs.get("pixel_values", ())]
+    def images(self, inputs):
+        return [{"pixel_values": image} for image in inputs.get("pixel_values", ())]
 
-    def layout(self, model, picture):
+    def layout(self, model, image):
         return Layout.of_grid(3, 3)
 
     @torch.no_grad()
-    def features(self, model, picture):
-        return model.model.get_image_features(picture["pixel_values"][None]).pooler_output[0]
+    def features(self, model, image):
+        return model.model.get_image_features(image["pixel_values"][None]).pooler_output[0]
 
 
 class Qwen35Eye(QwenEye):
-    def cues(self, model, picture):
+    def cues(self, model, image):
         return {}

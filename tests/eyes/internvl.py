@@ -13,13 +13,13 @@ from tests.eyes.towers import tower_cues
 from vtc import Layout
 
 IMAGE = 90
-"""The placeholder of the small models: pictures are told apart by the prompt alone."""
+"""The placeholder of the small models: images are told apart by the prompt alone."""
 
 
 class InternVLEye(Eye):
-    """A picture is its own tiles."""
+    """An image is its own tiles."""
 
-    def pictures(self, inputs):
+    def images(self, inputs):
         rows = [groupby(row, lambda token: token == IMAGE) for row in inputs["input_ids"].tolist()]
         runs = [len(list(run)) for row in rows for placeholder, run in row if placeholder]
         return [{"pixel_values": p} for p in inputs["pixel_values"].split([n // 4 for n in runs])] if runs else []
@@ -34,8 +34,8 @@ class InternVLEye(Eye):
                 found.append((float((small - tiles[-1]).abs().mean()), rows, count // rows))
         return min(found)[1:]
 
-    def layout(self, model, picture):
-        tiles = picture["pixel_values"]
+    def layout(self, model, image):
+        tiles = image["pixel_values"]
         if len(tiles) == 1:
             return Layout.of_grid(2, 2)
         rows, columns = self.grid(tiles)
@@ -52,12 +52,12 @@ class InternVLEye(Eye):
         )
 
     @torch.no_grad()
-    def features(self, model, picture):
-        return model.model.get_image_features(picture["pixel_values"]).pooler_output.flatten(0, 1)
+    def features(self, model, image):
+        return model.model.get_image_features(image["pixel_values"]).pooler_output.flatten(0, 1)
 
-    def cues(self, model, picture):
+    def cues(self, model, image):
         found = {}
-        for name, values in tower_cues(model, picture["pixel_values"]).items():
+        for name, values in tower_cues(model, image["pixel_values"]).items():
             if name == "encoder_features":
                 found[name] = rearrange(values, "n (h p w q) c -> (n h w) (p q c)", h=2, w=2, p=2, q=2)
             else:

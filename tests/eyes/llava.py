@@ -11,12 +11,12 @@ from vtc import Layout
 
 
 class LlavaEye(Eye):
-    def pictures(self, inputs):
-        return [{"pixel_values": picture} for picture in inputs.get("pixel_values", [])]
+    def images(self, inputs):
+        return [{"pixel_values": image} for image in inputs.get("pixel_values", [])]
 
-    def layout(self, model, picture):
+    def layout(self, model, image):
         patch = model.config.vision_config.patch_size
-        _, height, width = picture["pixel_values"].shape
+        _, height, width = image["pixel_values"].shape
         grid = Layout.of_grid(height // patch, width // patch)
         if not self._passes_cls(model):
             return grid
@@ -32,19 +32,19 @@ class LlavaEye(Eye):
         return has_cls(model) and model.config.vision_feature_select_strategy == "full"
 
     @torch.no_grad()
-    def features(self, model, picture):
+    def features(self, model, image):
         size = model.config.vision_config.image_size
-        pixels = picture["pixel_values"][None]
+        pixels = image["pixel_values"][None]
         extra = {} if pixels.shape[2:] == (size, size) else {"interpolate_pos_encoding": True}
         return model.model.get_image_features(pixels, **extra).pooler_output[0]
 
-    def cues(self, model, picture):
-        size, pixels = model.config.vision_config.image_size, picture["pixel_values"][None]
+    def cues(self, model, image):
+        size, pixels = model.config.vision_config.image_size, image["pixel_values"][None]
         extra = {} if pixels.shape[2:] == (size, size) else {"interpolate_pos_encoding": True}
         found = tower_cues(model, pixels, **extra)
         return {name: values[0] for name, values in found.items()}
 
-    def smaller(self, model, picture, height, width):
+    def smaller(self, model, image, height, width):
         patch = model.config.vision_config.patch_size
         size = (height * patch, width * patch)
-        return {"pixel_values": interpolate(picture["pixel_values"][None], size, mode="bicubic", antialias=True)[0]}
+        return {"pixel_values": interpolate(image["pixel_values"][None], size, mode="bicubic", antialias=True)[0]}

@@ -14,32 +14,32 @@ PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 
 
 class QwenEye(Eye):
-    """Pictures before films, each with its patches and its grid."""
+    """Images before videos, each with its patches and its grid."""
 
-    def pictures(self, inputs):
+    def images(self, inputs):
         found = []
         for kind in GRIDS:
             if PIXELS[kind] in inputs:
                 grids = inputs[GRIDS[kind]]
                 parts = inputs[PIXELS[kind]].split(grids.prod(-1).tolist())
                 found += [{GRIDS[kind]: g, "pixel_values": p} for p, g in zip(parts, grids, strict=True)]
-        films = [picture for picture in found if self.modality(picture) == "video"]
-        for film, seconds in zip(films, inputs.get("second_per_grid_ts", ()), strict=False):
-            film["seconds"] = seconds
+        videos = [image for image in found if self.modality(image) == "video"]
+        for video, seconds in zip(videos, inputs.get("second_per_grid_ts", ()), strict=False):
+            video["seconds"] = seconds
         return found
 
-    def modality(self, picture):
-        return next(kind for kind, name in GRIDS.items() if name in picture)
+    def modality(self, image):
+        return next(kind for kind, name in GRIDS.items() if name in image)
 
-    def content(self, picture):
-        return {"grid_thw": self._grid(picture), "pixel_values": picture["pixel_values"]}
+    def content(self, image):
+        return {"grid_thw": self._grid(image), "pixel_values": image["pixel_values"]}
 
-    def _grid(self, picture):
-        return picture[GRIDS[self.modality(picture)]]
+    def _grid(self, image):
+        return image[GRIDS[self.modality(image)]]
 
-    def layout(self, model, picture):
-        frames, height, width = self._grid(picture).tolist()
-        if self.modality(picture) == "image":
+    def layout(self, model, image):
+        frames, height, width = self._grid(image).tolist()
+        if self.modality(image) == "image":
             return Layout.of_grid(height // 2, width // 2, frames=frames)
         count = height * width // 4
         frame = Layout.of_grid(height // 2, width // 2)
@@ -52,15 +52,15 @@ class QwenEye(Eye):
         )
 
     @torch.no_grad()
-    def _encoded(self, model, picture):
-        encode = getattr(model.model, f"get_{self.modality(picture)}_features")
-        return encode(picture["pixel_values"], self._grid(picture)[None])
+    def _encoded(self, model, image):
+        encode = getattr(model.model, f"get_{self.modality(image)}_features")
+        return encode(image["pixel_values"], self._grid(image)[None])
 
-    def features(self, model, picture):
-        return self._encoded(model, picture).pooler_output[0]
+    def features(self, model, image):
+        return self._encoded(model, image).pooler_output[0]
 
-    def planes(self, model, picture):
-        return [plane[0] for plane in getattr(self._encoded(model, picture), "deepstack_features", ())]
+    def planes(self, model, image):
+        return [plane[0] for plane in getattr(self._encoded(model, image), "deepstack_features", ())]
 
     def layers(self, model):
         """The numbers of the layers that `early_attention` and `attention` look at."""
@@ -72,7 +72,7 @@ class QwenEye(Eye):
         return torch.arange(len(pooled))
 
     @torch.no_grad()
-    def cues(self, model, picture):
+    def cues(self, model, image):
         visual, (early, last) = model.model.visual, self.layers(model)
         attentions = {"early": visual.blocks[early].attn, "last": visual.blocks[last].attn}
         maps, hooks = {}, []
@@ -82,7 +82,7 @@ class QwenEye(Eye):
                 hooks.append(attention.register_forward_pre_hook(lambda *_: soft.maps.clear()))
                 note = lambda *_, name=name: maps.__setitem__(name, list(soft.maps))  # noqa: E731
                 hooks.append(attention.register_forward_hook(note))
-            out = visual(picture["pixel_values"], self._grid(picture)[None])
+            out = visual(image["pixel_values"], self._grid(image)[None])
         for hook in hooks:
             hook.remove()
         place = self.order(found["merger"], out.pooler_output)
@@ -100,41 +100,41 @@ class QwenEye(Eye):
             cues[name] = torch.empty_like(tokens).index_copy(0, place, tokens)
         return {**cues, "attention": cues["received_attention"]}
 
-    def frames(self, model, picture):
-        frames, h, w = self._grid(picture).tolist()
+    def frames(self, model, image):
+        frames, h, w = self._grid(image).tolist()
         p = model.config.vision_config.patch_size
         return rearrange(
-            picture["pixel_values"],
+            image["pixel_values"],
             "(t h w a b) (c d p q) -> t d c (h a p) (w b q)",
             t=frames, h=h // 2, w=w // 2, a=2, b=2, c=3, d=2, p=p, q=p,
         )  # fmt: skip
 
-    def some(self, picture, units):
-        frames, height, width = self._grid(picture).tolist()
-        patches = [picture["pixel_values"].chunk(frames)[unit] for unit in units]
+    def some(self, image, units):
+        frames, height, width = self._grid(image).tolist()
+        patches = [image["pixel_values"].chunk(frames)[unit] for unit in units]
         return {"video_grid_thw": torch.tensor([len(units), height, width]), "pixel_values": torch.cat(patches)}
 
-    def smaller(self, model, picture, height, width):
-        frames, p = int(self._grid(picture)[0]), model.config.vision_config.patch_size
-        video = self.frames(model, picture).flatten(0, 1)
+    def smaller(self, model, image, height, width):
+        frames, p = int(self._grid(image)[0]), model.config.vision_config.patch_size
+        video = self.frames(model, image).flatten(0, 1)
         small = interpolate(video, (height * 2 * p, width * 2 * p), mode="bicubic", antialias=True)
         patches = rearrange(
             small, "(t d) c (h a p) (w b q) -> (t h w a b) (c d p q)", t=frames, a=2, b=2, d=2, p=p, q=p
         )
         grid = torch.tensor([frames, height * 2, width * 2])
-        return {GRIDS[self.modality(picture)]: grid, "pixel_values": patches}
+        return {GRIDS[self.modality(image)]: grid, "pixel_values": patches}
 
-    def positions(self, model, ids, pictures):
+    def positions(self, model, ids, images):
         line = torch.tensor([ids])
-        if not pictures:
+        if not images:
             return torch.arange(len(ids)).expand(3, -1)
         types = (line == model.config.image_token_id).int() + 2 * (line == model.config.video_token_id).int()
         grids = {
-            name: torch.stack([self._grid(p) for p in pictures if self.modality(p) == kind])
+            name: torch.stack([self._grid(p) for p in images if self.modality(p) == kind])
             for kind, name in GRIDS.items()
-            if any(self.modality(p) == kind for p in pictures)
+            if any(self.modality(p) == kind for p in images)
         }
-        seconds = [picture["seconds"] for picture in pictures if "seconds" in picture]
+        seconds = [image["seconds"] for image in images if "seconds" in image]
         more = {"second_per_grid_ts": torch.stack(seconds)} if seconds else {}
         return model.model.get_rope_index(line, types, **grids, **more)[0][:, 0]
 

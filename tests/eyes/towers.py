@@ -15,7 +15,7 @@ def has_cls(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def tower_cues(model: nn.Module, pixels: Tensor, **options: bool) -> dict[str, Tensor]:
-    """All cues of `[pictures, 3, H, W]`, each `[pictures, N, ...]`."""
+    """All cues of `[images, 3, H, W]`, each `[images, N, ...]`."""
     layer = model.config.vision_feature_layer % model.config.vision_config.num_hidden_layers
     layers = next(
         m for n, m in model.model.vision_tower.named_modules() if n.endswith(("encoder.layers", "encoder.layer"))

@@ -1,4 +1,4 @@
-"""Gemma 3 with random weights: sliding windows, and pictures whose tokens see each other."""
+"""Gemma 3 with random weights: sliding windows, and images whose tokens see each other."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from tests.pages import Page
 from vtc.cli.main import app
 from vtc.embedded.samples import samples
-from vtc.embedded.video import HELD_OUT, Film
+from vtc.embedded.video import HELD_OUT, Video
 from vtc.html_report import write_report
 from vtc.html_report.answers_summary import error_kind, scan
 from vtc.html_report.html import (
@@ -310,7 +310,7 @@ def test_long_words_are_cut_and_it_is_said(tmp_path):
     assert (tmp_path / "out.html").stat().st_size < 40_000
 
 
-def test_a_page_forbids_itself_all_but_its_own_pictures(tmp_path):
+def test_a_page_forbids_itself_all_but_its_own_images(tmp_path):
     found = page(tmp_path, MIXED)
     policy = next(a["content"] for name, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; img-src data:;")
@@ -318,28 +318,28 @@ def test_a_page_forbids_itself_all_but_its_own_pictures(tmp_path):
     assert "prefers-color-scheme: dark" in (tmp_path / "out.html").read_text()
 
 
-# Pictures
+# Images
 
 
-def pictures(found: Page) -> list[str]:
+def images(found: Page) -> list[str]:
     return [attributes["src"] for name, attributes in found.tags if name == "img"]
 
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory):
-    """A picture and a video beside a file of questions."""
+    """An image and a video beside a file of questions."""
     folder = tmp_path_factory.mktemp("media")
-    sample, film = samples()[0], Film(HELD_OUT + 34)
+    sample, video = samples()[0], Video(HELD_OUT + 34)
     Image.open(sample.path).save(folder / "a.png")
-    film.save(folder / "b.mp4")
+    video.save(folder / "b.mp4")
     asked = [
         {"id": "p", "image": "a.png", "question": sample.question, "answer": sample.answer},
-        {"id": "v", "video": "b.mp4", "question": film.questions[0].question, "answer": "x"},
+        {"id": "v", "video": "b.mp4", "question": video.questions[0].question, "answer": "x"},
         {"id": "gone", "video": "c.mp4", "question": "where?", "answer": "x"},
         {"id": "url", "video": "https://example.org/d.mp4", "question": "where?", "answer": "x"},
         {"id": "bad", "image": "e.png", "question": "where?", "answer": "x"},
     ]
-    (folder / "e.png").write_bytes(b"no picture")
+    (folder / "e.png").write_bytes(b"no image")
     write(folder / "q.jsonl", asked)
     return folder
 
@@ -347,8 +347,8 @@ def media(tmp_path_factory):
 def test_media_are_shown_or_it_is_said_why_not(tmp_path, media):
     rows = [row(name, frames=[0.0, 0.5, 1.0]) for name in ("p", "v", "gone", "url", "bad")]
     found = page(tmp_path, rows, questions=media / "q.jsonl")
-    assert len(pictures(found)) == 2
-    assert all(src.startswith("data:image/jpeg;base64,") for src in pictures(found))
+    assert len(images(found)) == 2
+    assert all(src.startswith("data:image/jpeg;base64,") for src in images(found))
     by_id = {article[0]: " ".join(article) for article in found.articles}
     assert "pass --model to draw what is kept" in by_id["p"]
     assert "b.mp4, frames that the run saw" in by_id["v"]
@@ -369,18 +369,18 @@ def test_without_questions_a_row_says_that_it_names_no_medium(tmp_path, media):
 def test_questions_may_be_a_table(tmp_path, media):
     (tmp_path / "q.csv").write_text(f"id,image,question\np,{media / 'a.png'},how many?\n")
     found = page(tmp_path, [row("p")], questions=tmp_path / "q.csv")
-    assert len(pictures(found)) == 1
+    assert len(images(found)) == 1
     assert "how many?" in found.text
 
 
 def test_what_was_kept_is_drawn_by_the_model(tmp_path, media):
     rows = [row("p", keep=0.25), row("v", recipe={"name": "video", "keep": 0.25})]
-    plain = pictures(page(tmp_path, rows, questions=media / "q.jsonl"))
+    plain = images(page(tmp_path, rows, questions=media / "q.jsonl"))
     found = page(tmp_path, rows[:1], questions=media / "q.jsonl", model="tiny-llava")
     assert "kcenter, keep 0.25: 49 of 196 tokens" in found.text
-    film = page(tmp_path, rows[1:], questions=media / "q.jsonl", model="tiny-qwen")
-    assert re.search(r"video, keep \d+: \d+ of \d+ tokens", film.text)
-    drawn = [*pictures(found), *pictures(film)]
+    video = page(tmp_path, rows[1:], questions=media / "q.jsonl", model="tiny-qwen")
+    assert re.search(r"video, keep \d+: \d+ of \d+ tokens", video.text)
+    drawn = [*images(found), *images(video)]
     assert len({*plain, *drawn}) == 4
 
 
@@ -395,9 +395,9 @@ def test_media_are_found_from_here_and_from_beside_the_questions(tmp_path, media
     """Rows of `vtc batch` name them as it was given them, relative to where it ran."""
     sample = samples()[0]
     rows = [row("x", image=f"{media.name}/a.png", question=sample.question)]
-    assert len(pictures(page(tmp_path, rows))) == 0
+    assert len(images(page(tmp_path, rows))) == 0
     monkeypatch.chdir(media.parent)
-    assert len(pictures(page(tmp_path, rows))) == 1
+    assert len(images(page(tmp_path, rows))) == 1
 
 
 def test_a_model_that_cannot_draw_is_said(tmp_path, media):
@@ -406,10 +406,10 @@ def test_a_model_that_cannot_draw_is_said(tmp_path, media):
     assert "kept parts are not drawn: unknown recipe 'no-such-recipe'" in found.text
     found = page(tmp_path, [row("p")], questions=media / "q.jsonl", model="./no-such-model")
     assert "kept parts are not drawn" in found.text
-    assert len(pictures(found)) == 1
+    assert len(images(found)) == 1
 
 
-def test_large_pictures_are_scaled_down(tmp_path):
+def test_large_images_are_scaled_down(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2500, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "big.png")
     page(tmp_path, [row("a", image="big.png")])

@@ -81,8 +81,8 @@ def test_checkpoints_of_another_format_are_refused(tmp_path, config, message):
         loading.load(place)
 
 
-def test_models_without_pictures_or_without_an_adapter_are_refused_before_any_weight_is_read(tmp_path):
-    with pytest.raises(ValueError, match="model_type 'bert', which does not take pictures"):
+def test_models_without_images_or_without_an_adapter_are_refused_before_any_weight_is_read(tmp_path):
+    with pytest.raises(ValueError, match="model_type 'bert', which does not take images"):
         loading.load(saved(tmp_path / "bert", **BertConfig().to_dict()))
     tower = dict(model_type="pixtral", hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
     text = dict(model_type="llama", hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers.video_utils import VideoMetadata
 
 from vtc.inference.loading import load
-from vtc.inference.prompting import frames_are_pictures, inputs, processed
+from vtc.inference.prompting import frames_are_images, inputs, processed
 from vtc.media.video_frames import VideoFrames
 
 
@@ -56,12 +56,10 @@ def test_a_rate_of_nothing_is_refused():
         VideoFrames.regular(shades(2), 0)
 
 
-@pytest.mark.parametrize(
-    ("name", "pictures", "tokens"), [("tiny-qwen", False, 2 * 36), ("tiny-internvl", True, 4 * 36)]
-)
-def test_a_video_goes_in_whole_beside_a_picture(name, pictures, tokens):
+@pytest.mark.parametrize(("name", "images", "tokens"), [("tiny-qwen", False, 2 * 36), ("tiny-internvl", True, 4 * 36)])
+def test_a_video_goes_in_whole_beside_a_image(name, images, tokens):
     model, processor = load(name)
-    assert frames_are_pictures(model) is pictures
+    assert frames_are_images(model) is images
     given = inputs(
         model, processor, ["what?", "what is this?"], [VideoFrames.regular(shades(4), 2.0), Image.new("RGB", (96, 96))]
     )
@@ -69,12 +67,12 @@ def test_a_video_goes_in_whole_beside_a_picture(name, pictures, tokens):
     shown = torch.isin(given["input_ids"], torch.tensor([kind for kind in kinds if kind is not None])).sum(dim=1)
     assert shown[0] == tokens
     assert given["attention_mask"][:, -1].tolist() == [1, 1]
-    assert ("pixel_values_videos" in given) is not pictures
+    assert ("pixel_values_videos" in given) is not images
 
 
-def test_a_processor_without_videos_gets_the_frames_as_pictures():
+def test_a_processor_without_videos_gets_the_frames_as_images():
     model, processor = load("tiny-llava")
-    assert frames_are_pictures(model)
+    assert frames_are_images(model)
     frames = VideoFrames.regular(shades(3, 112), 2.0)
     given = processed(processor, ["what?"], [frames])
     assert len(given["pixel_values"]) == 3

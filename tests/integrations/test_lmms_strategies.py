@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.video.videos import write
 from vtc import reduce_tokens, restore
-from vtc.embedded.video import WATCH, Film
+from vtc.embedded.video import WATCH, Video
 from vtc.inference.asking import answer
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs
@@ -21,8 +21,8 @@ from vtc.video import frames, probe
 from vtc.video.qa.strategies import Asker
 from vtc.video.qa.strategies import plan as named
 
-FILM = next(film for film in map(Film, range(WATCH, WATCH + 99)) if film.kind == "needle" and film.frames == 16)
-QUESTION = FILM.questions[0].question
+VIDEO = next(video for video in map(Video, range(WATCH, WATCH + 99)) if video.kind == "needle" and video.frames == 16)
+QUESTION = VIDEO.questions[0].question
 LONG = {"max_new_tokens": 6, "until": ["."]}
 
 
@@ -58,14 +58,14 @@ class Backend:
                 media, options = [part["url"] for part in parts if part["type"] != "text"], args[2]
             else:
                 text, options, media = args[0], args[1], args[2](self.task_dict["task"]["test"][0])
-            shown = film_of(media)
+            shown = video_of(media)
             self.asked.append((text, len(shown), options["max_new_tokens"]))
             given = inputs(self.model, self.processor, [text], [shown])
             found.append(SimpleNamespace(text=answer(self.model, self.processor, given, options["max_new_tokens"])))
         return found
 
 
-def film_of(media):
+def video_of(media):
     if isinstance(media[0], str):
         with frames(media[0], indices=np.arange(probe(media[0], isolated=False).frames), isolated=False) as reading:
             return VideoFrames.regular(np.stack([frame.pixels for frame in reading]), 2)
@@ -74,8 +74,8 @@ def film_of(media):
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    out = tmp_path_factory.mktemp("film") / "film.mp4"
-    return write(out, FILM.pixels(96), fps=2, codec="libx264rgb", pixels="rgb24", options={"qp": "0"})
+    out = tmp_path_factory.mktemp("video") / "video.mp4"
+    return write(out, VIDEO.pixels(96), fps=2, codec="libx264rgb", pixels="rgb24", options={"qp": "0"})
 
 
 def simple(media):
@@ -90,7 +90,7 @@ def chat(media):
 
 
 def media_of(kind, path):
-    return [str(path)] if kind == "path" else [Image.fromarray(one) for one in FILM.pixels(96)]
+    return [str(path)] if kind == "path" else [Image.fromarray(one) for one in VIDEO.pixels(96)]
 
 
 @pytest.mark.parametrize("kind", ["path", "frames"])
@@ -101,7 +101,7 @@ def test_answers_are_those_of_plain_calls(path, kind, protocol, plan):
     request = protocol(media)
     before = list(request.arguments)
     [found] = by_plan(backend.generate_until, backend, named(plan))([request])
-    shown = SimpleNamespace(inputs=None, recipe=None, frames=film_of(media), together=1)
+    shown = SimpleNamespace(inputs=None, recipe=None, frames=video_of(media), together=1)
     asker = Asker(*loaded(), shown, "", 6)
     assert found.text == named(plan).run(asker, QUESTION)
     with_video = [call for call in asker.calls if call.start is not None]
@@ -145,11 +145,11 @@ def test_a_backend_without_a_processor_cannot_ask_without_the_video(path):
 @pytest.mark.parametrize("pixels", ["rgb24", "yuv420p", "yuv444p", "yuv422p10le"])
 def test_a_part_shows_what_the_video_does_there(tmp_path, pixels):
     codec = "libx264rgb" if pixels == "rgb24" else "libx264"
-    whole = write(tmp_path / "whole.mp4", FILM.pixels(96), fps=2, codec=codec, pixels=pixels, options={"qp": "0"})
+    whole = write(tmp_path / "whole.mp4", VIDEO.pixels(96), fps=2, codec=codec, pixels=pixels, options={"qp": "0"})
     cut(whole, 5, 11, tmp_path / "part.mp4")
-    part = film_of([str(tmp_path / "part.mp4")]).pixels.astype(int)
+    part = video_of([str(tmp_path / "part.mp4")]).pixels.astype(int)
     assert len(part) == 6
-    assert np.array_equal(part, film_of([str(whole)]).pixels[5:11])
-    assert np.abs(part - FILM.pixels(96)[6:12]).max() > 50  # the control
+    assert np.array_equal(part, video_of([str(whole)]).pixels[5:11])
+    assert np.abs(part - VIDEO.pixels(96)[6:12]).max() > 50  # the control
     with pytest.raises(ValueError, match="has no frames 90 to 99"):
         cut(whole, 90, 99, tmp_path / "none.mp4")

@@ -11,7 +11,7 @@ from tests.adapters.test_processors import qwen_processor
 from tests.check.test_runner import TEMPLATE
 from tests.video.videos import write
 from vtc import reduced
-from vtc.embedded.video import HELD_OUT, Film
+from vtc.embedded.video import HELD_OUT, Video
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs, processed
 from vtc.media.frame_times import on_device
@@ -132,8 +132,8 @@ def test_times_keep_their_precision_in_half_precision(qwen):
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     grey = np.full((108, 96, 96, 3), 128, np.uint8)
-    pixels = np.concatenate([grey, Film(HELD_OUT).pixels(96)[:12]])
-    return write(tmp_path_factory.mktemp("film") / "film.mp4", pixels, fps=2, **LOSSLESS)
+    pixels = np.concatenate([grey, Video(HELD_OUT).pixels(96)[:12]])
+    return write(tmp_path_factory.mktemp("video") / "video.mp4", pixels, fps=2, **LOSSLESS)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_parts_of_a_plan_stand_at_their_own_times(qwen, path, monkeypatch):
 def test_timestamps_in_the_text_are_those_of_the_video():
     older = qwen_processor()
     size = dict(older.video_processor.size)
-    films = Qwen3VLVideoProcessor(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
+    videos = Qwen3VLVideoProcessor(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
     told = []
 
     class Telling(Qwen3VLProcessor):
@@ -186,7 +186,7 @@ def test_timestamps_in_the_text_are_those_of_the_video():
             told.append(super().replace_video_token(*args, **kwargs))
             return told[-1]
 
-    whole = Telling(older.image_processor, older.tokenizer, films)
+    whole = Telling(older.image_processor, older.tokenizer, videos)
     whole.chat_template = TEMPLATE
     processed(whole, ["w1"], [video([54 + at for at in EVEN])])
     for at in (54.2, 55.2, 56.2, 57.2):  # the middle of a unit, 54.25 s, to a tenth

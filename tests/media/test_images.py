@@ -10,31 +10,31 @@ from PIL import Image
 from transformers import CLIPImageProcessor, Qwen2VLImageProcessor
 
 from vtc.media.images import (
-    PictureWarning,
+    ImageWarning,
     is_video,
-    load_picture,
+    load_image,
     to_rgb,
 )
 
 RED, HALF_RED_ON_WHITE = (255, 0, 0), (255, 127, 127)
 
 
-def save(picture: Image.Image, path: Path, **options) -> Path:
-    picture.save(path, **options)
+def save(image: Image.Image, path: Path, **options) -> Path:
+    image.save(path, **options)
     return path
 
 
 def corners() -> Image.Image:
-    """A picture whose four corners differ, so that a turn or a flip shows."""
-    picture = Image.new("RGB", (40, 20), "black")
+    """An image whose four corners differ, so that a turn or a flip shows."""
+    image = Image.new("RGB", (40, 20), "black")
     for color, place in (("red", (0, 0)), ("lime", (20, 0)), ("blue", (0, 10))):
-        picture.paste(color, (*place, place[0] + 20, place[1] + 10))
-    return picture
+        image.paste(color, (*place, place[0] + 20, place[1] + 10))
+    return image
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".gif", ".bmp", ".tif", ".ppm", ".ico"])
 def test_common_formats(tmp_path, suffix):
-    loaded = load_picture(save(Image.new("RGB", (32, 32), RED), tmp_path / f"x{suffix}"))
+    loaded = load_image(save(Image.new("RGB", (32, 32), RED), tmp_path / f"x{suffix}"))
     assert loaded.mode == "RGB"
     assert loaded.size == (32, 32)
     assert np.abs(np.asarray(loaded, dtype=int) - RED).max() <= 2
@@ -56,39 +56,39 @@ def test_orientation_is_applied(tmp_path, orientation):
     stored = upright if undo is None else upright.transpose(undo)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    loaded = load_picture(save(stored, tmp_path / "x.png", exif=exif))
+    loaded = load_image(save(stored, tmp_path / "x.png", exif=exif))
     assert loaded.size == upright.size
     assert np.array_equal(np.asarray(loaded), np.asarray(upright))
 
 
 def test_cmyk(tmp_path):
     path = save(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), tmp_path / "x.jpg", quality=100)
-    assert np.abs(np.asarray(load_picture(path), dtype=int) - RED).max() <= 4
+    assert np.abs(np.asarray(load_image(path), dtype=int) - RED).max() <= 4
 
 
 def test_palette_and_its_transparency(tmp_path):
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([255, 0, 0, 0, 0, 255])
-    picture.putpixel((1, 0), 1)
-    assert np.asarray(load_picture(save(picture, tmp_path / "a.png"))).tolist() == [[[255, 0, 0], [0, 0, 255]]]
-    loaded = load_picture(save(picture, tmp_path / "b.png", transparency=1))
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    assert np.asarray(load_image(save(image, tmp_path / "a.png"))).tolist() == [[[255, 0, 0], [0, 0, 255]]]
+    loaded = load_image(save(image, tmp_path / "b.png", transparency=1))
     assert np.asarray(loaded).tolist() == [[[255, 0, 0], [255, 255, 255]]]
 
 
 def test_transparency_becomes_white(tmp_path):
-    rgba = load_picture(save(Image.new("RGBA", (4, 4), (255, 0, 0, 128)), tmp_path / "a.png"))
+    rgba = load_image(save(Image.new("RGBA", (4, 4), (255, 0, 0, 128)), tmp_path / "a.png"))
     assert np.abs(np.asarray(rgba, dtype=int) - HALF_RED_ON_WHITE).max() <= 1
-    grey = load_picture(save(Image.new("LA", (4, 4), (0, 0)), tmp_path / "b.png"))
+    grey = load_image(save(Image.new("LA", (4, 4), (0, 0)), tmp_path / "b.png"))
     assert (np.asarray(grey) == 255).all()
-    keyed = load_picture(save(Image.new("RGB", (4, 4), RED), tmp_path / "c.png", transparency=RED))
+    keyed = load_image(save(Image.new("RGB", (4, 4), RED), tmp_path / "c.png", transparency=RED))
     assert (np.asarray(keyed) == 255).all()
 
 
 def test_grey_and_one_bit(tmp_path):
-    assert (np.asarray(load_picture(save(Image.new("L", (4, 4), 77), tmp_path / "a.png"))) == 77).all()
+    assert (np.asarray(load_image(save(Image.new("L", (4, 4), 77), tmp_path / "a.png"))) == 77).all()
     bits = Image.new("1", (2, 1))
     bits.putpixel((1, 0), 1)
-    assert np.asarray(load_picture(save(bits, tmp_path / "b.png")))[0, :, 0].tolist() == [0, 255]
+    assert np.asarray(load_image(save(bits, tmp_path / "b.png")))[0, :, 0].tolist() == [0, 255]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".ppm"])
@@ -99,29 +99,29 @@ def test_16_bits_are_scaled_not_clipped(tmp_path, suffix):
         path.write_bytes(b"P5 4 1 65535\n" + values.astype(">u2").tobytes())
     else:
         save(Image.fromarray(values), path)
-    loaded = load_picture(path)
+    loaded = load_image(path)
     assert np.asarray(loaded)[0].tolist() == [[v] * 3 for v in (0, 1, 128, 255)]
 
 
 def test_16_bits_that_use_12_are_told(tmp_path):
     path = save(Image.fromarray(np.full((4, 4), 4000, dtype=np.uint16)), tmp_path / "x.png")
-    with pytest.warns(PictureWarning, match="at most 4000"):
-        load_picture(path)
+    with pytest.warns(ImageWarning, match="at most 4000"):
+        load_image(path)
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_pixels_without_a_range_are_refused(tmp_path, mode):
     path = save(Image.new(mode, (4, 4), 9), tmp_path / "x.tif")
-    with pytest.raises(ValueError, match=r"x\.tif.*no fixed range; save the picture with 8 bits"):
-        load_picture(path)
+    with pytest.raises(ValueError, match=r"x\.tif.*no fixed range; save the image with 8 bits"):
+        load_image(path)
 
 
 def test_pixels_without_a_way_to_rgb_are_refused(monkeypatch):
-    def refuse(picture: Image.Image, mode: str) -> None:
-        raise ValueError(f"conversion from {picture.mode} to {mode} not supported")
+    def refuse(image: Image.Image, mode: str) -> None:
+        raise ValueError(f"conversion from {image.mode} to {mode} not supported")
 
     monkeypatch.setattr(Image.Image, "convert", refuse)  # what LAB meets in older versions of Pillow
-    with pytest.raises(ValueError, match="save the picture as RGB"):
+    with pytest.raises(ValueError, match="save the image as RGB"):
         to_rgb(Image.new("LAB", (4, 4)))
 
 
@@ -129,42 +129,42 @@ def test_pixels_without_a_way_to_rgb_are_refused(monkeypatch):
 def test_animation_gives_its_first_frame_and_says_so(tmp_path, suffix):
     frames = [Image.new("RGB", (32, 32), color) for color in ("red", "blue", "lime")]
     path = save(frames[0], tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:], duration=100)
-    with pytest.warns(PictureWarning, match="3 frames; only the first"):
-        loaded = load_picture(path)
+    with pytest.warns(ImageWarning, match="3 frames; only the first"):
+        loaded = load_image(path)
     assert np.abs(np.asarray(loaded, dtype=int) - RED).max() <= 2
 
 
-def test_still_pictures_are_silent(tmp_path):
+def test_still_images_are_silent(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        load_picture(save(Image.new("RGB", (8, 8)), tmp_path / "x.jpg"))
+        load_image(save(Image.new("RGB", (8, 8)), tmp_path / "x.jpg"))
 
 
 def test_not_a_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.png: no such file; pass the path"):
-        load_picture(tmp_path / "nothing.png")
-    with pytest.raises(IsADirectoryError, match="is a directory; pass the path of one picture"):
-        load_picture(tmp_path)
+        load_image(tmp_path / "nothing.png")
+    with pytest.raises(IsADirectoryError, match="is a directory; pass the path of one image"):
+        load_image(tmp_path)
 
 
 def test_empty(tmp_path):
     (tmp_path / "x.png").touch()
     with pytest.raises(ValueError, match=r"x\.png is empty \(0 bytes\)"):
-        load_picture(tmp_path / "x.png")
+        load_image(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("content", [b"hello, this is text\n", b"%PDF-1.7\n", b"%!PS-Adobe-3.0 EPSF-3.0\n" * 9])
-def test_no_picture(tmp_path, content):
+def test_no_image(tmp_path, content):
     (tmp_path / "x.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"x\.png is no picture that can be read; save it as PNG"):
-        load_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=r"x\.png is no image that can be read; save it as PNG"):
+        load_image(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("name", ["x.mp4", "x.MOV", "x.webm", "misnamed.jpg"])
 def test_video(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00" + bytes(64))
-    with pytest.raises(ValueError, match=f"{name} is a video, and a picture is expected here; take frames of it"):
-        load_picture(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name} is a video, and an image is expected here; take frames of it"):
+        load_image(tmp_path / name)
     assert is_video(tmp_path / name)
 
 
@@ -179,23 +179,23 @@ def test_what_is_a_video_is_told_by_content_and_by_suffix(tmp_path):
 def test_heic_names_what_reads_it(tmp_path, monkeypatch):
     (tmp_path / "x.heic").write_bytes(b"\x00\x00\x00\x20ftypheic" + bytes(64))
     monkeypatch.setattr("vtc.media.images.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"x\.heic is no picture that can be read; .*pip install pillow-heif"):
-        load_picture(tmp_path / "x.heic")
+    with pytest.raises(ValueError, match=r"x\.heic is no image that can be read; .*pip install pillow-heif"):
+        load_image(tmp_path / "x.heic")
     monkeypatch.setattr("vtc.media.images.FORMATS", ("PNG",))
     (tmp_path / "x.avif").write_bytes(b"\x00\x00\x00\x20ftypavif" + bytes(64))
     with pytest.raises(ValueError, match=r"AVIF needs Pillow 11\.3"):
-        load_picture(tmp_path / "x.avif")
+        load_image(tmp_path / "x.avif")
 
 
 def test_heic_is_read_where_the_plugin_is_there(tmp_path):
     pytest.importorskip("pillow_heif.HeifImagePlugin")
-    loaded = load_picture(save(Image.new("RGB", (64, 48), RED), tmp_path / "x.heic"))
+    loaded = load_image(save(Image.new("RGB", (64, 48), RED), tmp_path / "x.heic"))
     assert loaded.size == (64, 48)
 
 
 def test_an_address_is_told():
     with pytest.raises(ValueError, match="download it first"):
-        load_picture("https://x.org/a.png")
+        load_image("https://x.org/a.png")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".webp", ".tif", ".bmp"])
@@ -204,7 +204,7 @@ def test_cut_short(tmp_path, suffix):
     whole = save(noise, tmp_path / f"whole{suffix}").read_bytes()
     (tmp_path / f"x{suffix}").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=f"x\\{suffix} is "):
-        load_picture(tmp_path / f"x{suffix}")
+        load_image(tmp_path / f"x{suffix}")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".webp", ".tif", ".avif"])
@@ -224,7 +224,7 @@ def test_damage_is_read_or_refused_and_never_anything_else(tmp_path, suffix):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                outcome = load_picture(tmp_path / f"x{suffix}").mode
+                outcome = load_image(tmp_path / f"x{suffix}").mode
             except ValueError as error:
                 outcome = str(error)
         assert outcome == "RGB" or f"x{suffix}" in outcome
@@ -239,14 +239,14 @@ def test_decompression_bomb(tmp_path):
     path = tmp_path / "bomb.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
     with pytest.raises(ValueError, match=r"bomb\.png.*900000000 pixels"):
-        load_picture(path)
+        load_image(path)
 
 
 @pytest.mark.parametrize("size", [(20_000, 10), (10, 20_000), (201, 1)])
 def test_strips_are_refused(tmp_path, size):
     path = save(Image.new("RGB", size), tmp_path / "x.png")
     with pytest.raises(ValueError, match=rf"x\.png is {size[0]} x {size[1]} pixels, \d+ times as .*crop it"):
-        load_picture(path)
+        load_image(path)
 
 
 PROCESSORS = {
@@ -258,11 +258,11 @@ PROCESSORS = {
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (3, 1), (1, 3), (3, 3), (4, 1), (200, 1), (1, 200)])
 @pytest.mark.parametrize("name", PROCESSORS)
-def test_smallest_pictures_keep_their_colour(tmp_path, name, size):
+def test_smallest_images_keep_their_colour(tmp_path, name, size):
     """A side of 1, 3 or 4 pixels is where a channel axis could be guessed wrong."""
-    picture = load_picture(save(Image.new("RGB", size, (200, 100, 50)), tmp_path / "x.png"))
+    image = load_image(save(Image.new("RGB", size, (200, 100, 50)), tmp_path / "x.png"))
     processor = PROCESSORS[name]
-    pixels = processor(picture, return_tensors="np")["pixel_values"]
+    pixels = processor(image, return_tensors="np")["pixel_values"]
     values = pixels.reshape(-1, 3, 2 * 14 * 14) if name == "qwen" else pixels.reshape(1, 3, -1)
     mean, std = (np.array(numbers)[:, None] for numbers in (processor.image_mean, processor.image_std))
     assert np.abs((values * std + mean) * 255 - np.array([[200], [100], [50]])).max() < 1

@@ -66,43 +66,43 @@ def saved(name: str, frames: int = 1, **options) -> bytes:
 
 @pytest.mark.parametrize("name", ["GIF", "PNG"])
 @pytest.mark.parametrize("options", [{}, {"loop": 0}, {"loop": 3, "duration": 40}], ids=str)
-def test_animated_pictures(name, options):
+def test_animated_images(name, options):
     assert by_content(saved(name, 3, **options)) == "animation"
-    assert by_content(saved(name)) == "picture"
+    assert by_content(saved(name)) == "image"
 
 
-def test_a_still_gif_that_says_it_repeats_is_a_picture():
+def test_a_still_gif_that_says_it_repeats_is_a_image():
     whole = saved("GIF")
     behind = 13 + (3 << (1 + (whole[10] & 7))) * (whole[10] >> 7)
     repeats = b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
-    assert by_content(whole[:behind] + repeats + whole[behind:]) == "picture"
+    assert by_content(whole[:behind] + repeats + whole[behind:]) == "image"
     assert repeats in saved("GIF", 2, loop=0)  # control
 
 
 def test_a_first_frame_that_fills_the_head():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 1500, 1500), np.uint8)
     first, second = (Image.fromarray(one, "L") for one in pixels)
-    for loop, kind in (({"loop": 0}, "animation"), ({}, "picture")):
+    for loop, kind in (({"loop": 0}, "animation"), ({}, "image")):
         file = BytesIO()
         first.save(file, "GIF", save_all=True, append_images=[second], **loop)
         assert by_content(file.getvalue()[:HEAD]) == kind
 
 
 @pytest.mark.parametrize("name", ["JPEG", "WEBP", "BMP", "TIFF", "QOI", "JPEG2000"])
-def test_pictures(name):
-    assert by_content(saved(name)) == "picture"
+def test_images(name):
+    assert by_content(saved(name)) == "image"
     if name == "WEBP":
-        assert by_content(saved(name, 3)) == "picture"  # which the reader of videos does not read
+        assert by_content(saved(name, 3)) == "image"  # which the reader of videos does not read
 
 
 @pytest.mark.parametrize("brand", [b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"hevc"])
-def test_pictures_in_boxes(brand):
-    assert by_content(b"\x00\x00\x00\x20ftyp" + brand + bytes(64)) == "picture"
+def test_images_in_boxes(brand):
+    assert by_content(b"\x00\x00\x00\x20ftyp" + brand + bytes(64)) == "image"
 
 
 def test_content_comes_before_the_ending(tmp_path):
     for name, data, kind in (
-        ("x.mp4", saved("PNG"), "picture"),
+        ("x.mp4", saved("PNG"), "image"),
         ("x.png", b"\x1a\x45\xdf\xa3" + bytes(64), "video"),
         ("x.h264", b"\x00\x00\x00\x01\x67" + bytes(64), "video"),
         ("x.txt", b"words", ""),
@@ -138,7 +138,7 @@ def test_no_more_is_read_than_a_head(tmp_path, monkeypatch):
         return Spy()
 
     monkeypatch.setattr(Path, "open", spied)
-    assert kind_of(tmp_path / "x.gif") == "picture"
+    assert kind_of(tmp_path / "x.gif") == "image"
     assert taken == [HEAD]
 
 
@@ -146,7 +146,7 @@ def test_no_more_is_read_than_a_head(tmp_path, monkeypatch):
 def test_damage_is_no_error(noise, name, at):
     whole = bytearray(saved(name, 2) if name else b"")
     whole[at : at + len(noise)] = noise
-    assert by_content(bytes(whole)) in ("video", "animation", "picture", "")
+    assert by_content(bytes(whole)) in ("video", "animation", "image", "")
 
 
 def test_addresses_are_told():

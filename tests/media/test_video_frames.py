@@ -38,14 +38,14 @@ from vtc.stages import (
 )
 
 BY_NAME = {family.name: family for family in FAMILIES}
-FILMS = [[3, (1, 6, 4, 8), 4, (2, 2, 4, 4), 5], [2, (3, 4, 4, 4), 6], [9]]
-"""(seed, frames, height, width): a long film and a short one in a row, one of another length, none."""
-ONE_FILM = [[3, (1, 4, 0, 0), 5], [2]]
-"""For LLaVA-OneVision, whose films have one size."""
-PICTURES = [[3, (1, 8, 8), 2, (2, 8, 8), 2, (3, 8, 8), 1, (4, 8, 8), 5], [2, (5, 8, 8), 3, (6, 8, 8), 4], [7]]
-"""Frames that come as pictures."""
+VIDEO_ROWS = [[3, (1, 6, 4, 8), 4, (2, 2, 4, 4), 5], [2, (3, 4, 4, 4), 6], [9]]
+"""(seed, frames, height, width): a long video and a short one in a row, one of another length, none."""
+ONE_VIDEO = [[3, (1, 4, 0, 0), 5], [2]]
+"""For LLaVA-OneVision, whose videos have one size."""
+IMAGES = [[3, (1, 8, 8), 2, (2, 8, 8), 2, (3, 8, 8), 1, (4, 8, 8), 5], [2, (5, 8, 8), 3, (6, 8, 8), 4], [7]]
+"""Frames that come as images."""
 TILELESS = [[3, (1, 2, 2), 2, (2, 2, 2), 2, (3, 2, 2), 1, (4, 2, 2), 5], [2, (5, 2, 2), 3, (6, 2, 2), 2], [7]]
-"""The same for InternVL: pictures of one tile."""
+"""The same for InternVL: images of one tile."""
 
 
 @dataclass(frozen=True)
@@ -79,23 +79,23 @@ class Told(Selector):
 
 @dataclass(frozen=True)
 class Kind:
-    """A family with films of its own, or with pictures that stand for frames."""
+    """A family with videos of its own, or with images that stand for frames."""
 
     family: Family
     rows: Sequence[Any]
-    pictures: str = "items"
+    images_as: str = "items"
 
     def __str__(self) -> str:
-        return f"{self.family.name}-{self.pictures}"
+        return f"{self.family.name}-{self.images_as}"
 
     def recipe(self, *stages: Any, **options: Any) -> Recipe:
-        return Recipe(stages, pictures=self.pictures, **options)
+        return Recipe(stages, images_as=self.images_as, **options)
 
 
-VIDEOS = [*(Kind(family, FILMS) for family in KINDS), Kind(BY_NAME["llava-onevision"], ONE_FILM)]
-AS_PICTURES = [Kind(BY_NAME[name], PICTURES, "frames") for name in ("llava", "smolvlm", "gemma3")]
-AS_PICTURES.append(Kind(BY_NAME["internvl"], TILELESS, "frames"))
-every_kind = pytest.mark.parametrize("kind", [*VIDEOS, *AS_PICTURES], ids=str)
+VIDEOS = [*(Kind(family, VIDEO_ROWS) for family in KINDS), Kind(BY_NAME["llava-onevision"], ONE_VIDEO)]
+AS_IMAGES = [Kind(BY_NAME[name], IMAGES, "frames") for name in ("llava", "smolvlm", "gemma3")]
+AS_IMAGES.append(Kind(BY_NAME["internvl"], TILELESS, "frames"))
+every_kind = pytest.mark.parametrize("kind", [*VIDEOS, *AS_IMAGES], ids=str)
 QWEN = VIDEOS[1]
 
 
@@ -169,8 +169,8 @@ def test_keep_1_is_the_identity_and_undo_is_complete(kind):
     assert torch.equal(steps(generate(model, inputs)), plain)
 
 
-@pytest.mark.parametrize("kind", [k for k in AS_PICTURES if k.family.name != "smolvlm"], ids=str)
-def test_pictures_of_a_row_share_one_budget(kind):
+@pytest.mark.parametrize("kind", [k for k in AS_IMAGES if k.family.name != "smolvlm"], ids=str)
+def test_images_of_a_row_share_one_budget(kind):
     inputs = kind.family.inputs(kind.rows)
     model = wrapped(kind, Whole(), KCenter(), keep=7)
     generate(model, inputs, tokens=1)
@@ -182,8 +182,8 @@ def test_pictures_of_a_row_share_one_budget(kind):
     assert len(model.vtc.report.items) == 6
 
 
-def test_a_later_turn_with_another_film_goes_on_from_the_cache():
-    kind = AS_PICTURES[0]
+def test_a_later_turn_with_another_video_goes_on_from_the_cache():
+    kind = AS_IMAGES[0]
     first = kind.family.inputs([[3, (1, 8, 8), (2, 8, 8), 4]])
     whole = kind.family.inputs([[3, (1, 8, 8), (2, 8, 8), 4, 3, (3, 8, 8), (4, 8, 8), 5]])
     model = wrapped(kind, Drawn(), Whole(), KCenter(), keep=0.4)
@@ -201,7 +201,7 @@ def test_a_later_turn_with_another_film_goes_on_from_the_cache():
     (item,) = model.vtc.report.items
     assert len(item.units) == 2
     assert logits.shape[1] == whole["input_ids"].shape[1] - length
-    # Each turn's pictures are a film of their own, so the whole conversation at once is another recipe's work.
+    # Each turn's images are a video of their own, so the whole conversation at once is another recipe's work.
     with watching(model) as calls, torch.no_grad():
         model(**whole)
     assert len(calls[0][0].embeds) < whole["input_ids"].shape[1]
@@ -227,19 +227,19 @@ def test_a_frame_selector_that_breaks_its_contract_is_refused(way):
 def test_what_cannot_be_done_is_refused():
     with pytest.raises(ValueError, match="'input/drawn' is about the frames of a video, and LlavaForCond"):
         reduce_tokens(fresh(BY_NAME["llava"]), Recipe((Drawn(),)))
-    with pytest.raises(ValueError, match=r"picture 0 comes as .* units .*pictures='items'"):
-        generate(wrapped(AS_PICTURES[-1], KCenter()), BY_NAME["internvl"].inputs([[2, (1, 8, 8), 3]]))
+    with pytest.raises(ValueError, match=r"image 0 comes as .* units .*images_as='items'"):
+        generate(wrapped(AS_IMAGES[-1], KCenter()), BY_NAME["internvl"].inputs([[2, (1, 8, 8), 3]]))
     with pytest.raises(ValueError, match="keep=7 is less than the 8 tokens of one frame"):
         wrapped(QWEN, Drawn(), keep=7).vtc.count(**QWEN.family.inputs([[2, (1, 6, 4, 8), 3]]))
     with pytest.raises(ValueError, match="frames have unlike sizes"):
-        Recipe((Drawn(),), pictures="frames").count(
+        Recipe((Drawn(),), images_as="frames").count(
             Layout.join([Layout.of_grid(2, 2, kind="frame"), Layout.of_grid(2, 3, kind="frame")])
         )
-    with pytest.raises(ValueError, match="pictures='film'; expected one of items, frames"):
-        Recipe((KCenter(),), pictures="film")
+    with pytest.raises(ValueError, match="images_as='video'; expected one of items, frames"):
+        Recipe((KCenter(),), images_as="video")
 
 
-def test_a_picture_has_no_frames_to_leave_out():
+def test_a_image_has_no_frames_to_leave_out():
     rows = [[3, (1, 4, 8), 2, (2, 4, 4, 4), 5]]
     model, inputs = wrapped(QWEN, Drawn(), keep=0.5), QWEN.family.inputs(rows)
     generate(model, inputs, tokens=1)
@@ -267,16 +267,16 @@ def test_frames_are_counted_before_anything_is_read(frames, tokens, keep):
     assert half.count(layout) == min(asked, half.frames(layout) * tokens)
 
 
-def test_frames_as_pictures_are_resized_together():
-    kind = AS_PICTURES[0]
+def test_frames_as_images_are_resized_together():
+    kind = AS_IMAGES[0]
     model = wrapped(kind, Resize(), keep=0.5)
     generate(model, kind.family.inputs(kind.rows), tokens=1)
     assert [len(item.units) for item in model.vtc.report.items] == [4, 2]
     assert all(0.3 < item.after / item.before <= 0.5 for item in model.vtc.report.items)
 
 
-def test_a_recipe_file_holds_what_pictures_are():
-    mine = Recipe((KCenter(),), pictures="frames")
+def test_a_recipe_file_holds_what_images_are():
+    mine = Recipe((KCenter(),), images_as="frames")
     assert Recipe.from_dict(mine.to_dict()) == mine
-    old = {name: value for name, value in mine.to_dict().items() if name != "pictures"}
-    assert Recipe.from_dict(old).pictures == "items"
+    old = {name: value for name, value in mine.to_dict().items() if name != "images_as"}
+    assert Recipe.from_dict(old).images_as == "items"

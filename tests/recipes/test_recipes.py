@@ -214,7 +214,7 @@ def test_a_selector_counts_as_the_budget_does(height, width, keep):
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.floats(0.01, 1), st.floats(0.01, 1))
-def test_resizing_before_a_selector_counts_against_the_full_picture(height, width, part, keep):
+def test_resizing_before_a_selector_counts_against_the_full_image(height, width, part, keep):
     layout = Layout.of_grid(height, width)
     mine = Recipe((Resize(share=part), Stride()), keep=keep)
     ((_, h, w),) = mine.encoded_grids(layout)

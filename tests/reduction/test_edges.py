@@ -85,7 +85,7 @@ def test_a_failed_turn_can_be_repeated(family):
 
 
 @each_family
-def test_a_cache_that_was_reset_forgets_its_pictures(family):
+def test_a_cache_that_was_reset_forgets_its_images(family):
     model = family.build()
     texts = family.inputs([[9]])
     expected = answer(model, texts)
@@ -169,7 +169,7 @@ def test_a_generate_kept_across_restore_is_the_stock_one(family):
 
 
 @each_family
-def test_placeholders_without_pictures_are_refused(family):
+def test_placeholders_without_images_are_refused(family):
     model = reduce_tokens(family.build(), keep=0.25)
     inputs = {k: v for k, v in family.inputs(ROWS).items() if k in ("input_ids", "attention_mask")}
     with pytest.raises(ValueError, match=r"no (image|video) was passed"):
@@ -241,7 +241,7 @@ def test_a_negative_padding_id_is_not_used(family):
 
 
 @each_family
-def test_a_first_turn_of_text_and_then_a_picture_says_what_to_do(family):
+def test_a_first_turn_of_text_and_then_a_image_says_what_to_do(family):
     model = reduce_tokens(family.build(), keep=0.25)
     cache = DynamicCache(config=model.config.get_text_config())
     answer(model, {**family.inputs([[6]]), CACHE: cache})

@@ -40,10 +40,10 @@ def counted(model) -> Iterator[list[int]]:
         hook.remove()
 
 
-def generated(name, question, picture):
+def generated(name, question, image):
     """The scores of each generated token, `[T, V]`."""
     model, processor = player(name)
-    given = prompt(model, processor, picture, question)
+    given = prompt(model, processor, image, question)
     out = model.generate(
         **given, max_new_tokens=4, do_sample=False, return_dict_in_generate=True, output_scores=True, use_cache=True
     )
@@ -51,7 +51,7 @@ def generated(name, question, picture):
 
 
 @pytest.mark.parametrize(("name", "recipe"), CASES)
-def test_one_picture_is_encoded_once_and_answers_are_the_same(name, recipe):
+def test_one_image_is_encoded_once_and_answers_are_the_same(name, recipe):
     model, found = player(name)[0], []
     for block in (nullcontext, lambda: model.vtc.encode_once()):
         with reduced(model, recipe), counted(model) as calls, block():
@@ -61,20 +61,20 @@ def test_one_picture_is_encoded_once_and_answers_are_the_same(name, recipe):
     assert (often, once) == (3, 1)
 
 
-def test_another_picture_is_encoded_and_answered_as_itself():
+def test_another_image_is_encoded_and_answered_as_itself():
     model = player("tiny-llava")[0]
-    pictures = [ONE, OTHER, OTHER, ONE]
+    images = [ONE, OTHER, OTHER, ONE]
     with reduced(model, "kcenter"):
-        alone = [generated("tiny-llava", ASKED[0], picture) for picture in pictures]
+        alone = [generated("tiny-llava", ASKED[0], image) for image in images]
         with counted(model) as calls, model.vtc.encode_once():
-            assert all(map(torch.equal, alone, (generated("tiny-llava", ASKED[0], picture) for picture in pictures)))
+            assert all(map(torch.equal, alone, (generated("tiny-llava", ASKED[0], image) for image in images)))
     assert len(calls) == 3  # of one call before alone, so that what is held stays small
     assert not torch.equal(alone[0], alone[1])
 
 
-def test_what_is_written_over_the_pixels_is_another_picture():
+def test_what_is_written_over_the_pixels_is_another_image():
     model, processor = player("tiny-llava")
-    given, other = (dict(prompt(model, processor, picture, ASKED[0])) for picture in (ONE, OTHER))
+    given, other = (dict(prompt(model, processor, image, ASKED[0])) for image in (ONE, OTHER))
     with torch.no_grad(), reduced(model, "kcenter"):
         want = model(**other).logits
         with model.vtc.encode_once():
@@ -118,19 +118,19 @@ def test_nothing_is_held_behind_the_block_nor_for_another_recipe():
     assert len(calls) == 3
 
 
-def test_a_batch_holds_each_of_its_pictures():
+def test_a_batch_holds_each_of_its_images():
     model, processor = player("tiny-llava")
     content = [{"type": "image"}, {"type": "text", "text": ASKED[0]}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
-    def logits(*pictures):
-        return model(**processor(text=[text] * len(pictures), images=list(pictures), return_tensors="pt")).logits[:, -1]
+    def logits(*images):
+        return model(**processor(text=[text] * len(images), images=list(images), return_tensors="pt")).logits[:, -1]
 
     with torch.no_grad(), reduced(model, "kcenter"):
         want = logits(ONE, OTHER), logits(OTHER, OTHER)
         with counted(model) as calls, model.vtc.encode_once():
             first, second = logits(ONE, OTHER), logits(OTHER, OTHER)
-            assert len(calls) == 2  # of the second batch the first picture alone
+            assert len(calls) == 2  # of the second batch the first image alone
     assert torch.equal(first, want[0])
     assert torch.allclose(second, want[1], atol=1e-5)
 

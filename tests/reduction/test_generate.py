@@ -100,7 +100,7 @@ def test_return_sequences_of_sampling(family, wrapped):
     out = answer(wrapped, inputs, do_sample=True, num_return_sequences=3, top_k=VOCAB)
     assert out.shape == (6, inputs["input_ids"].shape[1] + LENGTH)
     assert torch.equal(out[:3, : inputs["input_ids"].shape[1]], inputs["input_ids"][:1].expand(3, -1))
-    # The first step of every sample of a row must see the same picture: equal seeds give equal answers.
+    # The first step of every sample of a row must see the same image: equal seeds give equal answers.
     torch.manual_seed(0)
     assert torch.equal(answer(wrapped, inputs, do_sample=True, num_return_sequences=3, top_k=VOCAB), out)
 

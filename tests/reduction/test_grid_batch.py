@@ -70,7 +70,7 @@ def test_generate_without_a_mask_finds_the_padding_as_the_stock_model_does(famil
 
 @every_family
 @torch.no_grad()
-def test_a_forward_without_pictures_is_reported_as_such(family):
+def test_a_forward_without_images_is_reported_as_such(family):
     model = reduce_tokens(fresh(family), "stride", keep=0.4)
     model(**family.inputs(UNEVEN[:1]))
     model(**family.inputs(UNEVEN[2:]))

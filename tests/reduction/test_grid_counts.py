@@ -82,11 +82,11 @@ def test_generate_is_given_what_was_declared(case: Case, keep):
 
 
 def spare_of_frames(case: Case, inputs, keep) -> bool:
-    """Whether a stage that drops no frame is asked for fewer tokens than a film has frames."""
+    """Whether a stage that drops no frame is asked for fewer tokens than a video has frames."""
     if not isinstance(case.recipe.input, Resizer):
         return False
     eye, model = EYES[case.family.name], stock(case.family)
-    layouts = [eye.layout(model, picture) for picture in eye.pictures(inputs)]
+    layouts = [eye.layout(model, image) for image in eye.images(inputs)]
     budget = Budget(case.recipe.input.own_share or keep)
     return any(budget.count(sum(layout.candidates)) < len(layout.grids) for layout in layouts)
 

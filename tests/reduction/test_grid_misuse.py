@@ -173,7 +173,7 @@ def test_features_that_are_encoded_already(family):
 
 @every_family
 @torch.no_grad()
-def test_features_in_place_of_pictures(family):
+def test_features_in_place_of_images(family):
     """They would pass by the recipe: `forward` refuses them as `generate` does."""
     inputs = family.inputs(SEVERAL)
     ids = {name: inputs[name] for name in ("input_ids", "attention_mask")}
@@ -187,7 +187,7 @@ def test_features_in_place_of_pictures(family):
 
 
 @every_family
-def test_embeddings_beside_pictures(family):
+def test_embeddings_beside_images(family):
     inputs = family.inputs(SEVERAL)
     embeds = stock(family).get_input_embeddings()(inputs.pop("input_ids"))
     refused(family, {**inputs, "inputs_embeds": embeds}, "not inputs_embeds")
@@ -205,7 +205,7 @@ def test_a_mask_of_another_shape(family):
 
 
 @every_family
-def test_a_picture_that_is_masked_out(family):
+def test_a_image_that_is_masked_out(family):
     inputs = family.inputs(UNEVEN)
     inputs["attention_mask"][visual(inputs["input_ids"], stock(family))] = 0
     refused(family, inputs, "attention_mask")
@@ -262,7 +262,7 @@ def test_the_block_form_undoes_after_an_error(family):
     assert footprint(model) == before
 
 
-def test_resizing_a_picture_with_structural_tokens():
+def test_resizing_a_image_with_structural_tokens():
     family = next(f for f in VARIANTS if f.name == "llava-full")
     model = reduce_tokens(fresh(family), "resize", keep=0.5)
     with pytest.raises(ValueError, match="cannot resize an item with structural tokens"):
@@ -271,7 +271,7 @@ def test_resizing_a_picture_with_structural_tokens():
 
 @every_family
 def test_padding_ids_are_no_placeholders(family):
-    """Padded slots of the shortened prompt are filled with an id that stands for no picture."""
+    """Padded slots of the shortened prompt are filled with an id that stands for no image."""
     model = fresh(family)
     model.config.get_text_config().pad_token_id = placeholders(model)[-1]
     inputs = family.inputs(UNEVEN)
@@ -305,20 +305,20 @@ def test_an_input_stage_needs_an_encoder_that_takes_other_sizes(family):
 
 @every_family
 @pytest.mark.parametrize("recipe", ["keyframes", "clip-budget"])
-def test_what_is_about_frames_needs_films(family, recipe):
+def test_what_is_about_frames_needs_videos(family, recipe):
     model = fresh(family)
     before = footprint(model)
-    if adapters.find(model).films:
+    if adapters.find(model).videos:
         reduce_tokens(model, recipe)
         return
     with pytest.raises(ValueError, match=r"'(input/keyframes|allocate/clips)' is about the frames of a video, and"):
         reduce_tokens(model, recipe)
     assert footprint(model) == before
-    reduce_tokens(model, recipe, pictures="frames")
+    reduce_tokens(model, recipe, images_as="frames")
 
 
 @every_family
-def test_an_empty_batch_and_pixels_of_no_picture(family):
+def test_an_empty_batch_and_pixels_of_no_image(family):
     inputs = family.inputs(SEVERAL)
     empty = {name: value[:0] for name, value in inputs.items()}
     refused(family, empty, r"input_ids=\(0, \d+\) is an empty batch")
@@ -328,7 +328,7 @@ def test_an_empty_batch_and_pixels_of_no_picture(family):
 
 
 @every_family
-def test_films_for_a_family_without_them(family):
+def test_videos_for_a_family_without_them(family):
     if "video" in adapters.find(stock(family)).placeholders:
         return
     refused(

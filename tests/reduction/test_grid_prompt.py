@@ -36,10 +36,10 @@ prompts = pytest.mark.parametrize("rows", PROMPTS.values(), ids=PROMPTS)
 def unreduced(case: Case, inputs) -> list[torch.Tensor]:
     """`[axes, L]` positions of each row of the unreduced prompt, without padding."""
     eye, model = EYES[case.family.name], stock(case.family)
-    pictures, rows = eye.pictures(inputs), []
+    images, rows = eye.images(inputs), []
     for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
         line = ids[mask.bool()].tolist()
-        rows.append(eye.positions(model, line, oracle.taken(model, eye, line, pictures)))
+        rows.append(eye.positions(model, line, oracle.taken(model, eye, line, images)))
     return rows
 
 

@@ -160,7 +160,7 @@ def test_placeholders_that_do_not_match_are_refused(rows, sizes):
 
 @st.composite
 def media(draw):
-    """One row of text and pictures: its positions as M-RoPE counts them, spans, and what is kept of each picture."""
+    """One row of text and images: its positions as M-RoPE counts them, spans, and what is kept of each image."""
     positions, spans, kept, cells, start = [], [], [], [], 0
     for _ in range(draw(st.integers(1, 3))):
         for _ in range(draw(st.integers(0, 2))):

@@ -26,7 +26,7 @@ llava, qwen = (next(f for f in FAMILIES if f.name == name) for name in ("llava",
 every_family = pytest.mark.parametrize("family", [llava, qwen], ids=lambda family: family.name)
 
 
-def picture(width: int, height: int) -> Image.Image:
+def drawing(width: int, height: int) -> Image.Image:
     """A drawn scene with smooth shading and shapes."""
     shade = Image.linear_gradient("L").resize((width, height))
     image = Image.merge("RGB", (shade, shade.transpose(Image.Transpose.FLIP_TOP_BOTTOM), shade.point(lambda v: 99)))
@@ -37,7 +37,7 @@ def picture(width: int, height: int) -> Image.Image:
 
 
 def processed(family: Family, image: Image.Image) -> dict[str, torch.Tensor]:
-    """What the stock processor makes of the picture, at its own size."""
+    """What the stock processor makes of the image, at its own size."""
     if family is qwen:
         processor = Qwen2VLImageProcessor(patch_size=4, temporal_patch_size=2, merge_size=2, do_resize=False)
     else:
@@ -63,26 +63,26 @@ def test_qwen_patches_are_taken_apart_and_put_together_again(height, width, fram
 
 
 @pytest.mark.parametrize("size", [(48, 32), (16, 40), (8, 8)], ids=str)
-def test_qwen_unpatched_is_the_picture_that_the_processor_was_given(size):
-    adapter, item = medium(qwen, picture(*size))
+def test_qwen_unpatched_is_the_image_that_the_processor_was_given(size):
+    adapter, item = medium(qwen, drawing(*size))
     mean, std = torch.tensor(Qwen2VLImageProcessor.image_mean), torch.tensor(Qwen2VLImageProcessor.image_std)
     got = adapter.pixels(item) * std[:, None, None] + mean[:, None, None]
-    want = torch.tensor(list(picture(*size).tobytes())).view(size[1], size[0], 3).permute(2, 0, 1) / 255
+    want = torch.tensor(list(drawing(*size).tobytes())).view(size[1], size[0], 3).permute(2, 0, 1) / 255
     torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(48, 32), (16, 40)], ids=str)
 def test_qwen_patches_are_in_the_order_of_the_processor(size):
-    adapter, item = medium(qwen, picture(*size))
+    adapter, item = medium(qwen, drawing(*size))
     frames = adapter.pixels(item)[None].repeat(2, 1, 1, 1)
     check_same(adapter._patch(frames), item.inputs["pixel_values"], "patches")
 
 
 @every_family
 @pytest.mark.parametrize("small", [(3, 3), (2, 4), (5, 1)], ids=str)
-def test_a_resized_picture_is_nearly_what_the_processor_makes_of_the_smaller_one(family, small):
+def test_a_resized_image_is_nearly_what_the_processor_makes_of_the_smaller_one(family, small):
     cell = 8 if family is qwen else 7
-    image = picture(6 * cell, 6 * cell)
+    image = drawing(6 * cell, 6 * cell)
     adapter, item = medium(family, image)
     got = adapter.resized(item, *small)
     smaller = image.resize((small[1] * cell, small[0] * cell), Image.Resampling.BICUBIC)
@@ -104,15 +104,15 @@ def test_a_resized_picture_is_nearly_what_the_processor_makes_of_the_smaller_one
 @every_family
 def test_resizing_to_the_same_grid_changes_nothing(family):
     cell = 8 if family is qwen else 7
-    adapter, item = medium(family, picture(6 * cell, 6 * cell))
+    adapter, item = medium(family, drawing(6 * cell, 6 * cell))
     same = adapter.resized(item, 6, 6)
     check_close(same.inputs["pixel_values"], item.inputs["pixel_values"], "pixels")
     assert same.layout.grids == item.layout.grids
 
 
 def test_llava_interpolates_its_position_embeddings():
-    """The tower is told to, and a smaller picture's tokens stand at the smaller grid's places."""
-    adapter, item = medium(llava, picture(42, 42))
+    """The tower is told to, and a smaller image's tokens stand at the smaller grid's places."""
+    adapter, item = medium(llava, drawing(42, 42))
     small = adapter.resized(item, 3, 4)
     (tokens,) = adapter.encode([small], [])
     want = stock(llava).model.get_image_features(small.inputs["pixel_values"][None], interpolate_pos_encoding=True)
@@ -124,7 +124,7 @@ def test_llava_interpolates_its_position_embeddings():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_resizing_keeps_the_dtype_and_interpolates_in_fp32(family, dtype):
     cell = 8 if family is qwen else 7
-    adapter, item = medium(family, picture(6 * cell, 6 * cell))
+    adapter, item = medium(family, drawing(6 * cell, 6 * cell))
     pixels = item.inputs["pixel_values"].to(dtype)
     low, high = ({**item.inputs, "pixel_values": values} for values in (pixels, pixels.float()))
     got, want = (
@@ -152,7 +152,7 @@ def test_each_token_is_reported_at_the_middle_of_what_it_covers(family, keep):
             assert divmod(output, w) == (int((y + 0.5) * h / height), int((x + 0.5) * w / width))
 
 
-def test_an_already_small_picture_stays_whole():
+def test_an_already_small_image_stays_whole():
     model = reduce_tokens(fresh(qwen), "resize", keep=100)
     generate(model, qwen.inputs([[3, (1, 4, 4), 4]]), tokens=1)
     assert model.vtc.report.items[0].after == 4

@@ -113,7 +113,7 @@ def test_third_turn(family):
 
 @each_family
 @POSITIONS
-def test_a_new_picture_in_the_second_turn(family, positions):
+def test_a_new_image_in_the_second_turn(family, positions):
     model, inputs, first = first_turn(family, [[3, (1,), 5]], positions=positions)
     sequence = first.sequences
     new = family.inputs([[2, (4,), 3]])

@@ -1,4 +1,4 @@
-"""Films beside pictures: mixed prompts, frames as units, DeepStack planes and timestamps, token by token."""
+"""Videos beside images: mixed prompts, frames as units, DeepStack planes and timestamps, token by token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor, Qwen3VLProcessor
-from transformers import Qwen3VLVideoProcessor as Qwen3Films
+from transformers import Qwen3VLVideoProcessor as Qwen3Videos
 from transformers.video_utils import VideoMetadata
 
 from tests import oracle
@@ -56,9 +56,9 @@ KINDS = tuple(
     if f.name in PROMPTS
 )
 every_kind = pytest.mark.parametrize("family", KINDS, ids=lambda family: family.name)
-# (seed, height, width) is a picture, (seed, frames, height, width) a film.
+# (seed, height, width) is an image, (seed, frames, height, width) a video.
 MIXED = [[3, (1, 8, 4), 4, (2, 2, 4, 8), 5], [2, (3, 3, 4, 4), 2, (5, 4, 6), 2, (6, 1, 4, 4), 3], [9]]
-FILM = [[3, (2, 3, 4, 8), 5]]
+VIDEO = [[3, (2, 3, 4, 8), 5]]
 RECIPES = (
     Recipe((KCenter(),), keep=0.3, name="kcenter"),
     Recipe((Stride(), Mean()), keep=0.4, name="stride-mean"),
@@ -70,7 +70,7 @@ RECIPES = (
 @every_kind
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_pictures_and_films_in_one_prompt_are_as_the_oracle_has_them(family, recipe, positions):
+def test_images_and_videos_in_one_prompt_are_as_the_oracle_has_them(family, recipe, positions):
     recipe = Recipe(recipe.stages, recipe.keep, positions, name=recipe.name)
     inputs, model = family.inputs(MIXED), fresh(family)
     plans = oracle.plans(stock(family), family, inputs, recipe)
@@ -92,7 +92,7 @@ def test_pictures_and_films_in_one_prompt_are_as_the_oracle_has_them(family, rec
 
 
 @every_kind
-def test_a_batch_of_films_equals_its_singles(family):
+def test_a_batch_of_videos_equals_its_singles(family):
     model = reduce_tokens(fresh(family), Recipe((KCenter(), Mean()), keep=0.3))
     together = generate(model, family.inputs(MIXED))
     for r, row in enumerate(MIXED):
@@ -103,7 +103,7 @@ def test_a_batch_of_films_equals_its_singles(family):
 @every_kind
 def test_frames_are_units_that_share_the_budget(family):
     model = reduce_tokens(fresh(family), Recipe((KCenter(),), keep=7))
-    generate(model, family.inputs(FILM), tokens=1)
+    generate(model, family.inputs(VIDEO), tokens=1)
     (item,) = model.vtc.report.items
     assert [unit.kind for unit in item.units] == ["frame"] * 3
     assert {unit.grid for unit in item.units} == {(1, 2, 4)}
@@ -113,7 +113,7 @@ def test_frames_are_units_that_share_the_budget(family):
 @every_kind
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_a_frame_that_keeps_nothing_leaves_its_timestamp(family, positions):
-    inputs = family.inputs(FILM)
+    inputs = family.inputs(VIDEO)
     model = reduce_tokens(fresh(family), Recipe((KCenter(),), keep=1, positions=positions))
     with watching(model) as calls:
         generate(model, inputs, tokens=1)
@@ -128,7 +128,7 @@ def test_a_frame_that_keeps_nothing_leaves_its_timestamp(family, positions):
     assert len(row.embeds) == int(stays.sum())
     check_same(row.embeds[text], model.get_input_embeddings()(ids[stays][text]), "embeddings of text and timestamps")
     if positions == "original":
-        full = EYES[family.name].positions(stock(family), ids.tolist(), EYES[family.name].pictures(inputs))
+        full = EYES[family.name].positions(stock(family), ids.tolist(), EYES[family.name].images(inputs))
         check_same(row.positions, full[:, stays], "positions")
     else:
         check_same(row.positions, torch.arange(int(stays.sum())).expand(3, -1), "positions")
@@ -158,7 +158,7 @@ def test_deepstack_planes_are_those_of_the_kept_tokens(merge):
 
 def test_swapped_planes_are_found():
     family = next(f for f in KINDS if f.name == "qwen3vl")
-    inputs, recipe = family.inputs(FILM), RECIPES[0]
+    inputs, recipe = family.inputs(VIDEO), RECIPES[0]
     (plan,) = oracle.plans(stock(family), family, inputs, recipe)
     model = reduce_tokens(fresh(family), recipe)
     with torch.no_grad():
@@ -170,8 +170,8 @@ def test_swapped_planes_are_found():
 
 
 @every_kind
-def test_a_film_without_its_grid_is_refused(family):
-    inputs = family.inputs(FILM)
+def test_a_video_without_its_grid_is_refused(family):
+    inputs = family.inputs(VIDEO)
     del inputs["video_grid_thw"]
     with pytest.raises(ValueError, match="video_grid_thw is missing"):
         generate(reduce_tokens(fresh(family), RECIPES[0]), inputs)
@@ -179,12 +179,12 @@ def test_a_film_without_its_grid_is_refused(family):
 
 @pytest.mark.parametrize("grid", [torch.tensor([3, 4, 8]), [[3, 4, 8]], torch.tensor([[3, 4]])], ids=str)
 def test_a_grid_of_another_shape_is_refused(grid):
-    inputs = {**KINDS[0].inputs(FILM), "video_grid_thw": grid}
+    inputs = {**KINDS[0].inputs(VIDEO), "video_grid_thw": grid}
     with pytest.raises(ValueError, match=r"video_grid_thw is .*expected a tensor \[items, 3\]"):
         reduce_tokens(fresh(KINDS[0]), RECIPES[0])(**inputs)
 
 
-def film(frames: int, width: int, height: int) -> np.ndarray:
+def video(frames: int, width: int, height: int) -> np.ndarray:
     """`[frames, H, W, 3]` a shade that wanders."""
     shade = np.asarray(stripes(width, height))
     return np.stack([np.roll(shade, 3 * t, axis=0) for t in range(frames)])
@@ -193,22 +193,22 @@ def film(frames: int, width: int, height: int) -> np.ndarray:
 def processor(kind: str):
     size = {"shortest_edge": 8 * 8, "longest_edge": 96 * 96 * 8}
     options = dict(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
-    pictures, tokenizer = Qwen2VLImageProcessor(**options), qwen_tokenizer()
+    images, tokenizer = Qwen2VLImageProcessor(**options), qwen_tokenizer()
     if kind.startswith("qwen3vl"):
-        return Qwen3VLProcessor(pictures, tokenizer, Qwen3Films(**options))
-    return Qwen2_5_VLProcessor(pictures, tokenizer, Qwen2VLVideoProcessor(**options))
+        return Qwen3VLProcessor(images, tokenizer, Qwen3Videos(**options))
+    return Qwen2_5_VLProcessor(images, tokenizer, Qwen2VLVideoProcessor(**options))
 
 
 @every_kind
-def test_films_as_the_real_processors_give_them(family):
+def test_videos_as_the_real_processors_give_them(family):
     whole = processor(family.name)
     slot, kind = "<|vision_start|><|video_pad|><|vision_end|>", family.name
     slot = "<|video_pad|>" if kind.startswith("qwen3vl") else slot
-    films = [film(4, 64, 40), film(6, 32, 32)]
-    facts = [VideoMetadata(total_num_frames=len(f), fps=2.0, frames_indices=list(range(len(f)))) for f in films]
+    videos = [video(4, 64, 40), video(6, 32, 32)]
+    facts = [VideoMetadata(total_num_frames=len(f), fps=2.0, frames_indices=list(range(len(f)))) for f in videos]
     inputs = dict(
         whole(
-            videos=films,
+            videos=videos,
             text=[f"w1 w2 {slot} w3 w4 w5", f"w6 {slot} w7"],
             padding=True,
             return_tensors="pt",

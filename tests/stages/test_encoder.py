@@ -80,7 +80,7 @@ def test_impossible_schedules_are_refused(arguments, message):
 
 
 def by_loops(keys: Tensor, prefix: int, merges: int) -> list[int]:
-    """ToMe, section 3, for one picture `[heads, N, dim]`: which token each is folded into."""
+    """ToMe, section 3, for one image `[heads, N, dim]`: which token each is folded into."""
     rows = keys.double().mean(dim=0)
     unit = [row / row.norm() if float(row.norm()) else row for row in rows]
     edges = []
@@ -154,11 +154,11 @@ def test_steps_in_sum_partition_the_tokens(tokens, layers, seed):
         torch.testing.assert_close(fold.merged(fold.spread(fold.merged(rows))), fold.merged(rows))
         rows, state = fold.merged(rows), state.then(fold)
     assert state.size.sum(dim=1).tolist() == [tokens] * 2
-    for picture, reduction in enumerate(state.reductions()):
-        assert torch.equal(torch.bincount(reduction.assign), state.size[picture].long())
+    for image, reduction in enumerate(state.reductions()):
+        assert torch.equal(torch.bincount(reduction.assign), state.size[image].long())
         assert reduction.assign[reduction.anchor].tolist() == list(range(len(reduction)))
         assert bool((reduction.anchor.diff() > 0).all())
-        torch.testing.assert_close(reduction.apply(x[picture]), rows[picture], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(reduction.apply(x[image]), rows[image], rtol=1e-4, atol=1e-5)
 
 
 def test_a_token_on_its_own_stays_bit_for_bit():
@@ -217,20 +217,20 @@ def test_diffrate_drops_the_least_attended_and_folds_the_next(layer, tokens, lef
     stage = rates(proportional=proportional)
     seen = view(stage, tokens, 12, layer)
     fold = stage.fold(seen, left)
-    for picture in range(2):
-        logits = torch.einsum("hd,hnd->hn", seen.queries[picture, :, 0], seen.keys[picture]) * 0.5
-        weights = logits.exp() * (seen.size[picture] if proportional else 1)
+    for image in range(2):
+        logits = torch.einsum("hd,hnd->hn", seen.queries[image, :, 0], seen.keys[image]) * 0.5
+        weights = logits.exp() * (seen.size[image] if proportional else 1)
         attention = (weights / weights.sum(dim=1, keepdim=True)).mean(dim=0)
         rank = sorted(range(1, tokens + 1), key=lambda i: (-float(attention[i]), i))
         stay, go, dropped = rank[:left], rank[left : stage.pruned[layer]], rank[stage.pruned[layer] :]
-        assert fold.anchor[picture].tolist() == [0, *sorted(stay)]
-        hidden = seen.hidden[picture]
+        assert fold.anchor[image].tolist() == [0, *sorted(stay)]
+        hidden = seen.hidden[image]
         groups = {i: [i] for i in (0, *stay)}
         for i in go:
             groups[max(stay, key=lambda j: float(torch.cosine_similarity(hidden[i], hidden[j], dim=0)))].append(i)
         want = torch.stack([hidden[groups[i]].mean(dim=0) for i in sorted(groups)])
-        torch.testing.assert_close(fold.merged(seen.hidden)[picture], want)
-        assert (fold.into[picture] < 0).nonzero().flatten().tolist() == sorted(dropped)
+        torch.testing.assert_close(fold.merged(seen.hidden)[image], want)
+        assert (fold.into[image] < 0).nonzero().flatten().tolist() == sorted(dropped)
 
 
 def released(case: str) -> tuple[DiffRate, View, dict[str, torch.Tensor]]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample, interpolate
 
-from tests.stages.pictures import (
+from tests.stages.images import (
     TILINGS,
     Tiling,
     spot,
@@ -39,7 +39,7 @@ def scaled(values: np.ndarray) -> np.ndarray:
 
 
 def scores(tokens: VisualTokens, unit: int) -> np.ndarray:
-    """The rule by torch's own sampling, token by token; the thumbnail is unit 0, and its box the whole picture."""
+    """The rule by torch's own sampling, token by token; the thumbnail is unit 0, and its box the whole image."""
     layout, logits = tokens.layout, tokens.cues["attention_logits"].double()
     own = [i for i in range(len(layout)) if layout.unit[i] == unit]
     local = scaled(logits[own].numpy())
@@ -155,7 +155,7 @@ def test_thumbnails_and_other_kinds_go_by_their_own_logits():
 
 
 def letterboxed(layout: Layout) -> Layout:
-    """The layout with a thumbnail of twice the rows, half of them above and below the picture."""
+    """The layout with a thumbnail of twice the rows, half of them above and below the image."""
     wide = Layout.of_grid(16, 6, kind="thumbnail", box=(-0.5, 0.0, 1.5, 1.0))
     grids, tiles = layout.grids[1:], layout.boxes[1:]
     parts = [Layout.of_grid(h, w, kind="tile", box=box) for (_, h, w), box in zip(grids, tiles, strict=True)]
@@ -163,7 +163,7 @@ def letterboxed(layout: Layout) -> Layout:
 
 
 @tilings
-def test_a_thumbnail_with_borders_of_its_own_is_read_where_the_picture_is(tiling):
+def test_a_thumbnail_with_borders_of_its_own_is_read_where_the_image_is(tiling):
     plain, boxed = tiling.layout, letterboxed(tiling.layout)
     values = torch.randint(-99, 99, (8, 6), generator=torch.Generator().manual_seed(4)) / 8
     framed = torch.cat([values[:1].expand(4, -1), values, values[-1:].expand(4, -1)])

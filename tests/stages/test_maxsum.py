@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vtc.stages.select.maxsum as module
-from tests.stages.pictures import Tiling
+from tests.stages.images import Tiling
 from tests.stages.test_maxmin import draw, unit
 from tests.stages.test_stages import item
 from vtc import Recipe, VisualTokens

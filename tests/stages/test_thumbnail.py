@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from tests.stages.pictures import (
+from tests.stages.images import (
     TILINGS,
     Tiling,
     spot,

@@ -1,4 +1,4 @@
-"""Scoring: pictures and films in, exact match by skill out; a sheet of the world to look at."""
+"""Scoring: images and videos in, exact match by skill out; a sheet of the world to look at."""
 
 import numpy as np
 import pytest
@@ -8,15 +8,15 @@ from PIL import Image
 from tools.train_embedded import sheet
 from tools.train_embedded.evaluate import (
     answer,
-    answer_films,
+    answer_videos,
     asked,
-    asked_films,
+    asked_videos,
     exact,
     exact_match,
 )
 from tools.train_embedded.model_specs import STUDENTS
 from vtc.embedded.spec import HELD_OUT
-from vtc.embedded.video import Film
+from vtc.embedded.video import Video
 
 
 @pytest.fixture(scope="module")
@@ -29,35 +29,36 @@ def untrained():
     return model, student.build_processor()
 
 
-def test_questions_come_scene_by_scene_and_film_by_film():
+def test_questions_come_scene_by_scene_and_video_by_video():
     seeds = range(HELD_OUT, HELD_OUT + 6)
     assert [s.seed for s, _ in asked(seeds, 1)] == list(seeds)
     assert {s.view for s, _ in asked(seeds, 1, "tiny-internvl")} == {"native"}
     assert all(s.shifted for s, _ in asked(seeds, 1, shifted=True))
-    assert [f.seed for f, _ in asked_films(seeds, 1)] == list(seeds)
-    assert len(list(asked_films(seeds))) == sum(len(Film(seed).questions) for seed in seeds)
+    assert [f.seed for f, _ in asked_videos(seeds, 1)] == list(seeds)
+    assert len(list(asked_videos(seeds))) == sum(len(Video(seed).questions) for seed in seeds)
 
 
-def test_a_batch_of_films_is_answered_as_its_singles(untrained):
-    films = [Film(HELD_OUT + i) for i in range(4)]
-    questions = [film.questions[0].question for film in films]
-    together = answer_films(*untrained, films, questions)
-    assert together == [answer_films(*untrained, [f], [q])[0] for f, q in zip(films, questions, strict=True)]
+def test_a_batch_of_videos_is_answered_as_its_singles(untrained):
+    videos = [Video(HELD_OUT + i) for i in range(4)]
+    questions = [video.questions[0].question for video in videos]
+    together = answer_videos(*untrained, videos, questions)
+    assert together == [answer_videos(*untrained, [f], [q])[0] for f, q in zip(videos, questions, strict=True)]
     still = [
-        answer(*untrained, [Image.fromarray(film.frame(0))], [q])[0] for film, q in zip(films, questions, strict=True)
+        answer(*untrained, [Image.fromarray(video.frame(0))], [q])[0]
+        for video, q in zip(videos, questions, strict=True)
     ]
     assert together != still
 
 
 def test_exact_match_counts_by_skill(untrained, monkeypatch):
-    todo = list(asked_films(range(HELD_OUT, HELD_OUT + 4), 3))
+    todo = list(asked_videos(range(HELD_OUT, HELD_OUT + 4), 3))
     tally = exact_match(*untrained, todo, batch=5)
     assert tally["all"][1] == len(todo) == sum(n for skill, (_, n) in tally.items() if skill != "all")
-    truth = {(film.seed, q.question): q.answer for film, q in todo}
+    truth = {(video.seed, q.question): q.answer for video, q in todo}
     monkeypatch.setattr(
-        "tools.train_embedded.evaluate.answer_films",
-        lambda model, processor, films, questions: [
-            truth[f.seed, q].upper() for f, q in zip(films, questions, strict=True)
+        "tools.train_embedded.evaluate.answer_videos",
+        lambda model, processor, videos, questions: [
+            truth[f.seed, q].upper() for f, q in zip(videos, questions, strict=True)
         ],
     )
     assert exact_match(*untrained, todo, batch=5)["all"] == (len(todo), len(todo))

@@ -1,4 +1,4 @@
-"""What training rests on: packing many dialogues behind pictures changes nothing, and a killed run goes on."""
+"""What training rests on: packing many dialogues behind images changes nothing, and a killed run goes on."""
 
 import json
 
@@ -11,10 +11,10 @@ import vtc.embedded
 from tools.train_embedded import train
 from tools.train_embedded.dataset import (
     LABELS,
-    film_pixels,
     load_bank,
     look_pixels,
     make_bank,
+    video_pixels,
 )
 from tools.train_embedded.labels import FIELDS, patch_labels
 from tools.train_embedded.model_specs import STUDENTS
@@ -32,7 +32,7 @@ from tools.train_embedded.train_language import answer_logits, around, block_att
 from vtc.embedded import video_spec
 from vtc.embedded.scene import Scene
 from vtc.embedded.spec import SHAPES, SYMBOLS
-from vtc.embedded.video import Film
+from vtc.embedded.video import Video
 
 every_student = pytest.mark.parametrize("name", STUDENTS)
 
@@ -61,10 +61,10 @@ def test_packed_dialogues_answer_as_they_would_alone(name, together, chatter, ba
     head, t = len(packed.lead) + together * length, packed.ids.shape[2]
     alone, wanted = [], []
     for row in range(2):
-        pictures = [part for v in visual[row] for part in (embed(before), v, embed(after))]
+        images = [part for v in visual[row] for part in (embed(before), v, embed(after))]
         for j, ids in enumerate(packed.ids[row]):
             ids = ids[ids > 0]
-            embeds = torch.cat([embed(packed.lead), *pictures, embed(ids)])[None]
+            embeds = torch.cat([embed(packed.lead), *images, embed(ids)])[None]
             start = head + j * t
             mine = place[..., row, :]
             position = torch.cat([mine[..., :head], mine[..., start : start + len(ids)]], -1)
@@ -99,12 +99,12 @@ def test_training_sees_what_the_stock_model_sees(name):
 def test_tiny_qwen_is_taught_at_the_positions_that_the_stock_model_gives():
     student = STUDENTS["tiny-qwen"]
     model, processor = student.build_model(), student.build_processor()
-    for pictures, seeds in ((1, (1, 2, 3, 4, 5, 6)), (2, (1, 7))):
+    for images, seeds in ((1, (1, 2, 3, 4, 5, 6)), (2, (1, 7))):
         for seed in seeds:
             scene = Scene(seed, "native")
-            content = [{"type": "image"}] * pictures + [{"type": "text", "text": "what is it?"}]
+            content = [{"type": "image"}] * images + [{"type": "text", "text": "what is it?"}]
             text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-            inputs = processor(images=[[scene.image] * pictures], text=[text], return_tensors="pt")
+            inputs = processor(images=[[scene.image] * images], text=[text], return_tensors="pt")
             length = inputs.input_ids.shape[1]
             stock, _ = model.model.get_rope_index(
                 inputs.input_ids,
@@ -112,27 +112,27 @@ def test_tiny_qwen_is_taught_at_the_positions_that_the_stock_model_gives():
                 image_grid_thw=inputs.image_grid_thw,
             )
             size = student.canvas(scene)
-            words = length - len(LEAD) - pictures * (student.tokens(size) + 2)
-            mine = student.positions(torch.ones(1, length), (1, words), pictures, size, 1)
+            words = length - len(LEAD) - images * (student.tokens(size) + 2)
+            mine = student.positions(torch.ones(1, length), (1, words), images, size, 1)
             assert torch.equal(mine, stock)
             spread = torch.from_numpy(draw_steps(1, length, np.random.default_rng(seed), spread=True))
-            wide = student.positions(spread, (1, words), pictures, size, 1)
+            wide = student.positions(spread, (1, words), images, size, 1)
             assert (wide[0].diff() >= 0).all()
             assert wide.max() > stock.max() or (spread == 1).all()
 
 
-def test_tiny_qwen_is_taught_films_as_the_stock_model_sees_them():
+def test_tiny_qwen_is_taught_videos_as_the_stock_model_sees_them():
     student = STUDENTS["tiny-qwen"]
     model, processor = student.build_model().eval(), student.build_processor()
     student.prepare(model)
     for seed in (1, 3, 5):
-        film = Film(seed)
-        frames = film_pixels(student, film)
-        given = {"do_sample_frames": False, "video_metadata": [{"fps": film.fps, "total_num_frames": film.frames}]}
+        video = Video(seed)
+        frames = video_pixels(student, video)
+        given = {"do_sample_frames": False, "video_metadata": [{"fps": video.fps, "total_num_frames": video.frames}]}
         content = [{"type": "video"}, {"type": "text", "text": "what appears?"}]
         text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         inputs = processor(videos=[frames], text=[text], return_tensors="pt", **given)
-        looks, length = film.frames // 2, inputs.input_ids.shape[1]
+        looks, length = video.frames // 2, inputs.input_ids.shape[1]
         pairs = np.concatenate([frames[::2], frames[1::2]], -1)
         with torch.no_grad():
             out = model.model.get_video_features(inputs.pixel_values_videos, inputs.video_grid_thw).pooler_output[0]
@@ -148,20 +148,20 @@ def test_tiny_qwen_is_taught_films_as_the_stock_model_sees_them():
         assert torch.equal(student.positions(torch.ones(1, length), (1, words), 1, (96, 96), looks), stock)
 
 
-def test_films_are_labelled_frame_by_frame():
+def test_videos_are_labelled_frame_by_frame():
     student = STUDENTS["tiny-qwen"]
-    groups = make_bank(student, 0, 4, workers=1, films=40)
-    films = [g for g in groups if g.channels == 6]
-    assert {g.looks for g in films} == {4, 6, 8}
-    assert sum(map(len, films)) == 40
-    for group in films:
+    groups = make_bank(student, 0, 4, workers=1, videos=40)
+    videos = [g for g in groups if g.channels == 6]
+    assert {g.looks for g in videos} == {4, 6, 8}
+    assert sum(map(len, videos)) == 40
+    for group in videos:
         first, second = group.patches[..., : len(FIELDS)], group.patches[..., len(FIELDS) :]
         same = (group.pixels[..., :3] == group.pixels[..., 3:]).all((2, 3, 4))
         assert (first[same] == second[same]).all()
         assert (first != second).any()
         assert {LABELS[s] for s in group.skill[group.answer > 0]} <= set(video_spec.SKILLS)
-    with pytest.raises(ValueError, match="tiny-llava is not taught films"):
-        STUDENTS["tiny-llava"].film_looks(Film(0))
+    with pytest.raises(ValueError, match="tiny-llava is not taught videos"):
+        STUDENTS["tiny-llava"].video_looks(Video(0))
 
 
 @pytest.mark.parametrize("name", ["tiny-llava", "tiny-qwen"])
@@ -256,7 +256,7 @@ def test_plain_attention_is_the_stock_one(name):
         torch.testing.assert_close(student.encode(fast, pixels)[0], student.encode(stock, pixels)[0])
 
 
-def test_positions_rise_and_blocks_go_on_from_the_picture(banks):
+def test_positions_rise_and_blocks_go_on_from_the_image(banks):
     group = banks["tiny-llava"][0]
     rows, rng = np.arange(6)[:, None], np.random.default_rng(1)
     for spread in (True, False):
@@ -271,12 +271,12 @@ def test_positions_rise_and_blocks_go_on_from_the_picture(banks):
     assert (draw_steps(3, 50, rng, spread=False) == 1).all()
 
 
-def test_questions_name_their_picture_where_there_are_two(banks):
+def test_questions_name_their_image_where_there_are_two(banks):
     group, tokenizer = banks["tiny-llava"][0], STUDENTS["tiny-llava"].build_processor().tokenizer
     packed = pack(group, np.array([[0, 1]]), np.random.default_rng(0), 196, 12)
     for ids, question in zip(packed.ids[0], packed.question[0], strict=True):
-        picture = int(question.max()) // group.answer.shape[1]
-        assert tokenizer.decode(ids).startswith(f"in the {('first', 'second')[picture]} picture, ")
+        image = int(question.max()) // group.answer.shape[1]
+        assert tokenizer.decode(ids).startswith(f"in the {('first', 'second')[image]} image, ")
 
 
 @every_student
@@ -314,7 +314,7 @@ def test_cosine_rises_then_falls():
 def test_a_run_goes_on_where_it_stopped(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "PATCHES", 600)
     monkeypatch.setattr(train, "SCENES", 4)
-    flags = [name, *["--scenes", "128", "--watch", "4", "--workers", "1", "--steps", "1", "--films", "128", "--out"]]
+    flags = [name, *["--scenes", "128", "--watch", "4", "--workers", "1", "--steps", "1", "--videos", "128", "--out"]]
     train.main([*flags, str(tmp_path), "--phases", "eye"])
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == ["eye"]
     train.main([*flags, str(tmp_path), "--phases", "mind", "both", "--resume"])

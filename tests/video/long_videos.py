@@ -1,4 +1,4 @@
-"""Films of any length that are quickly made: scenes that change slowly, never twice alike, and one short shot."""
+"""Videos of any length that are quickly made: scenes that change slowly, never twice alike, and one short shot."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SCENE = 150
 """Seconds of a scene."""
 
 
-def long_film(path: Path, seconds: int, shot: np.ndarray, at: float, *, shown: float = 3.0, gop: int = 50) -> Path:
-    """Writes a film of `seconds` to `path`, in which `shot` `[SIDE, SIDE, 3]` is seen for `shown` seconds from `at` on.
+def long_video(path: Path, seconds: int, shot: np.ndarray, at: float, *, shown: float = 3.0, gop: int = 50) -> Path:
+    """Writes a video of `seconds` to `path` that shows `shot` `[SIDE, SIDE, 3]` for `shown` seconds from `at` on.
 
     The suffix says the container; a keyframe stands every `gop` frames.
     """

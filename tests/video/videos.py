@@ -1,4 +1,4 @@
-"""Small films for tests, written by PyAV: frames that say their own number, in any container, whole or damaged."""
+"""Small videos for tests, written by PyAV: frames that say their own number, in any container, whole or damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 TICKS = 90_000
-"""Ticks a second of films whose frames come at times of their own."""
+"""Ticks a second of videos whose frames come at times of their own."""
 BITS, COLUMNS = 12, 4
 """A number's bits; with four of check they are 16 blocks, four by four."""
 
@@ -37,7 +37,7 @@ def write(
     Args:
         fps: frames a second, unless `seconds` gives the time of each.
         start: seconds added to all times; may be negative.
-        rotation: degrees counter-clockwise that a player turns the pictures by; `flipped` mirrors them left to right.
+        rotation: degrees counter-clockwise that a player turns the images by; `flipped` mirrors them left to right.
         pixels: FFmpeg's name of the stored pixel format.
         options, muxer: of the encoder and of the container, as FFmpeg spells them.
         sound: adds a track of silence.
@@ -57,10 +57,10 @@ def write(
                 stream.codec_context.thread_count = 1
                 if rotation or flipped:
                     stream.set_display_rotation(rotation, hflip=flipped)
-            picture = av.VideoFrame.from_ndarray(frame, format="rgba" if frame.shape[2] == 4 else "rgb24")
+            image = av.VideoFrame.from_ndarray(frame, format="rgba" if frame.shape[2] == 4 else "rgb24")
             time = number / rate if seconds is None else Fraction(seconds[number])
-            picture.pts, picture.time_base = round(time / base) + shift, base
-            container.mux(stream.encode(picture))
+            image.pts, image.time_base = round(time / base) + shift, base
+            container.mux(stream.encode(image))
         if stream is not None:
             container.mux(stream.encode(None))
         if track is not None:
@@ -79,10 +79,10 @@ def _silence(container: av.container.OutputContainer, track: av.AudioStream) -> 
 
 def numbered(count: int, height: int = 64, width: int = 96, first: int = 0) -> Iterator[np.ndarray]:
     """`count` frames `[height, width, 3]` that show their numbers, from `first` on."""
-    return (picture(number, height, width) for number in range(first, first + count))
+    return (image(number, height, width) for number in range(first, first + count))
 
 
-def picture(number: int, height: int = 64, width: int = 96) -> np.ndarray:
+def image(number: int, height: int = 64, width: int = 96) -> np.ndarray:
     """One frame that shows `number` as black and white blocks; left of the middle reddish, right of it bluish."""
     blocks = (np.array(_bits(number)).reshape(-1, COLUMNS) * 255).astype(np.uint8)
     rows = np.arange(height) * len(blocks) // height
@@ -122,13 +122,13 @@ EVEN = {
     "mpg": {"codec": "mpeg2video", "b_frames": 2},
     "avi": {"codec": "mpeg4", "b_frames": 2},
 }
-"""Films of an even rate, by name: the container, and what is special. All backends read them or say why not."""
+"""Videos of an even rate, by name: the container, and what is special. All backends read them or say why not."""
 
 UNEVEN = {"mp4-vfr": {"b_frames": 3}, "mkv-vfr": {"b_frames": 3}, "ts-vfr": {"b_frames": 2}}
-"""Films whose frames are shown for one to eight sixtieths of a second."""
+"""Videos whose frames are shown for one to eight sixtieths of a second."""
 
 UNTIMED = {"h264-raw": {"b_frames": 2}, "mkv-negative": {"start": -0.5, "muxer": {"avoid_negative_ts": "disabled"}}}
-"""Films whose packets have no timestamps, or none that FFmpeg hands on."""
+"""Videos whose packets have no timestamps, or none that FFmpeg hands on."""
 
 FRAMES = 60
 
@@ -139,8 +139,8 @@ def uneven(count: int = FRAMES) -> list[float]:
     return [0.0, *np.cumsum(gaps).tolist()]
 
 
-def film(folder: Path, name: str) -> Path:
-    """The film of that name with `FRAMES` numbered frames, written to `folder` unless it is there."""
+def video(folder: Path, name: str) -> Path:
+    """The video of that name with `FRAMES` numbered frames, written to `folder` unless it is there."""
     options = {**EVEN, **UNEVEN, **UNTIMED}[name]
     path = folder / f"{name}.{name.split('-')[0]}"
     if not path.exists():

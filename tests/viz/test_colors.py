@@ -131,8 +131,8 @@ def test_a_region_over_frames_has_one_colour():
     item = merged([[0, 0, 1, 1], [1, 1, 2, 2]], units=2)
     colors = colors_of(item)
     grey = Image.new("RGB", (400, 100), (128, 128, 128))
-    pictures = [marked(grey, item, 0, frame, colors) for frame in (0, 1)]
-    assert pictures[0].getpixel((399 - 25, 20)) == pictures[1].getpixel((25, 20)) != grey.getpixel((0, 0))
+    images = [marked(grey, item, 0, frame, colors) for frame in (0, 1)]
+    assert images[0].getpixel((399 - 25, 20)) == images[1].getpixel((25, 20)) != grey.getpixel((0, 0))
     alone = region_colors([np.array([[1, 1, 2, 2]])])
     assert alone[2] != colors[2]
 
@@ -158,10 +158,10 @@ def test_a_legend_tells_the_marks_that_occur(item, texts):
 
 @pytest.mark.parametrize("width", [50, 240, 400, 1024])
 def test_a_legend_is_drawn_at_every_width(width):
-    """Under a narrow picture it takes more lines; it is never left out, as a strip without it shows."""
-    picture = Image.new("RGB", (width, 40), "black")
-    with_legend = captioned(picture, "kcenter, keep 0.25", (KEPT_MARK, MERGED))
-    without = captioned(picture, "kcenter, keep 0.25", ())
+    """Under a narrow image it takes more lines; it is never left out, as a strip without it shows."""
+    image = Image.new("RGB", (width, 40), "black")
+    with_legend = captioned(image, "kcenter, keep 0.25", (KEPT_MARK, MERGED))
+    without = captioned(image, "kcenter, keep 0.25", ())
     strip = np.asarray(with_legend)[40:]
     for color in (KEPT, MERGED.fill):
         assert (strip == color).all(axis=2).sum() >= 12
@@ -195,6 +195,6 @@ def test_the_parts_of_a_long_caption_are_in_their_order():
     assert heights[-1] == heights[-2] < 120
 
 
-def test_a_huge_picture_is_drawn_bounded():
+def test_a_huge_image_is_drawn_bounded():
     assert max(overlay(Image.new("RGB", (6000, 300)), pruned([1])).size) == 2048
     assert overlay(Image.new("RGB", (600, 300)), pruned([1])).width == 600

@@ -14,7 +14,7 @@ from vtc.adapters import find
 from vtc.core.flops import DecoderCost
 from vtc.core.tokens import Layout, Reduction
 from vtc.inference.asking import prompt, report_on
-from vtc.media.images import load_picture
+from vtc.media.images import load_image
 from vtc.recipes.composition import recipe as find_recipe
 from vtc.reduction.decoder.report import Trace
 from vtc.reduction.report import ItemReport, Report
@@ -23,7 +23,7 @@ from vtc.viz.legend import LEAST
 from vtc.viz.overlay import at_last_layer, draw, mosaic, overlay
 from vtc.viz.visible_crop import coverage, view
 
-CAT = load_picture(Path(vtc.__file__).parent / "embedded" / "photographs" / "cat.jpg")
+CAT = load_image(Path(vtc.__file__).parent / "embedded" / "photographs" / "cat.jpg")
 TALL = CAT.transpose(Image.Transpose.ROTATE_90)
 
 
@@ -38,10 +38,10 @@ def merged(owner: list[list[int]], anchors: list[int]) -> ItemReport:
     return ItemReport.of("image", 0, Layout.of_grid(*assign.shape), reduction)
 
 
-def centre(picture: Image.Image, cell: int, height: int = 4, width: int = 6, *, rows: int | None = None):
+def centre(image: Image.Image, cell: int, height: int = 4, width: int = 6, *, rows: int | None = None):
     y, x = divmod(cell, width)
-    tall = rows if rows is not None else picture.height
-    return picture.getpixel((int((x + 0.5) * picture.width / width), int((y + 0.5) * tall / height)))
+    tall = rows if rows is not None else image.height
+    return image.getpixel((int((x + 0.5) * image.width / width), int((y + 0.5) * tall / height)))
 
 
 # What the encoder sees
@@ -60,10 +60,10 @@ def pad(side: int = 168):
     return LlavaImageProcessor(do_pad=True, size=size, crop_size=size)
 
 
-def encoder_pixels(picture: Image.Image, processor, model) -> np.ndarray:
+def encoder_pixels(image: Image.Image, processor, model) -> np.ndarray:
     """`[H, W, 3]` what the adapter says that the encoder gets, as bytes would have it."""
     adapter = find(model)
-    (media,) = adapter.media(processor(picture, return_tensors="pt"))
+    (media,) = adapter.media(processor(image, return_tensors="pt"))
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (processor.image_mean, processor.image_std))
     return ((adapter.pixels(media) * std + mean) * 255).clamp(0, 255).permute(1, 2, 0).numpy()
 
@@ -80,7 +80,7 @@ CASES = {
         lambda: CLIPImageProcessor(do_resize=False, crop_size={"height": 168, "width": 210}),
         llava,
     ),
-    "crop beyond the picture": (
+    "crop beyond the image": (
         lambda: CLIPImageProcessor(size={"shortest_edge": 168}, crop_size={"height": 210, "width": 210}),
         llava,
     ),
@@ -90,16 +90,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("picture", [CAT, TALL, CAT.resize((90, 20)), CAT.resize((33, 300))], ids=lambda p: str(p.size))
+@pytest.mark.parametrize("image", [CAT, TALL, CAT.resize((90, 20)), CAT.resize((33, 300))], ids=lambda p: str(p.size))
 @pytest.mark.parametrize("case", CASES)
-def test_view_is_what_the_encoder_sees(case, picture):
+def test_view_is_what_the_encoder_sees(case, image):
     make, build = CASES[case]
     processor = make()
-    pixels = encoder_pixels(picture, processor, build())
-    assert distance(view(picture, processor), pixels) < 3
+    pixels = encoder_pixels(image, processor, build())
+    assert distance(view(image, processor), pixels) < 3
 
 
-def test_the_comparison_would_show_another_part_of_the_picture():
+def test_the_comparison_would_show_another_part_of_the_image():
     for processor, wrong in ((crop(), squeeze()), (squeeze(), crop()), (pad(), crop()), (crop(), pad())):
         assert distance(view(CAT, wrong), encoder_pixels(CAT, processor, llava())) > 15
     shifted = CAT.transform(CAT.size, Image.Transform.AFFINE, (1, 0, 8, 0, 1, 0))
@@ -143,39 +143,39 @@ def test_a_processor_that_is_not_known_is_refused():
 
 # What is drawn over it
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 600, 3), dtype=np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 600, 3), dtype=np.uint8))
 
 
 def test_kept_cells_are_clear_and_dropped_ones_are_not():
     kept = [0, 7, 23]
-    drawn = overlay(PICTURE, item(kept), "a caption")
+    drawn = overlay(IMAGE, item(kept), "a caption")
     for cell in range(24):
-        same = centre(drawn, cell, rows=480) == centre(PICTURE, cell)
+        same = centre(drawn, cell, rows=480) == centre(IMAGE, cell)
         assert same == (cell in kept)
 
 
 def test_dropped_cells_have_no_colour():
-    red, green, blue = centre(overlay(PICTURE, item([0])), 9, rows=480)
+    red, green, blue = centre(overlay(IMAGE, item([0])), 9, rows=480)
     assert red == green == blue
 
 
-def test_another_choice_gives_another_picture():
-    one, other = (np.asarray(overlay(PICTURE, item(kept), "same")) for kept in ([3, 4], [3, 5]))
+def test_another_choice_gives_another_image():
+    one, other = (np.asarray(overlay(IMAGE, item(kept), "same")) for kept in ([3, 4], [3, 5]))
     assert one.shape == other.shape
     assert not np.array_equal(one, other)
-    assert np.array_equal(one, np.asarray(overlay(PICTURE, item([3, 4]), "same")))
+    assert np.array_equal(one, np.asarray(overlay(IMAGE, item([3, 4]), "same")))
 
 
 def test_kept_cells_are_outlined():
-    drawn = overlay(PICTURE, item([7]))
+    drawn = overlay(IMAGE, item([7]))
     y, x = 1 * 120, 1 * 100
     assert drawn.getpixel((x, y + 60)) == drawn.getpixel((x + 99, y + 60)) == KEPT
     assert drawn.getpixel((x + 50, y)) == drawn.getpixel((x + 50, y + 119)) == KEPT
 
 
 def test_all_kept_leaves_the_inside_of_each_cell():
-    drawn = overlay(PICTURE, item(list(range(24))))
-    assert all(centre(drawn, cell, rows=480) == centre(PICTURE, cell) for cell in range(24))
+    drawn = overlay(IMAGE, item(list(range(24))))
+    assert all(centre(drawn, cell, rows=480) == centre(IMAGE, cell) for cell in range(24))
 
 
 def test_merged_cells_take_the_colour_of_where_they_went():
@@ -212,13 +212,13 @@ def test_regions_side_by_side_differ():
 
 def test_frames_and_their_limits():
     report = item([0, 30], frames=2)
-    first, second = (overlay(PICTURE, report, frame=frame) for frame in (0, 1))
-    assert centre(first, 0, rows=480) == centre(PICTURE, 0) != centre(second, 0, rows=480)
-    assert centre(second, 6, rows=480) == centre(PICTURE, 6) != centre(first, 6, rows=480)
+    first, second = (overlay(IMAGE, report, frame=frame) for frame in (0, 1))
+    assert centre(first, 0, rows=480) == centre(IMAGE, 0) != centre(second, 0, rows=480)
+    assert centre(second, 6, rows=480) == centre(IMAGE, 6) != centre(first, 6, rows=480)
     with pytest.raises(ValueError, match="frame=2: unit 0 has 2 frames"):
-        overlay(PICTURE, report, frame=2)
+        overlay(IMAGE, report, frame=2)
     with pytest.raises(ValueError, match="unit=1: the item has 1 units"):
-        overlay(PICTURE, report, unit=1)
+        overlay(IMAGE, report, unit=1)
 
 
 def test_structural_tokens_are_no_cells():
@@ -227,7 +227,7 @@ def test_structural_tokens_are_no_cells():
     cell = torch.cat([torch.full((1, 3), -1), layout.cell])
     layout = Layout(torch.zeros(25, dtype=torch.int64), cell, structural, layout.grids, layout.kinds)
     report = ItemReport.of("image", 0, layout, Reduction.pruning(torch.tensor([0, 1, 8]), 25))
-    assert np.array_equal(np.asarray(overlay(PICTURE, report)), np.asarray(overlay(PICTURE, item([0, 7]))))
+    assert np.array_equal(np.asarray(overlay(IMAGE, report)), np.asarray(overlay(IMAGE, item([0, 7]))))
 
 
 @pytest.mark.parametrize("size", [(1024, 128), (640, 640), (50, 40)])
@@ -243,10 +243,10 @@ def test_tiles_are_drawn_where_they_lie_and_the_thumbnail_beside_them():
     parts = [Layout.of_grid(2, 3, kind="tile", box=boxes[0]), Layout.of_grid(2, 2, kind="tile", box=boxes[1])]
     layout = Layout.join([*parts, Layout.of_grid(2, 2, kind="thumbnail")])
     report = ItemReport.of("image", 0, layout, Reduction.pruning(torch.tensor([7, 11]), len(layout)))
-    picture = PICTURE.resize((640, 480))
-    drawn = mosaic(picture, report, "two tiles")
+    image = IMAGE.resize((640, 480))
+    drawn = mosaic(image, report, "two tiles")
     assert drawn.width == 2 * 640 + 8
-    clear = lambda x, y: drawn.getpixel((x, y)) == picture.getpixel((x % 648, y))  # noqa: E731
+    clear = lambda x, y: drawn.getpixel((x, y)) == image.getpixel((x % 648, y))  # noqa: E731
     # Token 7 is the upper right cell of the right tile, token 11 the upper right cell of the thumbnail.
     assert clear(640 - 40, 120)
     assert not clear(640 - 40, 360)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vtc.core.tokens import Layout, Reduction
-from vtc.embedded.video import Film
+from vtc.embedded.video import Video
 from vtc.inference import prompting
 from vtc.inference.asking import prompt, report_on
 from vtc.inference.loading import load
@@ -47,9 +47,9 @@ def shots(*lengths: int, height: int = 36, width: int = 48) -> VideoFrames:
     pixels = []
     for number, count in enumerate(lengths):
         ground = np.random.default_rng(number).integers(0, 256, (3, 4, 3), dtype=np.uint8)
-        picture = np.asarray(Image.fromarray(ground).resize((width, height), Image.Resampling.NEAREST))
+        image = np.asarray(Image.fromarray(ground).resize((width, height), Image.Resampling.NEAREST))
         for i in range(count):
-            frame = picture.copy()
+            frame = image.copy()
             frame[:, i % width] = 255
             pixels.append(frame)
     return VideoFrames.regular(np.stack(pixels), 2)
@@ -91,38 +91,38 @@ def test_units_and_clips_cover_the_video_and_count_every_token_once(frames, toge
 
 def test_frames_without_tokens_are_left_out_where_the_stage_leaves_them_out():
     video = shots(8, 8)
-    film = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
-    chosen = Keyframes(share=0.5).choose(film, 8).tolist()
+    pixels = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
+    chosen = Keyframes(share=0.5).choose(pixels, 8).tolist()
     kept = [unit * SIDE**2 for unit in chosen[:5]]  # three keyframes get no token
-    found = account(video, report(16, kept), BOTH, film)
+    found = account(video, report(16, kept), BOTH, pixels)
     assert [i for i, unit in enumerate(found.units) if unit.encoded] == chosen
     assert found.chooses
-    assert all(unit.encoded for unit in account(video, report(16, kept), ALL, film).units)
+    assert all(unit.encoded for unit in account(video, report(16, kept), ALL, pixels).units)
 
 
 def test_a_frame_with_tokens_was_encoded_whatever_the_pixels_say():
     video = shots(8, 8)
-    film = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
-    chosen = Keyframes(share=0.5).choose(film, 8).tolist()
+    pixels = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
+    chosen = Keyframes(share=0.5).choose(pixels, 8).tolist()
     other = next(unit for unit in range(16) if unit not in chosen)
-    found = account(video, report(16, [other * SIDE**2]), BOTH, film)
+    found = account(video, report(16, [other * SIDE**2]), BOTH, pixels)
     assert found.units[other].encoded
     assert found.encoded == 8
 
 
 def test_clips_are_those_of_the_allocator_and_begin_where_shots_do():
-    """Of three shots the recipe sees every second frame: its cuts lie where the pictures change, seen or not."""
+    """Of three shots the recipe sees every second frame: its cuts lie where the images change, seen or not."""
     video = shots(6, 5, 7)
     kept = some(18, 2)
     found = account(video, report(18, kept), Recipe((ClipBudget(), KCenter())))
     assert [clip.start for clip in found.clips] == [0, 6, 11]
-    film = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
+    pixels = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
     chosen = sorted({0, 2, 4, 5, 7, 9, 10, 13, 17})  # none of them begins a shot
     half = [unit * SIDE**2 for unit in chosen]
-    found = account(video, report(18, half), BOTH, film)
+    found = account(video, report(18, half), BOTH, pixels)
     assert [i for i, unit in enumerate(found.units) if unit.encoded] == chosen
     assert [clip.start for clip in found.clips] == [0, 6, 11]
-    inside = ClipBudget().clips(describe(film[chosen]))
+    inside = ClipBudget().clips(describe(pixels[chosen]))
     assert [sum(unit < clip.start for unit in chosen) for clip in found.clips] == [clip.start for clip in inside]
 
 
@@ -162,22 +162,22 @@ def test_the_last_unit_ends_with_the_video():
 def test_what_does_not_fit_is_refused():
     video = shots(4)
     two = Report("x", report(4, [0]).items * 2)
-    with pytest.raises(ValueError, match=r"report holds 2 items, and this is about one video.*pictures='frames'"):
+    with pytest.raises(ValueError, match=r"report holds 2 items, and this is about one video.*images_as='frames'"):
         account(video, two, ALL)
     with pytest.raises(ValueError, match="frames=4: the report is on 5 units"):
         account(video, report(5, [0]), ALL)
-    with pytest.raises(ValueError, match=r"frames=4, film \(3, 1, 3, 8, 8\): the report is on 4 units"):
+    with pytest.raises(ValueError, match=r"frames=4, pixels \(3, 1, 3, 8, 8\): the report is on 4 units"):
         account(video, report(4, [0]), ALL, torch.zeros(3, 1, 3, 8, 8))
 
 
 @pytest.mark.parametrize("name", ["tiny-qwen", "tiny-internvl"])
 def test_seen_is_what_the_stages_look_at(name, monkeypatch):
     model, processor = load(name, device="cpu")
-    film = Film(2**41 + 12)
-    video = VideoFrames.regular(film.pixels(96)[:8], film.fps)
+    pixels = Video(2**41 + 12)
+    video = VideoFrames.regular(pixels.pixels(96)[:8], pixels.fps)
     one = recipe("video")
-    if prompting.frames_are_pictures(model):
-        one = replace(one, pictures="frames")
+    if prompting.frames_are_images(model):
+        one = replace(one, images_as="frames")
     looked, stock = [], Keyframes.choose
 
     def choose(self, frames, k):
@@ -195,7 +195,7 @@ def test_seen_is_what_the_stages_look_at(name, monkeypatch):
     assert seen(model, inputs, recipe("kcenter")) is None
 
 
-# The picture
+# The image
 
 
 def sheet_top() -> int:
@@ -205,9 +205,9 @@ def sheet_top() -> int:
 def test_kept_cells_are_clear_and_frames_that_were_left_out_are_pale():
     video = shots(4, height=300, width=300)
     kept = [3, 16 + 5, 16 + 6]
-    film = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
+    pixels = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
     told = report(4, kept)
-    drawn = np.asarray(timeline(video, told, BOTH, film=film))
+    drawn = np.asarray(timeline(video, told, BOTH, pixels=pixels))
     size = next(size for size in range(100, 400) if size * 4 + 30 + 2 * MARGIN > WIDTH - 4)
     parts = [drawn[sheet_top() :, MARGIN + i * (size + 10) :][:size, :size] for i in range(4)]
     for i in (0, 1):
@@ -232,7 +232,7 @@ def test_bars_are_as_high_as_the_share_that_is_kept():
             assert (column == color_of(clip)).all(axis=1).sum() == pytest.approx(full * share, abs=2)
 
 
-def test_another_choice_gives_another_picture_and_the_same_one_the_same():
+def test_another_choice_gives_another_image_and_the_same_one_the_same():
     video = shots(4, 4)
     draw = [np.asarray(timeline(video, report(8, kept), ALL)) for kept in ([1, 20], [1, 20], [1, 21])]
     assert np.array_equal(draw[0], draw[1])

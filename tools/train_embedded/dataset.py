@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from tools.train_embedded.hard_examples import drill, drill_film
+from tools.train_embedded.hard_examples import drill, drill_video
 from tools.train_embedded.labels import FACTS, look_facts, patch_labels
 from tools.train_embedded.model_specs import STUDENTS
 from tools.train_embedded.model_specs.base import Student
@@ -17,11 +17,11 @@ from tools.train_embedded.tokenizer import build_tokenizer
 from vtc.embedded import spec, video_spec
 from vtc.embedded.questions import SKILLS, Question
 from vtc.embedded.scene import Scene
-from vtc.embedded.video import Film
-from vtc.embedded.video_spec import SKILLS as FILM_SKILLS
+from vtc.embedded.video import Video
+from vtc.embedded.video_spec import SKILLS as VIDEO_SKILLS
 
 MAX_QUESTIONS, MAX_WORDS = 24, 18
-LABELS = (*SKILLS, *FILM_SKILLS)
+LABELS = (*SKILLS, *VIDEO_SKILLS)
 _CHUNK = 128
 
 
@@ -37,7 +37,7 @@ class Group:
     answer   int8  [n, 24]                  where in `words` the answer starts; 0: no such question
     skill    int8  [n, 24]                  index in `LABELS`
 
-    A look of a film is two frames: six channels, and the fields of both side by side.
+    A look of a video is two frames: six channels, and the fields of both side by side.
     """
 
     pixels: np.ndarray
@@ -59,7 +59,7 @@ class Group:
 
     @property
     def channels(self) -> int:
-        """3 for pictures, 6 for films."""
+        """3 for images, 6 for videos."""
         return int(self.pixels.shape[-1])
 
     @property
@@ -72,14 +72,14 @@ Bank = list[Group]
 _NAMES = [f.name for f in fields(Group)]
 
 
-def make_bank(student: Student, first: int, n: int, workers: int, films: int = 0, drilled: bool = False) -> Bank:
-    """Draw `n` scenes and so many films of the seeds from `first` on, `workers` processes at once, grouped by size.
+def make_bank(student: Student, first: int, n: int, workers: int, videos: int = 0, drilled: bool = False) -> Bank:
+    """Draw `n` scenes and so many videos of the seeds from `first` on, `workers` processes at once, grouped by size.
 
     `drilled`: with the questions of `drill`.
     """
     jobs = [
         (student.name, kind, s, min(_CHUNK, first + count - s), drilled)
-        for kind, count in (("scene", n), ("film", films))
+        for kind, count in (("scene", n), ("video", videos))
         for s in range(first, first + count, _CHUNK)
     ]
     if workers <= 1:
@@ -95,15 +95,15 @@ def make_bank(student: Student, first: int, n: int, workers: int, films: int = 0
 
 
 def load_bank(
-    folder: Path, student: Student, first: int, n: int, workers: int, films: int = 0, drilled: bool = False
+    folder: Path, student: Student, first: int, n: int, workers: int, videos: int = 0, drilled: bool = False
 ) -> Bank:
     """`make_bank`, kept in `folder` for the next time."""
     world = f"{student.name}-{spec.VERSION}.{video_spec.VERSION}"
-    stem = folder / (f"bank-{world}-{first}-{n}-{films}" + ("-drilled" if drilled else ""))
+    stem = folder / (f"bank-{world}-{first}-{n}-{videos}" + ("-drilled" if drilled else ""))
     if not stem.is_dir():
         unfinished = stem.with_suffix(".tmp")
         unfinished.mkdir(parents=True, exist_ok=True)
-        for i, group in enumerate(make_bank(student, first, n, workers, films, drilled)):
+        for i, group in enumerate(make_bank(student, first, n, workers, videos, drilled)):
             for name in _NAMES:
                 np.save(unfinished / f"{i}-{name}.npy", getattr(group, name))
         unfinished.rename(stem)
@@ -120,8 +120,8 @@ def _chunk(job: tuple[str, str, int, int, bool]) -> dict[Shape, tuple[np.ndarray
     student, tokenizer = STUDENTS[name], build_tokenizer()
     rows: dict[Shape, list[tuple[np.ndarray, ...]]] = {}
     for seed in range(first, first + n):
-        if kind == "film":
-            arrays = _film_arrays(student, Film(seed), tokenizer, drilled)
+        if kind == "video":
+            arrays = _video_arrays(student, Video(seed), tokenizer, drilled)
         else:
             arrays = _arrays(student, Scene(seed, student.view), tokenizer, drilled)
         rows.setdefault(arrays[0].shape, []).append(arrays)
@@ -141,24 +141,24 @@ def _arrays(
     )
 
 
-def _film_arrays(
-    student: Student, film: Film, tokenizer: PreTrainedTokenizerFast, drilled: bool
+def _video_arrays(
+    student: Student, video: Video, tokenizer: PreTrainedTokenizerFast, drilled: bool
 ) -> tuple[np.ndarray, ...]:
-    looks = student.film_looks(film)
-    frames = film_pixels(student, film)
-    labels = [patch_labels(film.state(i), looks[i // 2]) for i in range(film.frames)]
+    looks = student.video_looks(video)
+    frames = video_pixels(student, video)
+    labels = [patch_labels(video.state(i), looks[i // 2]) for i in range(video.frames)]
     return (
         np.concatenate([frames[::2], frames[1::2]], -1),
-        np.stack([np.concatenate(labels[i : i + 2], -1) for i in range(0, film.frames, 2)]),
-        np.zeros((len(looks), FACTS), np.uint8),  # models that see films have no class token
-        np.array(len(film.actors), np.int8),
-        *_question_arrays(drill_film(film, MAX_QUESTIONS) if drilled else film.questions, tokenizer),
+        np.stack([np.concatenate(labels[i : i + 2], -1) for i in range(0, video.frames, 2)]),
+        np.zeros((len(looks), FACTS), np.uint8),  # models that see videos have no class token
+        np.array(len(video.actors), np.int8),
+        *_question_arrays(drill_video(video, MAX_QUESTIONS) if drilled else video.questions, tokenizer),
     )
 
 
-def film_pixels(student: Student, film: Film) -> np.ndarray:
-    """The frames of `film` as the tower sees them, uint8 `[frames, h, w, 3]`, drawn at the size they are scored at."""
-    return film.pixels(student.film_looks(film)[0][1][0])
+def video_pixels(student: Student, video: Video) -> np.ndarray:
+    """The frames of `video` as the tower sees them, uint8 `[frames, h, w, 3]`, drawn at the size they are scored at."""
+    return video.pixels(student.video_looks(video)[0][1][0])
 
 
 def _question_arrays(questions: list[Question], tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
@@ -185,6 +185,6 @@ def look_pixels(student: Student, scene: Scene) -> np.ndarray:
         x, y = round(left / scene.width * width), round(top / scene.height * height)
         box = (x, y, round(right / scene.width * width), round(bottom / scene.height * height))
         part = whole.crop(box)
-        # A thumbnail is shrunk from the picture itself, as the processor does.
+        # A thumbnail is shrunk from the image itself, as the processor does.
         out.append(np.asarray(part if part.size == (w, h) else scene.image.resize((w, h), resample)))
     return np.stack(out)

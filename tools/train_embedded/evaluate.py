@@ -14,13 +14,13 @@ from PIL import Image
 from tools.train_embedded.model_specs import STUDENTS
 from vtc import reduce_tokens
 from vtc.embedded import NAMES, path
-from vtc.embedded.exam import asked, asked_films, exact
+from vtc.embedded.exam import asked, asked_videos, exact
 from vtc.embedded.questions import SKILLS, Question
 from vtc.embedded.scene import Scene
 from vtc.embedded.spec import HELD_OUT, WATCH
-from vtc.embedded.video import Film
+from vtc.embedded.video import Video
 from vtc.embedded.video_spec import PIXELS
-from vtc.embedded.video_spec import SKILLS as FILM_SKILLS
+from vtc.embedded.video_spec import SKILLS as VIDEO_SKILLS
 
 
 def load(name: str, directory: Path | None = None) -> tuple[Any, Any]:
@@ -42,17 +42,17 @@ def prompt(processor: Any, question: str, medium: str | None = "image") -> str:
 def answer(model: Any, processor: Any, images: list[Image.Image] | None, questions: list[str]) -> list[str]:
     """Greedy answers to `questions[i]` about `images[i]` (None: text alone), one left-padded batch."""
     texts = [prompt(processor, q, None if images is None else "image") for q in questions]
-    # InternVL's processor takes the pictures of a batch row by row.
+    # InternVL's processor takes the images of a batch row by row.
     media = {} if images is None else {"images": [[image] for image in images]}
     return _generate(model, processor, processor(text=texts, padding=True, return_tensors="pt", **media))
 
 
 @torch.no_grad()
-def answer_films(model: Any, processor: Any, films: list[Film], questions: list[str]) -> list[str]:
-    """Greedy answers to `questions[i]` about all frames of `films[i]`, one left-padded batch."""
+def answer_videos(model: Any, processor: Any, videos: list[Video], questions: list[str]) -> list[str]:
+    """Greedy answers to `questions[i]` about all frames of `videos[i]`, one left-padded batch."""
     texts = [prompt(processor, q, "video") for q in questions]
-    facts = [[{"fps": film.fps, "total_num_frames": film.frames}] for film in films]
-    frames = [[film.pixels(PIXELS)] for film in films]
+    facts = [[{"fps": video.fps, "total_num_frames": video.frames}] for video in videos]
+    frames = [[video.pixels(PIXELS)] for video in videos]
     options = {"padding": True, "return_tensors": "pt", "do_sample_frames": False}
     return _generate(model, processor, processor(text=texts, videos=frames, video_metadata=facts, **options))
 
@@ -66,23 +66,23 @@ def _generate(model: Any, processor: Any, inputs: Any) -> list[str]:
 def exact_match(
     model: Any,
     processor: Any,
-    todo: Iterable[tuple[Scene | Film, Question]],
+    todo: Iterable[tuple[Scene | Video, Question]],
     batch: int = 64,
     blind: bool = False,
 ) -> dict[str, tuple[int, int]]:
     """Right answers and questions by skill, and under "all"; skills that were not asked are left out.
 
-    `todo` is about scenes or about films alone. `blind`: the questions alone, without the pictures.
+    `todo` is about scenes or about videos alone. `blind`: the questions alone, without the images.
     """
-    tally = {skill: [0, 0] for skill in ("all", *SKILLS, *FILM_SKILLS)}
+    tally = {skill: [0, 0] for skill in ("all", *SKILLS, *VIDEO_SKILLS)}
     todo = list(todo)
     for start in range(0, len(todo), batch):
         part = todo[start : start + batch]
-        films = [shown for shown, _ in part if isinstance(shown, Film)]
+        videos = [shown for shown, _ in part if isinstance(shown, Video)]
         images = None if blind else [shown.image for shown, _ in part if isinstance(shown, Scene)]
         questions = [q.question for _, q in part]
-        if films and not blind:
-            given = answer_films(model, processor, films, questions)
+        if videos and not blind:
+            given = answer_videos(model, processor, videos, questions)
         else:
             given = answer(model, processor, images, questions)
         for (_, question), text in zip(part, given, strict=True):
@@ -99,9 +99,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=200, help="unseen scenes")
     parser.add_argument("--first", type=int, default=HELD_OUT, help="the first scene's seed")
     parser.add_argument("--per-scene", type=int, default=None, help="at most this many questions a scene")
-    parser.add_argument("--films", action="store_true", help="films in place of pictures")
+    parser.add_argument("--videos", action="store_true", help="videos in place of images")
     parser.add_argument("--shifted", action="store_true", help="grounds, sizes and fonts that no training saw")
-    parser.add_argument("--blind", action="store_true", help="the questions alone, without the pictures")
+    parser.add_argument("--blind", action="store_true", help="the questions alone, without the images")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--recipe", help="wrap the model with this recipe; default: all visual tokens")
     parser.add_argument(
@@ -116,20 +116,20 @@ def main(arguments: list[str] | None = None) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')}={value} must be 1 or more")
-    if options.films and not STUDENTS[options.name].films:
-        parser.error(f"--films: {options.name} was not taught films")
+    if options.videos and not STUDENTS[options.name].videos:
+        parser.error(f"--videos: {options.name} was not taught videos")
     if options.recipe is None and (options.keep is not None or options.positions is not None):
         parser.error("--keep and --positions need a --recipe")
     processor, model = load(options.name, options.weights)
     if options.recipe:
         reduce_tokens(model, options.recipe, keep=options.keep, positions=options.positions)
     seeds = range(options.first, options.first + options.n)
-    todo: Iterable[tuple[Scene | Film, Question]] = (
-        asked_films(seeds, options.per_scene, options.shifted)
-        if options.films
+    todo: Iterable[tuple[Scene | Video, Question]] = (
+        asked_videos(seeds, options.per_scene, options.shifted)
+        if options.videos
         else asked(seeds, options.per_scene, options.name, options.shifted)
     )
-    batch = 16 if options.films else 64
+    batch = 16 if options.videos else 64
     for skill, (right, n) in exact_match(model.to(options.device), processor, todo, batch, options.blind).items():
         print(f"{skill:10} {right / n:6.1%}  {right} of {n}")
 

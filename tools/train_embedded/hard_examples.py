@@ -1,7 +1,7 @@
-"""Further questions about training scenes and films, above all of the skills that are slowest to learn.
+"""Further questions about training scenes and videos, above all of the skills that are slowest to learn.
 
-The forms are those of `questions` and `film_questions`, asked of more things. Used in training only; what a model is
-scored on is `questions.ask` and `film_questions.ask` alone.
+The forms are those of `questions` and `video_questions`, asked of more things. Used in training only; what a model is
+scored on is `questions.ask` and `video_questions.ask` alone.
 """
 
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ from vtc.embedded.questions import (
 )
 from vtc.embedded.scene import Scene
 from vtc.embedded.spec import COLORS, MOST, SHAPES
-from vtc.embedded.video import Film
+from vtc.embedded.video import Video
 from vtc.embedded.video_questions import every_question
 
 AT_MOST = {"relation": 7, "nearest": 4, "count": 4}
 USUAL = 9  # of the scene's own questions
-ROUNDS = 6  # how often a film's questions are drawn anew
+ROUNDS = 6  # how often a video's questions are drawn anew
 EASY = ("static", "appear", "leave")
-FEW = 4  # of the easy ones about a film
-DRILLING = 7  # a stream of random numbers apart from those of `film_script`
+FEW = 4  # of the easy ones about a video
+DRILLING = 7  # a stream of random numbers apart from those of `video_script`
 
 
 def drill(scene: Scene, most: int) -> list[Question]:
@@ -48,12 +48,12 @@ def drill(scene: Scene, most: int) -> list[Question]:
     ]
 
 
-def drill_film(film: Film, most: int) -> list[Question]:
-    """At most `most` questions about `film`, drawn several times over, few of them of the easy skills."""
-    rng = np.random.Generator(np.random.PCG64([film.seed, DRILLING]))
+def drill_video(video: Video, most: int) -> list[Question]:
+    """At most `most` questions about `video`, drawn several times over, few of them of the easy skills."""
+    rng = np.random.Generator(np.random.PCG64([video.seed, DRILLING]))
     asked: dict[str, Question] = {}
     for _ in range(ROUNDS):
-        for question in every_question(film, rng):
+        for question in every_question(video, rng):
             asked.setdefault(question.question, question)
     questions = [list(asked.values())[i] for i in shuffled(rng, len(asked))]
     easy = [question for question in questions if question.skill in EASY][:FEW]

@@ -1,6 +1,6 @@
-"""Many questions behind one or two pictures: sequences in which the pictures are paid for once.
+"""Many questions behind one or two images: sequences in which the images are paid for once.
 
-A sequence is a lead-in (`<s> user :`, sometimes a few words more), the pictures, and then blocks of equal length. Each
+A sequence is a lead-in (`<s> user :`, sometimes a few words more), the images, and then blocks of equal length. Each
 block is a dialogue that sees what stands before all blocks and itself, nothing else; its positions go on from there.
 """
 
@@ -16,19 +16,19 @@ from tools.train_embedded.tokenizer import SPECIAL, vocabulary
 _IDS = vocabulary()
 LEAD = [_IDS["<s>"], _IDS["user"], _IDS[":"]]
 _TURN = [_IDS["user"], _IDS[":"]]
-_WHICH = [[_IDS[w] for w in ("in", "the", order, "picture", ",")] for order in ("first", "second")]
+_WHICH = [[_IDS[w] for w in ("in", "the", order, "image", ",")] for order in ("first", "second")]
 
 # Answers of these skills count more: they are the slowest to learn, or rarer than the others.
 WEIGHTS = {"relation": 3.0, "nearest": 4.0, "text": 2.0, "fine": 3.0, "count": 1.5, "crowded": 1.3, "pattern": 1.3}
-WEIGHTS |= {"order": 3.0, "times": 3.0, "shots": 2.0, "move": 1.5, "leave": 1.5}  # of films
+WEIGHTS |= {"order": 3.0, "times": 3.0, "shots": 2.0, "move": 1.5, "leave": 1.5}  # of videos
 
 
 @dataclass
 class Packed:
     """A batch of `b` sequences, each with `n` blocks of `t` tokens (padded at their end with 0).
 
-    lead: int64 [m], before the pictures of every sequence. ids, labels, question: int64 [b, n, t]; `labels` holds the
-    token itself where an answer is, else -100; `question` the number (picture * 24 + question) of the question that a
+    lead: int64 [m], before the images of every sequence. ids, labels, question: int64 [b, n, t]; `labels` holds the
+    token itself where an answer is, else -100; `question` the number (image * 24 + question) of the question that a
     label belongs to, else -1. weight: float32 [b, n, t], the weight of each label. steps: float64 [b, s], the distance
     of each token of the whole sequence to the one before.
     """
@@ -55,10 +55,10 @@ def pack(
     spread: bool = False,
     chatter: bool = False,
 ) -> Packed:
-    """Lay out the pictures `rows` `[b, p]` with up to `questions` questions a sequence, `turns` of them to a dialogue.
+    """Lay out the images `rows` `[b, p]` with up to `questions` questions a sequence, `turns` of them to a dialogue.
 
-    `length`: tokens of one picture with what stands around it. `spread`: draw gaps between positions (see
-    `draw_steps`). `chatter`: let some words stand before the pictures.
+    `length`: tokens of one image with what stands around it. `spread`: draw gaps between positions (see
+    `draw_steps`). `chatter`: let some words stand before the images.
     """
     lines = [_dialogues(group, row, rng, questions, turns) for row in rows]
     n = max(len(line) for line in lines)
@@ -103,7 +103,7 @@ def draw_steps(b: int, s: int, rng: np.random.Generator, spread: bool) -> np.nda
     """Distances from token to token, float64 `[b, s]`, 1 or more.
 
     A third of the rows is consecutive. The others have gaps everywhere (up to about 4 times the length) and now and
-    then a long jump, in text and picture alike: a model that has met all distances does not mind missing tokens.
+    then a long jump, in text and image alike: a model that has met all distances does not mind missing tokens.
     """
     step = np.ones((b, s))
     if spread:

@@ -28,7 +28,7 @@ class Heads(nn.Module):
     """Linear read-outs used in training only: what covers a token and a patch, and what a look as a whole holds.
 
     A token that stands for several patches is asked for the text of each and for one thing (see `told`): what is said
-    twice must not take room twice. A token of two frames is asked about each; a picture is asked about as its first.
+    twice must not take room twice. A token of two frames is asked about each; an image is asked about as its first.
     """
 
     def __init__(self, width: int, vision_width: int, patches: int, frames: int = 1) -> None:
@@ -80,8 +80,8 @@ def eye_loss(
 ) -> Tensor:
     """The dense loss of what `student.encode` saw, plus that of the class token's summary on a quarter of the batch.
 
-    `truth` is patches `[n, p, fields]` (in films the fields of two frames side by side) and facts `[n, facts]` of looks
-    of `size` pixels. The class token is taught what a look
+    `truth` is patches `[n, p, fields]` (in videos the fields of two frames side by side) and facts `[n, facts]` of
+    looks of `size` pixels. The class token is taught what a look
     holds, so that its attention means something, as CLIP's does.
     """
     (tokens, hidden), (patches, facts) = encoded, truth
@@ -119,7 +119,7 @@ def some_looks(group: Group, rows: np.ndarray, rng: np.random.Generator) -> tupl
 
 @torch.no_grad()
 def eye_accuracy(student: Student, model: Any, heads: Heads, bank: Bank, batch: int = 64) -> dict[str, float]:
-    """Share of right answers on pictures by field, where something is; lone: shapes of things without another."""
+    """Share of right answers on images by field, where something is; lone: shapes of things without another."""
     some = next(model.parameters())
     right: dict[str, list[Tensor]] = {f: [] for f in (*FIELDS, "lone")}
     for group in (g for g in bank if g.channels == 3):

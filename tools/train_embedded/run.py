@@ -21,8 +21,8 @@ from tools.train_embedded.optim import (
 )
 from tools.train_embedded.pretrain_vision import Heads, batches_in_order, to_pixels
 
-PHASES = ("eye", "mind", "films", "drill", "both")
-SHARES = {"eye": 0.35, "mind": 0.3, "films": 0.2, "drill": 0.2, "both": 0.15}  # of --hours
+PHASES = ("eye", "mind", "videos", "drill", "both")
+SHARES = {"eye": 0.35, "mind": 0.3, "videos": 0.2, "drill": 0.2, "both": 0.15}  # of --hours
 SECONDS_BETWEEN_NOTES = 240
 
 
@@ -70,19 +70,19 @@ class Run:
     def group(self, rng: np.random.Generator, phase: str) -> Group:
         """A group of scenes, as likely as it is large; of the drilled ones too in the last two phases.
 
-        There films, if the model sees any, are as likely as pictures: their skills are the slowest to learn. In "drill"
-        they are drilled ones only, and "films" has nothing else.
+        There videos, if the model sees any, are as likely as images: their skills are the slowest to learn. In "drill"
+        they are drilled ones only, and "videos" has nothing else.
         """
         late = phase in ("drill", "both")
         bank = self.bank + self.drilled if late else self.bank
-        if phase == "films":
+        if phase == "videos":
             bank = [group for group in self.drilled if group.channels == 6]
         if phase == "drill":
             bank = [group for group in self.bank if group.channels == 3] + self.drilled
         sizes = np.array([len(group) for group in bank], float)
-        films = np.array([group.channels == 6 for group in bank])
-        if late and films.any():
-            sizes[films] *= sizes[~films].sum() / sizes[films].sum()
+        videos = np.array([group.channels == 6 for group in bank])
+        if late and videos.any():
+            sizes[videos] *= sizes[~videos].sum() / sizes[videos].sum()
         return bank[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
 
     def rows(self, group: Group, rng: np.random.Generator, batch: int, most: int | None = None) -> np.ndarray:

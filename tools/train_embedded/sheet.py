@@ -1,4 +1,4 @@
-"""A sheet of scenes and films of the drawn world: `python -m tools.train_embedded.sheet docs/world.png`."""
+"""A sheet of scenes and videos of the drawn world: `python -m tools.train_embedded.sheet docs/world.png`."""
 
 import argparse
 from itertools import count
@@ -9,23 +9,23 @@ from PIL import Image
 
 from vtc.embedded.scene import Scene
 from vtc.embedded.spec import KINDS
-from vtc.embedded.video import Film
+from vtc.embedded.video import Video
 
 SIDE, ACROSS = 112, 8
 
 
 def scenes(kind: str, n: int, shifted: bool = False) -> list[np.ndarray]:
-    """The first `n` square pictures of training scenes of `kind`, uint8 `[112, 112, 3]`."""
+    """The first `n` square images of training scenes of `kind`, uint8 `[112, 112, 3]`."""
     found = (Scene(seed, "native", shifted) for seed in count())
     squares = (s for s in found if s.kind == kind and s.aspect == 1)
     return [_small(next(squares).pixels()) for _ in range(n)]
 
 
 def strip(seed: int) -> np.ndarray:
-    """Eight frames of a film, evenly spaced, side by side."""
-    film = Film(seed)
-    frames = np.linspace(0, film.frames - 1, ACROSS).round().astype(int)
-    return np.concatenate([_small(film.frame(int(i))) for i in frames], 1)
+    """Eight frames of a video, evenly spaced, side by side."""
+    video = Video(seed)
+    frames = np.linspace(0, video.frames - 1, ACROSS).round().astype(int)
+    return np.concatenate([_small(video.frame(int(i))) for i in frames], 1)
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:

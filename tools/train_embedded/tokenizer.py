@@ -32,13 +32,15 @@ CHAT_TEMPLATE = (
 
 
 def chat_template(image: str, video: str | None = None) -> str:
-    """The template of conversations, pictures (and videos) before the text; `image` is what stands for a picture."""
+    """The template of conversations, images (and videos) before the text; `image` is what stands for an image."""
     template = CHAT_TEMPLATE.replace("<image>\n", image)
     if video is None:
         return template
-    film = "{% for content in message['content'] | selectattr('type', 'equalto', 'video') %}{{ 'FILM' }}{% endfor %}"
+    per_video = (
+        "{% for content in message['content'] | selectattr('type', 'equalto', 'video') %}{{ 'FILM' }}{% endfor %}"
+    )
     text = "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}"
-    return template.replace(text, film.replace("FILM", video) + text)
+    return template.replace(text, per_video.replace("FILM", video) + text)
 
 
 def vocabulary() -> dict[str, int]:

@@ -1,8 +1,8 @@
 """Train an embedded model from scratch: `python -m tools.train_embedded.train tiny-llava --hours 1.5`.
 
 Four phases: the eye alone with the truth of every patch; the language model, eye frozen; the same with more questions
-of the skills that are slow to learn; both together at a low rate. A fifth, `films`, is run where it is named: drilled
-films alone, those of few actors first.
+of the skills that are slow to learn; both together at a low rate. A fifth, `videos`, is run where it is named: drilled
+videos alone, those of few actors first.
 A killed run goes on with `--resume`. Everything it keeps lies in `--out`: checkpoints, drawn scenes, `log.jsonl`,
 at last the finished directory, to be copied to `vtc/embedded/weights/`. `--start` goes on from a finished directory.
 On a CPU one thread a run is the quickest (`OMP_NUM_THREADS=1`): two runs side by side get through twice the work.
@@ -44,7 +44,7 @@ from tools.train_embedded.train_language import (
 )
 from vtc.embedded.spec import VERSION, WATCH
 
-RATES = {"eye": 3e-3, "mind": 3e-3, "films": 2e-3, "drill": 2e-3, "both": 5e-4}
+RATES = {"eye": 3e-3, "mind": 3e-3, "videos": 2e-3, "drill": 2e-3, "both": 5e-4}
 PATCHES = 32 * 196  # of a batch of phase one
 SCENES = 16  # of a batch of the other phases
 QUESTIONS = 18
@@ -62,10 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--scenes", type=int, default=40960, help="how many scenes to draw; half as many more are drilled"
     )
     parser.add_argument(
-        "--films", type=int, default=8192, help="how many films to draw, and to drill, for a model that sees films"
+        "--videos", type=int, default=8192, help="how many videos to draw, and to drill, for a model that sees videos"
     )
     parser.add_argument("--watch", type=int, default=192, help="how many unseen scenes watch over training")
-    parser.add_argument("--phases", nargs="+", choices=PHASES, default=[phase for phase in PHASES if phase != "films"])
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=[phase for phase in PHASES if phase != "videos"])
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -116,10 +116,12 @@ def _start(options: argparse.Namespace) -> Run:
     started = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     student = STUDENTS[options.name]
-    films = options.films if student.films else 0
-    bank = load_bank(options.out, student, 0, options.scenes, options.workers, films)
-    drilled = load_bank(options.out, student, options.scenes, options.scenes // 2, options.workers, films, drilled=True)
-    watch = load_bank(options.out, student, WATCH, options.watch, options.workers, min(films, options.watch))
+    videos = options.videos if student.videos else 0
+    bank = load_bank(options.out, student, 0, options.scenes, options.workers, videos)
+    drilled = load_bank(
+        options.out, student, options.scenes, options.scenes // 2, options.workers, videos, drilled=True
+    )
+    watch = load_bank(options.out, student, WATCH, options.watch, options.workers, min(videos, options.watch))
     master, worker = student.build_model(), student.build_model().bfloat16()
     student.prepare(master)
     if options.start:
@@ -135,7 +137,7 @@ def _start(options: argparse.Namespace) -> Run:
     use_attention(student.language_model(worker), block_attention)
     master.to(options.device)  # type: ignore[arg-type]
     worker.to(options.device)  # type: ignore[arg-type]
-    heads = Heads(WIDTH, WIDTH, student.merge**2, 2 if student.films else 1).to(options.device)
+    heads = Heads(WIDTH, WIDTH, student.merge**2, 2 if student.videos else 1).to(options.device)
     settings = (options.out, options.device, options.seed, options.hours, options.steps)
     run = Run(student, master, worker, heads, bank, drilled, watch, *settings)
     run.follow()
@@ -167,8 +169,8 @@ def _eye_loss(run: Run, group: Group, encoded: Any, patches: np.ndarray, facts: 
 
 
 def _curriculum(phase: str, progress: float) -> int | None:
-    """At most how many things a picture or film may hold at this point of a phase; None: any number."""
-    if phase == "films":
+    """At most how many things an image or video may hold at this point of a phase; None: any number."""
+    if phase == "videos":
         return 2 if progress < 0.2 else 3 if progress < 0.5 else None
     if phase != "mind":
         return None

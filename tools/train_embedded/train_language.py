@@ -41,7 +41,7 @@ def _causal(n: int, like: Tensor) -> Tensor:
 
 
 def around(student: Student) -> tuple[Tensor, Tensor]:
-    """The ids of the structural tokens before and after a picture."""
+    """The ids of the structural tokens before and after an image."""
     ids = vocabulary()
     before, after = ([ids[token] for token in tokens] for tokens in (student.before, student.after))
     return torch.tensor(before, dtype=torch.long), torch.tensor(after, dtype=torch.long)
@@ -52,17 +52,17 @@ def answer_logits(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits `[m, words]` where an answer's token comes next, that token `[m]`, its row and question `[m, 2]`, weight.
 
-    `visual` `[b, p, v, width]` of pictures or films of `group`; the language model must attend with `block_attention`.
+    `visual` `[b, p, v, width]` of images or videos of `group`; the language model must attend with `block_attention`.
     """
     b, n, t = packed.ids.shape
     embed = model.get_input_embeddings()
     before, after = (embed(ids.to(visual.device)) for ids in around(student))
-    pictures = torch.cat(
+    images = torch.cat(
         [x if x.ndim == 4 else x.expand(b, visual.shape[1], -1, -1) for x in (before, visual.to(before.dtype), after)],
         2,
     )
     start = embed(packed.lead).expand(b, -1, -1)
-    head = torch.cat([start, pictures.flatten(1, 2)], 1)
+    head = torch.cat([start, images.flatten(1, 2)], 1)
     hidden = student.language_model(model)(
         inputs_embeds=torch.cat([head, embed(packed.ids).view(b, n * t, -1)], 1),
         attention_mask=torch.zeros(1, 1, head.shape[1], t, device=visual.device),

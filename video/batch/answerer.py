@@ -153,7 +153,7 @@ class Answerer:
         if not is_out_of_memory(error):
             return None
         _free()
-        return now // 2 if self.job.allow_fewer_frames and not group.first.picture and now > 1 else None
+        return now // 2 if self.job.allow_fewer_frames and not group.first.image and now > 1 else None
 
     def _rows(
         self, questions: Sequence[Question], opened: Opened, stop: Callable[[], bool], attempts: Begun
@@ -333,7 +333,7 @@ class Answerer:
 
     def _bound(self, question: Question, stamp: str | None = None) -> Row:
         """What the row is bound to; `stamp` is of the medium that was read."""
-        recipe = self.job.recipe_for(question.picture)
+        recipe = self.job.recipe_for(question.image)
         return {
             "recipe": {"name": recipe.name, "keep": recipe.keep},
             "fingerprint": fingerprint(self.job, question, stamp),

@@ -43,7 +43,7 @@ class Begun(Protocol):
 
 def medium_name(question: Question) -> str:
     """What a stretch of a medium is called: the same of all questions about it."""
-    return json.dumps([question.medium, question.picture, question.start, question.end])
+    return json.dumps([question.medium, question.image, question.start, question.end])
 
 
 class Untold:

@@ -25,8 +25,8 @@ CHOICES = ("listed", "hidden")
 DIGITS, SHORT = 16, 8
 SMALL = 16 << 20
 """Files of a model up to so many bytes are hashed; larger ones are known by size and time."""
-PICTURES = "kcenter"
-"""What pictures are reduced by where nothing is said."""
+IMAGES = "kcenter"
+"""What images are reduced by where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Job:
 
     Attributes:
         model: an embedded model, a directory or a hub id.
-        recipe: as `Recipe.to_dict` gives it; None: `video` for videos and `kcenter` for pictures.
+        recipe: as `Recipe.to_dict` gives it; None: `video` for videos and `kcenter` for images.
         keep: in place of the recipe's own; 1.0: all visual tokens.
         frames, fps, look, backend, track: of `Sampling`.
         timeout: seconds without a sign of life after which the reading of a medium is given up.
@@ -85,8 +85,8 @@ class Job:
             raise ValueError(f"choices={self.choices!r}; expected one of {', '.join(CHOICES)}")
         named_plan(self.plan)
         self.sampling()
-        for picture in (False, True) if self.recipe is None else (False,):
-            self.recipe_for(picture)
+        for image in (False, True) if self.recipe is None else (False,):
+            self.recipe_for(image)
 
     @classmethod
     def of(cls, recipe: str | Path | Recipe | None = None, **fields: Any) -> Job:
@@ -101,11 +101,11 @@ class Job:
         """The job as JSON can hold it; `Job(**job.to_dict())` is it again."""
         return asdict(self)
 
-    def recipe_for(self, picture: bool) -> Recipe:
-        """The recipe for a picture or for a video, with what the job overrides."""
-        spec = (PICTURES if picture else DEFAULT) if self.recipe is None else Recipe.from_dict(dict(self.recipe))
+    def recipe_for(self, image: bool) -> Recipe:
+        """The recipe for an image or for a video, with what the job overrides."""
+        spec = (IMAGES if image else DEFAULT) if self.recipe is None else Recipe.from_dict(dict(self.recipe))
         found = named(spec, keep=self.keep, seed=self.seed)
-        if picture and isinstance(found.input, Keyframes) and found.input.refusal is not None and found.selector:
+        if image and isinstance(found.input, Keyframes) and found.input.refusal is not None and found.selector:
             # An image has no frames to choose, and the stage could not choose any inside a wrapped model.
             return replace(found, stages=tuple(stage for stage in found.stages if stage is not found.input))
         return found
@@ -160,7 +160,7 @@ class Job:
             del fields["track"]
         if self.plan == "direct":
             del fields["plan"]
-        recipes = [self.recipe_for(picture).to_dict() for picture in (False, True)]
+        recipes = [self.recipe_for(image).to_dict() for image in (False, True)]
         return digest([fields, self.revision, recipes])
 
 

@@ -49,5 +49,5 @@ def differing(then: str | None, now: str) -> list[str]:
 def _asked(question: Question) -> list[object]:
     return [
         *(question.question, question.choices, question.start, question.end),
-        *(question.answer, question.system, question.picture),
+        *(question.answer, question.system, question.image),
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vtc.inference.prompting import Medium, processed
-from vtc.media.images import load_picture
+from vtc.media.images import load_image
 from vtc.media.sniffing import kind_of
 from vtc.recipes.composition import Recipe
 from vtc.video.qa.preparing import prepare
@@ -32,7 +32,7 @@ class Opened:
     """A medium that a model can be asked about.
 
     Attributes:
-        medium: the frames that were chosen, or the picture.
+        medium: the frames that were chosen, or the image.
         inputs: of `prompt` and `system`, on the CPU.
         prompt, system: of the first question of the group that the model can be asked.
         recipe: what is left to do inside the model; None if nothing is.
@@ -80,10 +80,10 @@ def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str
     first, asker = _askable(group, processor)
     prompt = prompt_of(first, job.choices == "listed")
     with fetched(first.medium, job.timeout) as path:
-        if first.picture:
-            return _picture(path, asker, prompt, first.system, job, stamp)
-        if kind_of(path) == "picture":
-            raise ValueError(f"{path} is a still picture, or an animated WebP; it belongs into the column 'image'")
+        if first.image:
+            return _image(path, asker, prompt, first.system, job, stamp)
+        if kind_of(path) == "image":
+            raise ValueError(f"{path} is a still image, or an animated WebP; it belongs into the column 'image'")
         sampling = job.sampling(first.start, first.end, frames)
         found = prepare(path, asker, prompt, job.recipe_for(False), sampling=sampling, model=model)
     spent = found.seconds
@@ -134,13 +134,13 @@ def _askable(group: Group, processor: Any) -> tuple[Question, Any]:
     raise next(error for error in errors if error is not None)
 
 
-def _picture(path: Path, processor: Any, prompt: str, system: str | None, job: Job, stamp: str) -> Opened:
+def _image(path: Path, processor: Any, prompt: str, system: str | None, job: Job, stamp: str) -> Opened:
     begun = time.perf_counter()
-    picture = load_picture(path)
-    inputs = processed(processor, [prompt], [picture])
+    image = load_image(path)
+    inputs = processed(processor, [prompt], [image])
     recipe = job.recipe_for(True)
     seconds = {"read": time.perf_counter() - begun, "segment": 0.0}
-    return Opened(picture, inputs, prompt, system, replace(recipe, pictures="items"), None, stamp, seconds)
+    return Opened(image, inputs, prompt, system, replace(recipe, images_as="items"), None, stamp, seconds)
 
 
 @contextmanager

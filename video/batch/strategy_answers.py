@@ -73,10 +73,10 @@ def ask_by_plan(
         longest: tokens of an answer.
 
     Raises:
-        ValueError: the medium is a picture, or the model cannot give what the recipe needs.
+        ValueError: the medium is an image, or the model cannot give what the recipe needs.
     """
     if not isinstance(opened.medium, VideoFrames):
-        raise ValueError(f"plan={plan.name!r} asks about parts of a video, and this is a picture; leave the plan out")
+        raise ValueError(f"plan={plan.name!r} asks about parts of a video, and this is an image; leave the plan out")
     shown = Shown(prompts.whole(i), opened.recipe, opened.medium, opened.together)
     asker = Asker(model, processor, shown, question, longest)
     return Planned(plan.run(asker, question), tuple(asker.calls))

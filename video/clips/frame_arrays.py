@@ -45,7 +45,7 @@ def unit_rows(features: Floats) -> Floats:
     """Rows `[T, D]` of length one, as `[T, D + 1]`, so that products of rows are cosines.
 
     A row that holds NaN or infinity says nothing: it counts as a repeat of the row before it (at the start, of the
-    first one that says something). A row of zeros is a picture like another, equal to other rows of zeros and unlike
+    first one that says something). A row of zeros is an image like another, equal to other rows of zeros and unlike
     all else: it alone reaches into the last column.
     """
     settled = features[_sources(features)]

@@ -60,12 +60,12 @@ class ColorLayout(FrameFeatures):
     between neighbouring pixels across and down. A value v is written as `cos(f v), sin(f v)` for each frequency f: the
     product of two such pairs is `cos(f (v - w))`. So a frame has length 1 by construction, and the cosine of two frames
     is the mean over cells of a bump in the difference of their values. That is the purpose: with plain values, which
-    are all positive, unlike pictures come out near 1, and centred ones of a plain grey have no direction. And since the
+    are all positive, unlike images come out near 1, and centred ones of a plain grey have no direction. And since the
     bump flattens, a cell that changes says so whatever the other cells hold, while a thing that fills a few cells
     cannot weigh as much as a new shot does.
 
     The lowest frequency tells all values apart; the highest makes the bump about 12 units of L wide. Median similarity
-    of unlike smooth random pictures is .66, that of a picture and itself with a red square of 10 % of its width .996,
+    of unlike smooth random images is .66, that of an image and itself with a red square of 10 % of its width .996,
     with grey-level noise of deviation 6 it is .99995 (96 x 96 pixels).
 
     Attributes:
@@ -211,7 +211,7 @@ class Tower(FrameFeatures):
     from some frames and subtracted from all spreads them.
 
     Attributes:
-        model, processor: as `vtc.inference.loading.load` returns them; any family whose adapter takes pictures.
+        model, processor: as `vtc.inference.loading.load` returns them; any family whose adapter takes images.
         side: frames are shrunk to at most this many pixels on their longer side before the processor sees them.
             Processors of a fixed size scale them up again; those of native resolution then make few tokens.
         batch: frames that go through at once.
@@ -230,13 +230,13 @@ class Tower(FrameFeatures):
     def __post_init__(self) -> None:
         _check_batch(self.batch)
         if self.side < 28:
-            raise ValueError(f"side={self.side} is below 28 pixels, the smallest picture that processors take")
+            raise ValueError(f"side={self.side} is below 28 pixels, the smallest image that processors take")
 
     def describe(self, frames: NDArray[np.uint8]) -> Features:
         """See `FrameFeatures.describe`.
 
         Raises:
-            ValueError: besides, a model without an adapter, or a processor that takes no pictures.
+            ValueError: besides, a model without an adapter, or a processor that takes no images.
         """
         return _each(frames, self._batched, whole=True)
 
@@ -256,9 +256,9 @@ class Tower(FrameFeatures):
         if not isinstance(token, str):
             raise ValueError(f"processor={type(self.processor).__name__} has no image_token; pass a model's processor")
         adapter = find(self.model)
-        pictures = [fitting_pixels(frame, self.side) for frame in frames]
-        # A prompt of pictures alone: several families tell them apart by their places in it.
-        inputs = self.processor(text=token * len(pictures), images=pictures, return_tensors="pt")
+        images = [fitting_pixels(frame, self.side) for frame in frames]
+        # A prompt of images alone: several families tell them apart by their places in it.
+        inputs = self.processor(text=token * len(images), images=images, return_tensors="pt")
         media = adapter.media(inputs.to(self.model.device))
         with torch.inference_mode():
             tokens = adapter.encode(media, ())
@@ -279,9 +279,9 @@ def _each(frames: NDArray[np.uint8], describe: Any, *, whole: bool = False) -> F
     return np.asarray(describe(frames) if whole else np.stack([describe(frame) for frame in frames]), np.float32)
 
 
-def _shrunk(picture: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
-    """`picture` at `size` (width, height), each pixel the mean of what it covers."""
-    return np.asarray(cv2.resize(picture, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA))
+def _shrunk(image: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
+    """`image` at `size` (width, height), each pixel the mean of what it covers."""
+    return np.asarray(cv2.resize(image, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA))
 
 
 def _fitting(shape: Sequence[int], side: int) -> tuple[int, int]:

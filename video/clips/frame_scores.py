@@ -104,10 +104,10 @@ class ModelScorer(Scorer):
     def _tokens(self, frames: NDArray[np.uint8]) -> list[Tensor]:
         """`[n, D]` fp32 of each frame."""
         adapter = find(self._model)
-        pictures = [fitting_pixels(frame, 224) for frame in frames]
-        inputs = self._processor(
-            text=self._processor.image_token * len(pictures), images=pictures, return_tensors="pt"
-        ).to(self._model.device)
+        images = [fitting_pixels(frame, 224) for frame in frames]
+        inputs = self._processor(text=self._processor.image_token * len(images), images=images, return_tensors="pt").to(
+            self._model.device
+        )
         encoded = adapter.encode(adapter.media(inputs), ())
         return [tokens.features[~tokens.layout.structural.to(tokens.features.device)].float() for tokens in encoded]
 
@@ -152,8 +152,8 @@ class ClipScorer(Scorer):
         asked = normalize(_rows(self._model.get_text_features(**text)), dim=1)
         found: list[float] = []
         for at in range(0, len(frames), BATCH):
-            pictures = [Image.fromarray(frame) for frame in frames[at : at + BATCH]]
-            pixels = self._processor.image_processor(images=pictures, return_tensors="pt")
+            images = [Image.fromarray(frame) for frame in frames[at : at + BATCH]]
+            pixels = self._processor.image_processor(images=images, return_tensors="pt")
             shown = normalize(_rows(self._model.get_image_features(**pixels)), dim=1)
             found += (shown @ asked.T).flatten().tolist()
         return found

@@ -143,7 +143,7 @@ def prepare(
         sampling,
         together=together,
         selector=stage,
-        count=lambda units: chosen_recipe.frames(_film(units, each)) if stage else units,
+        count=lambda units: chosen_recipe.frames(_video(units, each)) if stage else units,
         budget=_budget(chosen_recipe),
         score=for_question(judge, question) if judge is not None else None,
         features=rule,
@@ -214,7 +214,7 @@ def _tell_nobody(phase: str, done: int, total: int) -> None:
     """Progress that nobody asked for."""
 
 
-def _film(units: int, each: int) -> Layout:
+def _video(units: int, each: int) -> Layout:
     return Layout.join([Layout.of_grid(1, each, kind="frame")] * units)
 
 
@@ -235,11 +235,11 @@ def _rest(
 ) -> tuple[Recipe | None, int]:
     """What the model has yet to do, and how many visual tokens all units would have had."""
     each = _placeholders(processor, inputs) // chosen
-    pictures = "items" if "pixel_values_videos" in inputs else "frames"
+    images_as = "items" if "pixel_values_videos" in inputs else "frames"
     if not isinstance(recipe.input, Keyframes):
-        return replace(recipe, pictures=pictures), units * each
+        return replace(recipe, images_as=images_as), units * each
     stages = tuple(stage for stage in recipe.stages if stage is not recipe.input)
     if not stages:
         return None, units * each
-    kept = min(chosen * each, recipe.count(_film(units, each))) if recipe.selector else recipe.keep
-    return replace(recipe, stages=stages, keep=kept, pictures=pictures), units * each
+    kept = min(chosen * each, recipe.count(_video(units, each))) if recipe.selector else recipe.keep
+    return replace(recipe, stages=stages, keep=kept, images_as=images_as), units * each

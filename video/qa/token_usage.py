@@ -23,7 +23,7 @@ from vtc.video.stages import ClipBudget, describe
 
 
 @dataclass(frozen=True)
-class FilmUnit:
+class VideoUnit:
     """What the encoder takes at once: one frame of a video, or several.
 
     Attributes:
@@ -60,7 +60,7 @@ class Account:
 
     report: Report
     item: ItemReport
-    units: tuple[FilmUnit, ...]
+    units: tuple[VideoUnit, ...]
     clips: tuple[Clip, ...]
     chooses: bool
     shares: bool
@@ -104,35 +104,35 @@ class Account:
         return sum(unit.encoded for unit in self.units)
 
 
-def account(frames: VideoFrames, report: Report, recipe: Recipe, film: Tensor | None = None) -> Account:
+def account(frames: VideoFrames, report: Report, recipe: Recipe, video: Tensor | None = None) -> Account:
     """Finds in a report on one video what became of each of its frames and clips.
 
     Args:
         frames: all that the model was given.
         report: of a call with that video alone.
         recipe: which the call followed.
-        film: `[T, F, 3, h, w]` what the recipe's stages looked at, see `seen`. Without it frames and cuts are judged by
-            `frames`, which a processor may have resized: a close choice among frames without tokens can differ then.
+        video: `[T, F, 3, h, w]` what the recipe's stages looked at, see `seen`. Without it frames and cuts are judged
+            by `frames`, which a processor may have resized: a close choice among frames without tokens can differ then.
 
     Raises:
         ValueError: the report is not on one video, or on another number of frames.
     """
     item = _item(report)
     places = [(unit, time) for unit, part in enumerate(item.units) for time in range(part.grid[0])]
-    together = -(-len(frames) // len(places)) if film is None else film.shape[1]
-    if len(places) != -(-len(frames) // together) or (film is not None and len(film) != len(places)):
-        given = "" if film is None else f", film {tuple(film.shape)}"
+    together = -(-len(frames) // len(places)) if video is None else video.shape[1]
+    if len(places) != -(-len(frames) // together) or (video is not None and len(video) != len(places)):
+        given = "" if video is None else f", video {tuple(video.shape)}"
         raise ValueError(
             f"frames={len(frames)}{given}: the report is on {len(places)} units of up to {together} frames; pass the "
             "frames that the model was given"
         )
-    film = _film(frames, together) if film is None else film
+    video = _video(frames, together) if video is None else video
     after = [int((item.units[unit].cells[:, 0] == time).sum()) for unit, time in places]
-    encoded = _encoded(recipe, item, film, after)
+    encoded = _encoded(recipe, item, video, after)
     budget = recipe.allocator if isinstance(recipe.allocator, ClipBudget) else None
     # What the model's tower says is not known here: clips by it are stood in for by shots.
     shares = budget is not None and budget.features != TOWER and set(item.layout.kinds) == {"frame"}
-    clips = _clips(budget or ClipBudget(), film, np.flatnonzero(encoded | (not shares)))
+    clips = _clips(budget or ClipBudget(), video, np.flatnonzero(encoded | (not shares)))
     units = _units(item, places, after, encoded, frames, together)
     return Account(report, item, units, clips, isinstance(recipe.input, FrameSelector), shares)
 
@@ -142,21 +142,21 @@ def seen(model: Any, inputs: Any, recipe: Recipe) -> Tensor | None:
 
     Args:
         model: the model, wrapped or not.
-        inputs: its keyword arguments: a prompt about one video, or about pictures that are the frames of one.
+        inputs: its keyword arguments: a prompt about one video, or about images that are the frames of one.
         recipe: one that the model can run.
     """
-    if not recipe.of_films:
+    if not recipe.is_video_recipe:
         return None
     adapter = find(model)
     media = adapter.media(inputs)
-    return small_frames(adapter, Media.film(media) if recipe.pictures == "frames" else media[0])
+    return small_frames(adapter, Media.video(media) if recipe.images_as == "frames" else media[0])
 
 
 def _item(report: Report) -> ItemReport:
     if len(report.items) != 1:
         raise ValueError(
             f"report holds {len(report.items)} items, and this is about one video; where a model takes frames as "
-            "pictures, use a recipe with pictures='frames'"
+            "images, use a recipe with images_as='frames'"
         )
     return report.items[0]
 
@@ -168,12 +168,12 @@ def _units(
     encoded: np.ndarray,
     frames: VideoFrames,
     together: int,
-) -> tuple[FilmUnit, ...]:
+) -> tuple[VideoUnit, ...]:
     firsts = range(0, len(frames), together)
     starts = [float(frames.seconds[first]) for first in firsts]
     ends = [*starts[1:], _end(frames)]
     return tuple(
-        FilmUnit(*place, first, min(together, len(frames) - first), *span, _before(item, place[0]), own, bool(through))
+        VideoUnit(*place, first, min(together, len(frames) - first), *span, _before(item, place[0]), own, bool(through))
         for place, first, span, own, through in zip(
             places, firsts, zip(starts, ends, strict=True), after, encoded, strict=True
         )
@@ -185,12 +185,12 @@ def _before(item: ItemReport, unit: int) -> int:
     return item.units[unit].before // item.units[unit].grid[0]
 
 
-def _film(frames: VideoFrames, together: int) -> Tensor:
+def _video(frames: VideoFrames, together: int) -> Tensor:
     """The frames in units; a last one that is not full repeats its last frame, as processors do."""
     missing = -len(frames) % together
     pixels = [shrunk(rearrange(torch.from_numpy(frame), "h w c -> 1 1 c h w")) for frame in frames.pixels]
-    film = torch.cat([*pixels, *pixels[-1:] * missing])
-    return rearrange(film, "(units t) 1 c h w -> units t c h w", t=together)
+    video = torch.cat([*pixels, *pixels[-1:] * missing])
+    return rearrange(video, "(units t) 1 c h w -> units t c h w", t=together)
 
 
 def _end(frames: VideoFrames) -> float:
@@ -200,25 +200,25 @@ def _end(frames: VideoFrames) -> float:
     return min(last + float(np.median(steps)), end) if len(steps) else end
 
 
-def _encoded(recipe: Recipe, item: ItemReport, film: Tensor, after: Sequence[int]) -> np.ndarray:
+def _encoded(recipe: Recipe, item: ItemReport, video: Tensor, after: Sequence[int]) -> np.ndarray:
     """`[T]` bool, which units were encoded: all that have tokens, and for the rest those that the stage chooses."""
     stage, count = recipe.input, recipe.frames(item.layout)
-    if not isinstance(stage, FrameSelector) or count == len(film):
-        return np.ones(len(film), dtype=bool)
+    if not isinstance(stage, FrameSelector) or count == len(video):
+        return np.ones(len(video), dtype=bool)
     encoded = np.array(after) > 0
-    others = [unit for unit in stage.choose(film, count).tolist() if not encoded[unit]]
+    others = [unit for unit in stage.choose(video, count).tolist() if not encoded[unit]]
     encoded[others[: count - int(encoded.sum())]] = True
     return encoded
 
 
-def _clips(budget: ClipBudget, film: Tensor, encoded: np.ndarray) -> tuple[Clip, ...]:
+def _clips(budget: ClipBudget, video: Tensor, encoded: np.ndarray) -> tuple[Clip, ...]:
     """The clips that `budget` cuts the `encoded` units into, as clips of all units."""
-    _, found = budget.seen(film[torch.from_numpy(encoded)])
-    rows = describe(film)
+    _, found = budget.seen(video[torch.from_numpy(encoded)])
+    rows = describe(video)
     change = np.linalg.norm(np.diff(rows, axis=0), axis=1)
     starts = [0]
     for clip in found[1:]:
         before, behind = encoded[clip.start - 1], encoded[clip.start]
         starts.append(int(before + np.argmax(change[before:behind])) + 1)
-    ends = [*starts[1:], len(film)]
+    ends = [*starts[1:], len(video)]
     return tuple(Clip(a, b, c.reason, c.score) for a, b, c in zip(starts, ends, found, strict=True))

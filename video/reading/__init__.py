@@ -41,14 +41,14 @@ def probe(
 
     Args:
         path: a video file. Its sound is not used.
-        track: which track of pictures; None: the one that players show, the file's default or else its first.
+        track: which track of images; None: the one that players show, the file's default or else its first.
         limits: on its pixels, seconds and frames.
         isolated: whether a child process reads it, which is killed when it hangs.
         timeout: seconds without progress after which it is.
 
     Raises:
         OSError: no such file, a directory, not readable; the child died or is stuck.
-        ValueError: no video, no such track, a still picture, sound only, beyond the limits.
+        ValueError: no video, no such track, a still image, sound only, beyond the limits.
     """
     path = _checked(path, timeout, track)
     if not isolated:
@@ -90,7 +90,7 @@ def frames(
         fps: frames a second.
         start, end: the stretch in seconds, half-open, with `fps` or alone; the whole video by default.
         resize: the most pixels that the longer side may have, which never enlarges; or (width, height).
-        track: which track of pictures; None: the one that players show, the file's default or else its first.
+        track: which track of images; None: the one that players show, the file's default or else its first.
         backend: `pyav`, exact on every file that it reads; `decord`, `opencv` or `torchcodec`, which refuse files on
             which they are not.
         on_error: what happens to a frame that cannot be read: "skip" leaves it out, "nearest" delivers the nearest one
@@ -102,7 +102,7 @@ def frames(
 
     Raises:
         OSError: no such file, a directory, not readable; the child died or is stuck.
-        TypeError, ValueError: an argument that is not as above; no video, a still picture, sound only, beyond limits.
+        TypeError, ValueError: an argument that is not as above; no video, a still image, sound only, beyond limits.
     """
     begun = time.perf_counter()
     path = _checked(path, timeout, track)

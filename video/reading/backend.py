@@ -38,9 +38,9 @@ class Backend(ABC):
 
     @abstractmethod
     def read(self, wanted: Sequence[int]) -> Iterator[Picked]:
-        """Each index of `wanted`, ascending, with its picture `[H, W, 3]` RGB, or with None where that frame is lost.
+        """Each index of `wanted`, ascending, with its image `[H, W, 3]` RGB, or with None where that frame is lost.
 
-        May be called again, for other frames. A picture is that of its index for sure: a backend that cannot tell
+        May be called again, for other frames. An image is that of its index for sure: a backend that cannot tell
         refuses.
 
         Raises:

@@ -21,7 +21,7 @@ class Decord(Backend):
     """`decord.VideoReader`.
 
     It is taken where it lists the same frames at the same times as the index. What is broken it hands over as another
-    frame, without a word; so a picture that equals the one before it is looked up by PyAV, and is lost where that
+    frame, without a word; so an image that equals the one before it is looked up by PyAV, and is lost where that
     has none. It decodes ahead in threads of its own, so that a fault further on can come up at a sound frame: what it
     fails at is looked up likewise, and it is opened anew.
     """
@@ -83,12 +83,12 @@ class Decord(Backend):
             listed = f"{len(times)} frames" if len(times) != info.frames else "other times"
             raise ValueError(f"{self.path}: decord lists {listed}, and there are {info.frames} frames; {REMEDY}")
 
-    def _pixels(self, picture: Pixels) -> Pixels:
-        """`picture` as RGB. Rows padded to a multiple of their width seem to decord to have more channels."""
-        height, width, channels = picture.shape
+    def _pixels(self, image: Pixels) -> Pixels:
+        """`image` as RGB. Rows padded to a multiple of their width seem to decord to have more channels."""
+        height, width, channels = image.shape
         if (width, height) != self.index.upright or channels < 3:
             raise ValueError(f"{self.path}: decord gives {width} x {height} pixels; {REMEDY}")
-        return picture.reshape(height, width * channels)[:, : 3 * width].reshape(height, width, 3)
+        return image.reshape(height, width * channels)[:, : 3 * width].reshape(height, width, 3)
 
 
 def _first(error: BaseException) -> str:

@@ -44,7 +44,7 @@ class Index:
         entries: `[K]` int64: the frames from which decoding can begin, or, where such a one is hidden, the first
             frame shown after it.
         seeks: `[K]` int64: the timestamp to seek to for each entry.
-        turn: how pictures are laid upright.
+        turn: how images are laid upright.
         upright: (width, height) of frames as stored, laid upright: what they are where pixels are square.
         origin: seconds by the file's clock that its header calls the start; not always those of the first frame.
         open_gops: whether some frames are decoded after a keyframe and shown before it.

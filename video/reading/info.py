@@ -22,7 +22,7 @@ class Info:
         mirrored: whether they are then mirrored left to right.
         bits: of each colour as stored; delivered frames have 8. HDR is not tone-mapped.
         alpha: "" for an opaque video; "on white" where transparent parts become white; "ignored" where the codec
-            stores them beside the pictures (VP8, VP9), and colours are delivered as if opaque.
+            stores them beside the images (VP8, VP9), and colours are delivered as if opaque.
         frames: how many frames can be asked for. Those that an edit list hides are not among them.
         seconds: `[frames]` fp64, ascending; when each frame is shown, the first at 0.
         start: when the first frame is shown by the file's own clock, in seconds; often not 0, and may be negative.
@@ -35,7 +35,7 @@ class Info:
         pixel_aspect: a stored pixel's width over its height, such as `64:45`; empty where it is square; `1:1000,
             ignored` where it is beyond what is in use.
         track: which track was read.
-        tracks: all tracks of pictures, cover pictures and thumbnails among them.
+        tracks: all tracks of images, cover images and thumbnails among them.
         audio: the codecs of its sound tracks. Sound is not used.
     """
 
@@ -74,7 +74,7 @@ class Info:
 
     @property
     def others(self) -> tuple[Track, ...]:
-        """Tracks that could have been read instead: all but cover pictures, thumbnails and stills."""
+        """Tracks that could have been read instead: all but cover images, thumbnails and stills."""
         return tuple(track for track in self.tracks if track.index != self.track and not track.kind)
 
     @property
@@ -89,12 +89,12 @@ class Info:
         rate = f"{self.fps:.6g} frames/s" + (" on average (variable)" if self.is_vfr else "")
         turned = [f"turned {self.rotation} degrees clockwise"] if self.rotation else []
         turned += ["mirrored"] if self.mirrored else []
-        picture = [f"{self.width} x {self.height} pixels", *turned, f"{self.bits} bits"]
-        picture += [f"pixels of {self.pixel_aspect}"] if self.pixel_aspect else []
-        picture += [f"alpha {self.alpha}"] if self.alpha else []
+        image = [f"{self.width} x {self.height} pixels", *turned, f"{self.bits} bits"]
+        image += [f"pixels of {self.pixel_aspect}"] if self.pixel_aspect else []
+        image += [f"alpha {self.alpha}"] if self.alpha else []
         lines = [
             f"{self.path}",
-            f"  {self.codec} in {self.container}: {', '.join(picture)}",
+            f"  {self.codec} in {self.container}: {', '.join(image)}",
             f"  {self.frames} frames in {self.duration:.6g} s, {rate}, {len(self.keyframes)} keyframes",
         ]
         if len(self.tracks) > 1:

@@ -1,6 +1,6 @@
 """Messages between the reader and the child that decodes: a few named values and, where needed, raw bytes.
 
-Nothing in a message can run: a child that a hostile file has taken over can lie about pictures, and do no more.
+Nothing in a message can run: a child that a hostile file has taken over can lie about images, and do no more.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class Event:
     Attributes:
         index: the frame.
         pixels: `[H, W, 3]`; None where it is lost.
-        source: the frame whose picture this is: another one where it stands in.
+        source: the frame whose image this is: another one where it stands in.
         suspect: whether it may show traces of damage before it.
         resized: whether it was stored in another size than the first frame.
         failures, seeks: of the whole reading so far.
@@ -52,7 +52,7 @@ def _counts(backend: Backend, spare: Backend) -> tuple[int, int]:
 
 
 def _nearest(spare: Backend, lost: int) -> tuple[int, Pixels | None]:
-    """The nearest readable frame and its picture; (lost, None) where those next to it are lost as well."""
+    """The nearest readable frame and its image; (lost, None) where those next to it are lost as well."""
     last = spare.index.info.frames - 1
     for gap in range(1, max(lost, last - lost) + 1):
         for index in (lost - gap, lost + gap):

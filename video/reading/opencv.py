@@ -1,4 +1,4 @@
-"""OpenCV's reader, held to the index: each picture is told by the time that OpenCV itself gives for it."""
+"""OpenCV's reader, held to the index: each image is told by the time that OpenCV itself gives for it."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ class OpenCV(Backend):
         return True
 
     def _pixels(self) -> Pixels | None:
-        good, picture = self._capture.retrieve()
+        good, image = self._capture.retrieve()
         if not good:
             self.tally.fail("frame", self._at)
             return None
         width, height = self.index.upright
-        if picture.shape[:2] != (height, width):
+        if image.shape[:2] != (height, width):
             raise ValueError(
-                f"{self.path}: OpenCV gives {picture.shape[1]} x {picture.shape[0]} pixels, not {width} x {height}; "
+                f"{self.path}: OpenCV gives {image.shape[1]} x {image.shape[0]} pixels, not {width} x {height}; "
                 f"{REMEDY}"
             )
-        return scaled(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), self.size, self.scaler)
+        return scaled(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), self.size, self.scaler)

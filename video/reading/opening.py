@@ -49,7 +49,7 @@ def opened(
 
     Raises:
         OSError: no such file, a directory, not readable, or a PyAV that gives other colours.
-        ValueError: empty, no video that can be read, no such track, a still picture, too many pixels.
+        ValueError: empty, no video that can be read, no such track, a still image, too many pixels.
     """
     if PYAV < OLDEST:
         raise OSError(f"PyAV {av.__version__} converts colours wrongly; pip install 'av>={OLDEST}'")
@@ -96,8 +96,8 @@ def check_file(path: Path) -> None:
 
 
 def refuse_still(path: Path) -> None:
-    """Raises the ValueError of a still picture."""
-    raise ValueError(f"{path} is a still picture, no video; pass it as a picture (vtc.media.images.load_picture)")
+    """Raises the ValueError of a still image."""
+    raise ValueError(f"{path} is a still image, no video; pass it as an image (vtc.media.images.load_image)")
 
 
 def _check_kind(path: Path, container: InputContainer) -> None:

@@ -45,7 +45,7 @@ def output_size(info: Info, resize: Resize, pixels: int) -> tuple[int, int]:
 
 
 def to_rgb(frame: VideoFrame, size: tuple[int, int], turn: Turn, scaler: VideoReformatter) -> NDArray[np.uint8]:
-    """The picture of `frame` `[H, W, 3]`, contiguous, in `size` (width, height) as shown.
+    """The image of `frame` `[H, W, 3]`, contiguous, in `size` (width, height) as shown.
 
     `scaler` is kept by the caller from frame to frame: making one takes longer than using it.
     """

@@ -1,4 +1,4 @@
-"""Turning pictures upright by a file's display matrix."""
+"""Turning images upright by a file's display matrix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Turn:
-    """One of the eight ways to lay a picture down: transposed or not, then rows and columns reversed or not."""
+    """One of the eight ways to lay an image down: transposed or not, then rows and columns reversed or not."""
 
     transposed: bool = False
     rows: int = 1

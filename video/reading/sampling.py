@@ -41,7 +41,7 @@ class Sampling:
         fps: candidates a second.
         frames: candidates at most; a longer video gets that many, in the middle of as many equal parts.
         start, end: the stretch of the video, in seconds; None: from its beginning, to its end.
-        track: which track of pictures, see `vtc.video.reading.frames`; None: the one that players show.
+        track: which track of images, see `vtc.video.reading.frames`; None: the one that players show.
         backend, isolated, timeout, limits: of the reader, see `vtc.video.reading.frames`.
         look: frames a second to look at in such a longer video, where that is more; None: at its candidates alone.
         slack: seconds by which a frame that is looked at may lie beside its time where it is a keyframe. Those are

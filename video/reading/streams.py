@@ -38,7 +38,7 @@ class ReadReport:
         asked: how many there are.
         delivered: how many have come so far, replaced ones among them.
         lost: those that could not be read and were left out.
-        replaced: with `on_error="nearest"`, for each frame that could not be read the one whose picture came instead.
+        replaced: with `on_error="nearest"`, for each frame that could not be read the one whose image came instead.
         damaged: delivered ones that were decoded after a failure, up to the next keyframe: they may show traces of it.
         resized: delivered ones that were stored in another size than the first of the video, and were scaled to that of
             the others.

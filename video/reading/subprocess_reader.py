@@ -153,7 +153,7 @@ class _Child:
         )
         self.messages: queue.Queue[tuple[dict[str, Any], bytearray] | None] = queue.Queue(AHEAD)
         self._over = threading.Event()
-        # A picture, or two arrays of 8-byte numbers per frame.
+        # An image, or two arrays of 8-byte numbers per frame.
         most = max(3 * limits.pixels, 16 * limits.frames)
         arguments = (self._process.stdout, most, self.messages, self._over)
         threading.Thread(target=_pump, args=arguments, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The tracks of pictures in a file, and which of them is the video."""
+"""The tracks of images in a file, and which of them is the video."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 BESIDES = {
-    Disposition.attached_pic: "cover picture",
+    Disposition.attached_pic: "cover image",
     Disposition.timed_thumbnails: "thumbnails",
-    Disposition.still_image: "still picture",
+    Disposition.still_image: "still image",
 }
 """FFmpeg's marks of tracks that accompany a video."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """One track of pictures.
+    """One track of images.
 
     Attributes:
         index: its place among all streams of the file, from 0, as FFmpeg numbers them.
         codec: as FFmpeg names it; empty for one that it does not know.
-        width, height: of its pictures as stored; 0 where the header does not say.
+        width, height: of its images as stored; 0 where the header does not say.
         default: whether the file marks it as the one to show.
-        kind: "" for a video; "cover picture", "thumbnails" or "still picture" for what accompanies one.
+        kind: "" for a video; "cover image", "thumbnails" or "still image" for what accompanies one.
     """
 
     index: int
@@ -66,25 +66,25 @@ def check_track(track: int | None) -> None:
 def read_track(path: Path, container: InputContainer, track: int | None) -> VideoStream:
     """The track `track` of the file, or the one that players show: its default, else its first.
 
-    Cover pictures, thumbnails and stills are never it where there is another, nor what cannot be decoded.
+    Cover images, thumbnails and stills are never it where there is another, nor what cannot be decoded.
 
     Raises:
-        ValueError: no such track, no track of pictures, an unknown codec.
+        ValueError: no such track, no track of images, an unknown codec.
     """
     streams = {stream.index: stream for stream in container.streams.video}
     tracks = [Track.of(stream) for stream in streams.values()]
     if track is not None:
         if track not in streams:
             there = "; ".join(map(str, tracks)) or "none"
-            raise ValueError(f"track={track} is no track of pictures in {path}, which has {there}")
+            raise ValueError(f"track={track} is no track of images in {path}, which has {there}")
         chosen = next(one for one in tracks if one.index == track)
     else:
-        films = [one for one in tracks if one.kind in ("", "still picture")]
-        if not films:
-            what = "sound only" if container.streams.audio else "no track of pictures"
-            raise ValueError(f"{path} has {what}; pass a video that has pictures")
+        videos = [one for one in tracks if one.kind in ("", "still image")]
+        if not videos:
+            what = "sound only" if container.streams.audio else "no track of images"
+            raise ValueError(f"{path} has {what}; pass a video that has images")
         # The header of a transport stream gives no size to a track of which nothing was sent.
-        chosen = min(films, key=lambda one: (bool(one.kind), not one.codec, not one.width, not one.default))
+        chosen = min(videos, key=lambda one: (bool(one.kind), not one.codec, not one.width, not one.default))
     if not chosen.codec:
-        raise ValueError(f"{path} has pictures in a codec that FFmpeg does not know; export it as H.264 in mp4")
+        raise ValueError(f"{path} has images in a codec that FFmpeg does not know; export it as H.264 in mp4")
     return streams[chosen.index]

@@ -1,4 +1,4 @@
-"""The child process that decodes: takes one video and one choice of frames, hands over pictures, and goes.
+"""The child process that decodes: takes one video and one choice of frames, hands over images, and goes.
 
 It ends with its parent: when the pipe from there closes, whatever it is doing.
 """
@@ -25,9 +25,9 @@ ERRORS = (FileNotFoundError, IsADirectoryError, PermissionError, OSError, TypeEr
 
 
 def main() -> None:
-    """Serves the one reading that comes through standard input; pictures go to what was standard output."""
+    """Serves the one reading that comes through standard input; images go to what was standard output."""
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not end up among pictures
+    os.dup2(2, 1)  # what libraries print must not end up among images
     source = sys.stdin.buffer
     try:
         _serve(source, out)

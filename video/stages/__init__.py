@@ -1,10 +1,10 @@
 """Stages of a video: frames left out before the encoder, budgets over clips, selectors that compare frames."""
 
 from .base import (
-    FilmSelector,
+    VideoSelector,
     before,
     describe,
-    is_film,
+    is_video,
 )
 from .clip_budget import ClipBudget
 from .codebook import AdaptiveCodebook, Codebook, CodebookMean
@@ -29,7 +29,6 @@ __all__ = [
     "DyCoke",
     "FastVID",
     "FastVIDMean",
-    "FilmSelector",
     "FirstOfSegment",
     "FrameFusion",
     "KeyDensity",
@@ -38,7 +37,8 @@ __all__ = [
     "SemanticDensity",
     "StrongApart",
     "VidCom2",
+    "VideoSelector",
     "before",
     "describe",
-    "is_film",
+    "is_video",
 ]

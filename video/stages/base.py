@@ -21,7 +21,7 @@ from vtc.video.clips.frame_features import (
 )
 
 
-def is_film(layout: Layout) -> bool:
+def is_video(layout: Layout) -> bool:
     """Whether the item is a video: all of its units are frames."""
     return set(layout.kinds) == {"frame"}
 
@@ -96,17 +96,17 @@ def engine_count(layout: Layout, keep: Keep) -> int:
     return min(keep, total) if isinstance(keep, int) else int(total * (1 - round(1 - keep, 12)))
 
 
-class FilmSelector(Selector):
+class VideoSelector(Selector):
     """A selector that compares the frames of a video; of what is no video it chooses as `kcenter` does.
 
     A subclass defines `choose`.
     """
 
-    films = True
+    videos = True
 
     def select(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `Selector.select`."""
-        if not is_film(tokens.layout):
+        if not is_video(tokens.layout):
             return KCenter().select(tokens, pool, k, seed=seed)
         return self.choose(tokens, pool, k, seed=seed)
 

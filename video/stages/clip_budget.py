@@ -30,7 +30,7 @@ from vtc.video.clips.weights import ClipWeights
 from .base import (
     describe,
     frame_means,
-    is_film,
+    is_video,
     shades,
 )
 from .over_clips import OverClips
@@ -118,16 +118,16 @@ class ClipBudget(OverClips):
         """
         return clips_of(self.rule, features) if clips is None else tuple(clips)
 
-    def seen(self, film: Tensor, means: Callable[[], NDArray[np.floating[Any]]] | None = None) -> Seen:
+    def seen(self, video: Tensor, means: Callable[[], NDArray[np.floating[Any]]] | None = None) -> Seen:
         """What the stage makes of a video.
 
         Args:
-            film: `[T, F, 3, h, w]` small frames.
+            video: `[T, F, 3, h, w]` small frames.
             means: gives `frame_means`, for `tower`; without it the frames' colors stand in.
         """
         name = COLOR_LAYOUT if self.features == TOWER else self.features
-        rows = means() if self.features == TOWER and means is not None else describe(film, name)
-        return rows, self.clips(rows, cut(self.cutter, film) if self.cutter is not None else None)
+        rows = means() if self.features == TOWER and means is not None else describe(video, name)
+        return rows, self.clips(rows, cut(self.cutter, video) if self.cutter is not None else None)
 
     def _seen(self, tokens: VisualTokens) -> Seen:
         return self.seen(tokens.cue(FRAMES), partial(frame_means, tokens))
@@ -135,7 +135,7 @@ class ClipBudget(OverClips):
     def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
         """See `Allocator.allocate`: what each frame gets where frames have counts of their own."""
         layout = tokens.layout
-        if not is_film(layout):
+        if not is_video(layout):
             return Even().allocate(tokens, total)
         features, clips = self._seen(tokens)
         inside = np.concatenate([frame_weights(features[c.start : c.end], self.frames) for c in clips])
@@ -160,7 +160,7 @@ class ClipBudget(OverClips):
         return [min(least, own) for own in candidates]
 
 
-def cut(rule: Segmenter, film: Tensor) -> tuple[Clip, ...]:
-    """The clips of the units of `film` `[T, F, 3, h, w]` by a segmenter that looks at frames."""
-    frames = shades(film)
-    return unit_clips(frame_cuts(rule, frames), len(frames), film.shape[1])
+def cut(rule: Segmenter, video: Tensor) -> tuple[Clip, ...]:
+    """The clips of the units of `video` `[T, F, 3, h, w]` by a segmenter that looks at frames."""
+    frames = shades(video)
+    return unit_clips(frame_cuts(rule, frames), len(frames), video.shape[1])

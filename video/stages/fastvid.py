@@ -17,7 +17,7 @@ from vtc.video.clips.clip import Clip
 from vtc.video.clips.segmenters import Neighbour, segment
 from vtc.video.keyframes.base import check_share
 
-from .base import FilmSelector, is_film
+from .base import VideoSelector, is_video
 from .density_peaks import density_peaks
 
 
@@ -46,7 +46,7 @@ class _Rule:
 
 
 @dataclass(frozen=True)
-class FastVID(_Rule, FilmSelector):
+class FastVID(_Rule, VideoSelector):
     """FastVID (arXiv 2503.11187): segments, and in each the salient tokens and centres for the context.
 
     Segments are DySeg's on the frames' mean features. Each frame's part of the budget is equal; all but `context` of it
@@ -67,7 +67,7 @@ class FastVID(_Rule, FilmSelector):
     cues = ("attention",)
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
-        """See `FilmSelector.choose`."""
+        """See `VideoSelector.choose`."""
         salient, centres = parts(self, tokens, pool, k)
         return torch.cat([salient, *centres]).sort().values
 
@@ -86,7 +86,7 @@ class FastVIDMean(_Rule, Merger):
     signal = "similarity of the features"
     cost = "N·K"
     cues = ("attention",)
-    films = True
+    videos = True
 
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`.
@@ -95,7 +95,7 @@ class FastVIDMean(_Rule, Merger):
             ValueError: the anchors are not those of `FastVID` with the same parameters.
         """
         reduction = Reduction.pruning(anchor, len(tokens))
-        if not is_film(tokens.layout):
+        if not is_video(tokens.layout):
             return reduction
         free = ~tokens.layout.structural.to(anchor.device)
         pool = torch.nonzero(free).flatten()

@@ -13,7 +13,7 @@ from vtc.core.tokens import VisualTokens
 from vtc.stages import Allocator, Even
 from vtc.video.clips.clip import Clip
 
-from .base import is_film
+from .base import is_video
 
 
 class OverClips(Allocator):
@@ -23,7 +23,7 @@ class OverClips(Allocator):
     as `even` does.
     """
 
-    films = True
+    videos = True
 
     @abstractmethod
     def weighed(self, tokens: VisualTokens) -> tuple[Sequence[Clip], Sequence[float]]:
@@ -36,7 +36,7 @@ class OverClips(Allocator):
     def pools(self, tokens: VisualTokens, total: int) -> list[tuple[Tensor, int]]:
         """See `Allocator.pools`: the tokens of each clip."""
         layout = tokens.layout
-        if not is_film(layout):
+        if not is_video(layout):
             return super().pools(tokens, total)
         clips, weights = self.weighed(tokens)
         free = ~layout.structural

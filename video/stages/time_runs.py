@@ -12,13 +12,13 @@ from vtc.stages import Merger
 from vtc.stages.ops import check_cosine, top_k, unit_rows
 from vtc.stages.select.maxmin import maxmin
 
-from .base import FilmSelector, before, is_film
+from .base import VideoSelector, before, is_video
 
 DIGITS = 6
 
 
 @dataclass(frozen=True)
-class FrameFusion(FilmSelector):
+class FrameFusion(VideoSelector):
     """The first token of each run along time stays; runs of like tokens are made until the count is exact.
 
     FrameFusion's rule (arXiv 2501.01986) ahead of the language model: a token is like the same cell of the frame before
@@ -43,7 +43,7 @@ class FrameFusion(FilmSelector):
         object.__setattr__(self, "similarity", check_cosine("similarity", self.similarity))
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
-        """See `FilmSelector.choose`."""
+        """See `VideoSelector.choose`."""
         like, _ = links(tokens)
         like = like[pool].masked_fill(like[pool] < self.similarity, -torch.inf)
         spare = len(pool) - k
@@ -74,7 +74,7 @@ class AlongTime(Merger):
     name = "along-time"
     paper = "FrameFusion, 2501.01986"
     signal = "similarity of a cell from frame to frame"
-    films = True
+    videos = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "similarity", check_cosine("similarity", self.similarity))
@@ -82,7 +82,7 @@ class AlongTime(Merger):
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`."""
         reduction = Reduction.pruning(anchor, len(tokens))
-        if not is_film(tokens.layout):
+        if not is_video(tokens.layout):
             return reduction
         like, earlier = links(tokens)
         linked = (like >= self.similarity) & (earlier >= 0)

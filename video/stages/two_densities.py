@@ -20,7 +20,7 @@ from vtc.video.clips.segmenters import Neighbour, segment
 from vtc.video.keyframes.base import check_share
 from vtc.video.keyframes.kffocus import key_frames
 
-from .base import described, is_film
+from .base import described, is_video
 
 
 class TwoDensities(Allocator):
@@ -32,7 +32,7 @@ class TwoDensities(Allocator):
 
     lead: float
     features: str
-    films = True
+    videos = True
     cues = (FRAMES,)
 
     @abstractmethod
@@ -42,7 +42,7 @@ class TwoDensities(Allocator):
     def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
         """See `Allocator.allocate`."""
         layout = tokens.layout
-        if not is_film(layout):
+        if not is_video(layout):
             return Even().allocate(tokens, total)
         features = described(tokens, self.features)
         weights = np.ones(len(features))

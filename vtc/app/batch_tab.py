@@ -30,7 +30,7 @@ from .inference import LONGEST
 from .state import Studio
 
 HOW = (
-    'A question a line: `{"id": "1", "video": "film.mp4", "question": "what happens?"}`, or `"image"` in place of '
+    'A question a line: `{"id": "1", "video": "video.mp4", "question": "what happens?"}`, or `"image"` in place of '
     "`video`. Media are named by the file names of what is uploaded beside it; nothing else is read."
 )
 
@@ -50,11 +50,11 @@ class BatchTab:
         max_new_tokens: int,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
-        """Answers a file of questions about pictures and videos from the visual tokens that a recipe keeps.
+        """Answers a file of questions about images and videos from the visual tokens that a recipe keeps.
 
         Args:
             questions: a JSONL or CSV file: id, question, and video or image by file name.
-            media: the pictures and videos that it names.
+            media: the images and videos that it names.
             recipe: a name from `vtc recipes`.
             keep: the share of the visual tokens to keep, above 0 and at most 1.
             max_new_tokens: longest answer in tokens, 1 to 512.
@@ -93,7 +93,7 @@ def build(studio: Studio) -> None:
             gr.Markdown(HOW)
             questions = gr.File(label="Questions", file_types=list(ENDINGS), height=140, elem_id="questions")
             media = gr.File(
-                label="Pictures and videos",
+                label="Images and videos",
                 file_types=["image", "video", *sorted(SUFFIXES)],
                 file_count="multiple",
                 height=180,

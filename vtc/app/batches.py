@@ -42,7 +42,7 @@ def gathered(folder: Path, questions: str | None, media: Sequence[str]) -> Path:
         name = None if questions is None else Path(questions).name
         raise ValueError(f"questions={name!r}: upload a file that ends in {' or '.join(ENDINGS)}, a question a row")
     if not media:
-        raise ValueError("no media were uploaded; upload the pictures and videos that the questions name")
+        raise ValueError("no media were uploaded; upload the images and videos that the questions name")
     names = [Path(path).name for path in (questions, *media)]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled or ANSWERS in names:
@@ -55,7 +55,7 @@ def gathered(folder: Path, questions: str | None, media: Sequence[str]) -> Path:
 def batch(
     studio: Studio, questions: Path, stop: threading.Event, *, recipe: str, keep: float, max_new_tokens: int
 ) -> Iterator[Progress]:
-    """Answers `questions` about media in the same folder by the page's model of videos, which takes pictures too.
+    """Answers `questions` about media in the same folder by the page's model of videos, which takes images too.
 
     The answers stand beside them in `answers.jsonl`, without the folder's name. Closing the iterator stops the batch
     behind the row in hand.

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from vtc.inference.defaults import PICTURES
+from vtc.inference.defaults import IMAGES
 from vtc.media.images import is_video
 from vtc.media.sniffing import SUFFIXES
 
@@ -50,10 +50,10 @@ class CompareTab:
         max_new_tokens: int,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
-        """Answers one question about a picture or a video by several recipes.
+        """Answers one question about an image or a video by several recipes.
 
         Args:
-            medium: the picture or the video.
+            medium: the image or the video.
             question: what is asked.
             recipes: 1 to 12 names from `vtc recipes`.
             keep: the share of the visual tokens to keep, above 0 and at most 1.
@@ -78,8 +78,8 @@ def build(studio: Studio) -> None:
     tab, names = CompareTab(studio), _names(studio)
     with gr.Row():
         with gr.Column(min_width=280):
-            medium = gr.File(label="Picture or video", file_types=["image", "video", *sorted(SUFFIXES)])
-            question = gr.Textbox(PICTURES[2], label="Question", lines=1, max_lines=4)
+            medium = gr.File(label="Image or video", file_types=["image", "video", *sorted(SUFFIXES)])
+            question = gr.Textbox(IMAGES[2], label="Question", lines=1, max_lines=4)
             recipes = gr.Dropdown(names, value=[n for n in AT_FIRST if n in names], multiselect=True, label="Recipes")
             keep, longest = keep_slider(), longest_slider()
             with gr.Row():
@@ -102,8 +102,8 @@ def build(studio: Studio) -> None:
 
 
 def _names(studio: Studio) -> list[str]:
-    """The recipes of both models, those of pictures first."""
-    return list(dict.fromkeys((*studio.picture_player.pictures, *studio.video_player.videos)))
+    """The recipes of both models, those of images first."""
+    return list(dict.fromkeys((*studio.image_player.images, *studio.video_player.videos)))
 
 
 def _chart(y: str, title: str) -> gr.BarPlot:

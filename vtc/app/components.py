@@ -115,7 +115,7 @@ class Results:
 def uploaded_path(payload: Any) -> str | None:
     """The path of an upload, which gradio has checked to lie among the uploads; its content is judged later.
 
-    In place of a component's own reading of a picture, whose errors name folders of the server.
+    In place of a component's own reading of an image, whose errors name folders of the server.
     """
     if payload is None:
         return None

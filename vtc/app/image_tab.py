@@ -1,4 +1,4 @@
-"""The tab on which a picture is asked about."""
+"""The tab on which an image is asked about."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from vtc.embedded.samples import samples
-from vtc.inference.defaults import PICTURES
+from vtc.inference.defaults import IMAGES
 
 from .components import (
     COUNTING,
@@ -28,52 +28,52 @@ from .state import Studio
 Shown = tuple[Any, ...]
 
 
-class PictureTab:
+class ImageTab:
     """Its events; a session's own data is in the components alone."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
 
-    def count_picture(self, picture: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
-        """Counts the visual tokens that a recipe keeps of a picture, by arithmetic: no model runs.
+    def count_image(self, image: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
+        """Counts the visual tokens that a recipe keeps of an image, by arithmetic: no model runs.
 
         Args:
-            picture: the picture.
+            image: the image.
             recipe: a name from `vtc recipes`.
             keep: the share of the visual tokens to keep, above 0 and at most 1.
 
         Returns:
             The tokens kept, and all.
         """
-        if picture is None:
+        if image is None:
             return None, None
         with plainly():
-            found = self._studio.count(picture, recipe, keep, video=False)
+            found = self._studio.count(image, recipe, keep, video=False)
         return found.after, found.before
 
-    def ask_picture(
+    def ask_image(
         self,
-        picture: str | None,
+        image: str | None,
         question: str,
         recipe: str,
         keep: float,
         max_new_tokens: int,
         request: gr.Request,
     ) -> Iterator[Shown]:
-        """Answers a question about a picture twice, from all visual tokens and from those that a recipe keeps.
+        """Answers a question about an image twice, from all visual tokens and from those that a recipe keeps.
 
         Args:
-            picture: the picture.
+            image: the image.
             question: what is asked.
             recipe: a name from `vtc recipes`.
             keep: the share of the visual tokens to keep, above 0 and at most 1.
             max_new_tokens: longest answer in tokens, 1 to 512.
 
         Returns:
-            Both answers as they grow, the numbers of both, notes, and at the end the picture before and after.
+            Both answers as they grow, the numbers of both, notes, and at the end the image before and after.
         """
-        with plainly(), self._studio.call(session(request, "picture")) as stop:
-            asked = prepared(self._studio, Question(picture, question, recipe, keep, False, int(max_new_tokens)))
+        with plainly(), self._studio.call(session(request, "image")) as stop:
+            asked = prepared(self._studio, Question(image, question, recipe, keep, False, int(max_new_tokens)))
             for pair in ask(self._studio.desk, asked, int(max_new_tokens), stop):
                 report = pair.short.report
                 overlay = gr.skip() if report is None else before_after(asked, report)
@@ -82,40 +82,40 @@ class PictureTab:
 
     def stop(self, request: gr.Request) -> str:
         """Stops the visitor's own answer."""
-        return "- stopped" if self._studio.stop(session(request, "picture")) else "- nothing was running"
+        return "- stopped" if self._studio.stop(session(request, "image")) else "- nothing was running"
 
 
 def build(studio: Studio) -> None:
     """Lays the tab out."""
-    tab = PictureTab(studio)
+    tab = ImageTab(studio)
     with gr.Row():
         with gr.Column(min_width=280):
-            picture = gr.Image(type="filepath", image_mode=None, label="Picture", sources=["upload", "clipboard"])
-            picture.preprocess = uploaded_path  # type: ignore[method-assign]  # see there
-            controls = Controls.made(studio.picture_player.pictures, PICTURES[1], PICTURES[2])
+            image = gr.Image(type="filepath", image_mode=None, label="Image", sources=["upload", "clipboard"])
+            image.preprocess = uploaded_path  # type: ignore[method-assign]  # see there
+            controls = Controls.made(studio.image_player.images, IMAGES[1], IMAGES[2])
         with gr.Column(min_width=280, scale=2):
             results = Results.made()
             overlay = gr.ImageSlider(label="Before and after", type="pil", interactive=False, format="png")
             gr.Markdown(LEGEND)
-    gr.Examples([[str(path)] for path in _examples()], [picture], label="Pictures to try", cache_examples=False)
-    counted: list[Any] = [picture, controls.recipe, controls.keep]
+    gr.Examples([[str(path)] for path in _examples()], [image], label="Images to try", cache_examples=False)
+    counted: list[Any] = [image, controls.recipe, controls.keep]
     for changed in counted:
-        public = changed is picture
+        public = changed is image
         changed.change(
-            tab.count_picture,
+            tab.count_image,
             counted,
             [controls.kept, controls.all],
-            api_name="count_picture" if public else None,
+            api_name="count_image" if public else None,
             api_visibility="public" if public else "private",
             **COUNTING,
         )
-    asked = [picture, controls.question, controls.recipe, controls.keep, controls.longest]
+    asked = [image, controls.question, controls.recipe, controls.keep, controls.longest]
     running = gr.on(
         [controls.ask.click, controls.question.submit],
-        tab.ask_picture,
+        tab.ask_image,
         asked,
         [*results.all, overlay],
-        api_name="ask_picture",
+        api_name="ask_image",
         **MODEL,
     )
     controls.stop.click(
@@ -124,5 +124,5 @@ def build(studio: Studio) -> None:
 
 
 def _examples() -> list[Any]:
-    """The packaged pictures."""
+    """The packaged images."""
     return list(dict.fromkeys(sample.path for sample in samples()))

@@ -60,7 +60,7 @@ class Question:
     """What a visitor asks.
 
     Attributes:
-        path: of the picture or video; None where none was uploaded.
+        path: of the image or video; None where none was uploaded.
         text: the question.
         recipe, keep: by name, and the share of visual tokens.
         video: whether it is a video.

@@ -1,4 +1,4 @@
-"""Pictures and videos that were uploaded, opened once for all questions about them."""
+"""Images and videos that were uploaded, opened once for all questions about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from vtc.inference.prompting import Medium
-from vtc.media.images import is_video, load_picture
+from vtc.media.images import is_video, load_image
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.video.clips.frame_features import features
@@ -32,7 +32,7 @@ class Opened:
     """A medium as a model takes it.
 
     Attributes:
-        medium: a picture, or frames of a video.
+        medium: an image, or frames of a video.
         notes: what a visitor ought to know of how it was read.
     """
 
@@ -69,16 +69,16 @@ def stamp(path: str | Path) -> tuple[str, int, int]:
     return str(path), state.st_size, state.st_mtime_ns
 
 
-def open_picture(path: str | Path) -> Opened:
-    """The picture in `path`.
+def open_image(path: str | Path) -> Opened:
+    """The image in `path`.
 
     Raises:
-        OSError, ValueError: see `vtc.media.images.load_picture`.
+        OSError, ValueError: see `vtc.media.images.load_image`.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        picture = load_picture(path)
-    return Opened(picture, tuple(_named(str(warning.message), path) for warning in caught))
+        image = load_image(path)
+    return Opened(image, tuple(_named(str(warning.message), path) for warning in caught))
 
 
 def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampling = SAMPLING) -> Opened:

@@ -12,7 +12,7 @@ from . import (
     video_tab,
 )
 from . import (
-    image_tab as picture_tab,
+    image_tab as image_tab,
 )
 from .state import Studio
 
@@ -22,7 +22,7 @@ LARGEST = "200mb"
 WAITING = 32
 """Calls that may wait in the queue; further visitors are told to come back."""
 KEPT_SECONDS = 3600
-"""How long uploads and pictures stay on the server, and how often old ones are looked for."""
+"""How long uploads and images stay on the server, and how often old ones are looked for."""
 STYLE = """<style>
 @media (max-width: 640px) {
   .gradio-container main.app {padding: 8px !important}
@@ -39,7 +39,7 @@ def page(studio: Studio) -> gr.Blocks:
     blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS))
     with blocks:
         gr.Markdown(_heading(studio))
-        for name, tab in (("Image", picture_tab), ("Video", video_tab), ("Compare", compare_tab), ("Batch", batch_tab)):
+        for name, tab in (("Image", image_tab), ("Video", video_tab), ("Compare", compare_tab), ("Batch", batch_tab)):
             with gr.Tab(name):
                 tab.build(studio)
     return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
@@ -53,5 +53,5 @@ def looks() -> dict[str, Any]:
 
 
 def _heading(studio: Studio) -> str:
-    names = ", ".join(dict.fromkeys((studio.picture_player.name, studio.video_player.name)))
+    names = ", ".join(dict.fromkeys((studio.image_player.name, studio.video_player.name)))
     return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. Model: {names}."

@@ -1,4 +1,4 @@
-"""What the page shows of a reduction: a picture before and after, or the timeline of a video."""
+"""What the page shows of a reduction: an image before and after, or the timeline of a video."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def drawn_timeline(asked: Asked, report: Report, title: str = "") -> tuple[Image
     """The timeline of a video, and where a click on it leads."""
     recipe, frames = asked.start.recipe, asked.opened.medium
     assert isinstance(frames, VideoFrames)
-    film = seen(asked.player.model, asked.inputs, recipe)
+    video = seen(asked.player.model, asked.inputs, recipe)
     shown = viewed(frames, asked.player.processor)
-    found = account(shown, report, recipe, film)
-    picture = timeline(shown, report, recipe, film=film, title=title)
-    return picture, Track.of(found, shown.pixels.shape[1] / shown.pixels.shape[2])
+    found = account(shown, report, recipe, video)
+    image = timeline(shown, report, recipe, video=video, title=title)
+    return image, Track.of(found, shown.pixels.shape[1] / shown.pixels.shape[2])

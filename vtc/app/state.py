@@ -12,9 +12,9 @@ from typing import Any
 from vtc.check.runner import runnable
 from vtc.core.tokens import Layout
 from vtc.inference.asking import prompt
-from vtc.inference.defaults import PICTURES, VIDEOS
+from vtc.inference.defaults import IMAGES, VIDEOS
 from vtc.inference.loading import load
-from vtc.inference.prompting import frames_are_pictures
+from vtc.inference.prompting import frames_are_images
 from vtc.inference.quiet import quiet
 from vtc.recipes.composition import Recipe, named_recipes
 
@@ -22,7 +22,7 @@ from .media import (
     Held,
     Opened,
     looks_further,
-    open_picture,
+    open_image,
     open_video,
     stamp,
 )
@@ -45,16 +45,16 @@ class Player:
     Attributes:
         name: as the command has it.
         model, processor: the model, not wrapped, and its processor.
-        pictures, videos: the names of recipes that it can run on either.
-        film: whether it takes the frames of a video as pictures.
+        images, videos: the names of recipes that it can run on either.
+        video: whether it takes the frames of a video as images.
     """
 
     name: str
     model: Any
     processor: Any
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     videos: tuple[str, ...]
-    film: bool
+    video: bool
 
     @classmethod
     def load(cls, name: str, device: str = "auto", dtype: str = "auto") -> Player:
@@ -66,17 +66,17 @@ class Player:
         with quiet():
             model, processor = load(name, device=device, dtype=dtype)
         able, _ = runnable(model, list(named_recipes()))
-        film = frames_are_pictures(model)
-        still = tuple(one.name for one in able if not one.of_films)
-        moving = tuple(_able_on_films(model)) if film else tuple(one.name for one in able)
-        return cls(name, model, processor, still, moving, film)
+        video = frames_are_images(model)
+        still = tuple(one.name for one in able if not one.is_video_recipe)
+        moving = tuple(_able_on_videos(model)) if video else tuple(one.name for one in able)
+        return cls(name, model, processor, still, moving, video)
 
 
-def _able_on_films(model: Any) -> Iterator[str]:
-    """The recipes that `model` can run where the pictures of a row are the frames of a video."""
+def _able_on_videos(model: Any) -> Iterator[str]:
+    """The recipes that `model` can run where the images of a row are the frames of a video."""
     from dataclasses import replace
 
-    able, _ = runnable(model, [replace(one, pictures="frames") for one in named_recipes()])
+    able, _ = runnable(model, [replace(one, images_as="frames") for one in named_recipes()])
     return (one.name for one in able)
 
 
@@ -85,12 +85,12 @@ class Studio:
     """All that one page works with.
 
     Attributes:
-        picture_player, video_player: the models that answer about pictures and about videos; they may be one.
+        image_player, video_player: the models that answer about images and about videos; they may be one.
         desk: what answers share.
         calls: the calls at work, by session, so that a visitor can stop his own.
     """
 
-    picture_player: Player
+    image_player: Player
     video_player: Player
     desk: Desk = field(default_factory=Desk)
     calls: dict[str, threading.Event] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Studio:
 
     @classmethod
     def load(cls, model: str | None = None, device: str = "auto", dtype: str = "auto") -> Studio:
-        """The studio of `model`, or of the embedded ones: one for pictures, and one that was taught films.
+        """The studio of `model`, or of the embedded ones: one for images, and one that was taught videos.
 
         Raises:
             OSError, ValueError: see `vtc.inference.loading.load`.
@@ -107,11 +107,11 @@ class Studio:
         if model is not None:
             player = Player.load(model, device, dtype)
             return cls(player, player)
-        return cls(Player.load(PICTURES[0], device, dtype), Player.load(VIDEOS[0], device, dtype))
+        return cls(Player.load(IMAGES[0], device, dtype), Player.load(VIDEOS[0], device, dtype))
 
     def player(self, video: bool) -> Player:
-        """The model for pictures or for videos."""
-        return self.video_player if video else self.picture_player
+        """The model for images or for videos."""
+        return self.video_player if video else self.image_player
 
     def recipe(self, name: str, keep: float, *, video: bool) -> Recipe:
         """The recipe of a visitor, see `vtc.app.token_count.chosen`.
@@ -120,10 +120,10 @@ class Studio:
             ValueError: an unknown recipe or `keep`, or one that this model cannot run.
         """
         player = self.player(video)
-        found = chosen(name, keep, frames_are_pictures=video and player.film)
-        able = player.videos if video else player.pictures
+        found = chosen(name, keep, frames_are_images=video and player.video)
+        able = player.videos if video else player.images
         if name not in able:
-            kind = "videos" if video else "pictures"
+            kind = "videos" if video else "images"
             raise ValueError(f"recipe={name!r}: {player.name} cannot run it on {kind}; it can run {', '.join(able)}")
         return found
 
@@ -134,9 +134,9 @@ class Studio:
             OSError, ValueError: none was uploaded, or it cannot be read.
         """
         if path is None:
-            raise ValueError(f"no {'video' if video else 'picture'} was given; upload one first")
+            raise ValueError(f"no {'video' if video else 'image'} was given; upload one first")
         if not video:
-            return self._open((stamp(path), "picture"), lambda: open_picture(path), path)
+            return self._open((stamp(path), "image"), lambda: open_image(path), path)
         processor = self.video_player.processor
         choice = str(recipe.input) if self._further(path, recipe) else "candidates"
         return self._open((stamp(path), "video", choice), lambda: open_video(path, recipe, processor), path)
@@ -165,7 +165,7 @@ class Studio:
     @staticmethod
     def _layouts(player: Player, opened: Opened, video: bool) -> Sequence[Layout]:
         inputs = prompt(player.model, player.processor, opened.medium, PROBE)
-        return layouts(player.model, inputs, film=video and player.film)
+        return layouts(player.model, inputs, video=video and player.video)
 
     def count(self, path: str | Path | None, name: str, keep: float, *, video: bool) -> Count:
         """How many visual tokens the recipe `name` keeps of the medium in `path`. No model runs.

@@ -24,16 +24,16 @@ class Count:
         return f"{self.after} of {self.before} visual tokens"
 
 
-def layouts(model: Any, inputs: Any, *, film: bool = False) -> tuple[Layout, ...]:
+def layouts(model: Any, inputs: Any, *, video: bool = False) -> tuple[Layout, ...]:
     """Where the visual tokens of a prompt stand.
 
     Args:
         model: wrapped or not.
         inputs: its keyword arguments.
-        film: whether its pictures are the frames of one video.
+        video: whether its images are the frames of one video.
     """
     media = find(model).media(inputs)
-    return (Media.film(media).layout,) if film else tuple(item.layout for item in media)
+    return (Media.video(media).layout,) if video else tuple(item.layout for item in media)
 
 
 def count(recipe: Recipe, items: Sequence[Layout]) -> Count:
@@ -43,7 +43,7 @@ def count(recipe: Recipe, items: Sequence[Layout]) -> Count:
     return Count(sum(recipe.count(item) for item in items) + fixed, before + fixed)
 
 
-def chosen(name: str, keep: float, *, frames_are_pictures: bool = False) -> Recipe:
+def chosen(name: str, keep: float, *, frames_are_images: bool = False) -> Recipe:
     """The recipe that a visitor of the page chose.
 
     A recipe that acts inside the language model alone follows its own schedule, and `keep` is left out. Files are not
@@ -60,4 +60,4 @@ def chosen(name: str, keep: float, *, frames_are_pictures: bool = False) -> Reci
     found = named(name)
     if not found.only_decoder:
         found = named(name, keep=float(keep))
-    return replace(found, pictures="frames") if frames_are_pictures else found
+    return replace(found, images_as="frames") if frames_are_images else found

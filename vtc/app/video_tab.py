@@ -92,12 +92,12 @@ class VideoTab:
         with plainly(), self._studio.call(session(request, "video")) as stop:
             asked = prepared(self._studio, Question(video, question, recipe, keep, True, int(max_new_tokens)))
             for pair in self._pairs(asked, question, plan, int(max_new_tokens), stop):
-                picture, track = gr.skip(), gr.skip()
+                image, track = gr.skip(), gr.skip()
                 if pair.short.report is not None:
-                    picture, track = drawn_timeline(asked, pair.short.report, Path(str(video)).name)
+                    image, track = drawn_timeline(asked, pair.short.report, Path(str(video)).name)
                 more = call_notes(pair) if plan != DIRECT else [FIRST_CALL] if pair.done else []
                 numbers = table(pair) if plan == DIRECT else plan_table(pair)
-                yield pair.full.text, pair.short.text, numbers, notes((*pair.notes, *more), pair), picture, track
+                yield pair.full.text, pair.short.text, numbers, notes((*pair.notes, *more), pair), image, track
 
     def _pairs(
         self, asked: Asked, question: str, plan: str, max_new_tokens: int, stop: threading.Event

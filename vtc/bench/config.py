@@ -32,13 +32,13 @@ class Plan:
     Attributes:
         models: embedded names, directories or hub ids.
         recipes: each is run at each of `keeps`.
-        text_alone: whether questions are also asked without their pictures.
+        text_alone: whether questions are also asked without their images.
         n: questions; None: 500 about drawn scenes, all of `data`.
         first, per_scene: the first scene's seed (None: the first unseen one), and the most questions about one scene.
         shifted: draw scenes unlike those of any training.
-        films: draw films in place of pictures.
+        videos: draw videos in place of images.
         skills: the skills that are asked for; all where there are none.
-        data: a JSONL file of other pictures and questions; see `cases.read`.
+        data: a JSONL file of other images and questions; see `cases.read`.
         batch: questions answered together; None: 64 on embedded models, 8 on others.
         max_new_tokens: the longest answer.
     """
@@ -52,7 +52,7 @@ class Plan:
     per_scene: int | None = None
     skills: tuple[str, ...] = ()
     shifted: bool = False
-    films: bool = False
+    videos: bool = False
     data: Path | None = None
     device: str = "auto"
     dtype: str = "auto"
@@ -77,13 +77,13 @@ class Plan:
         if not self.keeps and self.recipes:
             raise ValueError("--keep is empty; name at least one number")
         drawing = {"--first": self.first, "--per-scene": self.per_scene, "--shifted": self.shifted or None}
-        drawing["--films"] = self.films or None
+        drawing["--videos"] = self.videos or None
         given = [f"{name} {value}" for name, value in drawing.items() if value is not None]
         if self.data is not None and given:
             raise ValueError(f"{given[0]} chooses among drawn scenes, and --data {self.data} names others; pass one")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without its cases, which each process makes for itself: pictures need not travel."""
+        """Without its cases, which each process makes for itself: images need not travel."""
         return {**self.__dict__, "_cases": {}}
 
     @property
@@ -104,7 +104,7 @@ class Plan:
     def _drawn(self, model: str) -> list[Case]:
         n = QUESTIONS if self.n is None else self.n
         most = PER_SCENE if self.per_scene is None else self.per_scene
-        return drawn(model, n, self.first, most, self.skills, self.shifted, self.films)
+        return drawn(model, n, self.first, most, self.skills, self.shifted, self.videos)
 
     def _read(self) -> list[Case]:
         assert self.data is not None
@@ -136,7 +136,7 @@ class Plan:
             "data": None if self.data is None else str(self.data.resolve()),
             **{
                 name: getattr(self, name)
-                for name in ("n", "first", "per_scene", "shifted", "films", "device", "dtype", "batch")
+                for name in ("n", "first", "per_scene", "shifted", "videos", "device", "dtype", "batch")
             },
             "skills": list(self.skills),
             "max_new_tokens": self.max_new_tokens,
@@ -156,12 +156,12 @@ def _embedded(model: str) -> bool:
 
 
 def _cases_digest(cases: Sequence[Case]) -> str:
-    """Of the questions; of drawn ones also of the first picture, which changes when the drawing does."""
+    """Of the questions; of drawn ones also of the first image, which changes when the drawing does."""
     made = hashlib.sha256()
     for case in cases:
         made.update(repr((case.id, case.scene, case.question, case.answer, case.skill)).encode())
     if not Path(cases[0].scene).is_absolute():
-        made.update(cases[0].picture().tobytes())
+        made.update(cases[0].image().tobytes())
     return made.hexdigest()[:12]
 
 

@@ -33,7 +33,7 @@ class Batch:
     """Some cases as the model takes them, and the full model's answers."""
 
     cases: Sequence[Case]
-    pictures: Sequence[Medium]
+    images: Sequence[Medium]
     given: Mapping[str, Any]
     full: Decoded
 
@@ -70,43 +70,43 @@ class Scorer:
             yield from (row for row in rows if row.key not in done)
 
     def _readable(self, cases: Sequence[Case], arms: Sequence[Arm]) -> Iterator[Row]:
-        ready, pictures = [], []
+        ready, images = [], []
         for case in cases:
             try:
-                pictures.append(case.picture())
+                images.append(case.image())
                 ready.append(case)
             except (OSError, ValueError) as error:
                 yield from (self._failed(case, arm, error) for arm in arms)
         if ready:
-            yield from self._answers(ready, pictures, arms)
+            yield from self._answers(ready, images, arms)
 
-    def _answers(self, cases: Sequence[Case], pictures: Sequence[Medium], arms: Sequence[Arm]) -> Iterator[Row]:
+    def _answers(self, cases: Sequence[Case], images: Sequence[Medium], arms: Sequence[Arm]) -> Iterator[Row]:
         try:
-            given = inputs(self._model, self._processor, [case.question for case in cases], pictures)
+            given = inputs(self._model, self._processor, [case.question for case in cases], images)
             if 0 in visual_tokens(self._model, given["input_ids"]):
                 # A chat template passes over kinds of media that it does not know.
-                raise ValueError("the prompt holds no placeholder of the picture or film; the model does not take it")
-            batch = Batch(cases, pictures, given, decode(self._model, self._processor, given, self._limit))
+                raise ValueError("the prompt holds no placeholder of the image or video; the model does not take it")
+            batch = Batch(cases, images, given, decode(self._model, self._processor, given, self._limit))
         except Exception as error:  # processors and models raise anything at all on what they do not take
-            yield from self._singly(cases, pictures, arms, error)
+            yield from self._singly(cases, images, arms, error)
             return
         for arm in arms:
             try:
                 rows = self._arm(batch, arm)
             except Exception as error:
-                yield from self._singly(cases, pictures, [arm], error)
+                yield from self._singly(cases, images, [arm], error)
             else:
                 yield from rows
 
     def _singly(
-        self, cases: Sequence[Case], pictures: Sequence[Medium], arms: Sequence[Arm], error: Exception
+        self, cases: Sequence[Case], images: Sequence[Medium], arms: Sequence[Arm], error: Exception
     ) -> Iterator[Row]:
         """One by one, so that a case which breaks its batch costs the others nothing."""
         if len(cases) == 1:
             yield from (self._failed(cases[0], arm, error) for arm in arms)
             return
-        for case, picture in zip(cases, pictures, strict=True):
-            yield from self._answers([case], [picture], arms)
+        for case, image in zip(cases, images, strict=True):
+            yield from self._answers([case], [image], arms)
 
     def _failed(self, case: Case, arm: Arm, error: Exception) -> Row:
         return Row(self._name, arm.name, arm.keep, case.id, error=_plain(error))
@@ -127,16 +127,16 @@ class Scorer:
             for item in report.items:
                 tokens[item.row] += item.after + item.structural
             layers = tokens if report.decoder is None else report.decoder.mean_by_row
-            return self._judged(batch, arm, short, tokens, layers, self._divergences(batch, short, batch.pictures))
+            return self._judged(batch, arm, short, tokens, layers, self._divergences(batch, short, batch.images))
 
-    def _divergences(self, batch: Batch, short: Decoded, pictures: Sequence[Medium] | None) -> list[float]:
+    def _divergences(self, batch: Batch, short: Decoded, images: Sequence[Medium] | None) -> list[float]:
         """KL of each row along the full model's answer. Where both say the same, the free run went along it already."""
         full = batch.full
         other = [row for row in range(len(batch.cases)) if not short.says(row, full)]
         forced: dict[int, torch.Tensor] = {}
         if other:
             questions = [batch.cases[row].question for row in other]
-            seen = None if pictures is None else [pictures[row] for row in other]
+            seen = None if images is None else [images[row] for row in other]
             longest = max(full.lengths[row] for row in other)
             given = inputs(self._model, self._processor, questions, seen)
             logits = logits_along(self._model, given, full.tokens[other, :longest])

@@ -23,7 +23,7 @@ class Explained:
     """Why a named recipe is below `random` on an embedded model.
 
     Attributes:
-        recipe, model: by their names; `model` is followed by ` films` where films are asked about.
+        recipe, model: by their names; `model` is followed by ` videos` where videos are asked about.
         why: in a sentence; `docs/below-random.md` has it too.
     """
 
@@ -53,14 +53,14 @@ EXPLAINED = tuple(
         (ONE_SIZE, "tiny-qwen", ("resize",)),
         (COARSE, "tiny-qwen", ("pool",)),
         (FEWER_INSIDE, "tiny-qwen", ("kcenter+layerwise", "kcenter+feather")),
-        (ONE_SIZE, "tiny-qwen films", ("resize",)),
-        (WHOLE_FRAMES, "tiny-qwen films", ("uniform", "keyframes")),
-        (COARSE, "tiny-qwen films", ("pool", "videogpt+")),
-        (BLURRED, "tiny-qwen films", ("kcenter-mean", "cls-mean", "random-mean", "stride-mean")),
-        (SAME_PLACES, "tiny-qwen films", ("stride",)),
-        (FIRST_FRAME, "tiny-qwen films", ("evs-vllm",)),
-        (FEWER, "tiny-qwen films", ("vqtoken-adaptive",)),
-        (FEWER_INSIDE, "tiny-qwen films", ("kcenter+layerwise", "kcenter+feather")),
+        (ONE_SIZE, "tiny-qwen videos", ("resize",)),
+        (WHOLE_FRAMES, "tiny-qwen videos", ("uniform", "keyframes")),
+        (COARSE, "tiny-qwen videos", ("pool", "videogpt+")),
+        (BLURRED, "tiny-qwen videos", ("kcenter-mean", "cls-mean", "random-mean", "stride-mean")),
+        (SAME_PLACES, "tiny-qwen videos", ("stride",)),
+        (FIRST_FRAME, "tiny-qwen videos", ("evs-vllm",)),
+        (FEWER, "tiny-qwen videos", ("vqtoken-adaptive",)),
+        (FEWER_INSIDE, "tiny-qwen videos", ("kcenter+layerwise", "kcenter+feather")),
     )
     for recipe in recipes
 )

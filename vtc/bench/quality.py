@@ -65,7 +65,7 @@ def run(
     if curve and find_spec("matplotlib") is None:
         raise ValueError('the curve needs matplotlib: pip install "vtc-vlm[bench]", or pass --no-curve')
     config = plan.config()
-    _check_pictures(plan)
+    _check_images(plan)
     failures: list[Failure] = []
     with RowFile(out, config, fresh) as file:
         _fill(plan, file, jobs, failures, say)
@@ -100,14 +100,14 @@ def _fill(plan: Plan, file: RowFile, jobs: int, failures: list[Failure], say: Ca
             say(answered, total)
 
 
-def _check_pictures(plan: Plan) -> None:
-    """Refuses data of which no picture exists: then the paths are wrong, and not the pictures."""
+def _check_images(plan: Plan) -> None:
+    """Refuses data of which no image exists: then the paths are wrong, and not the images."""
     if plan.data is None:
         return
     scenes = [case.scene for case in plan.cases(plan.models[0])]
     if not any(Path(scene).exists() for scene in scenes):
         raise FileNotFoundError(
-            f"--data {plan.data}: none of its pictures exists, such as {scenes[0]}; write paths relative to the file's "
+            f"--data {plan.data}: none of its images exists, such as {scenes[0]}; write paths relative to the file's "
             "folder"
         )
 

@@ -165,7 +165,7 @@ def document(
             models.append(head)
             continue
         results = Results.of(name, plan.cases(name), plan.arms, rows)
-        label = f"{name} films" if plan.films else name
+        label = f"{name} videos" if plan.videos else name
         models.append({**head, **_model(results, label, plan.keeps, draws, seed)})
         errors += [{"model": name, **error} for error in _errors(results)]
     return {

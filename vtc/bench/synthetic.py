@@ -22,11 +22,11 @@ WAIT, PATIENCE = 50, 2000
 """Scenes on end that bring nothing after which skills may grow uneven, and after which no further one is drawn."""
 
 
-def skills(films: bool = False) -> tuple[str, ...]:
+def skills(videos: bool = False) -> tuple[str, ...]:
     """The skills that questions of the world are labelled with."""
     from vtc.embedded import spec, video_spec
 
-    return video_spec.SKILLS if films else spec.SKILLS
+    return video_spec.SKILLS if videos else spec.SKILLS
 
 
 def first_seed(first: int | None = None) -> int:
@@ -57,11 +57,11 @@ def asked(model: str, shifted: bool, seed: int) -> Iterator[tuple[Any, Question]
     yield from pairs([seed], name=name if name in NAMES else NAMES[0], shifted=shifted)
 
 
-def asked_of_films(shifted: bool, seed: int) -> Iterator[tuple[Any, Question]]:
-    """The film of `seed`, beside each of its questions."""
-    from vtc.embedded.exam import asked_films
+def asked_of_videos(shifted: bool, seed: int) -> Iterator[tuple[Any, Question]]:
+    """The video of `seed`, beside each of its questions."""
+    from vtc.embedded.exam import asked_videos
 
-    yield from asked_films([seed], shifted=shifted)
+    yield from asked_videos([seed], shifted=shifted)
 
 
 def drawn(
@@ -71,9 +71,9 @@ def drawn(
     per_scene: int = PER_SCENE,
     only: Sequence[str] = (),
     shifted: bool = False,
-    films: bool = False,
+    videos: bool = False,
 ) -> list[Case]:
-    """`n` questions about the scenes (or films) from seed `first` on, the same in every process.
+    """`n` questions about the scenes (or videos) from seed `first` on, the same in every process.
 
     Scene by scene, at most `per_scene` questions are taken, always one of the skill that was asked least so far (the
     first such in the scene's own order), and none of a skill that is ahead of the average by more than one. So skills
@@ -86,8 +86,8 @@ def drawn(
     Raises:
         ValueError: an unknown skill, a training seed, or a skill that no scene asks for.
     """
-    check_skills(only, skills(films))
-    scenes = partial(asked_of_films, shifted) if films else partial(asked, model, shifted)
+    check_skills(only, skills(videos))
+    scenes = partial(asked_of_videos, shifted) if videos else partial(asked, model, shifted)
     tally: Counter[str] = Counter()
     cases: list[Case] = []
     barren = 0
@@ -120,14 +120,14 @@ def _of_scene(
             break
         tally[question.skill] += 1
         # Drawn when it is needed: all scenes of a long run would not fit in memory.
-        picture = partial(_picture, scenes, seed)
-        chosen.append(Case(f"{seed}/{i}", str(seed), question.question, question.answer, question.skill, picture))
+        image = partial(_image, scenes, seed)
+        chosen.append(Case(f"{seed}/{i}", str(seed), question.question, question.answer, question.skill, image))
     return chosen
 
 
-def _picture(scenes: Scenes, seed: int) -> Medium:
-    from vtc.embedded.video import Film
+def _image(scenes: Scenes, seed: int) -> Medium:
+    from vtc.embedded.video import Video
     from vtc.embedded.video_spec import PIXELS
 
     shown, _ = next(scenes(seed))
-    return VideoFrames.regular(shown.pixels(PIXELS), shown.fps) if isinstance(shown, Film) else shown.image
+    return VideoFrames.regular(shown.pixels(PIXELS), shown.fps) if isinstance(shown, Video) else shown.image

@@ -22,7 +22,7 @@ def markdown(made: dict[str, Any]) -> str:
         f"{versions}; config {made['config_hash']}. Intervals: {bootstrap['level']:.0%}, paired bootstrap over scenes, "
         f"{bootstrap['draws']} draws, seed {bootstrap['seed']}. Scores and differences are in percent and percentage "
         "points; KL is the mean over the tokens of the full model's answer, in nats, from its distribution to the "
-        "reduced model's; tokens are visual tokens that reach the language model, a picture on average, and per layer "
+        "reduced model's; tokens are visual tokens that reach the language model, an image on average, and per layer "
         "is how many of them each of its layers is given, which differs where some leave inside it.",
     ]
     for model in made["models"]:
@@ -39,8 +39,8 @@ def _failed(model: dict[str, Any]) -> list[str]:
 
 
 def _model(model: dict[str, Any]) -> list[str]:
-    asked = f"{model['questions']} questions about {model['scenes']} pictures; weights {model['weights']}."
-    few = f" Fewer than {FEW} pictures: take the intervals for narrower than they should be."
+    asked = f"{model['questions']} questions about {model['scenes']} images; weights {model['weights']}."
+    few = f" Fewer than {FEW} images: take the intervals for narrower than they should be."
     lines = [asked + (few if model["scenes"] < FEW else ""), "", *overview(model), *_gate(model), *_below(model)]
     keeps = dict.fromkeys(arm["keep"] for arm in model["arms"] if _before(arm))
     for keep in keeps:

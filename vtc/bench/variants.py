@@ -1,4 +1,4 @@
-"""What is compared: the full model, no picture at all, and every recipe at every keep."""
+"""What is compared: the full model, no image at all, and every recipe at every keep."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Arm:
     """One way to answer.
 
     Attributes:
-        name: the recipe's name; `full` for the stock model, `none` for the question without its picture.
+        name: the recipe's name; `full` for the stock model, `none` for the question without its image.
         keep: what the recipe keeps; 1.0 for `full`, 0.0 for `none`.
         recipe: None for the stock model.
     """
@@ -56,11 +56,11 @@ def arms(recipes: Iterable[Recipe], keeps: Sequence[Keep], text_alone: bool = Tr
 
 
 def chosen(
-    names: Sequence[str], positions: str | None = None, seed: int | None = None, films: bool = False
+    names: Sequence[str], positions: str | None = None, seed: int | None = None, videos: bool = False
 ) -> tuple[list[Recipe], bool]:
     """The recipes that `names` call for, and whether `none` is among them.
 
-    Where there are no names all are, those about the frames of a video only for `films`: on pictures they do what
+    Where there are no names all are, those about the frames of a video only for `videos`: on images they do what
     others do.
 
     Raises:
@@ -68,8 +68,8 @@ def chosen(
     """
     wanted = list(names) or [NONE, *RECIPES]
     found = [named(name, positions=positions, seed=seed) for name in wanted if name != NONE]
-    if not names and not films:
-        found = [one for one in found if not one.of_films]
+    if not names and not videos:
+        found = [one for one in found if not one.is_video_recipe]
     labels = [one.name for one in found]
     for label in labels:
         if label in (FULL, NONE):

@@ -81,7 +81,7 @@ class Run:
 def generate(model: Any, inputs: Mapping[str, Any], tokens: int, **options: Any) -> Run:
     """Greedy, never ending early and never writing a placeholder, whatever the checkpoint's own settings are.
 
-    Without a cache, stock models would take a placeholder that they wrote themselves for one of a picture.
+    Without a cache, stock models would take a placeholder that they wrote themselves for one of an image.
     """
     return _answer(model, inputs, tokens, options)[0]
 

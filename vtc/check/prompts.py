@@ -1,4 +1,4 @@
-"""The prompts of `vtc check`: packaged pictures, written by a model's own processor and chat template."""
+"""The prompts of `vtc check`: packaged images, written by a model's own processor and chat template."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from PIL import Image
 from vtc.adapters import find
 from vtc.embedded.samples import samples
 from vtc.media.frame_times import on_device
-from vtc.media.images import load_picture
+from vtc.media.images import load_image
 
 from .context import Case
 
 PHOTOGRAPH = Path(__file__).parents[1] / "embedded" / "photographs" / "cat.jpg"
 Part = str | Image.Image | np.ndarray
-"""A piece of a prompt: text, a picture, or a video `[frames, H, W, 3]`."""
+"""A piece of a prompt: text, an image, or a video `[frames, H, W, 3]`."""
 
 
 def makers(model: Any, processor: Any) -> dict[str, Sequence[Callable[[], Case]]]:
     """By name, the ways to build each case; a processor that cannot do one raises when it is called.
 
     Raises:
-        ValueError: a processor that takes no pictures, or has no chat template.
+        ValueError: a processor that takes no images, or has no chat template.
     """
     _check(processor)
-    cat = load_picture(PHOTOGRAPH)
-    scenes = [load_picture(path) for path in dict.fromkeys(sample.path for sample in samples())]
+    cat = load_image(PHOTOGRAPH)
+    scenes = [load_image(path) for path in dict.fromkeys(sample.path for sample in samples())]
     one: list[Part] = [cat, "what is in the picture?"]
-    two: list[Part] = [scenes[0], "this was the first picture; here is another:", scenes[1], "what has changed?"]
+    two: list[Part] = [scenes[0], "this was the first image; here is another:", scenes[1], "what has changed?"]
     unlike: list[list[Part]] = [[scenes[2], "where is the square?"], [scenes[3], "and", cat, "how many are there?"]]
     write = partial(_inputs, model, processor)
     found: dict[str, Sequence[Callable[[], Case]]] = {
-        "one picture": [lambda: Case("one picture", write([one]))],
-        "two pictures": [lambda: Case("two pictures", write([two]))],
+        "one image": [lambda: Case("one image", write([one]))],
+        "two images": [lambda: Case("two images", write([two]))],
         "batch": [
             lambda: _batch(write, "batch", [*unlike, ["what color is the star?"]], (2, 1, 0)),
             lambda: _batch(write, "batch without a row of text only", unlike, (1, 0)),
@@ -60,7 +60,7 @@ def _check(processor: Any) -> None:
     name = type(processor).__name__
     if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
         raise ValueError(
-            f"the checkpoint's processor is a {name}, which does not take text and pictures together; save the "
+            f"the checkpoint's processor is a {name}, which does not take text and images together; save the "
             "model's processor beside it (processor.save_pretrained)"
         )
     if getattr(processor, "chat_template", None) is None:

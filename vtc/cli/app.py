@@ -16,7 +16,7 @@ ENDS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(
 
 
 def run(model: str | None, host: str, port: int | None, *, device: str = "auto", dtype: str = "auto") -> None:
-    """Loads the models and serves the page until a signal ends it; uploads and drawn pictures are gone behind it.
+    """Loads the models and serves the page until a signal ends it; uploads and drawn images are gone behind it.
 
     Raises:
         OSError, ValueError: gradio is not installed, a model that cannot be loaded, or a port that is taken.

@@ -1,4 +1,4 @@
-"""What `vtc ask` and `vtc show` do, with a picture and with a video."""
+"""What `vtc ask` and `vtc show` do, with an image and with a video."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from PIL import Image
 from rich.console import Console
 
 from vtc.core.budget import Keep
-from vtc.inference.defaults import PICTURES, VIDEOS
+from vtc.inference.defaults import IMAGES, VIDEOS
 from vtc.inference.quiet import quiet
-from vtc.media.images import is_video, load_picture
+from vtc.media.images import is_video, load_image
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.recipes.composition import recipe as named
@@ -30,14 +30,14 @@ from .console import (
     print_reading,
     shown,
 )
-from .video_input import Film, Watched, print_picked
+from .video_input import Video, Watched, print_picked
 
 OF_VIDEOS = ("fps", "frames", "start", "end", "look", "slack", "track", "reader")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `ask` and `show` have in common; None: the default of pictures, or that of videos.
+    """What `ask` and `show` have in common; None: the default of images, or that of videos.
 
     Attributes:
         model, recipe, keep, positions, device, dtype: as the command has them.
@@ -98,7 +98,7 @@ class Options:
         return Sampling(**given)
 
 
-Opened = Image.Image | Film
+Opened = Image.Image | Video
 
 
 def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> None:
@@ -123,7 +123,7 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
         result = compare(network, processor, medium, question, recipe, max_new_tokens=max_new_tokens)
     Console().print(shown(f"{path.name}, {model} on {network.device.type}"), highlight=False)
     print_comparison(result, recipe)
-    if isinstance(opened, Film) and watched is not None:
+    if isinstance(opened, Video) and watched is not None:
         print_reading(watched.report, opened.info)
         print_picked(watched)
 
@@ -132,14 +132,14 @@ def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_
     """Prints every call of the model that `plan` makes about a video, and the answer.
 
     Raises:
-        OSError, ValueError: see `ask`, an unknown plan, or a picture.
+        OSError, ValueError: see `ask`, an unknown plan, or an image.
     """
     from vtc.video.qa.strategies import plan as named_plan
 
     chosen = named_plan(plan)
     opened = _opened(path, options)
-    if not isinstance(opened, Film):
-        raise ValueError(f"--plan {plan} asks about parts of a video, and {path} is a picture; leave it away")
+    if not isinstance(opened, Video):
+        raise ValueError(f"--plan {plan} asks about parts of a video, and {path} is an image; leave it away")
     model, recipe, _ = _defaults(opened, options)
     from vtc.inference.asking import unknown_words
     from vtc.inference.loading import load
@@ -169,7 +169,7 @@ def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_
 
 
 def show(path: Path, out: Path, question: str | None, options: Options) -> None:
-    """Draws to `out` what is kept of `path`: over a picture, or along the time of a video.
+    """Draws to `out` what is kept of `path`: over an image, or along the time of a video.
 
     Raises:
         OSError, ValueError: see `ask`, and an `out` that cannot be written.
@@ -193,9 +193,9 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
         from vtc.video.qa.token_usage import account, seen
         from vtc.viz.timeline import timeline
 
-        film = seen(network, inputs, recipe)
-        found: object = account(medium, report, recipe, film)
-        drawn = timeline(viewed(medium, processor), report, recipe, film=film, title=path.name)
+        video = seen(network, inputs, recipe)
+        found: object = account(medium, report, recipe, video)
+        drawn = timeline(viewed(medium, processor), report, recipe, video=video, title=path.name)
     else:
         from vtc.viz.overlay import draw
 
@@ -206,26 +206,26 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
 
 
 def _opened(path: Path, options: Options) -> Opened:
-    """The picture, or the video with its stretch checked; nothing is decoded of that but one frame."""
+    """The image, or the video with its stretch checked; nothing is decoded of that but one frame."""
     if not is_video(path):
         if options.of_videos:
             name = next(iter(options.of_videos))
             raise ValueError(f"--{name} is about videos, and {path} is none; leave it away, or pass a video")
         with notes():
-            return load_picture(path)
+            return load_image(path)
     sampling = options.sampling
-    film = Film(path, sampling.probe(path), sampling)
-    sampling.candidates(film.info)
-    if film.info.choice:
-        note(f"{path}: {film.info.choice}; --track N reads another")
-    if film.info.truncated:
+    video = Video(path, sampling.probe(path), sampling)
+    sampling.candidates(video.info)
+    if video.info.choice:
+        note(f"{path}: {video.info.choice}; --track N reads another")
+    if video.info.truncated:
         note(f"{path} is cut short, or its header is wrong; `vtc probe {path}` says more")
-    return film
+    return video
 
 
 def _defaults(opened: Opened, options: Options) -> tuple[str, Recipe, str]:
     """The model, the recipe and the question of `show`, the options' own or those for this kind of medium."""
-    model, recipe, question = VIDEOS if isinstance(opened, Film) else PICTURES
+    model, recipe, question = VIDEOS if isinstance(opened, Video) else IMAGES
     chosen = named(options.recipe or recipe, keep=options.keep, positions=options.positions)
     return options.model or model, changed(chosen, **options.changes), question
 
@@ -242,19 +242,19 @@ def _medium(opened: Opened, recipe: Recipe, processor: Any) -> tuple[Image.Image
 
 
 def _fitted(recipe: Recipe, model: Any, opened: Opened) -> Recipe:
-    """The recipe as it is right for a model to which the frames of a video are pictures."""
-    from vtc.inference.prompting import frames_are_pictures
+    """The recipe as it is right for a model to which the frames of a video are images."""
+    from vtc.inference.prompting import frames_are_images
 
-    if isinstance(opened, Image.Image) or not frames_are_pictures(model):
+    if isinstance(opened, Image.Image) or not frames_are_images(model):
         return recipe
-    note(f"{type(model).__name__} takes the frames of a video as pictures; the recipe treats them as one video")
-    return replace(recipe, pictures="frames")
+    note(f"{type(model).__name__} takes the frames of a video as images; the recipe treats them as one video")
+    return replace(recipe, images_as="frames")
 
 
 def _check_out(out: Path) -> None:
     """Refuses an output file that could not be written, before any model is loaded."""
     if out.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"--out {out}: no picture format has the ending {out.suffix!r}; use .png")
+        raise ValueError(f"--out {out}: no image format has the ending {out.suffix!r}; use .png")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"--out {out}: the directory {out.parent} does not exist; make it first")
 

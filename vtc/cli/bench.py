@@ -40,7 +40,7 @@ def quality(
     recipes: Annotated[
         str | None,
         typer.Option(
-            help="Names from `vtc recipes` or recipe files, parted by commas; `none` asks without the picture. "
+            help="Names from `vtc recipes` or recipe files, parted by commas; `none` asks without the image. "
             "Default: all of them."
         ),
     ] = None,
@@ -61,7 +61,7 @@ def quality(
     shifted: Annotated[
         bool, typer.Option("--shifted", help="Draw grounds, fonts and sizes that no training showed.")
     ] = False,
-    films: Annotated[bool, typer.Option("--films", help="Draw films in place of pictures.")] = False,
+    videos: Annotated[bool, typer.Option("--videos", help="Draw videos in place of images.")] = False,
     positions: Annotated[
         str | None,
         typer.Option(metavar="original|compact", help="Coordinates of kept tokens. Default: each recipe's own."),
@@ -90,7 +90,7 @@ def quality(
     from vtc.bench.quality import run
     from vtc.bench.variants import chosen, parse_keeps
 
-    found, text_alone = chosen(_parts(recipes), positions, seed, films)
+    found, text_alone = chosen(_parts(recipes), positions, seed, videos)
     plan = Plan(
         models=tuple(_parts(models)),
         recipes=tuple(found),
@@ -101,7 +101,7 @@ def quality(
         per_scene=per_scene,
         skills=tuple(_parts(skills)),
         shifted=shifted,
-        films=films,
+        videos=videos,
         data=data,
         device=device,
         dtype=dtype,

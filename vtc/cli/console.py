@@ -98,7 +98,7 @@ def ended(error: BaseException) -> int:
 def words_of(error: BaseException) -> str:
     """An expected error in words: a file's name and what is wrong with it, where the system says no more."""
     if _is_memory(error):
-        return f"memory does not suffice: {str(error) or 'take fewer frames, a smaller picture or a smaller batch'}"
+        return f"memory does not suffice: {str(error) or 'take fewer frames, a smaller image or a smaller batch'}"
     if isinstance(error, RecursionError):
         return "what was passed is nested too deeply to be read"
     if isinstance(error, OSError) and error.strerror and error.filename is not None and error.errno is not None:
@@ -139,7 +139,7 @@ def notes() -> Iterator[None]:
 
 
 def note_view(size: tuple[int, int], processor: Any) -> None:
-    """Says so where the processor shows the encoder a part of the picture only, or a squeezed one."""
+    """Says so where the processor shows the encoder a part of the image only, or a squeezed one."""
     from vtc.viz.visible_crop import coverage
 
     try:
@@ -147,10 +147,10 @@ def note_view(size: tuple[int, int], processor: Any) -> None:
     except ValueError:  # a processor whose steps are not known: nothing can be said about it
         return
     if seen.share < 0.995:
-        note(f"the model's processor crops the picture to its middle: the encoder sees {_percent(seen.share)} of it")
+        note(f"the model's processor crops the image to its middle: the encoder sees {_percent(seen.share)} of it")
     if seen.squeezed >= 2:
         shape = f"{size[0]} x {size[1]}"
-        note(f"the model's processor squeezes the {shape} picture {seen.squeezed:.1f}-fold along its long side")
+        note(f"the model's processor squeezes the {shape} image {seen.squeezed:.1f}-fold along its long side")
 
 
 def _percent(share: float) -> str:
@@ -224,7 +224,7 @@ def print_check(result: Result, name: str) -> None:
 
 
 def print_outcome(outcome: Outcome, place: str) -> None:
-    """Prints the table of the demo and where its pictures are."""
+    """Prints the table of the demo and where its images are."""
     console = Console()
     fancy = console.encoding.lower().startswith("utf")
     table = Table(*outcome.header, box=SIMPLE_HEAD)

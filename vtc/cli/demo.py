@@ -1,4 +1,4 @@
-"""The embedded model over the packaged pictures: answers with all tokens and with a quarter of them, and overlays."""
+"""The embedded model over the packaged images: answers with all tokens and with a quarter of them, and overlays."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vtc import embedded
 from vtc.embedded.samples import samples
 from vtc.inference.asking import compare, prompt, report_on
 from vtc.inference.loading import load
-from vtc.media.images import load_picture
+from vtc.media.images import load_image
 from vtc.recipes.composition import Recipe, recipe
 from vtc.viz.overlay import draw
 
 PHOTOGRAPHS = Path(__file__).parents[1] / "embedded" / "photographs"
 MODEL = embedded.NAMES[0]
-HEADER = ("picture", "question", "true answer", "all tokens", "keep {keep}", "tokens")
+HEADER = ("image", "question", "true answer", "all tokens", "keep {keep}", "tokens")
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Row:
     """One question of the demo.
 
     Attributes:
-        picture: the file's name.
+        image: the file's name.
         question, truth: what was asked, and the true answer.
         full, short: the answers with all tokens, and with those kept.
         before, after: visual tokens.
     """
 
-    picture: str
+    image: str
     question: str
     truth: str
     full: str
@@ -44,7 +44,7 @@ class Row:
     def cells(self, marks: tuple[str, str] = ("✓", "✗")) -> tuple[str, ...]:
         """The row as text, each answer with the mark for right or for wrong."""
         answers = (f"{text} {marks[0] if text == self.truth else marks[1]}" for text in (self.full, self.short))
-        return (self.picture, self.question, self.truth, *answers, f"{self.before} → {self.after}")
+        return (self.image, self.question, self.truth, *answers, f"{self.before} → {self.after}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Outcome:
     Attributes:
         recipe: what was kept.
         rows: one per question.
-        overlays: the pictures written.
+        overlays: the images written.
         seconds: what it took, loading the model included.
     """
 
@@ -86,7 +86,7 @@ def run(out: Path, chosen: Recipe | None = None) -> Outcome:
     The photographs are only drawn: the embedded model knows drawn scenes, so its answers about them say nothing.
 
     Raises:
-        OSError: `out` cannot be written, or the installation lacks the weights or the pictures.
+        OSError: `out` cannot be written, or the installation lacks the weights or the images.
     """
     begun = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
@@ -95,15 +95,15 @@ def run(out: Path, chosen: Recipe | None = None) -> Outcome:
     rows: list[Row] = []
     overlays: dict[Path, Image.Image] = {}
     for sample in samples():
-        picture = load_picture(sample.path)
-        pair = compare(model, processor, picture, sample.question, chosen, max_new_tokens=16, rounds=0)
+        image = load_image(sample.path)
+        pair = compare(model, processor, image, sample.question, chosen, max_new_tokens=16, rounds=0)
         counts = (pair.report.before, pair.report.after)
         rows.append(Row(sample.file, sample.question, sample.answer, pair.full, pair.short, *counts))
-        overlays[out / sample.file] = draw(picture, processor.image_processor, pair.report, chosen)
+        overlays[out / sample.file] = draw(image, processor.image_processor, pair.report, chosen)
     for photograph in sorted(PHOTOGRAPHS.glob("*.jpg")):
-        picture = load_picture(photograph)
-        report = report_on(model, prompt(model, processor, picture, "what is in the picture?"), chosen)
-        overlays[out / f"{photograph.stem}.png"] = draw(picture, processor.image_processor, report, chosen)
+        image = load_image(photograph)
+        report = report_on(model, prompt(model, processor, image, "what is in the picture?"), chosen)
+        overlays[out / f"{photograph.stem}.png"] = draw(image, processor.image_processor, report, chosen)
     for path, drawn in overlays.items():
         drawn.save(path)
     outcome = Outcome(chosen, tuple(rows), tuple(overlays), time.perf_counter() - begun)

@@ -104,7 +104,7 @@ def ask(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Answer a question about a picture or a video, with all visual tokens and with fewer, side by side.
+    """Answer a question about an image or a video, with all visual tokens and with fewer, side by side.
 
     Where frames are chosen by the question or by the model's own tower, the answer with fewer tokens alone is given.
     """
@@ -125,7 +125,7 @@ def ask(
 @app.command()
 def show(
     media: Media,
-    out: Annotated[Path, typer.Option(help="The picture to write.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The image to write.", show_default=False)],
     question: Annotated[
         str | None, typer.Option(help="What is asked; it matters to recipes that read the question.")
     ] = None,
@@ -148,7 +148,7 @@ def show(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Draw which visual tokens are kept: over a picture, or along the time of a video with its clips and budgets."""
+    """Draw which visual tokens are kept: over an image, or along the time of a video with its clips and budgets."""
     number = _keep(keep)
     from .ask_show import Options
     from .ask_show import show as draw
@@ -237,7 +237,7 @@ def check(
 def demo(
     out: Annotated[Path, typer.Option(help="The directory for the overlays and table.md.")] = Path("vtc-demo"),
 ) -> None:
-    """Run the embedded model over the packaged pictures: offline, in seconds."""
+    """Run the embedded model over the packaged images: offline, in seconds."""
     with quiet():
         from .demo import run
 
@@ -312,7 +312,7 @@ def answer_batch(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Answer many questions about many videos or pictures; cut off, the same command goes on.
+    """Answer many questions about many videos or images; cut off, the same command goes on.
 
     Exits with 0 when all are answered, 1 when some rows are errors, 2 when refused, 130 when interrupted.
     """
@@ -356,7 +356,7 @@ def report(
 def serve_app(
     model: Annotated[
         str | None,
-        typer.Option(help=f"{MODELS} Default: tiny-llava for pictures and tiny-qwen for videos.", show_default=False),
+        typer.Option(help=f"{MODELS} Default: tiny-llava for images and tiny-qwen for videos.", show_default=False),
     ] = None,
     host: Annotated[str, typer.Option(help="The address to bind to; by default only this machine reaches it.")] = (
         "127.0.0.1"
@@ -368,7 +368,7 @@ def serve_app(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Open a page on which pictures and videos are asked about, with all visual tokens and with fewer, side by side."""
+    """Open a page on which images and videos are asked about, with all visual tokens and with fewer, side by side."""
     from .app import run
 
     run(model, host, port, device=device, dtype=dtype)

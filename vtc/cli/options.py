@@ -13,7 +13,7 @@ Media = Annotated[
     Path,
     typer.Argument(
         metavar="MEDIA",
-        help="A picture or a video. Animated GIF and PNG are videos; of an animated WebP the first frame is taken.",
+        help="An image or a video. Animated GIF and PNG are videos; of an animated WebP the first frame is taken.",
         show_default=False,
     ),
 ]
@@ -21,12 +21,12 @@ MODELS = "tiny-llava, tiny-internvl or tiny-qwen (embedded, work offline), a dir
 Model = Annotated[str, typer.Option(help=MODELS)]
 AnyModel = Annotated[
     str | None,
-    typer.Option(help=f"{MODELS} Default: tiny-llava for a picture; tiny-qwen, which was taught films, for a video."),
+    typer.Option(help=f"{MODELS} Default: tiny-llava for an image; tiny-qwen, which was taught videos, for a video."),
 ]
 AnyRecipe = Annotated[
     str | None,
     typer.Option(
-        help="A name from `vtc recipes`, or a recipe file (.json). Default: kcenter for a picture, video for a video."
+        help="A name from `vtc recipes`, or a recipe file (.json). Default: kcenter for an image, video for a video."
     ),
 ]
 Fps = Annotated[float | None, typer.Option(help="Frames a second to take. Default: 2.", rich_help_panel=VIDEOS)]

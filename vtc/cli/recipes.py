@@ -10,14 +10,14 @@ from vtc.recipes.composition import Recipe, named_recipes
 
 
 def recipes_table() -> Table:
-    """Every named recipe, in sections: of pictures and videos, of videos alone, inside the language model."""
+    """Every named recipe, in sections: of images and videos, of videos alone, inside the language model."""
     table = Table("recipe", "of", "count", "cost", "how")
     table.columns[0].no_wrap = True
     table.columns[3].max_width = 7
     table.columns[4].overflow = "fold"
     sections: dict[str, list[Recipe]] = {"any": [], "video": [], "layers": []}
     for recipe in named_recipes():
-        sections["video" if recipe.of_films else "layers" if recipe.decoder else "any"].append(recipe)
+        sections["video" if recipe.is_video_recipe else "layers" if recipe.decoder else "any"].append(recipe)
     for kind, recipes in sections.items():
         for recipe in recipes:
             count = "adaptive" if any(stage.adaptive for stage in recipe.stages) else "exact"

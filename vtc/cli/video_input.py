@@ -42,7 +42,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Film:
+class Video:
     """A video that is known and not read yet."""
 
     path: Path

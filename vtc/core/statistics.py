@@ -1,4 +1,4 @@
-"""Bootstrap intervals that resample scenes, since questions about one picture are not independent."""
+"""Bootstrap intervals that resample scenes, since questions about one image are not independent."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Box = tuple[float, float, float, float]
-"""(top, left, bottom, right) of a part of a picture, as shares of its height and width."""
+"""(top, left, bottom, right) of a part of an image, as shares of its height and width."""
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
@@ -27,7 +27,7 @@ class Layout:
         structural: `[N]` bool, newline, padding and separator tokens: always kept, never candidates.
         grids: the (t, h, w) size of each unit, in tokens.
         kinds: what each unit is: `image`, `tile`, `thumbnail`, `frame`, `clip`.
-        boxes: the part of the picture (or of its frame) that each unit's grid covers; by default all of it. It
+        boxes: the part of the image (or of its frame) that each unit's grid covers; by default all of it. It
             reaches beyond 0 and 1 where the encoder is shown padding.
     """
 
@@ -79,7 +79,7 @@ class Layout:
 
     @property
     def centres(self) -> Tensor:
-        """`[N, 2]` fp64, where the middle of each token lies in the picture, (down, right) as shares of its size.
+        """`[N, 2]` fp64, where the middle of each token lies in the image, (down, right) as shares of its size.
 
         NaN for structural tokens.
         """
@@ -110,7 +110,7 @@ class VisualTokens:
         layout: where each token stands.
         cues: further signals, by name, only those that a stage asked for: about the tokens, each `[N, ...]`;
             `question`, `[T, D]`, the embeddings of the text beside the item; `frames`, `[T, F, 3, H, W]`, small
-            pictures of a video's units, each of the F frames that the encoder takes together.
+            images of a video's units, each of the F frames that the encoder takes together.
         key: a number made from the item's content; seeded stages draw from it, so that neither the place in a
             batch nor the company there changes a draw.
         planes: each `[N, D]`, further features of the same tokens, which the model adds in its first layers

@@ -3,17 +3,17 @@
 import cv2
 import numpy as np
 
-Picture = np.ndarray
+Image = np.ndarray
 
 
-def ground(rng: np.random.Generator, kind: str, width: int, height: int) -> Picture:
+def ground(rng: np.random.Generator, kind: str, width: int, height: int) -> Image:
     """A ground between dark and middle grey with a slight tint, uint8 `[height, width, 3]`."""
     level = rng.integers(45, 136) + rng.integers(-16, 17, 3)
     out = _KINDS[kind](rng, level, width, height)
     return np.clip(out, 8, 170).astype(np.uint8)
 
 
-def _plain(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Picture:
+def _plain(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Image:
     return np.broadcast_to(level, (height, width, 3))
 
 
@@ -23,17 +23,17 @@ def _stretched(values: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR_EXACT).astype(np.int64)
 
 
-def _gradient(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Picture:
+def _gradient(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Image:
     return _stretched(level + rng.integers(-26, 27, (2, 2, 1)), width, height)
 
 
-def _noise(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Picture:
+def _noise(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Image:
     cells = rng.integers(-22, 23, (28, 28)).astype(np.int16)
     blocks = cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST)
     return _gradient(rng, level, width, height) + blocks[..., None]
 
 
-def _stripes(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Picture:
+def _stripes(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Image:
     """Triangle waves in one of many directions."""
     dx, dy = rng.integers(-8, 9, 2)
     phase = np.arange(width)[None] * dx + np.arange(height)[:, None] * dy
@@ -51,11 +51,11 @@ def _cloud(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     return total
 
 
-def _clouds(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Picture:
+def _clouds(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Image:
     return _gradient(rng, level, width, height) + _cloud(rng, width, height)[..., None]
 
 
-def _landscape(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Picture:
+def _landscape(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Image:
     """A pale sky over darker land with a rolling horizon, both with texture."""
     sky = np.array([95, 110, 135]) + rng.integers(-18, 19, 3)
     land = np.array([62, 72, 48]) + rng.integers(-18, 19, 3)
@@ -70,13 +70,13 @@ def _landscape(rng: np.random.Generator, level: np.ndarray, width: int, height: 
     return np.where(below[..., None], land, sky) + shade[..., None]
 
 
-def _checks(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Picture:
+def _checks(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Image:
     side = int(rng.integers(10, 30))
     odd = (np.arange(width)[None] // side + np.arange(height)[:, None] // side) % 2
     return _gradient(rng, level, width, height) + odd[..., None] * int(rng.integers(14, 34))
 
 
-def _bokeh(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Picture:
+def _bokeh(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Image:
     """Soft discs of light."""
     light = np.zeros((height, width), np.uint8)
     for _ in range(int(rng.integers(8, 20))):
@@ -86,7 +86,7 @@ def _bokeh(rng: np.random.Generator, level: np.ndarray, width: int, height: int)
     return _gradient(rng, level, width, height) + soft[..., None]
 
 
-def _grain(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Picture:
+def _grain(rng: np.random.Generator, level: np.ndarray, width: int, height: int) -> Image:
     """Long fibres, as in wood."""
     fibres = rng.integers(0, 61, (40, 3))
     return _gradient(rng, level, width, height) + _stretched(fibres, width, height)[..., None] - 30

@@ -66,62 +66,62 @@ def fixed(points: np.ndarray, unit: float) -> np.ndarray:
 
 
 def draw(scene: Scene, unit: int) -> np.ndarray:
-    """The picture of `scene`, uint8 RGB `[height, width, 3]`; the same pixels for the same seed and unit."""
+    """The image of `scene`, uint8 RGB `[height, width, 3]`; the same pixels for the same seed and unit."""
     rng = np.random.Generator(np.random.PCG64([scene.seed, 1]))
     width, height = scene.size(unit)
-    picture = np.ascontiguousarray(ground(rng, scene.ground, width, height))
+    image = np.ascontiguousarray(ground(rng, scene.ground, width, height))
     if scene.clutter:
-        _draw_clutter(rng, picture)
+        _draw_clutter(rng, image)
     for thing in scene.things:
         jitter = rng.integers(-14, 15, 3)
-        draw_thing(picture, thing, np.clip(np.array(RGB[thing.color]) + jitter, 0, 255), unit)
+        draw_thing(image, thing, np.clip(np.array(RGB[thing.color]) + jitter, 0, 255), unit)
     for plate in scene.plates:
-        draw_plate(picture, plate, unit)
-    return picture
+        draw_plate(image, plate, unit)
+    return image
 
 
-def _draw_clutter(rng: np.random.Generator, picture: np.ndarray) -> None:
+def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
     """Thin muted lines and dots: something that is no thing."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     for _ in range(int(rng.integers(3, 9))):
         a = int(rng.integers(width)), int(rng.integers(height))
         color = tuple(int(c) for c in rng.integers(30, 170) + rng.integers(-12, 13, 3))
         if rng.random() < 0.5:
             b = int(rng.integers(width)), int(rng.integers(height))
-            cv2.line(picture, a, b, color, 1, cv2.LINE_AA)
+            cv2.line(image, a, b, color, 1, cv2.LINE_AA)
         else:
-            cv2.circle(picture, a, max(1, width // 150), color, -1, cv2.LINE_AA)
+            cv2.circle(image, a, max(1, width // 150), color, -1, cv2.LINE_AA)
 
 
-def draw_thing(picture: np.ndarray, thing: Thing, color: np.ndarray, unit: float) -> None:
-    """Draw `thing` into `picture` in the RGB `color`, its stripes in a darker one."""
+def draw_thing(image: np.ndarray, thing: Thing, color: np.ndarray, unit: float) -> None:
+    """Draw `thing` into `image` in the RGB `color`, its stripes in a darker one."""
     if not thing.striped:
-        _fill(picture, thing, color, unit)
+        _fill(image, thing, color, unit)
         return
-    plain, dark = picture.copy(), picture.copy()
+    plain, dark = image.copy(), image.copy()
     _fill(plain, thing, color, unit)
     _fill(dark, thing, color * 2 // 5, unit)
     band = max(2, round(thing.radius * unit * 0.2))
-    rows, columns = np.ogrid[: picture.shape[0], : picture.shape[1]]
-    np.copyto(picture, np.where(((rows + columns) // band % 2 == 0)[..., None], dark, plain))
+    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    np.copyto(image, np.where(((rows + columns) // band % 2 == 0)[..., None], dark, plain))
 
 
-def _fill(picture: np.ndarray, thing: Thing, color: np.ndarray, unit: float) -> None:
+def _fill(image: np.ndarray, thing: Thing, color: np.ndarray, unit: float) -> None:
     rgb = tuple(int(c) for c in color)
     if thing.shape == "ring":
         center = fixed(np.array([thing.x, thing.y]), unit)
         radius = int(thing.radius * 0.75 * unit * 2**_SHIFT)
         thickness = max(2, round(thing.radius * 0.42 * unit))
-        cv2.circle(picture, (int(center[0]), int(center[1])), radius, rgb, thickness, cv2.LINE_AA, _SHIFT)
+        cv2.circle(image, (int(center[0]), int(center[1])), radius, rgb, thickness, cv2.LINE_AA, _SHIFT)
     else:
-        cv2.fillPoly(picture, [fixed(outline(thing), unit)], rgb, cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(image, [fixed(outline(thing), unit)], rgb, cv2.LINE_AA, _SHIFT)
 
 
-def draw_plate(picture: np.ndarray, plate: Plate, unit: float) -> None:
+def draw_plate(image: np.ndarray, plate: Plate, unit: float) -> None:
     """Draw `plate`: its ground, a border, and each letter in the middle of its cell."""
     left, top, right, bottom = (round(v * unit) for v in plate.box)
-    cv2.rectangle(picture, (left, top), (right, bottom), _PLATE_RGB[plate.color], -1)
-    cv2.rectangle(picture, (left, top), (right, bottom), (50, 50, 60), max(1, round(unit / 150)))
+    cv2.rectangle(image, (left, top), (right, bottom), _PLATE_RGB[plate.color], -1)
+    cv2.rectangle(image, (left, top), (right, bottom), (50, 50, 60), max(1, round(unit / 150)))
     for i, letter in enumerate(plate.text):
         x0, y0, x1, y1 = (v * unit for v in plate.cell(i))
-        draw_letter(picture, letter, (x0 + x1) / 2, (y0 + y1) / 2, plate.symbol * unit, plate.font)
+        draw_letter(image, letter, (x0 + x1) / 2, (y0 + y1) / 2, plate.symbol * unit, plate.font)

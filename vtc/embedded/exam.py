@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from . import VIEW_OF
 from .questions import Question
 from .scene import Scene
-from .video import Film
+from .video import Video
 
 
 def exact(given: str, truth: str) -> bool:
@@ -25,11 +25,11 @@ def asked(
             yield scene, question
 
 
-def asked_films(
-    seeds: Iterable[int], per_film: int | None = None, shifted: bool = False
-) -> Iterator[tuple[Film, Question]]:
-    """The questions of each seed's film, all or the first `per_film` of them."""
+def asked_videos(
+    seeds: Iterable[int], per_video: int | None = None, shifted: bool = False
+) -> Iterator[tuple[Video, Question]]:
+    """The questions of each seed's video, all or the first `per_video` of them."""
     for seed in seeds:
-        film = Film(seed, shifted)
-        for question in film.questions[:per_film]:
-            yield film, question
+        video = Video(seed, shifted)
+        for question in video.questions[:per_video]:
+            yield video, question

@@ -49,8 +49,8 @@ FONTS = {
 }
 
 
-def draw_letter(picture: np.ndarray, letter: str, x: float, y: float, height: float, font: str) -> None:
-    """Draw `letter` into `picture`, centred at pixel `(x, y)`, `height` pixels high with its strokes."""
+def draw_letter(image: np.ndarray, letter: str, x: float, y: float, height: float, font: str) -> None:
+    """Draw `letter` into `image`, centred at pixel `(x, y)`, `height` pixels high with its strokes."""
     style = FONTS[font]
     thickness = max(1, round(style.weight * height))
     high = height - thickness
@@ -60,4 +60,4 @@ def draw_letter(picture: np.ndarray, letter: str, x: float, y: float, height: fl
         across = points[:, 0] * wide - points[:, 1] * style.slant * high
         corners = np.stack([x + across, y + points[:, 1] * high], 1)
         corners = np.round((corners - 0.5) * 2**_SHIFT).astype(np.int32)
-        cv2.polylines(picture, [corners[:, None]], False, (25, 25, 30), thickness, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(image, [corners[:, None]], False, (25, 25, 30), thickness, cv2.LINE_AA, _SHIFT)

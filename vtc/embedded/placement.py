@@ -42,10 +42,10 @@ def apart(a: Box, b: Box, gap: float = 0.01) -> bool:
 
 
 class Placer:
-    """Places plates, then things, on a picture of `width` x `height` units; all lengths times `scale`."""
+    """Places plates, then things, on an image of `width` x `height` units; all lengths times `scale`."""
 
     def __init__(self, rng: np.random.Generator, width: float, height: float, scale: float = 1.0) -> None:
-        """Start with an empty picture."""
+        """Start with an empty image."""
         self._rng, self._size, self._scale = rng, (width, height), scale
         self._taken: list[Box] = []
 
@@ -102,7 +102,7 @@ class Placer:
         return float(limits[0] + (limits[1] - limits[0]) * self._rng.random()) * self._scale
 
     def _coordinate(self, axis: int, reach: float) -> float:
-        """A centre whose `reach` stays inside the picture and which is clear of the lines between places."""
+        """A centre whose `reach` stays inside the image and which is clear of the lines between places."""
         size = self._size[axis]
         while True:
             value = reach + 0.01 + (size - 2 * reach - 0.02) * self._rng.random()

@@ -23,7 +23,7 @@ _WANTED = (
 
 @dataclass(frozen=True)
 class Sample:
-    """A packaged picture (`file`, a PNG in `FOLDER`) with one question, its true answer and its skill."""
+    """A packaged image (`file`, a PNG in `FOLDER`) with one question, its true answer and its skill."""
 
     file: str
     question: str
@@ -32,12 +32,12 @@ class Sample:
 
     @property
     def path(self) -> Path:
-        """Where the picture lies."""
+        """Where the image lies."""
         return FOLDER / self.file
 
 
 def samples() -> list[Sample]:
-    """The packaged samples: four pictures, two or three questions each. FileNotFoundError if they are missing."""
+    """The packaged samples: four images, two or three questions each. FileNotFoundError if they are missing."""
     index = FOLDER / "samples.json"
     if not index.is_file():
         raise FileNotFoundError(f"{index} is missing; reinstall vtc or run `python -m vtc.embedded.samples`")

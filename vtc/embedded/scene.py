@@ -54,12 +54,12 @@ class Scene:
         self.things: tuple[Thing, ...] = placer.things(rules)
 
     def __repr__(self) -> str:
-        """What is in the picture, for people."""
+        """What is in the image, for people."""
         names = [t.name for t in self.things] + [f"{p.name} {p.text}" for p in self.plates]
         return f"Scene({self.seed}: {', '.join(names)})"
 
     def place_of(self, x: float, y: float) -> str:
-        """The name of the ninth of the picture that holds the point `(x, y)` (units)."""
+        """The name of the ninth of the image that holds the point `(x, y)` (units)."""
         return PLACES[min(int(y / self.height * 3), 2)][min(int(x / self.width * 3), 2)]
 
     def size(self, unit: float = spec.UNIT) -> tuple[int, int]:
@@ -67,14 +67,14 @@ class Scene:
         return round(self.width * unit), round(self.height * unit)
 
     def pixels(self, unit: int = spec.UNIT) -> np.ndarray:
-        """The picture, uint8 RGB `[height, width, 3]`, a unit being `unit` pixels."""
+        """The image, uint8 RGB `[height, width, 3]`, a unit being `unit` pixels."""
         from .draw import draw
 
         return draw(self, unit)
 
     @cached_property
     def image(self) -> Image.Image:
-        """The picture for people and processors, RGB; 224 x 224 where it is square."""
+        """The image for people and processors, RGB; 224 x 224 where it is square."""
         return Image.fromarray(self.pixels())
 
     @cached_property

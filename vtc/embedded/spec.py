@@ -5,7 +5,7 @@ Version 1 was fixed before any model of it was trained; version 2 draws the same
 `VERSION`, and figures measured on one version are not compared with those of another. `tests/embedded/test_scene.py`
 holds the fingerprint of scenes of this version.
 
-Lengths are shares of the *unit*, the square root of the picture's area (a square's side). Seeds below `HELD_OUT` are
+Lengths are shares of the *unit*, the square root of the image's area (a square's side). Seeds below `HELD_OUT` are
 for training; those from `HELD_OUT` on were never trained on; those from `WATCH` on watch over training.
 """
 
@@ -77,7 +77,7 @@ class View:
     aspects: dict[float, float]
 
 
-# `square` is for models that see one small square; `native` for those that see a picture at its own size or in tiles.
+# `square` is for models that see one small square; `native` for those that see an image at its own size or in tiles.
 VIEWS = {
     "square": View({"plain": 0.45, "crowded": 0.2, "lone": 0.15, "text": 0.2}, {1.0: 1.0}),
     "native": View(

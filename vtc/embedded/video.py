@@ -1,4 +1,4 @@
-"""Films drawn from an integer seed: things appear, leave, move and change color, shots are cut, and what is true of it.
+"""Videos drawn from an integer seed, in which objects appear, leave, move, change color and shots are cut.
 
 The rules are `vtc.embedded.video_spec`. Coordinates are units (`spec.UNIT` pixels by default), origin at the top left.
 """
@@ -28,13 +28,13 @@ from .video_spec import (
 if TYPE_CHECKING:
     from .questions import Question
 
-__all__ = ["HELD_OUT", "WATCH", "Actor", "Event", "Film", "State", "Take"]
+__all__ = ["HELD_OUT", "WATCH", "Actor", "Event", "State", "Take", "Video"]
 
 
-class Film:
-    """The film of `seed`: the same things, pixels and questions in every process.
+class Video:
+    """The video of `seed`: the same things, pixels and questions in every process.
 
-    Attributes: `kind` (of `film_spec.KINDS`), `frames` (how many), `fps`, `takes` (what each shot shows), `shots` (the
+    Attributes: `kind` (of `video_spec.KINDS`), `frames` (how many), `fps`, `takes` (what each shot shows), `shots` (the
     first frame of each), `actors` (of all shots). A frame is one unit wide and high. Raises ValueError for a negative
     seed.
     """
@@ -56,7 +56,7 @@ class Film:
 
     def __repr__(self) -> str:
         """What happens in it, for people."""
-        return f"Film({self.seed}: {self.frames} frames, {', '.join(f'{e.frame} {e.name}' for e in self.events)})"
+        return f"Video({self.seed}: {self.frames} frames, {', '.join(f'{e.frame} {e.name}' for e in self.events)})"
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
@@ -67,10 +67,10 @@ class Film:
     def take(self, i: int) -> Take:
         """The take that frame `i` belongs to; the two frames of a soft cut belong one to each.
 
-        Raises ValueError for a frame that the film does not have.
+        Raises ValueError for a frame that the video does not have.
         """
         if not 0 <= i < self.frames:
-            raise ValueError(f"i={i} is no frame of this film; it has frames 0 to {self.frames - 1}")
+            raise ValueError(f"i={i} is no frame of this video; it has frames 0 to {self.frames - 1}")
         return next(take for take in self.takes if i < take.span[1])
 
     def state(self, i: int) -> State:
@@ -78,7 +78,7 @@ class Film:
         return self.take(i).state(i)
 
     def frame(self, i: int, unit: int = UNIT) -> np.ndarray:
-        """Frame `i`, uint8 RGB `[unit, unit, 3]`; ValueError for a frame that the film does not have."""
+        """Frame `i`, uint8 RGB `[unit, unit, 3]`; ValueError for a frame that the video does not have."""
         from .video_draw import draw_frames
 
         return next(draw_frames(self, unit, [i]))
@@ -90,7 +90,7 @@ class Film:
         return np.stack(list(draw_frames(self, unit, range(self.frames))))
 
     def save(self, path: str | Path, unit: int = PIXELS) -> Path:
-        """Writes the film to `path`, H.264 in the container that its suffix names, and answers the path.
+        """Writes the video to `path`, H.264 in the container that its suffix names, and answers the path.
 
         By default it is as large as models are shown it. Colors are kept to a level or two. `unit` must be even.
         """

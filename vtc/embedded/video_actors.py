@@ -22,7 +22,7 @@ from .video_parts import Actor, Life
 
 
 class Cast:
-    """Casts the actors of a film: no two have the same color and shape; all lengths times `scale`."""
+    """Casts the actors of a video: no two have the same color and shape; all lengths times `scale`."""
 
     def __init__(self, rng: np.random.Generator, fonts: Sequence[str], scale: float = 1.0) -> None:
         """Start with nobody cast."""

@@ -1,4 +1,4 @@
-"""What a film is made of: actors with their lives, takes that hold them, and what is seen in one frame."""
+"""What a video is made of: actors with their lives, takes that hold them, and what is seen in one frame."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ Span = tuple[int, int]  # frames from the first to before the second
 
 @dataclass(frozen=True)
 class Life:
-    """When an actor does what its `role` (of `film_spec.ROLES`) says.
+    """When an actor does what its `role` (of `video_spec.ROLES`) says.
 
     `spans` are the frames in which it is seen; it moves between the two frames of `moving`, standing still at both;
     from each frame of `turns` on it has its next color.

@@ -1,4 +1,4 @@
-"""Questions with exact answers about a film. A question is asked only if its answer is unique and clear.
+"""Questions with exact answers about a video. A question is asked only if its answer is unique and clear.
 
 The words mean what the frames show. What *appears* is not in the first frame and stays for a while; what *leaves* is
 not in the last; what *flashes* is seen for one or two frames at a time. "The start" and "the end" are the first and
@@ -14,7 +14,7 @@ import numpy as np
 from .objects import Plate, Thing
 from .placement import pick, shuffled
 from .questions import Question
-from .video import Film
+from .video import Video
 from .video_parts import Actor, place_of
 from .video_script import ASKING
 from .video_spec import AT_MOST, DIRECTIONS, GAP
@@ -25,10 +25,10 @@ _ORDINALS = ("first", "second", "third")
 Rng = np.random.Generator
 
 
-def ask(film: Film) -> list[Question]:
-    """The questions of `film`, shuffled, of each skill at most `film_spec.AT_MOST`; deterministic in its seed."""
-    rng = np.random.Generator(np.random.PCG64([film.seed, ASKING]))
-    questions = every_question(film, rng)
+def ask(video: Video) -> list[Question]:
+    """The questions of `video`, shuffled, of each skill at most `video_spec.AT_MOST`; deterministic in its seed."""
+    rng = np.random.Generator(np.random.PCG64([video.seed, ASKING]))
+    questions = every_question(video, rng)
     seen: Counter[str] = Counter()
     chosen = []
     for i in shuffled(rng, len(questions)):
@@ -38,14 +38,14 @@ def ask(film: Film) -> list[Question]:
     return chosen
 
 
-def every_question(film: Film, rng: Rng) -> list[Question]:
-    """All that can be asked about `film`, its forms drawn from `rng`."""
-    return [question for asker in _ASKERS for question in asker(film, rng)]
+def every_question(video: Video, rng: Rng) -> list[Question]:
+    """All that can be asked about `video`, its forms drawn from `rng`."""
+    return [question for asker in _ASKERS for question in asker(video, rng)]
 
 
-def named(film: Film, actor: Actor, rng: Rng) -> str | None:
-    """A name that means `actor` and nobody else at any time of the film, or None if there is none."""
-    others = [a for a in film.actors if a is not actor]
+def named(video: Video, actor: Actor, rng: Rng) -> str | None:
+    """A name that means `actor` and nobody else at any time of the video, or None if there is none."""
+    others = [a for a in video.actors if a is not actor]
     names = []
     if actor.noun not in {a.noun for a in others}:
         names.append(actor.noun)
@@ -57,9 +57,9 @@ def named(film: Film, actor: Actor, rng: Rng) -> str | None:
     return pick(rng, names) if names else None
 
 
-def by_shape(film: Film, actors: Sequence[Actor]) -> list[Actor]:
-    """Those of `actors` that their shape alone tells from everybody else in the film."""
-    nouns = Counter(a.noun for a in film.actors)
+def by_shape(video: Video, actors: Sequence[Actor]) -> list[Actor]:
+    """Those of `actors` that their shape alone tells from everybody else in the video."""
+    nouns = Counter(a.noun for a in video.actors)
     return [a for a in actors if nouns[a.noun] == 1]
 
 
@@ -67,9 +67,9 @@ def _colors(actor: Actor) -> set[str]:
     return {*actor.colors, actor.item.color}
 
 
-def _doing(film: Film, *roles: str) -> list[Actor]:
+def _doing(video: Video, *roles: str) -> list[Actor]:
     """The actors with one of `roles`."""
-    return [a for a in film.actors if a.role in roles]
+    return [a for a in video.actors if a.role in roles]
 
 
 def _where(item: Thing | Plate) -> str:
@@ -92,11 +92,11 @@ def _known(actors: Sequence[Actor], verb: str, skill: str, rng: Rng) -> list[Que
     return [Question(text, answer, skill)]
 
 
-def _appear(film: Film, rng: Rng) -> list[Question]:
-    came = _doing(film, "arrive", "pass")
+def _appear(video: Video, rng: Rng) -> list[Question]:
+    came = _doing(video, "arrive", "pass")
     out = _known(came, "appears", "appear", rng)
     for actor in came:
-        name = named(film, actor, rng)
+        name = named(video, actor, rng)
         if name:
             out.append(Question(f"where does the {name} appear?", _where(actor.item), "appear"))
         if len(came) > 1 and [a.noun for a in came].count(actor.noun) == 1:
@@ -104,11 +104,11 @@ def _appear(film: Film, rng: Rng) -> list[Question]:
     return out
 
 
-def _leave(film: Film, rng: Rng) -> list[Question]:
-    gone = _doing(film, "leave", "pass")
+def _leave(video: Video, rng: Rng) -> list[Question]:
+    gone = _doing(video, "leave", "pass")
     out = _known(gone, "leaves", "leave", rng)
     for actor in gone:
-        name = named(film, actor, rng)
+        name = named(video, actor, rng)
         if name:
             out.append(Question(f"where is the {name} before it leaves?", _where(actor.item), "leave"))
         if len(gone) > 1 and [a.noun for a in gone].count(actor.noun) == 1:
@@ -116,40 +116,40 @@ def _leave(film: Film, rng: Rng) -> list[Question]:
     return out
 
 
-def _move(film: Film, rng: Rng) -> list[Question]:
-    movers = _doing(film, "move")
+def _move(video: Video, rng: Rng) -> list[Question]:
+    movers = _doing(video, "move")
     out = _known(movers, "moves", "move", rng)
     for actor in movers:
-        name = named(film, actor, rng)
+        name = named(video, actor, rng)
         if not name:
             continue
         out.append(Question(f"which way does the {name} move?", _direction(actor), "move"))
-        if len(film.takes) == 1:
+        if len(video.takes) == 1:
             out.append(Question(f"where is the {name} at the end?", _where(actor.last), "move"))
             out.append(Question(f"where is the {name} at the start?", _where(actor.item), "move"))
-    return out + _whether(film, "move", movers, "move", rng)
+    return out + _whether(video, "move", movers, "move", rng)
 
 
 def _direction(actor: Actor) -> str:
     return max(DIRECTIONS, key=lambda d: DIRECTIONS[d][0] * actor.way[0] + DIRECTIONS[d][1] * actor.way[1])
 
 
-def _whether(film: Film, verb: str, doers: Sequence[Actor], skill: str, rng: Rng) -> list[Question]:
+def _whether(video: Video, verb: str, doers: Sequence[Actor], skill: str, rng: Rng) -> list[Question]:
     """Whether somebody does it, yes and no equally likely; asked where some do and some stay."""
     # Named by the shape alone: a color in the name would tell that it does not change.
-    staying = [a for a in _doing(film, "stay") if isinstance(a.item, Thing)]
-    pools = by_shape(film, staying), by_shape(film, doers)
+    staying = [a for a in _doing(video, "stay") if isinstance(a.item, Thing)]
+    pools = by_shape(video, staying), by_shape(video, doers)
     if not all(pools):
         return []
     yes = int(rng.integers(2))
     return [Question(f"does the {pick(rng, pools[yes]).noun} {verb}?", "yes" if yes else "no", skill)]
 
 
-def _change(film: Film, rng: Rng) -> list[Question]:
-    changers = _doing(film, "change", "cycle")
+def _change(video: Video, rng: Rng) -> list[Question]:
+    changers = _doing(video, "change", "cycle")
     out = _known(changers, "changes color", "change", rng)
     for actor in changers:
-        others = [a for a in film.actors if a is not actor and a.noun == actor.noun]
+        others = [a for a in video.actors if a is not actor and a.noun == actor.noun]
         # Among its like it is told by the color it has first.
         told = not any(actor.colors[0] in _colors(a) for a in others)
         name = actor.noun if not others else f"{actor.colors[0]} {actor.noun}" if told else None
@@ -158,24 +158,24 @@ def _change(film: Film, rng: Rng) -> list[Question]:
         if not others:
             out.append(Question(f"what color is the {actor.noun} at the start?", actor.colors[0], "change"))
             out.append(Question(f"what color is the {actor.noun} at the end?", actor.colors[-1], "change"))
-    return out + _whether(film, "change color", changers, "change", rng)
+    return out + _whether(video, "change color", changers, "change", rng)
 
 
-def _order(film: Film, rng: Rng) -> list[Question]:
+def _order(video: Video, rng: Rng) -> list[Question]:
     """What comes, leaves, moves or changes first or last, and what comes before and after what."""
-    came = sorted(_doing(film, "arrive", "pass"), key=lambda a: a.start)
-    gone = sorted(_doing(film, "leave", "pass"), key=lambda a: a.end)
-    changed = sorted(_doing(film, "change"), key=lambda a: a.life.turns)
-    out = [*_first_last(came, "appears", rng), *_first_last(gone, "leaves", rng), *_neighbours(film, came, rng)]
-    out += [*_which_first(film, came, "comes", rng), *_which_first(film, gone, "leaves", rng)]
-    out += _which_first(film, changed, "changes color", rng)
-    moved = sorted(_doing(film, "move"), key=lambda a: a.life.moving or (0, 0))
-    if len(moved) == 2 and len(film.takes) == 1 and _in_turn(*moved):
-        out += [*_first_last(moved, "moves", rng), *_which_first(film, moved, "moves", rng)]
-    if len(film.takes) > 1:
-        first = {take.span[0]: take.actors for take in film.takes}
+    came = sorted(_doing(video, "arrive", "pass"), key=lambda a: a.start)
+    gone = sorted(_doing(video, "leave", "pass"), key=lambda a: a.end)
+    changed = sorted(_doing(video, "change"), key=lambda a: a.life.turns)
+    out = [*_first_last(came, "appears", rng), *_first_last(gone, "leaves", rng), *_neighbours(video, came, rng)]
+    out += [*_which_first(video, came, "comes", rng), *_which_first(video, gone, "leaves", rng)]
+    out += _which_first(video, changed, "changes color", rng)
+    moved = sorted(_doing(video, "move"), key=lambda a: a.life.moving or (0, 0))
+    if len(moved) == 2 and len(video.takes) == 1 and _in_turn(*moved):
+        out += [*_first_last(moved, "moves", rng), *_which_first(video, moved, "moves", rng)]
+    if len(video.takes) > 1:
+        first = {take.span[0]: take.actors for take in video.takes}
         pair = [pick(rng, first[shot]) for shot in sorted(first)[:: len(first) - 1]]
-        out += _which_first(film, pair, "comes", rng)
+        out += _which_first(video, pair, "comes", rng)
     return out
 
 
@@ -191,9 +191,9 @@ def _first_last(actors: Sequence[Actor], verb: str, rng: Rng) -> list[Question]:
     return [Question(f"what {verb} {end}?", actor.item.name, "order")]
 
 
-def _which_first(film: Film, actors: Sequence[Actor], verb: str, rng: Rng) -> list[Question]:
+def _which_first(video: Video, actors: Sequence[Actor], verb: str, rng: Rng) -> list[Question]:
     """Which of two does it first; they are named by their shapes, in any order."""
-    lone = by_shape(film, actors)
+    lone = by_shape(video, actors)
     if len(lone) < 2:
         return []
     i, j = sorted(shuffled(rng, len(lone))[:2])
@@ -201,38 +201,38 @@ def _which_first(film: Film, actors: Sequence[Actor], verb: str, rng: Rng) -> li
     return [Question(f"what {verb} first, the {a.noun} or the {b.noun}?", lone[i].noun, "order")]
 
 
-def _neighbours(film: Film, came: Sequence[Actor], rng: Rng) -> list[Question]:
+def _neighbours(video: Video, came: Sequence[Actor], rng: Rng) -> list[Question]:
     """What appears next after something, or before it where only one does."""
     out = []
     for a, b in pairwise(came):
-        if by_shape(film, [a]) and b.start - a.start >= GAP:
+        if by_shape(video, [a]) and b.start - a.start >= GAP:
             out.append(Question(f"what appears next after the {a.noun}?", b.item.name, "order"))
-    if len(came) > 1 and by_shape(film, [came[1]]):
+    if len(came) > 1 and by_shape(video, [came[1]]):
         out.append(Question(f"what appears before the {came[1].noun}?", came[0].item.name, "order"))
     return [out[i] for i in shuffled(rng, len(out))[:1]]
 
 
-def _times(film: Film, rng: Rng) -> list[Question]:
+def _times(video: Video, rng: Rng) -> list[Question]:
     out = []
-    for actor in _doing(film, "blink"):
-        name = named(film, actor, rng)
+    for actor in _doing(video, "blink"):
+        name = named(video, actor, rng)
         form = pick(rng, ("how many times does the {} appear?", "how often does the {} flash?"))
         if name:
             out.append(Question(form.format(name), str(len(actor.life.spans)), "times"))
-    for actor in by_shape(film, _doing(film, "cycle")):
+    for actor in by_shape(video, _doing(video, "cycle")):
         form = pick(rng, ("how many times does the {} change color?", "how often does the {} change color?"))
         out.append(Question(form.format(actor.noun), str(len(actor.life.turns)), "times"))
     return out
 
 
-def _shots(film: Film, rng: Rng) -> list[Question]:
+def _shots(video: Video, rng: Rng) -> list[Question]:
     """How many shots and cuts there are, and what single shots show."""
-    if film.kind != "shots":
+    if video.kind != "shots":
         return []
-    n = len(film.takes)
+    n = len(video.takes)
     form = pick(rng, ("how many shots are there?", "how many shots are in the video?", "how many shots do you see?"))
     out = [Question(form, str(n), "shots"), Question("how many cuts are there?", str(n - 1), "shots")]
-    for i, take in enumerate(film.takes if n > 1 else ()):
+    for i, take in enumerate(video.takes if n > 1 else ()):
         place = pick(rng, [w for w in (_ORDINALS[i] if i < 3 else "", "last" if i == n - 1 else "") if w])
         if len(take.actors) == 1:
             form = pick(rng, ("what is in the {} shot?", "what do you see in the {} shot?"))
@@ -244,12 +244,12 @@ def _shots(film: Film, rng: Rng) -> list[Question]:
     return out
 
 
-def _needle(film: Film, rng: Rng) -> list[Question]:
-    """What flashes by in one or two frames of a film in which nothing else happens."""
+def _needle(video: Video, rng: Rng) -> list[Question]:
+    """What flashes by in one or two frames of a video in which nothing else happens."""
     out: list[Question] = []
-    for actor in _doing(film, "flash"):
+    for actor in _doing(video, "flash"):
         out += _known([actor], "flashes", "needle", rng)
-        name = named(film, actor, rng)
+        name = named(video, actor, rng)
         if isinstance(actor.item, Plate):
             form = pick(rng, ("what does the plate that flashes say?", "what is written on the plate that flashes?"))
             out.append(Question(form, actor.item.text.lower(), "needle"))
@@ -260,17 +260,17 @@ def _needle(film: Film, rng: Rng) -> list[Question]:
     return out
 
 
-def _static(film: Film, rng: Rng) -> list[Question]:
-    """Shape, color, place and text of what stays as it is through a film of one shot."""
+def _static(video: Video, rng: Rng) -> list[Question]:
+    """Shape, color, place and text of what stays as it is through a video of one shot."""
     out: list[Question] = []
-    for actor in _doing(film, "stay") if len(film.takes) == 1 else []:
-        name = named(film, actor, rng)
-        others = [a for a in film.actors if a is not actor]
+    for actor in _doing(video, "stay") if len(video.takes) == 1 else []:
+        name = named(video, actor, rng)
+        others = [a for a in video.actors if a is not actor]
         if isinstance(actor.item, Plate):
             if name:
                 out.append(Question(f"what does the {name} say?", actor.item.text.lower(), "static"))
             continue
-        if by_shape(film, [actor]):
+        if by_shape(video, [actor]):
             out.append(Question(f"what color is the {actor.noun}?", actor.item.color, "static"))
         if not any(actor.item.color in _colors(a) for a in others):
             out.append(Question(f"what shape is the {actor.item.color} object?", actor.noun, "static"))
@@ -279,6 +279,6 @@ def _static(film: Film, rng: Rng) -> list[Question]:
     return out
 
 
-_ASKERS: tuple[Callable[[Film, Rng], list[Question]], ...] = (
+_ASKERS: tuple[Callable[[Video, Rng], list[Question]], ...] = (
     *(_appear, _leave, _move, _change, _order, _times, _shots, _needle, _static),
 )

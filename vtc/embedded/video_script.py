@@ -1,4 +1,4 @@
-"""The script of a film: its shots, their grounds, and who does what in each."""
+"""The script of a video: its shots, their grounds, and who does what in each."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ SCRIPT, COLORING, ASKING, GROUND = 3, 4, 5, 6
 
 
 def write(rng: np.random.Generator, seed: int, kind: str, frames: int, shifted: bool) -> list[Take]:
-    """The takes of a film of `kind` with so many `frames`."""
+    """The takes of a video of `kind` with so many `frames`."""
     cast = Cast(rng, SHIFTED_FONTS if shifted else FONTS, pick(rng, SHIFTED_SCALE) if shifted else 1.0)
     shortest = spec.SHORTEST_SHOT
     n = between(rng, (1, spec.MOST_SHOTS)) if kind == "shots" else 1
@@ -41,7 +41,7 @@ def write(rng: np.random.Generator, seed: int, kind: str, frames: int, shifted: 
 
 
 def _lone_roles(rng: np.random.Generator, kind: str, frames: int) -> tuple[list[str], list[bool]]:
-    """What is done in a film of one shot, and which of its actors are plates."""
+    """What is done in a video of one shot, and which of its actors are plates."""
     rules = spec.KINDS[kind]
     roles = [pick(rng, rules.roles) for _ in range(between(rng, rules.actors))]
     extra = spec.LONE_SHOT if kind == "shots" else rules.extra
@@ -74,8 +74,8 @@ def _grounds(seed: int, n: int, shifted: bool) -> list[tuple[str, tuple[int, ...
         attempt += 1  # never 0: numpy seeds alike with and without zeros at the end
         entropy = (seed, GROUND, attempt)
         name = pick(choice, [n for n in names if not out or n != out[-1][0]])
-        picture = ground(np.random.Generator(np.random.PCG64(entropy)), name, spec.PIXELS, spec.PIXELS)
-        mean = picture.sum((0, 1), dtype=np.int64) // spec.PIXELS**2
+        image = ground(np.random.Generator(np.random.PCG64(entropy)), name, spec.PIXELS, spec.PIXELS)
+        mean = image.sum((0, 1), dtype=np.int64) // spec.PIXELS**2
         if before is None or np.abs(mean - before).max() >= spec.CUT:
             out.append((name, entropy))
             before = mean

@@ -63,7 +63,7 @@ class _BlockHooks:
             return None
         if len(args) > 1 or kwargs.get(name) is not None:
             raise ValueError(
-                f"{name} reached {type(module).__name__}: pictures with padding are not folded inside the tower; use a "
+                f"{name} reached {type(module).__name__}: images with padding are not folded inside the tower; use a "
                 "selector such as 'kcenter'"
             )
         size = work.running.state.size

@@ -41,7 +41,7 @@ class Work:
 
     Attributes:
         stage: the encoder stage.
-        keep: the share of each picture's patches that survive, or at most that many.
+        keep: the share of each image's patches that survive, or at most that many.
         running: the run that is under way.
         done: what came of the last one that ended, patches only.
         blocks: of the only tower that it is about; None where it is about any.
@@ -58,10 +58,10 @@ class Work:
     def begin(self, blocks: Blocks, hidden: Tensor) -> None:
         """A tower starts on `hidden` `[B, N, D]`."""
         blocks.check(self.stage)
-        pictures, tokens = hidden.shape[:2]
+        images, tokens = hidden.shape[:2]
         candidates = tokens - blocks.prefix
         left = self.stage.schedule(candidates, Budget(self.keep).count(candidates), len(blocks.blocks))
-        self.running, self.done = Pass(left, Provenance.start(pictures, tokens, hidden.device)), None
+        self.running, self.done = Pass(left, Provenance.start(images, tokens, hidden.device)), None
 
     def decide(self, blocks: Blocks, block: Block, index: int, hidden: Tensor) -> Fold | None:
         """The step of block `index`, whose norm is about to get `hidden`; None where nothing goes."""

@@ -12,7 +12,7 @@ from vtc.core.tokens import Reduction
 
 @dataclass(frozen=True)
 class Fold:
-    """One step: N tokens of each of B pictures become K.
+    """One step: N tokens of each of B images become K.
 
     Attributes:
         into: `[B, N]` int64, the output each token is folded into, or -1 for a dropped one.
@@ -72,7 +72,7 @@ def _summed(into: Tensor, rows: Tensor, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Provenance:
-    """All steps in sum: what each of K survivors of each of B pictures is made of.
+    """All steps in sum: what each of K survivors of each of B images is made of.
 
     Attributes:
         assign: `[B, N]` int64, the survivor that each token of the first layer is folded into, or -1.
@@ -85,10 +85,10 @@ class Provenance:
     size: Tensor
 
     @classmethod
-    def start(cls, pictures: int, tokens: int, device: torch.device) -> Provenance:
+    def start(cls, images: int, tokens: int, device: torch.device) -> Provenance:
         """Before the first step: every token stands for itself."""
-        places = torch.arange(tokens, device=device).expand(pictures, -1)
-        return cls(places, places, torch.ones(pictures, tokens, device=device))
+        places = torch.arange(tokens, device=device).expand(images, -1)
+        return cls(places, places, torch.ones(images, tokens, device=device))
 
     def then(self, fold: Fold) -> Provenance:
         """After one more step."""
@@ -105,7 +105,7 @@ class Provenance:
         )
 
     def reductions(self) -> list[Reduction]:
-        """One for each picture, on the CPU; every token has weight 1 in its survivor."""
+        """One for each image, on the CPU; every token has weight 1 in its survivor."""
         pairs = zip(self.anchor.cpu(), self.assign.cpu(), strict=True)
         return [Reduction(anchor, assign, torch.ones(len(assign))) for anchor, assign in pairs]
 

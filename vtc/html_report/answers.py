@@ -209,7 +209,7 @@ def _figure(
     kept = row.get("tokens_kept")
     if drawn.kept is None or kept is None or drawn.kept == kept:
         return drawn
-    return Figure(drawn.picture, f"{drawn.words}; the run kept {kept}, by another keep, sampling or model", drawn.kept)
+    return Figure(drawn.image, f"{drawn.words}; the run kept {kept}, by another keep, sampling or model", drawn.kept)
 
 
 def _medium(row: Mapping[str, Any], asked: Mapping[str, Any], questions: Questions) -> tuple[Path | None, str]:

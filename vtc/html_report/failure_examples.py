@@ -1,4 +1,4 @@
-"""The questions of a benchmark whose answers were lost, with what was kept of their pictures."""
+"""The questions of a benchmark whose answers were lost, with what was kept of their images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Asked:
 
     Attributes:
         unknown: why there are none.
-        undrawn: why what was kept of their pictures cannot be drawn.
+        undrawn: why what was kept of their images cannot be drawn.
     """
 
     cases: Mapping[str, Case]
@@ -124,9 +124,9 @@ def _figure(name: str, case: Case | None, asked: _Asked, arm: Arm | None, artist
     if case is None:
         return Figure(None, asked.unknown or "the question is not among those of this version any more")
     try:
-        medium = case.picture()
+        medium = case.image()
     except (OSError, ValueError) as error:
-        return Figure(None, f"the picture cannot be shown: {error}")
+        return Figure(None, f"the image cannot be shown: {error}")
     if artist is None or arm is None or asked.undrawn:
         why = asked.undrawn or ("no recipe to draw" if arm is None else "overlays are not wanted")
         return Figure(plain(medium), f"kept parts are not drawn: {why}")
@@ -148,7 +148,7 @@ def _asked(run: Run, model: Mapping[str, Any]) -> _Asked:
     """What `model` was asked, if questions and weights are still those of the run."""
     config, name = run.document["config"], model["name"]
     data = None if config["data"] is None else Path(config["data"])
-    drawing = {key: config[key] for key in ("n", "first", "per_scene", "shifted", "films")}
+    drawing = {key: config[key] for key in ("n", "first", "per_scene", "shifted", "videos")}
     try:
         plan = Plan((name,), (), (), skills=tuple(config["skills"]), data=data, **drawing)
         cases = {case.id: case for case in plan.cases(name)}

@@ -1,4 +1,4 @@
-"""Pictures inside the page."""
+"""Images inside the page."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from io import BytesIO
 from PIL import Image
 
 LARGEST = 1024
-"""Pixels of the longer side above which a picture is scaled down."""
+"""Pixels of the longer side above which an image is scaled down."""
 TALLEST = 1600
 
 
-def data_uri(picture: Image.Image) -> str:
-    """`picture` as text that a page can hold: JPEG, at most 1024 pixels wide and 1600 high."""
-    scale = min(1.0, LARGEST / picture.width, TALLEST / picture.height)
+def data_uri(image: Image.Image) -> str:
+    """`image` as text that a page can hold: JPEG, at most 1024 pixels wide and 1600 high."""
+    scale = min(1.0, LARGEST / image.width, TALLEST / image.height)
     if scale < 1:
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
     file = BytesIO()
-    picture.convert("RGB").save(file, "JPEG", quality=85, subsampling=0, optimize=True)
+    image.convert("RGB").save(file, "JPEG", quality=85, subsampling=0, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

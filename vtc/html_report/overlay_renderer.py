@@ -11,7 +11,7 @@ from PIL import Image
 
 from vtc.inference.loading import load
 from vtc.media.frame_times import on_device
-from vtc.media.images import load_picture
+from vtc.media.images import load_image
 from vtc.media.sniffing import kind_of
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
@@ -50,11 +50,11 @@ class Artist:
 
     def _overlay(self, model: str, medium: Medium, question: str, recipe: Recipe) -> Figure:
         from vtc.inference.asking import prompt, report_on
-        from vtc.inference.prompting import frames_are_pictures
+        from vtc.inference.prompting import frames_are_images
 
         network, processor = self.model(model)
-        if isinstance(medium, VideoFrames) and frames_are_pictures(network):
-            recipe = replace(recipe, pictures="frames")
+        if isinstance(medium, VideoFrames) and frames_are_images(network):
+            recipe = replace(recipe, images_as="frames")
         inputs = prompt(network, processor, medium, question)
         report = report_on(network, inputs, recipe)
         words = caption(report, recipe)
@@ -100,20 +100,20 @@ class Artist:
 
 
 def plain(medium: Medium) -> Image.Image:
-    """The medium as it is: the picture, or some frames with their times."""
+    """The medium as it is: the image, or some frames with their times."""
     return medium if isinstance(medium, Image.Image) else contact_sheet(medium, None, most=FRAMES)
 
 
 def opened(path: Path, times: list[float]) -> Medium:
-    """The picture in `path`, or at most 12 frames of the video there, at some of `times` (or evenly, where none are).
+    """The image in `path`, or at most 12 frames of the video there, at some of `times` (or evenly, where none are).
 
     Raises:
         OSError, ValueError: it cannot be read.
     """
     kind = kind_of(path)
-    # Frames of a video have times: an animated picture that comes without was asked about as a picture.
+    # Frames of a video have times: an animated image that comes without was asked about as an image.
     if kind not in ("video", "animation") or (kind == "animation" and not times):
-        return load_picture(path)
+        return load_image(path)
     from vtc.video import frames, probe
 
     duration = probe(path).duration

@@ -24,15 +24,15 @@ Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture and what it shows.
+    """An image and what it shows.
 
     Attributes:
-        picture: None where it cannot be shown.
+        image: None where it cannot be shown.
         words: the line under it, or why there is none.
         kept: visual tokens that are drawn as kept, where some are.
     """
 
-    picture: Image.Image | None
+    image: Image.Image | None
     words: str
     kept: int | None = None
 
@@ -45,7 +45,7 @@ class Example:
         state: `error`, `wrong`, `lost` (all tokens answer right, fewer do not), `right`, `kept` or `answered`.
         id: of the question.
         facts: (name, text) in order: the question, the answers, what they cost.
-        figure: makes the picture when the page is laid out, one at a time.
+        figure: makes the image when the page is laid out, one at a time.
     """
 
     state: str
@@ -108,7 +108,7 @@ def _section(one: Section) -> Markup:
 def _example(one: Example) -> Markup:
     figure = one.figure()
     facts = joined(joined((tag("dt", name), tag("dd", said(text)))) for name, text in one.facts)
-    wide = figure.picture is not None and figure.picture.width > 640 and figure.picture.width > figure.picture.height
+    wide = figure.image is not None and figure.image.width > 640 and figure.image.width > figure.image.height
     return tag(
         "article",
         tag("h3", said(one.id)),
@@ -120,8 +120,8 @@ def _example(one: Example) -> Markup:
 
 
 def _figure(figure: Figure) -> Markup:
-    if figure.picture is None:
+    if figure.image is None:
         return tag("p", said(figure.words), class_="missing")
-    width, height = figure.picture.size
-    shown = tag("img", src=data_uri(figure.picture), alt=figure.words, width=width, height=height)
+    width, height = figure.image.size
+    shown = tag("img", src=data_uri(figure.image), alt=figure.words, width=width, height=height)
     return tag("figure", shown, tag("figcaption", said(figure.words)))

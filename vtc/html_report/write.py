@@ -27,7 +27,7 @@ def write_report(
     overlays: bool = True,
     title: str | None = None,
 ) -> Path:
-    """Writes one HTML file about a run; it needs no network, and holds its pictures.
+    """Writes one HTML file about a run; it needs no network, and holds its images.
 
     Args:
         source: answers that `vtc batch` wrote (JSONL), or the folder of `vtc bench quality` (or a file in it).

@@ -1,4 +1,4 @@
-"""One question about one picture or video, answered with all visual tokens and with fewer."""
+"""One question about one image or video, answered with all visual tokens and with fewer."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ class Comparison:
 
 
 def prompt(model: Any, processor: Any, medium: Medium, question: str) -> Mapping[str, Any]:
-    """The model's inputs for `question` about a picture or a video's frames, by the processor's own chat template.
+    """The model's inputs for `question` about an image or a video's frames, by the processor's own chat template.
 
     Raises:
-        ValueError: an empty question, a processor without a chat template, or a picture that it refuses.
+        ValueError: an empty question, a processor without a chat template, or an image that it refuses.
     """
     if not question.strip():
         raise ValueError(f"question={question!r} is empty; ask something about what is shown")

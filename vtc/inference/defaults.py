@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from vtc.recipes.video import DEFAULT
 
-PICTURES = ("tiny-llava", "kcenter", "what is in the picture?")
+IMAGES = ("tiny-llava", "kcenter", "what is in the picture?")
 VIDEOS = ("tiny-qwen", DEFAULT, "what happens in the video?")
 """The model, the recipe and (for `show`) the question where none is named."""

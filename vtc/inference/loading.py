@@ -142,7 +142,7 @@ def check_config(place: str, *, local_files_only: bool = True) -> None:
 
     Raises:
         OSError: no readable config.
-        ValueError: an architecture of another format, a model that takes no pictures, or one without an adapter.
+        ValueError: an architecture of another format, a model that takes no images, or one without an adapter.
     """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
@@ -164,7 +164,7 @@ def check_config(place: str, *, local_files_only: bool = True) -> None:
         ) from error
     models: Any = AutoModelForImageTextToText
     if type(config) not in models._model_mapping:
-        raise ValueError(f"{place} has model_type {kind!r}, which does not take pictures; load a vision-language model")
+        raise ValueError(f"{place} has model_type {kind!r}, which does not take images; load a vision-language model")
     with torch.device("meta"):
         find(models.from_config(config))
 

@@ -1,4 +1,4 @@
-"""Questions about pictures and videos as a model takes them, by its processor's own chat template."""
+"""Questions about images and videos as a model takes them, by its processor's own chat template."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vtc.media.video_frames import VideoFrames
 Medium = Image.Image | VideoFrames
 
 
-def frames_are_pictures(model: Any) -> bool:
-    """Whether videos reach `model` as pictures, so that a recipe needs `pictures="frames"` to share over frames."""
+def frames_are_images(model: Any) -> bool:
+    """Whether videos reach `model` as images, so that a recipe needs `images_as="frames"` to share over frames."""
     return "video" not in find(model).placeholders
 
 
@@ -30,7 +30,7 @@ def inputs(
 def processed(processor: Any, questions: Sequence[str], media: Sequence[Medium] | None = None) -> Any:
     """What `processor` makes of `questions[i]` about `media[i]`, or about nothing, padded left.
 
-    No frame is left out. A processor that takes no videos gets the frames as pictures. Times are those of the frames
+    No frame is left out. A processor that takes no videos gets the frames as images. Times are those of the frames
     that are shown, as the model takes them (`vtc.media.frame_times`).
     """
     content: list[list[dict[str, Any]]] = [[{"type": "text", "text": question}] for question in questions]

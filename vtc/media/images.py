@@ -1,4 +1,4 @@
-"""Pictures from files: upright, in RGB, and with a plain word on those that cannot be read."""
+"""Images from files: upright, in RGB, and with a plain word on those that cannot be read."""
 
 from __future__ import annotations
 
@@ -21,59 +21,59 @@ MAX_ASPECT = 200
 """Longer strips are refused: Qwen's processor does so itself, and a centre crop would show less than 0.5 % of them."""
 
 
-class PictureWarning(UserWarning):
-    """Something about a picture that changes what the model sees of it."""
+class ImageWarning(UserWarning):
+    """Something about an image that changes what the model sees of it."""
 
 
-def load_picture(path: str | Path) -> Image.Image:
-    """The picture in `path`, in RGB and upright (its EXIF orientation applied).
+def load_image(path: str | Path) -> Image.Image:
+    """The image in `path`, in RGB and upright (its EXIF orientation applied).
 
-    Transparent parts become white, 16-bit values are scaled to 8 bits, and of an animated picture the first frame is
-    taken, with a `PictureWarning`.
+    Transparent parts become white, 16-bit values are scaled to 8 bits, and of an animated image the first frame is
+    taken, with a `ImageWarning`.
 
     Raises:
         OSError: no such file, or a directory.
-        ValueError: an address, a broken or empty file, a video, no picture at all, one of too many pixels, or a strip
+        ValueError: an address, a broken or empty file, a video, no image at all, one of too many pixels, or a strip
             more than 200 times as long as wide.
     """
     path = Path(path)
     _check_file(path)
-    picture = to_rgb(_decode(path), str(path))
-    _check_shape(path, picture)
-    return picture
+    image = to_rgb(_decode(path), str(path))
+    _check_shape(path, image)
+    return image
 
 
-def to_rgb(picture: Image.Image, name: str = "picture") -> Image.Image:
-    """`picture` in RGB: transparency composited on white, 16-bit values scaled to 8 bits.
+def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
+    """`image` in RGB: transparency composited on white, 16-bit values scaled to 8 bits.
 
     Raises:
         ValueError: a kind of pixel without a defined range (32-bit integers, floats) or without a way to RGB.
     """
-    if picture.mode in SIXTEEN_BIT or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
-        return _from_16_bit(np.asarray(picture), name)
-    if picture.mode in ("I", "F"):
-        raise ValueError(f"{name}: pixels of mode {picture.mode!r} have no fixed range; save the picture with 8 bits")
-    if picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        white.alpha_composite(picture.convert("RGBA"))
-        picture = white
+    if image.mode in SIXTEEN_BIT or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return _from_16_bit(np.asarray(image), name)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{name}: pixels of mode {image.mode!r} have no fixed range; save the image with 8 bits")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
     try:
-        return picture.convert("RGB")
+        return image.convert("RGB")
     except ValueError as error:
-        raise ValueError(f"{name}: {error}; save the picture as RGB") from error
+        raise ValueError(f"{name}: {error}; save the image as RGB") from error
 
 
 def _check_file(path: Path) -> None:
     if not path.exists():
         refuse_address(path)
-        raise FileNotFoundError(f"{path}: no such file; pass the path of a picture on this machine")
+        raise FileNotFoundError(f"{path}: no such file; pass the path of an image on this machine")
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory; pass the path of one picture in it")
+        raise IsADirectoryError(f"{path} is a directory; pass the path of one image in it")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes); fetch or export the picture again")
+        raise ValueError(f"{path} is empty (0 bytes); fetch or export the image again")
     if kind_of(path) == "video":
         raise ValueError(
-            f"{path} is a video, and a picture is expected here; take frames of it with vtc.video.frames, or ask about "
+            f"{path} is a video, and an image is expected here; take frames of it with vtc.video.frames, or ask about "
             "it with `vtc ask`"
         )
 
@@ -101,23 +101,23 @@ def _decode(path: Path) -> Image.Image:
             # A phone's MPO holds the same photograph again for other uses: nothing is left out there.
             if frames > 1 and opened.format != "MPO":
                 note = f"{path} holds {frames} frames; only the first one is read"
-                warnings.warn(note, PictureWarning, stacklevel=3)
+                warnings.warn(note, ImageWarning, stacklevel=3)
             opened.load()
             upright = ImageOps.exif_transpose(opened)
             upright.format = opened.format
             return upright
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is no picture that can be read; {_remedy(path)}") from error
+        raise ValueError(f"{path} is no image that can be read; {_remedy(path)}") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: {error} Scale the picture down first.") from error
-    except PictureWarning:
+        raise ValueError(f"{path}: {error} Scale the image down first.") from error
+    except ImageWarning:
         raise
     except Exception as error:  # decoders raise anything at all on broken data
-        raise ValueError(f"{path} is broken or cut short ({error}); fetch or export the picture again") from error
+        raise ValueError(f"{path} is broken or cut short ({error}); fetch or export the image again") from error
 
 
 def _remedy(path: Path) -> str:
-    """What helps with a picture that Pillow does not know here."""
+    """What helps with an image that Pillow does not know here."""
     brand = _brand(path)
     if brand == b"avi":
         return "AVIF needs Pillow 11.3 or later: pip install -U pillow"
@@ -127,7 +127,7 @@ def _remedy(path: Path) -> str:
 
 
 def _brand(path: Path) -> bytes:
-    """How the brand of a picture in boxes (AVIF, HEIC) begins; empty for others."""
+    """How the brand of an image in boxes (AVIF, HEIC) begins; empty for others."""
     with path.open("rb") as file:
         head = file.read(12)
     return head[8:11] if head[4:8] == b"ftyp" else b""
@@ -137,13 +137,13 @@ def _from_16_bit(values: np.ndarray, name: str) -> Image.Image:
     top = int(values.max())
     if 0 < top < 4096:
         note = f"{name} has 16-bit pixels of at most {top}: it is scaled by the full 65535 and will look dark"
-        warnings.warn(note, PictureWarning, stacklevel=3)
+        warnings.warn(note, ImageWarning, stacklevel=3)
     scaled = np.clip(values.astype(np.float32) / 257 + 0.5, 0, 255).astype(np.uint8)
     return Image.fromarray(scaled).convert("RGB")
 
 
-def _check_shape(path: Path, picture: Image.Image) -> None:
-    width, height = picture.size
+def _check_shape(path: Path, image: Image.Image) -> None:
+    width, height = image.size
     times = max(width, height) / min(width, height)
     if times > MAX_ASPECT:
         shape = "wide as high" if width > height else "high as wide"

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 HEAD = 1 << 20
-"""Bytes that are looked at: an animated picture says so in front of its second frame at the latest."""
+"""Bytes that are looked at: an animated image says so in front of its second frame at the latest."""
 _NAMES = (
     "mp4 m4v mov qt mkv webm avi divx mpg mpeg mpe m1v m2v mpv ts mts m2ts m2t vob wmv asf flv f4v "
     "3gp 3g2 ogv ogm y4m mxf ivf nut wtv rm rmvb dv 264 h264 avc 265 h265 hevc obu"
@@ -15,7 +15,7 @@ _NAMES = (
 SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
 """Endings of videos: what counts where the first bytes say nothing, as in a raw stream, or where there is no file."""
 
-PICTURES = (b"avi", b"mif", b"msf", b"hei", b"hev")
+IMAGES = (b"avi", b"mif", b"msf", b"hei", b"hev")
 """How the brands of AVIF and HEIC begin, which lie in the boxes of an mp4."""
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"pnot", b"skip", b"free")
 MAGIC_VIDEO = (
@@ -32,7 +32,7 @@ MAGIC_VIDEO = (
     b"nut/multimedia container",
     b"\xb7\xd8\x00\x20\x37\x49\xda\x11",  # WTV
 )
-MAGIC_PICTURE = (
+MAGIC_IMAGE = (
     b"\xff\xd8\xff",
     b"\x89PNG\r\n\x1a\n",
     b"GIF87a",
@@ -49,7 +49,7 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def kind_of(path: str | Path) -> str:
-    """`video`, `animation` (a GIF or PNG of several frames), `picture`, or empty where bytes and ending say nothing.
+    """`video`, `animation` (a GIF or PNG of several frames), `image`, or empty where bytes and ending say nothing.
 
     Raises:
         OSError: a file that may not be read.
@@ -64,16 +64,16 @@ def kind_of(path: str | Path) -> str:
 
 def by_content(head: bytes) -> str:
     """`kind_of` a file that begins with `head`; empty where its ending must tell."""
-    if head[4:8] == b"ftyp" and head[8:11] in PICTURES:
-        return "picture"
+    if head[4:8] == b"ftyp" and head[8:11] in IMAGES:
+        return "image"
     if head[4:8] in BOXES or head.startswith(MAGIC_VIDEO) or (head[:4], head[8:12]) == (b"RIFF", b"AVI "):
         return "video"
     if any(all(head[first + i * step : first + i * step + 1] == b"G" for i in range(4)) for first, step in PACKETS):
         return "video"
     if _gif_frames(head) > 1 or _png_frames(head) > 1:
         return "animation"
-    if head.startswith(MAGIC_PICTURE) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
-        return "picture"
+    if head.startswith(MAGIC_IMAGE) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
+        return "image"
     return ""
 
 
@@ -93,7 +93,7 @@ def _gif_frames(head: bytes) -> int:
         return 0
     at, frames, repeats = 13 + _palette(head[10]), 0, False
     while at + 10 <= len(head) and frames < 2:
-        if head[at] == 0x2C:  # a picture: its place and size, its colours, the width of its codes, its data
+        if head[at] == 0x2C:  # an image: its place and size, its colours, the width of its codes, its data
             frames, at = frames + 1, _behind_blocks(head, at + 11 + _palette(head[at + 9]))
         elif head[at] == 0x21:
             repeats |= head[at + 3 : at + 14] == b"NETSCAPE2.0"

@@ -53,7 +53,7 @@ from vtc.stages.select import MERGED, SELECTORS
 
 SCHEMA = 1
 POSITIONS = ("original", "compact")
-PICTURES = ("items", "frames")
+IMAGES_AS = ("items", "frames")
 FOLDED_CUES = frozenset(("encoder_features", "question"))
 """Cues that are there where the encoder folds tokens together: they are about what comes out of it."""
 S = TypeVar("S", bound=Stage)
@@ -70,8 +70,8 @@ class Recipe:
             item (int). Default: a quarter, or all where there are only decoder stages, which state their own schedule.
         positions: `original`: kept tokens keep their coordinates; `compact`: coordinates are renumbered.
         seed: for seeded stages.
-        pictures: `items`: each picture is an item of its own; `frames`: the pictures of a row are the frames of one
-            video, as models take it whose processors know no videos or hand frames over as pictures.
+        images_as: `items`: each image is an item of its own; `frames`: the images of a row are the frames of one
+            video, as models take it whose processors know no videos or hand frames over as images.
         name: how reports call it.
     """
 
@@ -79,7 +79,7 @@ class Recipe:
     keep: Keep = None  # type: ignore[assignment]  # what it becomes depends on the stages
     positions: str = "original"
     seed: int = 0
-    pictures: str = "items"
+    images_as: str = "items"
     name: str = "custom"
 
     def __post_init__(self) -> None:
@@ -89,8 +89,8 @@ class Recipe:
         object.__setattr__(self, "keep", check_keep(self.keep))
         if self.positions not in POSITIONS:
             raise ValueError(f"positions={self.positions!r}; expected one of {', '.join(POSITIONS)}")
-        if self.pictures not in PICTURES:
-            raise ValueError(f"pictures={self.pictures!r}; expected one of {', '.join(PICTURES)}")
+        if self.images_as not in IMAGES_AS:
+            raise ValueError(f"images_as={self.images_as!r}; expected one of {', '.join(IMAGES_AS)}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise TypeError(f"seed={self.seed!r} is a {type(self.seed).__name__}; expected an int")
         self._check_stages()
@@ -201,9 +201,9 @@ class Recipe:
         return any(stage.adaptive for stage in self.stages if not isinstance(stage, DecoderStage))
 
     @property
-    def of_films(self) -> bool:
-        """Whether stages look at the frames of a video; a picture has none for them."""
-        looks = FRAMES in self.cues or any(stage.films for stage in self.stages)
+    def is_video_recipe(self) -> bool:
+        """Whether stages look at the frames of a video; an image has none for them."""
+        looks = FRAMES in self.cues or any(stage.videos for stage in self.stages)
         return looks or isinstance(self.input, FrameSelector)
 
     @property
@@ -232,8 +232,8 @@ class Recipe:
             ValueError: frames of unlike size, or a `keep` that is less than one frame with nothing to cut it.
         """
         units = len(layout.grids)
-        is_film = set(layout.kinds) == {"frame"} and any(layout.candidates)
-        if not isinstance(self.input, FrameSelector) or not is_film:
+        is_video = set(layout.kinds) == {"frame"} and any(layout.candidates)
+        if not isinstance(self.input, FrameSelector) or not is_video:
             return units
         if len(set(layout.grids)) > 1:
             raise ValueError(
@@ -330,7 +330,7 @@ class Recipe:
             "keep": self.keep,
             "positions": self.positions,
             "seed": self.seed,
-            "pictures": self.pictures,
+            "images_as": self.images_as,
         }
 
     @classmethod
@@ -422,13 +422,13 @@ def recipe(
     keep: Keep | None = None,
     positions: str | None = None,
     seed: int | None = None,
-    pictures: str | None = None,
+    images_as: str | None = None,
 ) -> Recipe:
     """The recipe that `spec` names, with what the caller overrides.
 
     Args:
         spec: a name from `vtc recipes`, the path of a recipe file (`.json`), or a recipe.
-        keep, positions, seed, pictures: in place of the recipe's own, where not None.
+        keep, positions, seed, images_as: in place of the recipe's own, where not None.
 
     Raises:
         TypeError: `spec` or `keep` is of another type.
@@ -442,7 +442,7 @@ def recipe(
         found = Recipe(RECIPES.get(spec)(), name=spec)
     else:
         raise TypeError(f"recipe={spec!r} is a {type(spec).__name__}; expected a name, a path or a Recipe")
-    given = {"keep": keep, "positions": positions, "seed": seed, "pictures": pictures}
+    given = {"keep": keep, "positions": positions, "seed": seed, "images_as": images_as}
     return replace(found, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 

@@ -37,7 +37,7 @@ def reduce_tokens(
     keep: Keep | None = None,
     positions: str | None = None,
     seed: int | None = None,
-    pictures: str | None = None,
+    images_as: str | None = None,
 ) -> M:
     """Makes `model` answer from fewer visual tokens, in place, until `restore(model)`.
 
@@ -51,7 +51,7 @@ def reduce_tokens(
             at most that many per item; default: the recipe's own.
         positions: `original` (kept tokens keep their coordinates) or `compact` (renumbered); default: the recipe's own.
         seed: for seeded stages; default: the recipe's own.
-        pictures: `items`, or `frames` where the pictures of a prompt are the frames of one video; default: the
+        images_as: `items`, or `frames` where the images of a prompt are the frames of one video; default: the
             recipe's own.
 
     Returns:
@@ -62,7 +62,7 @@ def reduce_tokens(
         ValueError: unknown recipe or model class, or a value out of range. The model is left as it was.
         RuntimeError: called from inside of a call on the wrapped model, such as from a logits processor.
     """
-    chosen = named(recipe, keep=keep, positions=positions, seed=seed, pictures=pictures)
+    chosen = named(recipe, keep=keep, positions=positions, seed=seed, images_as=images_as)
     inner = _stock(model)
     handle = Handle(inner, find(inner), chosen)
     handle.check()
@@ -121,7 +121,7 @@ def reduced(
     keep: Keep | None = None,
     positions: str | None = None,
     seed: int | None = None,
-    pictures: str | None = None,
+    images_as: str | None = None,
 ) -> Iterator[M]:
     """`reduce_tokens` for a block; after it the model is as it was before, wrapped or not.
 
@@ -130,6 +130,6 @@ def reduced(
     inner = _stock(model)
     before = inner.__dict__.get("vtc")
     try:
-        yield reduce_tokens(model, recipe, keep=keep, positions=positions, seed=seed, pictures=pictures)
+        yield reduce_tokens(model, recipe, keep=keep, positions=positions, seed=seed, images_as=images_as)
     finally:
         _swap(inner, before if isinstance(before, Handle) else None)

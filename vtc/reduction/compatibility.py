@@ -29,7 +29,7 @@ def check_recipe(adapter: Adapter, recipe: Recipe) -> None:
     if isinstance(recipe.input, Resizer) and not adapter.resizable:
         raise ValueError(
             f"stage {recipe.input.label!r} cannot change the size at which {type(adapter.model).__name__} encodes: "
-            "pass smaller pictures to its processor, or use a selector such as 'stride'"
+            "pass smaller images to its processor, or use a selector such as 'stride'"
         )
     if recipe.decoder:
         check_decoder(adapter.decoder)
@@ -45,10 +45,10 @@ def _check_stage(adapter: Adapter, recipe: Recipe, stage: Stage) -> None:
             f"stage {stage.label!r} is guided by a thumbnail, and {name} has none; use 'even' as the allocator"
         )
     of_videos = isinstance(stage, FrameSelector) or FRAMES in stage.cues
-    if of_videos and not adapter.films and recipe.pictures != "frames":
+    if of_videos and not adapter.videos and recipe.images_as != "frames":
         raise ValueError(
             f"stage {stage.label!r} is about the frames of a video, and {name} is not known to take videos whose "
-            "frames are encoded apart; pass frames as pictures and pictures='frames', or use a recipe such as 'kcenter'"
+            "frames are encoded apart; pass frames as images and images_as='frames', or use a recipe such as 'kcenter'"
         )
 
 

@@ -102,7 +102,7 @@ def _check_recipe(recipe: Recipe) -> None:
     needs = [f"the cue {cue!r}" for cue in encoder_cues(recipe)]
     needs += [f"stage {stage.label!r}" for stage in (recipe.input, recipe.encoder) if stage is not None]
     needs += [f"the tiles of stage {stage.label!r}" for stage in recipe.stages if stage.thumbnail]
-    needs += ["pictures='frames'"] if recipe.pictures == "frames" else []
+    needs += ["images_as='frames'"] if recipe.images_as == "frames" else []
     if needs:
         raise ValueError(
             f"the draft's recipe {recipe.name!r} needs {needs[0]} of the encoder, and the target hands over features "

@@ -43,7 +43,7 @@ class Held:
         rest = [item for i, item in enumerate(media) if i not in again]
         fresh = iter(self.adapter.encode(rest, cues) if rest else ())
         tokens = [again[i] if i in again else next(fresh) for i in range(len(media))]
-        # Copies: what the caller writes into its own tensors is another picture.
+        # Copies: what the caller writes into its own tensors is another image.
         pixels = [before[i][0] if i in again else _copied(item) for i, item in enumerate(media)]
         self._items, self._mode = list(zip(pixels, tokens, strict=True)), mode
         return tokens

@@ -89,7 +89,7 @@ class Handle:
 
     def count(self, **inputs: Any) -> list[int]:
         """Visual tokens that go on for each item of `inputs`, structural ones among them, before any encoder runs."""
-        if self.recipe.pictures == "frames":
+        if self.recipe.images_as == "frames":
             media = self._builder.media(inputs, None)
         else:
             media = self._adapter.media(inputs) if self._adapter.has_media(inputs) else []
@@ -187,7 +187,7 @@ class Handle:
         videos = "pixel_values_videos"
         if inputs.get(videos) is not None and videos not in self._adapter.media_arguments:
             # Many a stock `forward` passes by what it does not know.
-            raise ValueError(f"{videos}: {type(self.model).__name__} takes no videos; pass frames as pictures")
+            raise ValueError(f"{videos}: {type(self.model).__name__} takes no videos; pass frames as images")
         if self._flash != uses_flash(self._adapter.decoder):
             raise ValueError("the attention implementation was changed after wrapping; call reduce_tokens again")
         if self.recipe.decoder:

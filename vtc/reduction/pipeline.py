@@ -70,8 +70,8 @@ def reduce_media(
         questions: `[T, D]` for each item, the embeddings of the text beside it, where the recipe asks for them.
     """
     with clock.measure("select"), torch.no_grad():
-        films = [small_frames(adapter, item) if _looks(recipe, item) else None for item in media]
-        chosen = [_chosen(recipe, item, film) for item, film in zip(media, films, strict=True)]
+        videos = [small_frames(adapter, item) if _looks(recipe, item) else None for item in media]
+        chosen = [_chosen(recipe, item, video) for item, video in zip(media, videos, strict=True)]
     with clock.measure("encode"), merging(recipe.encoder, recipe.encoder_keep):
         small = [_shown(adapter, recipe, item, some) for item, some in zip(media, chosen, strict=True)]
         encoded = _encode(adapter, small, encoder_cues(recipe))
@@ -79,8 +79,10 @@ def reduce_media(
         pairs = zip(encoded, questions, strict=True)
         encoded = [replace(tokens, cues={**tokens.cues, QUESTION: question}) for tokens, question in pairs]
     encoded = [
-        tokens if film is None else replace(tokens, cues={**tokens.cues, FRAMES: film if some is None else film[some]})
-        for tokens, film, some in zip(encoded, films, chosen, strict=True)
+        tokens
+        if video is None
+        else replace(tokens, cues={**tokens.cues, FRAMES: video if some is None else video[some]})
+        for tokens, video, some in zip(encoded, videos, chosen, strict=True)
     ]
     # Scores are fp32 even where the caller runs under autocast.
     exact = torch.autocast(encoded[0].features.device.type, enabled=False)
@@ -116,7 +118,7 @@ def shrunk(frames: Tensor) -> Tensor:
     return adaptive_avg_pool2d(frames.flatten(0, 1).float(), size).unflatten(0, frames.shape[:2])
 
 
-def _chosen(recipe: Recipe, media: Media, film: Tensor | None) -> Tensor | None:
+def _chosen(recipe: Recipe, media: Media, video: Tensor | None) -> Tensor | None:
     """The frames that are encoded, `[k]` ascending on the CPU; None for all of them.
 
     Raises:
@@ -124,9 +126,9 @@ def _chosen(recipe: Recipe, media: Media, film: Tensor | None) -> Tensor | None:
     """
     stage, units = recipe.input, len(media.layout.grids)
     k = recipe.frames(media.layout)
-    if not isinstance(stage, FrameSelector) or film is None or k == units:
+    if not isinstance(stage, FrameSelector) or video is None or k == units:
         return None
-    chosen = stage.choose(film, k).cpu()
+    chosen = stage.choose(video, k).cpu()
     if len(chosen) != k or bool((chosen.diff() <= 0).any()) or int(chosen[0]) < 0 or int(chosen[-1]) >= units:
         raise ValueError(
             f"frame selector {stage.name!r} chose {chosen.tolist()} where {k} of {units} frames were due; it must "
@@ -140,12 +142,12 @@ def _shown(adapter: Adapter, recipe: Recipe, media: Media, chosen: Tensor | None
     if chosen is None:
         return _resized(adapter, recipe, media)
     if media.parts:
-        return Media.film([media.parts[i] for i in chosen.tolist()])
+        return Media.video([media.parts[i] for i in chosen.tolist()])
     return adapter.with_frames(media, chosen)
 
 
 def _encode(adapter: Adapter, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-    """`encode`, of the pictures that a film is made of where it is one."""
+    """`encode`, of the images that a video is made of where it is one."""
     apart = [part for item in media for part in item.parts or (item,)]
     fresh = [part for part in apart if part.encoded is None]
     tokens = iter(encode(adapter, fresh, cues) if fresh else ())
@@ -154,7 +156,7 @@ def _encode(adapter: Adapter, media: Sequence[Media], cues: Sequence[str]) -> li
 
 
 def _joined(media: Media, frames: Sequence[VisualTokens]) -> VisualTokens:
-    """The tokens of a film from those of its frames."""
+    """The tokens of a video from those of its frames."""
     cues = {name: torch.cat([tokens.cues[name] for tokens in frames]) for name in frames[0].cues}
     planes = tuple(torch.cat(plane) for plane in zip(*(tokens.planes for tokens in frames), strict=True))
     layout = Layout.join([tokens.layout for tokens in frames])
@@ -164,7 +166,7 @@ def _joined(media: Media, frames: Sequence[VisualTokens]) -> VisualTokens:
 
 
 def _side_by_side(parts: Sequence[Reduction | None]) -> Reduction | None:
-    """Reductions of frames, one behind the other, as one of the film."""
+    """Reductions of frames, one behind the other, as one of the video."""
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
@@ -187,7 +189,7 @@ def _resized(adapter: Adapter, recipe: Recipe, media: Media) -> Media:
         return media
     (_, height, width) = grids[0]
     if media.parts:
-        return Media.film([adapter.resized(part, height, width) for part in media.parts])
+        return Media.video([adapter.resized(part, height, width) for part in media.parts])
     return adapter.resized(media, height, width)
 
 

@@ -157,16 +157,16 @@ class RequestBuilder:
         done = prefix.full_length if prefix is not None else 0
         new = {"input_ids": ids[:, -(mask.shape[1] - done) :], "attention_mask": mask[:, done:]}
         media = self.adapter.media({**inputs, **new})
-        return self._films(media, new["input_ids"]) if self.recipe.pictures == "frames" else media
+        return self._videos(media, new["input_ids"]) if self.recipe.images_as == "frames" else media
 
-    def _films(self, media: Sequence[Media], ids: Tensor) -> list[Media]:
-        """The pictures of each row as one item, in front of what else there is."""
-        pictures = [item for item in media if item.modality == "image"]
-        spans = locate(ids, {"image": self.adapter.placeholders["image"]}, [("image", len(p.layout)) for p in pictures])
+    def _videos(self, media: Sequence[Media], ids: Tensor) -> list[Media]:
+        """The images of each row as one item, in front of what else there is."""
+        images = [item for item in media if item.modality == "image"]
+        spans = locate(ids, {"image": self.adapter.placeholders["image"]}, [("image", len(p.layout)) for p in images])
         rows: dict[int, list[Media]] = {}
-        for span, item in zip(spans, pictures, strict=True):
+        for span, item in zip(spans, images, strict=True):
             rows.setdefault(span.row, []).append(item)
-        return [*map(Media.film, rows.values()), *(item for item in media if item.modality != "image")]
+        return [*map(Media.video, rows.values()), *(item for item in media if item.modality != "image")]
 
     def build(
         self,

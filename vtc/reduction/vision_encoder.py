@@ -28,7 +28,7 @@ def folded(tower: nn.Module, stage: EncoderStage, keep: Keep = 0.5) -> Iterator[
     Args:
         tower: a transformers CLIP, SigLIP or InternVL vision model, or a `TimmWrapperModel` of a plain ViT.
         stage: what folds, such as `ToMe()`.
-        keep: a share (0, 1] of each picture's patches, or at most that many; a stage with its own share takes that.
+        keep: a share (0, 1] of each image's patches, or at most that many; a stage with its own share takes that.
 
     Raises:
         ValueError: a tower of another kind, or one that the stage cannot be used on.

@@ -32,10 +32,10 @@ class Stage(ABC):
     """Whether the total depends on content, so that no exact count can be declared."""
     seeded: ClassVar[bool] = False
     """Whether the stage draws numbers, so that items need a content key."""
-    films: ClassVar[bool] = False
-    """Whether the stage looks at what changes from frame to frame, so that a picture has nothing for it."""
+    videos: ClassVar[bool] = False
+    """Whether the stage looks at what changes from frame to frame, so that an image has nothing for it."""
     thumbnail: ClassVar[bool] = False
-    """Whether the stage makes sense only where pictures come as tiles beside a thumbnail."""
+    """Whether the stage makes sense only where images come as tiles beside a thumbnail."""
 
     @property
     def label(self) -> str:
@@ -77,7 +77,7 @@ class Resizer(InputStage):
 
 
 class FrameSelector(InputStage):
-    """Leaves whole frames of a video out; a picture is not touched."""
+    """Leaves whole frames of a video out; an image is not touched."""
 
     @abstractmethod
     def choose(self, frames: Tensor, k: int) -> Tensor:

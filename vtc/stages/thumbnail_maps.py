@@ -1,4 +1,4 @@
-"""What a thumbnail says about places in the picture."""
+"""What a thumbnail says about places in the image."""
 
 from __future__ import annotations
 

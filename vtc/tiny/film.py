@@ -2,4 +2,4 @@
 
 from vtc.core.moved import moved
 
-__getattr__ = moved(__name__, "vtc.embedded.video")
+__getattr__ = moved(__name__, "vtc.embedded.video", {"Film": "Video"})

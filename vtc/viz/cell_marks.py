@@ -28,9 +28,9 @@ from .legend import (
 
 
 def marked(
-    picture: Image.Image, item: ItemReport, unit: int, frame: int, colors: Mapping[int, Color] | None = None
+    image: Image.Image, item: ItemReport, unit: int, frame: int, colors: Mapping[int, Color] | None = None
 ) -> Image.Image:
-    """`picture` with the marks of one unit of `item` all over it, as `overlay` draws them, and nothing under it.
+    """`image` with the marks of one unit of `item` all over it, as `overlay` draws them, and nothing under it.
 
     Args:
         colors: of merged regions, see `colors_of`; by default those of this unit's frame are chosen by themselves.
@@ -41,8 +41,8 @@ def marked(
     owner, kept = cells(item, unit, frame)
     if colors is None:
         colors = region_colors([owner]) if item.reduction.merges else {}
-    pixels = np.asarray(picture.convert("RGB"))
-    rows, columns = _edges(picture.height, owner.shape[0]), _edges(picture.width, owner.shape[1])
+    pixels = np.asarray(image.convert("RGB"))
+    rows, columns = _edges(image.height, owner.shape[0]), _edges(image.width, owner.shape[1])
     out = Image.fromarray(_dimmed(pixels, owner, kept, colors, rows, columns))
     _draw_grid(out, rows, columns)
     if colors:
@@ -152,7 +152,7 @@ def _draw_outlines(
     width = max(1, min(3, smallest // 8))
     for y, x in np.argwhere(kept).tolist():
         box = (columns[x], rows[y], max(columns[x + 1] - 1, columns[x]), max(rows[y + 1] - 1, rows[y]))
-        if smallest >= 16:  # a dark line inside keeps the outline readable on bright pictures
+        if smallest >= 16:  # a dark line inside keeps the outline readable on bright images
             inner = (box[0] + width, box[1] + width, box[2] - width, box[3] - width)
             pen.rectangle(inner, outline=(20, 20, 20))
         pen.rectangle(box, outline=colors.get(int(owner[y, x]), KEPT), width=width)

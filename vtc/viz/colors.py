@@ -1,4 +1,4 @@
-"""Colours of pictures of a reduction, which the colour-blind can tell apart, and which region gets which."""
+"""Colours of images of a reduction, which the colour-blind can tell apart, and which region gets which."""
 
 from __future__ import annotations
 

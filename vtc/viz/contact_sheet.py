@@ -55,7 +55,7 @@ def contact_sheet(
         most: units that are drawn at most; of more, that many evenly spaced ones, as the caption then says.
 
     Returns:
-        An RGB picture at most 1200 pixels wide.
+        An RGB image at most 1200 pixels wide.
 
     Raises:
         ValueError: frames that the item is not about, `encoded` of another length, or a `most` below 1.
@@ -71,8 +71,8 @@ def contact_sheet(
     out = Image.new("RGB", _sheet_size(len(chosen), columns, size), PAPER)
     for number, unit in enumerate(chosen):
         left, top = (number % columns) * (size[0] + GAP), (number // columns) * (size[1] + UNDER + GAP)
-        picture = Image.fromarray(frames.pixels[unit.first]).resize(size, Image.Resampling.LANCZOS)
-        out.paste(_drawn(picture, item, unit, colors), (left, top))
+        image = Image.fromarray(frames.pixels[unit.first]).resize(size, Image.Resampling.LANCZOS)
+        out.paste(_drawn(image, item, unit, colors), (left, top))
         _line_under(out, (left, top + size[1]), size[0], f"{frames.seconds[unit.first]:.4g} s", unit.count)
     return captioned(out, caption, _marks(item, units, encoded))
 
@@ -105,10 +105,10 @@ def _units(frames: VideoFrames, item: ItemReport, encoded: Sequence[bool] | None
     return found
 
 
-def _drawn(picture: Image.Image, item: ItemReport | None, unit: _Unit, colors: Mapping[int, Color]) -> Image.Image:
+def _drawn(image: Image.Image, item: ItemReport | None, unit: _Unit, colors: Mapping[int, Color]) -> Image.Image:
     if item is None:
-        return picture
-    return marked(picture, item, *unit.place, colors) if unit.through else crossed(picture)
+        return image
+    return marked(image, item, *unit.place, colors) if unit.through else crossed(image)
 
 
 def _marks(item: ItemReport | None, units: Sequence[_Unit], encoded: Sequence[bool] | None) -> tuple[Mark, ...]:
@@ -118,9 +118,9 @@ def _marks(item: ItemReport | None, units: Sequence[_Unit], encoded: Sequence[bo
     return (*marks_of(item), *left_out)
 
 
-def crossed(picture: Image.Image) -> Image.Image:
-    """`picture` pale, without colour and crossed out."""
-    grey = np.asarray(picture.convert("L"), dtype=float) * 0.35 + np.mean(PALE) * 0.65
+def crossed(image: Image.Image) -> Image.Image:
+    """`image` pale, without colour and crossed out."""
+    grey = np.asarray(image.convert("L"), dtype=float) * 0.35 + np.mean(PALE) * 0.65
     out = Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
     pen = ImageDraw.Draw(out)
     pen.line((0, out.height - 1, out.width - 1, 0), fill=HATCH, width=2)

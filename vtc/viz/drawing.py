@@ -1,4 +1,4 @@
-"""What pictures of a video's tokens are drawn with: colors of clips, texts that fit, marks of frames."""
+"""What images of a video's tokens are drawn with: colors of clips, texts that fit, marks of frames."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .colors import KEPT, REGIONS
 Color = tuple[int, int, int]
 
 WIDTH, MARGIN = 1360, 16
-"""Pixels of the picture, and of what stays free at its sides."""
+"""Pixels of the image, and of what stays free at its sides."""
 INK, SOFT, DIM, FAINT = (30, 30, 30), (105, 105, 105), (130, 130, 130), (160, 160, 160)
 PALE, PAPER = (230, 230, 230), (255, 255, 255)
 
 
 def canvas(height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """An empty strip of the picture, and a pen for it."""
+    """An empty strip of the image, and a pen for it."""
     out = Image.new("RGB", (WIDTH, height), PAPER)
     return out, ImageDraw.Draw(out)
 

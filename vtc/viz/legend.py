@@ -1,4 +1,4 @@
-"""The strip under a picture: its caption, and what the marks in it mean."""
+"""The strip under an image: its caption, and what the marks in it mean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INK, PAPER = (30, 30, 30), (255, 255, 255)
 LIT, DIM, PALE, HATCH = (225, 225, 225), (90, 90, 90), (232, 232, 232), (150, 150, 150)
 TEXT, LINE, EDGE, BOX = 15, 22, 8, 12
 LEAST, LINES = 240, 4
-"""A picture with a legend is at least that many pixels wide, and its caption at most that many lines long."""
+"""An image with a legend is at least that many pixels wide, and its caption at most that many lines long."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def length(text: str, size: int = TEXT) -> float:
 def captioned(drawn: Image.Image, caption: str, marks: Sequence[Mark]) -> Image.Image:
     """`drawn` above a strip with the caption and the legend, on as many lines as they need.
 
-    A picture narrower than 240 pixels gets white at its right; a caption of more than 4 lines ends in dots.
+    An image narrower than 240 pixels gets white at its right; a caption of more than 4 lines ends in dots.
     """
     width = max(drawn.width, LEAST)
     texts = wrapped(caption, width - 2 * EDGE)

@@ -1,4 +1,4 @@
-"""Pictures of a reduction: which cells of a picture the language model still gets."""
+"""Images of a reduction: which cells of an image the language model still gets."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from .legend import captioned
 from .visible_crop import view
 
 LARGEST = 2048
-"""Pixels of the longer side above which a picture is scaled down before it is drawn on."""
+"""Pixels of the longer side above which an image is scaled down before it is drawn on."""
 
 
-def draw(picture: Image.Image, image_processor: Any, report: Report, recipe: Recipe) -> Image.Image:
-    """The overlay of the report's first item over what the encoder saw of `picture`, with the count under it.
+def draw(image: Image.Image, image_processor: Any, report: Report, recipe: Recipe) -> Image.Image:
+    """The overlay of the report's first item over what the encoder saw of `image`, with the count under it.
 
-    Of a picture in tiles, the tiles are drawn where they lie in it, and the thumbnail beside them. Where tokens left
+    Of an image in tiles, the tiles are drawn where they lie in it, and the thumbnail beside them. Where tokens left
     inside the language model, those that its last layer is given count as kept.
 
     Raises:
         ValueError: an image processor whose steps are not known, or a report without items.
     """
-    item, seen = _first(report), view(picture, image_processor)
+    item, seen = _first(report), view(image, image_processor)
     text = caption(report, recipe)
     return mosaic(seen, item, text) if len(item.units) > 1 else overlay(seen, item, text)
 
 
-def pair(picture: Image.Image, image_processor: Any, report: Report) -> tuple[Image.Image, Image.Image]:
-    """What the encoder saw of `picture`, and the same with its marks and no strip: two pictures of one size.
+def pair(image: Image.Image, image_processor: Any, report: Report) -> tuple[Image.Image, Image.Image]:
+    """What the encoder saw of `image`, and the same with its marks and no strip: two images of one size.
 
     Raises:
         ValueError: see `draw`.
     """
-    item, seen = _first(report), view(picture, image_processor)
+    item, seen = _first(report), view(image, image_processor)
     after = _tiles(seen, item) if len(item.units) > 1 else marked(seen, item, 0, 0)
     before = Image.new("RGB", after.size, "white")
     before.paste(seen, (0, 0))
     return before, after
 
 
-def before_after(picture: Image.Image, image_processor: Any, report: Report, recipe: Recipe) -> Image.Image:
-    """What the encoder saw of `picture`, and beside it (under it, if it is wide) what is kept, with a legend.
+def before_after(image: Image.Image, image_processor: Any, report: Report, recipe: Recipe) -> Image.Image:
+    """What the encoder saw of `image`, and beside it (under it, if it is wide) what is kept, with a legend.
 
     Raises:
         ValueError: see `draw`.
     """
-    _, after = pair(picture, image_processor, report)
-    seen = view(picture, image_processor)
+    _, after = pair(image, image_processor, report)
+    seen = view(image, image_processor)
     wide = seen.width > seen.height * 1.5
     size = (max(seen.width, after.width), seen.height + 8 + after.height)
     out = Image.new("RGB", size if wide else (seen.width + 8 + after.width, max(seen.height, after.height)), "white")
@@ -79,7 +79,7 @@ def caption(report: Report, recipe: Recipe) -> str:
 
 def _first(report: Report) -> ItemReport:
     if not report.items:
-        raise ValueError("report holds no item to draw; draw a call that had a picture")
+        raise ValueError("report holds no item to draw; draw a call that had an image")
     return at_last_layer(report)[0]
 
 
@@ -113,58 +113,56 @@ def _cut(tokens: Tensor, structural: Tensor, kept: Tensor, fold: Reduction | Non
     return Reduction(cut.anchor, assign, weight)
 
 
-def overlay(picture: Image.Image, item: ItemReport, caption: str = "", *, unit: int = 0, frame: int = 0) -> Image.Image:
-    """Draws what was kept of `item` over `picture`, at most 2048 pixels on its longer side, above a legend.
+def overlay(image: Image.Image, item: ItemReport, caption: str = "", *, unit: int = 0, frame: int = 0) -> Image.Image:
+    """Draws what was kept of `item` over `image`, at most 2048 pixels on its longer side, above a legend.
 
     Kept cells stay clear inside an outline, dropped ones are dimmed and lose their colour. Where tokens were merged, a
     cell that went into a kept one is tinted with that one's outline, lines part the regions, and a cell that went
     nowhere has a line across it.
 
     Args:
-        picture: what the encoder saw, as `view(picture, image_processor)` gives it.
+        image: what the encoder saw, as `view(image, image_processor)` gives it.
         item: one of `model.vtc.report.items`.
-        caption: a line to put under the picture.
+        caption: a line to put under the image.
         unit, frame: which unit of the item (tile, frame, clip) and which frame of it to draw.
 
     Raises:
         ValueError: no such unit or frame.
     """
-    return captioned(marked(_bounded(picture), item, unit, frame), caption, marks_of(item))
+    return captioned(marked(_bounded(image), item, unit, frame), caption, marks_of(item))
 
 
-def mosaic(picture: Image.Image, item: ItemReport, caption: str = "") -> Image.Image:
-    """Draws what was kept of an item of tiles: each tile over its part of `picture`, a thumbnail at their right.
+def mosaic(image: Image.Image, item: ItemReport, caption: str = "") -> Image.Image:
+    """Draws what was kept of an item of tiles: each tile over its part of `image`, a thumbnail at their right.
 
     A token that was folded into another tile's has the colour of that one.
 
     Args:
-        picture: the whole picture that the tiles were cut from.
+        image: the whole image that the tiles were cut from.
         item: one of `model.vtc.report.items`.
-        caption: a line to put under the picture.
+        caption: a line to put under the image.
     """
-    return captioned(_tiles(_bounded(picture), item), caption, marks_of(item))
+    return captioned(_tiles(_bounded(image), item), caption, marks_of(item))
 
 
-def _tiles(picture: Image.Image, item: ItemReport) -> Image.Image:
-    tiles, shown, colors = picture.convert("RGB"), [], colors_of(item)
+def _tiles(image: Image.Image, item: ItemReport) -> Image.Image:
+    tiles, shown, colors = image.convert("RGB"), [], colors_of(item)
     for unit, (part, box) in enumerate(zip(item.units, item.layout.boxes, strict=True)):
         if part.kind == "thumbnail":
-            shown.append(marked(picture, item, unit, 0, colors))
+            shown.append(marked(image, item, unit, 0, colors))
             continue
-        top, left, bottom, right = (
-            round(share * side) for share, side in zip(box, picture.size[::-1] * 2, strict=True)
-        )
+        top, left, bottom, right = (round(share * side) for share, side in zip(box, image.size[::-1] * 2, strict=True))
         if bottom - top >= part.grid[1] and right - left >= part.grid[2]:
-            tiles.paste(marked(picture.crop((left, top, right, bottom)), item, unit, 0, colors), (left, top))
+            tiles.paste(marked(image.crop((left, top, right, bottom)), item, unit, 0, colors), (left, top))
     out = Image.new("RGB", (sum(p.width for p in (tiles, *shown)) + 8 * len(shown), tiles.height), "white")
     for number, part_drawn in enumerate((tiles, *shown)):
         out.paste(part_drawn, (number * (tiles.width + 8), 0))
     return out
 
 
-def _bounded(picture: Image.Image) -> Image.Image:
-    longest = max(picture.size)
+def _bounded(image: Image.Image) -> Image.Image:
+    longest = max(image.size)
     if longest <= LARGEST:
-        return picture
-    size = tuple(max(1, round(side * LARGEST / longest)) for side in picture.size)
-    return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+        return image
+    size = tuple(max(1, round(side * LARGEST / longest)) for side in image.size)
+    return image.resize((size[0], size[1]), Image.Resampling.LANCZOS)

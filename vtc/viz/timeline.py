@@ -1,4 +1,4 @@
-"""A video's tokens as one picture: its clips and budgets along the seconds, and its frames with what was kept."""
+"""A video's tokens as one image: its clips and budgets along the seconds, and its frames with what was kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.reduction.report import Report
-from vtc.video.qa.token_usage import Account, FilmUnit, account
+from vtc.video.qa.token_usage import Account, VideoUnit, account
 
 from .cell_marks import colors_of, marked
 from .colors import KEPT, REGIONS
@@ -46,7 +46,7 @@ below the second of these and, where there is a choice, above the third, and no 
 
 
 def timeline(
-    frames: VideoFrames, report: Report, recipe: Recipe, *, film: Tensor | None = None, title: str = ""
+    frames: VideoFrames, report: Report, recipe: Recipe, *, video: Tensor | None = None, title: str = ""
 ) -> Image.Image:
     """Draws where the tokens of a video went. It takes no model.
 
@@ -59,16 +59,16 @@ def timeline(
         frames: all that the model was given, as it sees them.
         report: of a call with that video alone.
         recipe: which the call followed.
-        film: what the recipe's stages looked at, see `vtc.video.qa.token_usage.account`.
+        video: what the recipe's stages looked at, see `vtc.video.qa.token_usage.account`.
         title: what to call the video; cut where it is too long.
 
     Returns:
-        An RGB picture, 1360 pixels wide; with up to 64 units it is about as high or less, with more it gets higher.
+        An RGB image, 1360 pixels wide; with up to 64 units it is about as high or less, with more it gets higher.
 
     Raises:
         ValueError: see `vtc.video.qa.token_usage.account`.
     """
-    found = account(frames, report, recipe, film)
+    found = account(frames, report, recipe, video)
     parts = (_header(title, frames, found), lanes(found), _sheet(frames, found), _caption(report, recipe, found))
     return stacked(parts)
 
@@ -99,8 +99,8 @@ def _sheet(frames: VideoFrames, found: Account) -> Image.Image:
         left, top = MARGIN + column * wide, row * high
         clip = found.clip_of(number)
         pen.rectangle((left, top, left + wide - GAP - 1, top + STRIP - 2), fill=color_of(clip))
-        picture = _thumbnail(frames, found, unit, size)
-        out.paste(picture, (left, top + STRIP))
+        image = _thumbnail(frames, found, unit, size)
+        out.paste(image, (left, top + STRIP))
         _line_under(pen, (left, top + STRIP + size[1] + behind + UNDER // 2), wide - GAP, found, unit)
     return out
 
@@ -124,7 +124,7 @@ def thumbnails(count: int, ratio: float, behind: int) -> tuple[int, Size]:
     return columns, size
 
 
-def _thumbnail(frames: VideoFrames, found: Account, unit: FilmUnit, size: Size) -> Image.Image:
+def _thumbnail(frames: VideoFrames, found: Account, unit: VideoUnit, size: Size) -> Image.Image:
     """The first frame of a unit with its marks, before the last one where it has several."""
     first, last = (
         Image.fromarray(frames.pixels[i]).resize(size, Image.Resampling.LANCZOS)
@@ -132,7 +132,7 @@ def _thumbnail(frames: VideoFrames, found: Account, unit: FilmUnit, size: Size) 
     )
     colors = colors_of(found.item)
     draw: Callable[[Image.Image], Image.Image] = (
-        (lambda picture: marked(picture, found.item, unit.unit, unit.time, colors)) if unit.encoded else _crossed
+        (lambda image: marked(image, found.item, unit.unit, unit.time, colors)) if unit.encoded else _crossed
     )
     if found.together == 1:
         return draw(first)
@@ -146,14 +146,14 @@ def _thumbnail(frames: VideoFrames, found: Account, unit: FilmUnit, size: Size) 
     return out
 
 
-def _faded(picture: Image.Image, share: float = 0.6) -> Image.Image:
-    """`picture` without color, by that share white."""
-    grey = np.asarray(picture.convert("L"), dtype=float) * (1 - share) + 255 * share
+def _faded(image: Image.Image, share: float = 0.6) -> Image.Image:
+    """`image` without color, by that share white."""
+    grey = np.asarray(image.convert("L"), dtype=float) * (1 - share) + 255 * share
     return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
 
 
-def _crossed(picture: Image.Image) -> Image.Image:
-    out = _faded(picture)
+def _crossed(image: Image.Image) -> Image.Image:
+    out = _faded(image)
     pen = ImageDraw.Draw(out)
     right, bottom = out.width - 1, out.height - 1
     for line in ((0, 0, right, bottom), (0, bottom, right, 0)):
@@ -162,7 +162,7 @@ def _crossed(picture: Image.Image) -> Image.Image:
     return out
 
 
-def _line_under(pen: ImageDraw.ImageDraw, at: tuple[int, int], room: int, found: Account, unit: FilmUnit) -> None:
+def _line_under(pen: ImageDraw.ImageDraw, at: tuple[int, int], room: int, found: Account, unit: VideoUnit) -> None:
     """When a unit begins, and what is kept of it."""
     left, middle = at
     x = left + 15 * (found.chooses and unit.encoded)

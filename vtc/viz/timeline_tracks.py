@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from vtc.video.qa.token_usage import Account, FilmUnit
+from vtc.video.qa.token_usage import Account, VideoUnit
 
 from .drawing import (
     FAINT,
@@ -68,7 +68,7 @@ def lanes(found: Account) -> Image.Image:
     return out
 
 
-def _edges(units: Sequence[FilmUnit]) -> list[int]:
+def _edges(units: Sequence[VideoUnit]) -> list[int]:
     """Where each unit begins, in pixels, and where the last one ends: by time, or evenly where no time passes."""
     times = [*(unit.start for unit in units), units[-1].end]
     if not times[-1] > times[0]:
@@ -121,7 +121,7 @@ def _left_out(pen: ImageDraw.ImageDraw, span: tuple[int, int], lane: tuple[int, 
     cross(pen, (left + right) / 2, (top + bottom) / 2, min(6.0, (right - left) / 4))
 
 
-def _axis(pen: ImageDraw.ImageDraw, units: Sequence[FilmUnit], edges: Sequence[int]) -> None:
+def _axis(pen: ImageDraw.ImageDraw, units: Sequence[VideoUnit], edges: Sequence[int]) -> None:
     first, last = units[0].start, units[-1].end
     write(pen, (MARGIN, AXIS + 14), "time", 13)
     pen.line((edges[0], AXIS, edges[-1], AXIS), fill=FAINT)

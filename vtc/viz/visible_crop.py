@@ -1,4 +1,4 @@
-"""What a vision encoder sees of a picture: its image processor may crop, pad or squeeze it first."""
+"""What a vision encoder sees of an image: its image processor may crop, pad or squeeze it first."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ WHOLE = (
     "LlavaNextImageProcessor",
     "LlavaOnevisionImageProcessor",
 )
-"""They show all of a picture; tiles and thumbnail of one are the same picture at two sizes."""
+"""They show all of an image; tiles and thumbnail of one are the same image at two sizes."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """The part of a picture that an encoder sees.
+    """The part of an image that an encoder sees.
 
     Attributes:
-        box: left, top, right, bottom in the picture's pixels; what lies beyond the picture is padding.
+        box: left, top, right, bottom in the image's pixels; what lies beyond the image is padding.
         fill: the colour of the padding.
-        size: the (width, height) of the picture.
+        size: the (width, height) of the image.
         squeezed: how many times more one axis is shrunk than the other; 1 where the shape is kept.
     """
 
@@ -45,7 +45,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """The share (0, 1] of the picture's pixels that is seen."""
+        """The share (0, 1] of the image's pixels that is seen."""
         left, top, right, bottom = self.box
         width, height = self.size
         seen = (min(right, width) - max(left, 0)) * (min(bottom, height) - max(top, 0))
@@ -53,7 +53,7 @@ class Coverage:
 
 
 def coverage(size: tuple[int, int], image_processor: Any) -> Coverage:
-    """What `image_processor` makes an encoder see of a picture of `size` (width, height).
+    """What `image_processor` makes an encoder see of an image of `size` (width, height).
 
     Raises:
         ValueError: a processor whose steps are not known here.
@@ -64,7 +64,7 @@ def coverage(size: tuple[int, int], image_processor: Any) -> Coverage:
         return Coverage((0, 0, width, height), (0, 0, 0), size, 1.0)
     if name not in CENTRED:
         known = ", ".join((*CENTRED, *WHOLE))
-        raise ValueError(f"image processor {name!r}: it is not known which part of a picture it shows (known: {known})")
+        raise ValueError(f"image processor {name!r}: it is not known which part of an image it shows (known: {known})")
     padded, padding, fill = _padded(size, image_processor)
     resized = _resized(padded, image_processor) if image_processor.do_resize else padded
     scale = (resized[0] / padded[0], resized[1] / padded[1])
@@ -106,25 +106,25 @@ def _crop(size: tuple[int, int], processor: Any) -> tuple[float, float, float, f
     return left, top, left + wanted["width"], top + wanted["height"]
 
 
-def view(picture: Image.Image, image_processor: Any) -> Image.Image:
-    """The part of `picture` that an encoder sees behind `image_processor`, its long side 640 to 1024 pixels.
+def view(image: Image.Image, image_processor: Any) -> Image.Image:
+    """The part of `image` that an encoder sees behind `image_processor`, its long side 640 to 1024 pixels.
 
-    A picture that the processor squeezes is shown in its own proportions, strips as if they were 8 to 1.
+    An image that the processor squeezes is shown in its own proportions, strips as if they were 8 to 1.
 
     Raises:
         ValueError: a processor whose steps are not known here.
     """
-    seen = coverage(picture.size, image_processor)
+    seen = coverage(image.size, image_processor)
     left, top, right, bottom = seen.box
     width, height = right - left, bottom - top
     scale = min(max(max(width, height), SHORTEST), LONGEST) / max(width, height)
     least = max(width, height) * scale / SLIMMEST
     target = (round(max(width * scale, least)), round(max(height * scale, least)))
-    padding = max(0.0, -left, -top, right - picture.width, bottom - picture.height)
+    padding = max(0.0, -left, -top, right - image.width, bottom - image.height)
     if padding > 1e-6:
-        picture, left, top = _framed(picture, seen, -(-padding // 1))
-    box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
-    return picture.convert("RGB").resize(target, Image.Resampling.BICUBIC, box=box)
+        image, left, top = _framed(image, seen, -(-padding // 1))
+    box = (left, top, min(left + width, image.width), min(top + height, image.height))
+    return image.convert("RGB").resize(target, Image.Resampling.BICUBIC, box=box)
 
 
 def viewed(frames: VideoFrames, processor: Any) -> VideoFrames:
@@ -142,9 +142,9 @@ def viewed(frames: VideoFrames, processor: Any) -> VideoFrames:
     return replace(frames, pixels=np.stack(pixels))
 
 
-def _framed(picture: Image.Image, seen: Coverage, border: float) -> tuple[Image.Image, float, float]:
-    """`picture` inside a border of the padding's colour, and where the seen part begins in it."""
+def _framed(image: Image.Image, seen: Coverage, border: float) -> tuple[Image.Image, float, float]:
+    """`image` inside a border of the padding's colour, and where the seen part begins in it."""
     border = int(border)
-    canvas = Image.new("RGB", (picture.width + 2 * border, picture.height + 2 * border), seen.fill)
-    canvas.paste(picture, (border, border))
+    canvas = Image.new("RGB", (image.width + 2 * border, image.height + 2 * border), seen.fill)
+    canvas.paste(image, (border, border))
     return canvas, seen.box[0] + border, seen.box[1] + border

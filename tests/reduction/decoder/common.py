@@ -29,7 +29,7 @@ BATCHES = {
     "even": [[3, (1, 12, 4), 4], [3, (2, 12, 4), 4]],
     "uneven": [[3, (1, 12, 4), 4, (2, 4, 8), 5], [2, (3, 8, 6), 6], [9]],
 }
-"""As `grid.UNEVEN` has them: an int is text, a tuple a picture."""
+"""As `grid.UNEVEN` has them: an int is text, a tuple an image."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def wrapped(family: Family, chosen: Recipe, attention: str = "sdpa") -> nn.Modul
 def told(model: nn.Module, family: Family, inputs: dict[str, Tensor], *traces: Trace) -> list[oracle.Plan]:
     """The oracle's rows for the last call of a wrapped model, what left each layer among them.
 
-    Where `traces` are given, `inputs` are a whole conversation, and these are of its turns with pictures.
+    Where `traces` are given, `inputs` are a whole conversation, and these are of its turns with images.
     """
     found = model.vtc.recipe
     before = replace(found, stages=tuple(s for s in found.stages if not isinstance(s, DecoderStage)) or (KCenter(),))

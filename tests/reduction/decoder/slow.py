@@ -55,7 +55,7 @@ class At:
 
     @property
     def cells(self) -> list[tuple[int, int]]:
-        """(row, column) of each of `columns` in its picture at full size."""
+        """(row, column) of each of `columns` in its image at full size."""
         places, cells = self.row.places[self.item], self.row.items[self.item].cells.tolist()
         return [tuple(cells[places.index(column)][1:]) for column in self.columns]
 
@@ -72,7 +72,7 @@ def walk(
     rule: Rule,
     known: Mapping[int, dict[int, list[int]]] | None = None,
 ) -> dict[int, dict[int, list[int]]]:
-    """By item of `row`, by layer of `cuts`, the candidates that stay, as tokens of the picture at full size.
+    """By item of `row`, by layer of `cuts`, the candidates that stay, as tokens of the image at full size.
 
     Args:
         model: a stock one, eager.

@@ -105,7 +105,7 @@ def test_other_ways_of_decoding_equal_greedy(family, schedule):
 @every_schedule
 @pytest.mark.parametrize("family", [FULL[0], INTERNVL], ids=lambda family: family.name)
 def test_assisted_decoding_equals_greedy(family, schedule, monkeypatch):
-    """Stock M-RoPE models cannot draft behind a picture; the other two can, and the stock model drafts here."""
+    """Stock M-RoPE models cannot draft behind an image; the other two can, and the stock model drafts here."""
     # transformers warns of its own call in there.
     monkeypatch.setattr(logging.getLogger("transformers"), "handlers", [])
     model, inputs = wrapped(family, recipe(schedule)), family.inputs(BATCHES["one"])

@@ -27,7 +27,7 @@ from vtc.stages.decoder import (
 
 four = pytest.mark.parametrize("family", FOUR, ids=lambda family: family.name)
 ROWS = [[3, (1, 12, 4), 4], [2, (3, 8, 6), 6, (4, 12, 4), 3]]
-"""Uneven rows, padded on the left; two pictures in the second."""
+"""Uneven rows, padded on the left; two images in the second."""
 LAYER = 2
 
 

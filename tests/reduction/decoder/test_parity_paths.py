@@ -182,7 +182,7 @@ def test_in_training_the_question_ends_where_the_answer_begins(family, method):
 
 @four
 def test_todre_leaves_the_system_prompt_out(family):
-    """Text in front of the first picture is nobody's question: attention to it holds no picture back."""
+    """Text in front of the first image is nobody's question: attention to it holds no image back."""
     shares: list[float] = []
     inputs = family.inputs(ROWS)
 
@@ -191,7 +191,7 @@ def test_todre_leaves_the_system_prompt_out(family):
         text = [i for i in at.text if i > first]
         toward = at.before[:, at.behind][:, :, at.columns].sum(-1).mean()
         back = at.before[:, at.columns][:, :, text].sum(-1).mean()
-        assert float(back) == 0 or at.item > 0  # a first picture sees only text before it
+        assert float(back) == 0 or at.item > 0  # a first image sees only text before it
         shares.append(max(float(toward), float(back)))
         return at.columns
 
@@ -207,7 +207,7 @@ def test_todre_leaves_the_system_prompt_out(family):
 
 
 def shown(query: torch.Tensor, key: torch.Tensor) -> Attention:
-    """One query, the text's last token, over keys that are all of one picture but the last."""
+    """One query, the text's last token, over keys that are all of one image but the last."""
     size, own = key.shape[1], torch.arange(key.shape[1] - 1)
     still = torch.ones(1, 4), torch.zeros(1, 4)
     angles = torch.ones(size - 1, 4), torch.zeros(size - 1, 4)

@@ -279,7 +279,7 @@ def test_kinds_of_layers_that_are_not_known_to_see_every_token(kind):
 
 
 def turns(model: Any, family: Any, cache: Any) -> Any:
-    """A turn with a picture, then the arguments of another with one."""
+    """A turn with an image, then the arguments of another with one."""
     inputs, new = family.inputs(BATCHES["one"]), family.inputs([[2, (2, 8, 6), 3]])
     first = generate(model, inputs, tokens=2, suppress_tokens=placeholders(model), **{CACHE: cache})
     ids = torch.cat([first.sequences, new["input_ids"][:, 1:]], dim=1)

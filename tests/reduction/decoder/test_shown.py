@@ -43,7 +43,7 @@ class WatchingLast(Watching):
 
 @torch.no_grad()
 def pali(stage: Any) -> tuple[Any, Any, list[int], list[int]]:
-    """What `stage` was shown, the layer's own weights, and the columns of the picture and of the text behind it."""
+    """What `stage` was shown, the layer's own weights, and the columns of the image and of the text behind it."""
     inputs = PALIGEMMA.inputs([[3, 1, 6]])
     model = PALIGEMMA.build()
     want = model(**inputs, output_attentions=True).attentions[1][0]
@@ -57,10 +57,10 @@ def test_text_that_sees_what_comes_behind_it():
     check_close(shown.to_own(), want[:, behind][:, :, own], "attention of the text")
 
 
-def test_a_picture_that_sees_the_text_behind_it():
+def test_a_image_that_sees_the_text_behind_it():
     shown, want, own, behind = pali(WatchingAll())
     part = torch.cat([part for _, part in shown.blocks()], dim=1)[:, shown.words :]
-    check_close(part[..., shown.text][..., -len(behind) :], want[:, own][:, :, behind], "attention of the picture")
+    check_close(part[..., shown.text][..., -len(behind) :], want[:, own][:, :, behind], "attention of the image")
     assert float(want[:, own][:, :, behind].sum(dim=-1).mean()) > 0.02
 
 
@@ -76,7 +76,7 @@ def test_without_the_layers_mask_the_text_is_shown_otherwise(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(3))
 @torch.no_grad()
-def test_a_prompt_that_ends_with_a_picture_of_which_the_end_left(seed):
+def test_a_prompt_that_ends_with_a_image_of_which_the_end_left(seed):
     inputs, stage, caught = LLAVA.inputs([[3, (1, 12, 4)]]), WatchingLast(), {}
     model = reduce_tokens(LLAVA.build(), Recipe((ByLot(((1, 0.6),), seed=seed), stage)))
     attention = model.get_decoder().layers[1].self_attn

@@ -205,7 +205,7 @@ def test_two_heaps_of_points_are_two_clusters():
     assert member[0] != member[10]
 
 
-def test_raters_resemble_the_picture():
+def test_raters_resemble_the_image():
     visual = torch.eye(4)[:2] * 3
     assert raters(visual, torch.eye(4) * 3).tolist() == [True, True, False, False]
 

@@ -68,7 +68,7 @@ def test_kv_bytes_are_those_in_the_cache(family, schedule):
 
 
 def later(model: Any, family: Family, lines: list[list[Any]], new: list[list[Any]]) -> dict[str, Any]:
-    """What brings the pictures of `new`, lines of one length, to the cache of a first turn over `lines`."""
+    """What brings the images of `new`, lines of one length, to the cache of a first turn over `lines`."""
     inputs, brought = family.inputs(lines), family.inputs(new)
     first = generate(model, inputs, tokens=3, suppress_tokens=placeholders(model))
     ids = torch.cat([first.sequences, brought["input_ids"][:, 1:]], dim=1)

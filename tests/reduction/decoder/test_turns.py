@@ -73,7 +73,7 @@ def test_forward_goes_on_from_the_cache(family, schedule, attention):
 
 @every_schedule
 @four
-def test_the_second_turn_brings_a_picture(family, schedule):
+def test_the_second_turn_brings_a_image(family, schedule):
     model, inputs = wrapped(family, recipe(schedule)), family.inputs([[3, (1, 12, 4), 5]])
     first = first_turn(model, inputs)
     traces = [model.vtc.report.decoder]
@@ -117,7 +117,7 @@ def test_a_recipe_without_decoder_stages_refuses_the_cache(family):
 
 
 def sparing_the_first(stage: type[DecoderStage]) -> type[DecoderStage]:
-    """`stage`, which takes nothing from a picture that opens the conversation.
+    """`stage`, which takes nothing from an image that opens the conversation.
 
     What leaves at a layer is still seen by the others' choice there, and in a later turn it is not.
     """

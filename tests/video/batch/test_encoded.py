@@ -19,7 +19,7 @@ EACH = 4
 
 
 @pytest.mark.parametrize("recipe", ["video-question", "layerwise"])
-def test_a_film_is_encoded_once_for_all_questions(tmp_path, recipe):
+def test_a_video_is_encoded_once_for_all_questions(tmp_path, recipe):
     clips(tmp_path, 1)
     answerer = Answerer(Job.of(recipe, dtype="float32", **FEW))
     asked = [question(row, tmp_path) for row in rows(1, EACH)]

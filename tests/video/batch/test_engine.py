@@ -76,7 +76,7 @@ def test_a_shared_prefix_answers_as_whole_prompts_do(folder, name):
         out = one.model.generate(**full, max_new_tokens=6, do_sample=False)[:, full["input_ids"].shape[1] :]
     batched = [text.strip() for text in one.processor.tokenizer.batch_decode(out, skip_special_tokens=True)]
     assert forked == alone == batched
-    # The control: another picture's prefix answers otherwise, so that equality says something.
+    # The control: another image's prefix answers otherwise, so that equality says something.
     with reduced(one.model, opened.recipe):
         other = one.open(grouped([question(row, folder) for row in rows(2, 4)])[1])
         wrong = Prompts.of(one.processor, other.prompt, asked, other.medium, other.inputs)

@@ -11,10 +11,10 @@ from pyarrow.parquet import read_schema, read_table, write_table
 
 from tests.video.batch.videos import (
     FEW,
-    film,
     read,
     save,
     timeless,
+    video,
 )
 from vtc.video import answer_batch
 from vtc.video.batch.merge import merge
@@ -23,8 +23,8 @@ from vtc.video.batch.parquet import read_parquet, write_parquet
 
 @pytest.fixture
 def asked(tmp_path):
-    """Questions about two pictures, of which one is not there; some with choices, some with a mark."""
-    Image.fromarray(film(0).pixels(96)[0]).save(tmp_path / "0.png")
+    """Questions about two images, of which one is not there; some with choices, some with a mark."""
+    Image.fromarray(video(0).pixels(96)[0]).save(tmp_path / "0.png")
     listed = [
         {"id": "a", "image": "0.png", "question": "what is there?", "mark": 1.5},
         {"id": "b", "image": "0.png", "question": "which?", "choices": ["red", "blue"], "answer": "red"},

@@ -93,14 +93,14 @@ def test_choices_and_what_is_told_beforehand_reach_every_plan(folder):
     assert {"choice", "correct"} <= row.keys()
 
 
-def test_a_picture_is_an_error_of_its_row(folder, tmp_path):
+def test_a_image_is_an_error_of_its_row(folder, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (96, 96), "red").save(folder / "a.png")
     listed = [{"id": "p", "image": "a.png", "question": "what color is the star?"}, *rows(1, 1)]
     summary = answer_batch(save(folder / "i.jsonl", listed), out := tmp_path / "a.jsonl", plan="decompose", **FEW)
     assert summary.errors == {"ValueError": 1}
-    assert "plan='decompose' asks about parts of a video, and this is a picture" in read(out)[0]["error"]
+    assert "plan='decompose' asks about parts of a video, and this is an image" in read(out)[0]["error"]
 
 
 def test_an_unknown_plan_is_refused():

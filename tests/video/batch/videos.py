@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.video.videos import write
-from vtc.embedded.video import WATCH, Film
+from vtc.embedded.video import WATCH, Video
 from vtc.video.batch.questions import Question
 
 FEW = dict(frames=4, max_new_tokens=6)
@@ -16,20 +16,20 @@ FEW = dict(frames=4, max_new_tokens=6)
 
 
 @cache
-def film(number: int) -> Film:
-    return Film(WATCH + number)
+def video(number: int) -> Video:
+    return Video(WATCH + number)
 
 
 def clips(folder: Path, count: int) -> list[Path]:
-    """The first `count` films as files of `folder`."""
-    return [write(folder / f"{i}.mp4", film(i).pixels(96), fps=2) for i in range(count)]
+    """The first `count` videos as files of `folder`."""
+    return [write(folder / f"{i}.mp4", video(i).pixels(96), fps=2) for i in range(count)]
 
 
 def rows(count: int, each: int) -> list[dict]:
     """Questions about clips 0 to `count` - 1, `each` of each clip, by path beside their file."""
     made = []
     for i in range(count):
-        asked = (film(i).questions * each)[:each]
+        asked = (video(i).questions * each)[:each]
         made += [
             {"id": f"{i}-{j}", "video": f"{i}.mp4", "question": q.question, "answer": q.answer, "mark": j}
             for j, q in enumerate(asked)

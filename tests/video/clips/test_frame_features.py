@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from transformers import BatchFeature
 
 from tests.families import llava
-from vtc.embedded.video import WATCH, Film
+from vtc.embedded.video import WATCH, Video
 from vtc.inference.loading import load
 from vtc.video.clips.frame_features import ColorLayout, Timm, Tower
 
 SIDE = 96
 
 
-def picture(seed: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
-    """A smooth random picture, as ground for things."""
+def image(seed: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
+    """A smooth random image, as ground for things."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(20, 236, (5, 5, 3)).astype(np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -55,7 +55,7 @@ def test_a_layout_has_length_one(grid, frequencies, texture, shape):
 
 def test_a_layout_by_hand():
     """Each cell's part of the vector, from means of pixels taken one by one."""
-    frame = picture(3, 48, 48)
+    frame = image(3, 48, 48)
     lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float64)
     want = []
     for row in range(6):
@@ -78,9 +78,9 @@ def test_a_layout_by_hand():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_unlike_pictures_lie_far_apart_and_noise_does_not(seed):
-    frame = picture(seed)
-    assert apart(frame, picture(seed + 50)) > 0.2
+def test_unlike_images_lie_far_apart_and_noise_does_not(seed):
+    frame = image(seed)
+    assert apart(frame, image(seed + 50)) > 0.2
     assert apart(frame, noisy(frame, seed)) < 0.001
     assert apart(frame, frame) < 1e-6
     assert apart(frame, frame[:, ::-1]) > 0.1  # where colors are counts
@@ -90,7 +90,7 @@ def test_unlike_pictures_lie_far_apart_and_noise_does_not(seed):
 @pytest.mark.parametrize("color", [(230, 30, 30), (20, 20, 20), (245, 245, 245), (30, 60, 220)])
 def test_a_thing_of_a_tenth_of_the_width_is_noticed(seed, color):
     rng = np.random.default_rng(seed)
-    frame, side = picture(seed), round(SIDE / 10)
+    frame, side = image(seed), round(SIDE / 10)
     top, left = rng.integers(0, SIDE - side, 2)
     there = frame[top : top + side, left : left + side]
     assert np.abs(there.reshape(-1, 3).mean(0) - color).max() >= 60, "the ground has the thing's color"
@@ -99,7 +99,7 @@ def test_a_thing_of_a_tenth_of_the_width_is_noticed(seed, color):
     noise = max(apart(noisy(frame, i), noisy(frame, i + 9)) for i in range(4))
     assert apart(noisy(frame, 1), noisy(seen, 2)) > 5 * noise
     # And it is no new shot.
-    assert apart(frame, seen) < 0.11 < apart(frame, picture(seed + 50))
+    assert apart(frame, seen) < 0.11 < apart(frame, image(seed + 50))
 
 
 def test_plain_colors_are_told_apart():
@@ -121,8 +121,10 @@ def test_texture_counts_where_colors_do_not():
     assert with_texture > without + 0.005
 
 
-def test_the_shots_of_a_film_stand_out():
-    drawn = next(film for film in map(Film, range(WATCH, WATCH + 200)) if film.kind == "shots" and len(film.takes) > 2)
+def test_the_shots_of_a_video_stand_out():
+    drawn = next(
+        video for video in map(Video, range(WATCH, WATCH + 200)) if video.kind == "shots" and len(video.takes) > 2
+    )
     rows = ColorLayout().describe(drawn.pixels(SIDE)).astype(np.float64)
     steps = 1 - (rows[1:] * rows[:-1]).sum(1)
     hard = [take.span[0] - 1 for take in drawn.takes[1:] if not take.soft]
@@ -168,7 +170,7 @@ def test_parameters_are_checked(make, message):
 def test_timm_is_the_models_pooled_feature():
     torch.manual_seed(0)
     model = timm.create_model("test_vit", num_classes=3).eval()
-    frames = np.stack([picture(i, 40, 56) for i in range(5)])
+    frames = np.stack([image(i, 40, 56) for i in range(5)])
     got = Timm(model, batch=2).describe(frames)
     config = model.pretrained_cfg
     side = config["input_size"][-1]
@@ -187,7 +189,7 @@ def test_timm_scales_frames_to_the_models_own_shape():
     model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, 96, 64)}
     seen = []
     model.conv1.register_forward_pre_hook(lambda module, args: seen.append(tuple(args[0].shape)))
-    Timm(model).describe(picture(0, 40, 56))
+    Timm(model).describe(image(0, 40, 56))
     assert (1, 3, 96, 64) in seen
 
 
@@ -203,7 +205,7 @@ class Pixels:
 
 def test_structural_tokens_describe_nothing():
     model = llava(strategy="full")  # the class token goes on, first of 37
-    frames = np.stack([picture(i) for i in range(3)])
+    frames = np.stack([image(i) for i in range(3)])
     got = Tower(model, Pixels()).describe(frames)
     with torch.no_grad():
         rows = model.base_model.get_image_features(Pixels()("xxx", frames, "pt")["pixel_values"], return_dict=True)
@@ -216,7 +218,9 @@ def test_structural_tokens_describe_nothing():
 @pytest.mark.parametrize("name", ["tiny-llava", "tiny-internvl", "tiny-qwen"])
 def test_the_tower_gives_the_mean_of_a_frames_tokens(name):
     model, processor = load(name, device="cpu")
-    drawn = next(film for film in map(Film, range(WATCH, WATCH + 200)) if film.kind == "shots" and len(film.takes) > 1)
+    drawn = next(
+        video for video in map(Video, range(WATCH, WATCH + 200)) if video.kind == "shots" and len(video.takes) > 1
+    )
     frames = drawn.pixels(SIDE)[:9]
     tower = Tower(model, processor, batch=4)
     got = tower.describe(frames)
@@ -232,7 +236,7 @@ def test_the_tower_gives_the_mean_of_a_frames_tokens(name):
     assert apart(frames[0], frames[-1], spread) > apart(frames[0], frames[-1], tower)
 
 
-def test_a_processor_without_pictures_is_named():
+def test_a_processor_without_images_is_named():
     model, processor = load("tiny-llava", device="cpu")
     with pytest.raises(ValueError, match="has no image_token; pass a model's processor"):
-        Tower(model, processor.tokenizer.backend_tokenizer).describe(picture(0))
+        Tower(model, processor.tokenizer.backend_tokenizer).describe(image(0))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.video.clips.test_segmenters import pushed, series, starts
-from vtc.embedded.video import WATCH, Film
+from vtc.embedded.video import WATCH, Video
 from vtc.video.clips.frame_features import ColorLayout
 from vtc.video.clips.segmenters import (
     Adaptive,
@@ -215,8 +215,8 @@ def test_of_two_longest_runs_the_first_is_kept():
     assert contiguous([]) == []
 
 
-def film(*colors, shape=(72, 96)) -> np.ndarray:
-    """Frames of a picture that is drawn from its number, or of a mixture `(a, b, share of b)`."""
+def video(*colors, shape=(72, 96)) -> np.ndarray:
+    """Frames of an image that is drawn from its number, or of a mixture `(a, b, share of b)`."""
     rng = np.random.default_rng(7)
     shots = [cv2.resize(rng.integers(0, 256, (4, 5, 3)).astype(np.uint8), shape[::-1]) for _ in range(4)]
     found = []
@@ -226,9 +226,9 @@ def film(*colors, shape=(72, 96)) -> np.ndarray:
     return np.stack(found)
 
 
-HARD = film(0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2)
-SLOW = film(*[0] * 4, *[(0, 1, i / 8) for i in range(1, 8)], *[1] * 4)
-FLASH = film(0, 0, 0, 0, 3, 0, 0, 0, 0)
+HARD = video(0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2)
+SLOW = video(*[0] * 4, *[(0, 1, i / 8) for i in range(1, 8)], *[1] * 4)
+FLASH = video(0, 0, 0, 0, 3, 0, 0, 0, 0)
 
 
 def test_scenes_at_hard_cuts():
@@ -258,7 +258,7 @@ def test_scenes_at_a_flash():
 
 def test_adaptive_sees_no_cut_near_the_ends():
     for at in range(1, 12):
-        values = film(*[0] * at, *[1] * (12 - at))
+        values = video(*[0] * at, *[1] * (12 - at))
         assert starts(values, Content()) == [0, at]
         assert starts(values, Adaptive()) == ([0, at] if 2 <= at < 10 else [0])
 
@@ -289,13 +289,13 @@ def test_wide_frames_are_shrunk_and_channels_keep_their_order():
     # Hue is not symmetric in red and blue.
     assert [cut.score for cut in pushed(HARD[..., ::-1], Content())] != want
     for shape in ((1, 1), (1, 40), (40, 1), (3, 1000)):
-        assert starts(film(0, 0, 0, 0, 0, shape=shape), Content()) == [0]
+        assert starts(video(0, 0, 0, 0, 0, shape=shape), Content()) == [0]
 
 
-def found(rule, films) -> tuple[int, int, int, int, int]:
+def found(rule, videos) -> tuple[int, int, int, int, int]:
     """Cuts that are no shot's, and how many hard and soft ones were found of how many."""
     wrong = hard = hards = soft = softs = 0
-    for drawn, values in films:
+    for drawn, values in videos:
         got = {clip.start for clip in segment(values, [i / drawn.fps for i in range(len(values))], rule)} - {0}
         for take in drawn.takes[1:]:
             softs, hards = softs + take.soft, hards + (not take.soft)
@@ -305,15 +305,15 @@ def found(rule, films) -> tuple[int, int, int, int, int]:
     return wrong, hard, hards, soft, softs
 
 
-def test_the_defaults_find_the_shots_of_drawn_films():
-    drawn = [Film(seed) for seed in range(WATCH, WATCH + 120)]
-    films = [(film, ColorLayout().describe(film.pixels(96))) for film in drawn]
-    wrong, hard, hards, soft, softs = found(Neighbour(), films)
+def test_the_defaults_find_the_shots_of_drawn_videos():
+    drawn = [Video(seed) for seed in range(WATCH, WATCH + 120)]
+    videos = [(video, ColorLayout().describe(video.pixels(96))) for video in drawn]
+    wrong, hard, hards, soft, softs = found(Neighbour(), videos)
     assert hards >= 10
     assert softs >= 5
     assert hard >= 0.95 * hards
     assert soft >= 0.5 * softs
     assert wrong <= 0.1 * (hards + softs)
     # Negative controls: neighbours alone miss the soft cuts, and a released rule cuts what has no shots.
-    assert found(Neighbour(reach=0, radius=0), films)[3] < soft
-    assert found(Neighbour.dyseg(), films)[0] > 10 * (hards + softs)
+    assert found(Neighbour(reach=0, radius=0), videos)[3] < soft
+    assert found(Neighbour.dyseg(), videos)[0] > 10 * (hards + softs)

@@ -50,8 +50,8 @@ def series(wants: str, frames: int, seed: int = 0) -> np.ndarray:
     shots = np.cumsum(rng.random(frames) < 0.3)
     if wants == "feature":
         return (rng.normal(size=(frames + 1, 12))[shots] + rng.normal(size=(frames, 12)) / 20).astype(np.float32)
-    pictures = rng.integers(0, 256, (frames + 1, 12, 16, 3))[shots] + rng.integers(-9, 10, (frames, 12, 16, 3))
-    return pictures.clip(0, 255).astype(np.uint8)
+    images = rng.integers(0, 256, (frames + 1, 12, 16, 3))[shots] + rng.integers(-9, 10, (frames, 12, 16, 3))
+    return images.clip(0, 255).astype(np.uint8)
 
 
 def starts(values, rule) -> list[int]:

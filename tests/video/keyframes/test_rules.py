@@ -294,20 +294,20 @@ def test_kffocus_in_one_group():
     assert KFFocus(0).select(rows, 4).tolist() == [0, 2, 6, 10]
 
 
-def test_a_flash_in_a_still_film_is_among_a_quarter_of_the_frames():
-    """Each needle of the first sixty films, by a plain layout of colors; `uniform` is the negative control."""
-    from vtc.embedded.video import Film
+def test_a_flash_in_a_still_video_is_among_a_quarter_of_the_frames():
+    """Each needle of the first sixty videos, by a plain layout of colors; `uniform` is the negative control."""
+    from vtc.embedded.video import Video
 
     hits = {selector: [] for selector in (Uniform(), Change(), DCoDe(), KFFocus(), MaxMin())}
     for seed in range(2**41, 2**41 + 60):
-        film = Film(seed)
-        spans = [span for actor in film.actors if actor.role == "flash" for span in actor.life.spans]
-        if film.kind != "needle":
+        video = Video(seed)
+        spans = [span for actor in video.actors if actor.role == "flash" for span in actor.life.spans]
+        if video.kind != "needle":
             continue
-        layout = film.pixels(96).reshape(film.frames, 8, 12, 8, 12, 3).mean(axis=(2, 4)) / 255
-        rows = (layout - layout.mean(axis=(1, 2), keepdims=True)).reshape(film.frames, -1)
+        layout = video.pixels(96).reshape(video.frames, 8, 12, 8, 12, 3).mean(axis=(2, 4)) / 255
+        rows = (layout - layout.mean(axis=(1, 2), keepdims=True)).reshape(video.frames, -1)
         for selector, found in hits.items():
-            places = selector.select(rows, film.frames // 4)
+            places = selector.select(rows, video.frames // 4)
             found.append(any(a <= place < b for a, b in spans for place in places))
     assert len(hits[Uniform()]) >= 8
     assert np.mean(hits.pop(Uniform())) <= 0.7

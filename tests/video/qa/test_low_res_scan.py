@@ -29,13 +29,13 @@ LONG = replace(NEAR, frames=8)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("films")
+    return tmp_path_factory.mktemp("videos")
 
 
 @pytest.fixture(scope="module")
-def film(folder) -> Path:
+def video(folder) -> Path:
     """40 seconds at 5 frames a second, a keyframe every two seconds."""
-    return write(folder / "film.mp4", numbered(200), fps=5, gop=10, options={"sc_threshold": "0"})
+    return write(folder / "video.mp4", numbered(200), fps=5, gop=10, options={"sc_threshold": "0"})
 
 
 @pytest.fixture
@@ -58,12 +58,12 @@ class Small(FrameFeatures):
 @pytest.mark.parametrize("together", [1, 2, 3])
 @pytest.mark.parametrize("large", [0, 1 << 24], ids=["file", "memory"])
 @pytest.mark.parametrize("count", [1, 7, 64, 65, 130])
-def test_features_are_those_of_all_frames_at_once(film, scratch, together, large, count):
+def test_features_are_those_of_all_frames_at_once(video, scratch, together, large, count):
     indices = np.arange(count)
-    small, _ = NEAR.read(film, indices, low_res_scan.LOOK)
+    small, _ = NEAR.read(video, indices, low_res_scan.LOOK)
     rows = ColorLayout().describe(small.pixels)
     rows = np.concatenate([rows, np.repeat(rows[-1:], -count % together, axis=0)])
-    with look(film, indices, NEAR, together=together, large=large) as seen:
+    with look(video, indices, NEAR, together=together, large=large) as seen:
         assert isinstance(seen.units, np.memmap) == (large == 0)
         assert np.array_equal(seen.units, rows.reshape(-1, together * rows.shape[1]))
         assert (seen.frames.tolist(), seen.broken, seen.scores) == (indices.tolist(), "", None)
@@ -73,16 +73,16 @@ def test_features_are_those_of_all_frames_at_once(film, scratch, together, large
 
 
 @pytest.mark.parametrize("together", [1, 2])
-def test_a_unit_scores_as_its_best_frame(film, together):
-    with look(film, np.arange(5), NEAR, together=together, score=lambda some: some.mean(axis=(1, 2, 3))) as seen:
-        small, _ = NEAR.read(film, np.arange(5), low_res_scan.LOOK)
+def test_a_unit_scores_as_its_best_frame(video, together):
+    with look(video, np.arange(5), NEAR, together=together, score=lambda some: some.mean(axis=(1, 2, 3))) as seen:
+        small, _ = NEAR.read(video, np.arange(5), low_res_scan.LOOK)
         each = [float(frame.mean()) for frame in small.pixels]
         assert seen.scores.tolist() == [max(each[i : i + together]) for i in range(0, 5, together)]
 
 
-def test_progress_is_told_chunk_by_chunk(film):
+def test_progress_is_told_chunk_by_chunk(video):
     told = []
-    with look(film, np.arange(150), NEAR, progress=lambda *given: told.append(given)):
+    with look(video, np.arange(150), NEAR, progress=lambda *given: told.append(given)):
         pass
     assert told == [("look", 64, 150), ("look", 128, 150), ("look", 150, 150)]
 
@@ -154,32 +154,32 @@ def test_more_rows_than_expected_are_our_own_mistake():
 # No space
 
 
-def test_too_little_space_is_said_before_anything_is_read(film, scratch, monkeypatch):
+def test_too_little_space_is_said_before_anything_is_read(video, scratch, monkeypatch):
     usage = disk_buffer.shutil.disk_usage(scratch)
     monkeypatch.setattr(disk_buffer.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
     told = []
     with (
         pytest.raises(OSError, match=rf"{scratch}: no space for .* MiB.* of 200 frames .*TMPDIR"),
-        look(film, np.arange(200), NEAR, large=0, progress=lambda *given: told.append(given)),
+        look(video, np.arange(200), NEAR, large=0, progress=lambda *given: told.append(given)),
     ):
         raise AssertionError("not reached")
     assert not told
     assert not list(scratch.iterdir())
 
 
-def test_space_that_runs_out_is_an_error_that_names_the_folder(film, scratch, monkeypatch):
+def test_space_that_runs_out_is_an_error_that_names_the_folder(video, scratch, monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda prefix: open("/dev/full", "w+b"))  # noqa: SIM115
     with (
         pytest.raises(OSError, match=rf"{scratch}: no space for .*No space left on device.*free some") as caught,
-        look(film, np.arange(200), NEAR, large=0),
+        look(video, np.arange(200), NEAR, large=0),
     ):
         raise AssertionError("not reached")
     assert caught.value.__cause__.errno == errno.ENOSPC
 
 
-def test_no_folder_for_temporary_files_is_an_error(film, monkeypatch, tmp_path):
+def test_no_folder_for_temporary_files_is_an_error(video, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-    with pytest.raises(OSError, match="none"), look(film, np.arange(9), NEAR, large=0):
+    with pytest.raises(OSError, match="none"), look(video, np.arange(9), NEAR, large=0):
         raise AssertionError("not reached")
 
 
@@ -187,7 +187,7 @@ def test_no_folder_for_temporary_files_is_an_error(film, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("isolated", [True, False])
-def test_an_interrupt_is_passed_on_and_leaves_nothing(film, scratch, isolated, monkeypatch):
+def test_an_interrupt_is_passed_on_and_leaves_nothing(video, scratch, isolated, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -196,7 +196,7 @@ def test_an_interrupt_is_passed_on_and_leaves_nothing(film, scratch, isolated, m
     monkeypatch.setattr(Sampling, "open", lambda *given, **more: opened.append(open_(*given, **more)) or opened[-1])
     with (
         pytest.raises(KeyboardInterrupt),
-        look(film, np.arange(99), Sampling(isolated=isolated), large=0, progress=interrupt),
+        look(video, np.arange(99), Sampling(isolated=isolated), large=0, progress=interrupt),
     ):
         raise AssertionError("not reached")
     assert not list(scratch.iterdir())
@@ -206,12 +206,12 @@ def test_an_interrupt_is_passed_on_and_leaves_nothing(film, scratch, isolated, m
         assert opened[0]._source._child._process.poll() is not None
 
 
-# Broken films
+# Broken videos
 
 
 @pytest.fixture(scope="module")
 def halved(folder) -> Path:
-    """A film of 150 frames whose index is whole, and whose second half is zeros."""
+    """A video of 150 frames whose index is whole, and whose second half is zeros."""
     path = write(folder / "half.mp4", numbered(150, 128, 192), fps=5, gop=25)
     data = bytearray(path.read_bytes())
     start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
@@ -222,7 +222,7 @@ def halved(folder) -> Path:
 
 
 @pytest.mark.parametrize("isolated", [True, False])
-def test_a_film_that_breaks_is_seen_up_to_there(halved, isolated):
+def test_a_video_that_breaks_is_seen_up_to_there(halved, isolated):
     sampling = Sampling(isolated=isolated)
     with look(halved, np.arange(150), sampling) as seen:
         assert "is damaged: 33 packets cannot be decoded" in seen.broken
@@ -231,7 +231,7 @@ def test_a_film_that_breaks_is_seen_up_to_there(halved, isolated):
         assert seen.frames.tolist() == list(range(len(seen.frames)))
 
 
-def test_what_is_chosen_of_a_broken_film_is_sound(halved):
+def test_what_is_chosen_of_a_broken_video_is_sound(halved):
     picked = pick(halved, probe(halved, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), together=2)
     assert "damaged" in picked.broken
     frames, chosen, report = read_picked(halved, picked, LONG)
@@ -239,7 +239,7 @@ def test_what_is_chosen_of_a_broken_film_is_sound(halved):
     assert picked.frames.max() < 100
 
 
-def test_a_film_in_which_nothing_can_be_read_is_an_error(folder):
+def test_a_video_in_which_nothing_can_be_read_is_an_error(folder):
     path = write(folder / "nothing.mp4", numbered(100, 128, 192), fps=5, gop=200)
     data = bytearray(path.read_bytes())
     info = probe(path, isolated=False)
@@ -256,7 +256,7 @@ def test_reading_at_full_size_goes_on_behind_a_break_too(halved):
     assert 50 < len(frames) < 150
 
 
-def test_a_child_that_dies_on_the_way_ends_the_look_and_is_told(film, monkeypatch):
+def test_a_child_that_dies_on_the_way_ends_the_look_and_is_told(video, monkeypatch):
     def kill(phase, done, total):
         if done == 64:
             opened[0]._source._child._process.kill()
@@ -264,7 +264,7 @@ def test_a_child_that_dies_on_the_way_ends_the_look_and_is_told(film, monkeypatc
     opened = []
     open_ = Sampling.open
     monkeypatch.setattr(Sampling, "open", lambda *given, **more: opened.append(open_(*given, **more)) or opened[-1])
-    with look(film, np.arange(200), Sampling(), progress=kill) as seen:
+    with look(video, np.arange(200), Sampling(), progress=kill) as seen:
         assert "the child that decodes was killed by signal 9" in seen.broken
         assert 64 <= len(seen.frames) < 200
         assert len(seen.report.lost) == 200 - len(seen.frames)
@@ -273,14 +273,14 @@ def test_a_child_that_dies_on_the_way_ends_the_look_and_is_told(film, monkeypatc
 def test_bits_that_flipped_cost_the_frames_they_hit(folder):
     path = flipped(write(folder / "flip.mp4", numbered(150, 128, 192), fps=5, gop=25), 6, seed=1)
     with look(path, np.arange(150), NEAR) as seen:
-        assert seen.report.lost  # else the film is not damaged enough for this test
+        assert seen.report.lost  # else the video is not damaged enough for this test
         assert seen.broken == ""
         assert len(seen.frames) + len(seen.report.lost) == 150
 
 
-def test_a_unit_that_cannot_be_read_again_is_left_out(film, tmp_path):
-    picked = pick(film, probe(film, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), together=2)
-    frames, report = NEAR.read(film, picked.frames)
+def test_a_unit_that_cannot_be_read_again_is_left_out(video, tmp_path):
+    picked = pick(video, probe(video, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), together=2)
+    frames, report = NEAR.read(video, picked.frames)
     gone = int(picked.frames[3])
     left = picked.frames != gone
 
@@ -292,51 +292,56 @@ def test_a_unit_that_cannot_be_read_again_is_left_out(film, tmp_path):
         pass
 
     Losing.read = read
-    got, chosen, told = read_picked(film, picked, Losing(isolated=False))
+    got, chosen, told = read_picked(video, picked, Losing(isolated=False))
     assert chosen.tolist() == np.delete(picked.chosen, 1).tolist()
     assert np.array_equal(got.pixels, np.delete(frames.pixels, [2, 3], axis=0))
     assert told.lost == (gone,)
     report = replace(report, lost=tuple(picked.frames[::2].tolist()))
     Losing.read = lambda *_, **__: (frames, report)
     with pytest.raises(ValueError, match="of each unit that was chosen a frame could not be read again"):
-        read_picked(film, picked, Losing(isolated=False))
+        read_picked(video, picked, Losing(isolated=False))
 
 
 # What is chosen
 
 
-def test_frames_that_slack_moved_are_told_with_their_own_times(film):
-    info = probe(film, isolated=False)
+def test_frames_that_slack_moved_are_told_with_their_own_times(video):
+    info = probe(video, isolated=False)
     assert info.keyframes.tolist() == list(range(0, 200, 10))
     sampling = replace(LONG, end=39, fps=5, look=2.5, slack=1.0)
-    picked = pick(film, info, sampling, selector=MaxMin())
+    picked = pick(video, info, sampling, selector=MaxMin())
     assert np.isin(picked.looked, info.keyframes).all()
-    frames, _, _ = read_picked(film, picked, sampling)
+    frames, _, _ = read_picked(video, picked, sampling)
     assert np.array_equal(frames.seconds, info.seconds[picked.frames])
 
 
 @pytest.mark.parametrize("name", [name for name in KEYFRAMES if not KEYFRAMES.get(name).asks])
 @pytest.mark.parametrize("together", [1, 2])
-def test_choosing_is_as_if_all_small_frames_were_at_hand(film, name, together):
+def test_choosing_is_as_if_all_small_frames_were_at_hand(video, name, together):
     sampling, selector = replace(LONG, fps=5, look=2.5), KEYFRAMES.get(name)()
     picked = pick(
-        film, probe(film, isolated=False), sampling, selector=selector, together=together, count=lambda units: units - 1
+        video,
+        probe(video, isolated=False),
+        sampling,
+        selector=selector,
+        together=together,
+        count=lambda units: units - 1,
     )
-    small, _ = NEAR.read(film, sampling.looked_at(probe(film, isolated=False)), low_res_scan.LOOK)
+    small, _ = NEAR.read(video, sampling.looked_at(probe(video, isolated=False)), low_res_scan.LOOK)
     rows = ColorLayout().describe(small.pixels).reshape(len(small) // together, -1)
     want = selector.select(rows, 8 // together - 1, seconds=small.seconds[::together])
     assert picked.chosen.tolist() == want.tolist()
     assert (len(picked.looked), picked.given, len(picked.frames)) == (100, 8 // together, 8 - together)
 
 
-def test_without_a_selector_the_candidates_are_all(film):
-    picked = pick(film, probe(film, isolated=False), replace(LONG, look=5.0))
-    assert np.array_equal(picked.frames, LONG.candidates(probe(film, isolated=False)))
+def test_without_a_selector_the_candidates_are_all(video):
+    picked = pick(video, probe(video, isolated=False), replace(LONG, look=5.0))
+    assert np.array_equal(picked.frames, LONG.candidates(probe(video, isolated=False)))
     assert (picked.given, len(picked.chosen)) == (8, 8)
 
 
 def test_a_stretch_is_all_that_is_decoded(folder):
-    """The film is broken outside of the stretch: who decodes there meets failures."""
+    """The video is broken outside of the stretch: who decodes there meets failures."""
     path = write(folder / "stretch.mp4", numbered(200, 128, 192), fps=5, gop=25)
     data = bytearray(path.read_bytes())
     start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
@@ -350,22 +355,22 @@ def test_a_stretch_is_all_that_is_decoded(folder):
         assert stretch[0] * 5 <= picked.looked.min() <= picked.looked.max() < stretch[1] * 5
     whole = pick(path, probe(path, isolated=False), replace(LONG, fps=5, look=5.0), selector=MaxMin())
     assert "damaged" in whole.broken
-    # Both sound parts are seen; a part of a group of pictures may go with the gap.
+    # Both sound parts are seen; a part of a group of images may go with the gap.
     assert np.setdiff1d(np.arange(200), whole.looked).tolist() == list(whole.report.lost)
     assert whole.looked.tolist()[:50] == list(range(50))
     assert whole.looked.tolist()[-25:] == list(range(175, 200))
     assert whole.report.delivered + len(whole.report.lost) == 200
 
 
-def test_what_cannot_be_is_said_before_anything_is_read(film):
+def test_what_cannot_be_is_said_before_anything_is_read(video):
     def refuse(units):
         raise ValueError(f"{units} units cannot be")
 
     told = []
     with pytest.raises(ValueError, match="8 units cannot be"):
         pick(
-            film,
-            probe(film, isolated=False),
+            video,
+            probe(video, isolated=False),
             LONG,
             selector=MaxMin(),
             count=refuse,

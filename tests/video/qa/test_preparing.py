@@ -18,7 +18,7 @@ from vtc import (
     reduce_tokens,
     restore,
 )
-from vtc.embedded.video import WATCH, Film
+from vtc.embedded.video import WATCH, Video
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs, processed
 from vtc.media.video_frames import VideoFrames
@@ -30,7 +30,7 @@ from vtc.video.qa.token_usage import account, seen
 from vtc.video.stages import ClipBudget, Keyframes
 
 LOSSLESS = {"codec": "libx264rgb", "pixels": "rgb24", "options": {"qp": "0"}}
-FILM = next(film for film in map(Film, range(WATCH, WATCH + 99)) if film.kind == "needle" and film.frames == 16)
+VIDEO = next(video for video in map(Video, range(WATCH, WATCH + 99)) if video.kind == "needle" and video.frames == 16)
 NEAR = Sampling(isolated=False)
 """In this process, which saves the start of a child for each reading."""
 NAMES = ("uniform", "keyframes", "clip-budget", "video", "kcenter")
@@ -43,12 +43,12 @@ def loaded(name: str = "tiny-qwen"):
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("film") / "film.mp4", FILM.pixels(96), fps=2, **LOSSLESS)
+    return write(tmp_path_factory.mktemp("video") / "video.mp4", VIDEO.pixels(96), fps=2, **LOSSLESS)
 
 
 def test_a_file_is_read_as_it_was_drawn(path):
     made = prepare(path, loaded()[1], "what flashes?", "clip-budget", sampling=NEAR)
-    assert np.array_equal(made.frames.pixels, FILM.pixels(96))
+    assert np.array_equal(made.frames.pixels, VIDEO.pixels(96))
     assert made.frames.seconds.tolist() == [i / 2 for i in range(16)]
     assert (made.together, made.chosen.tolist(), made.tokens) == (2, list(range(8)), 8 * 36)
     assert made.recipe == recipe("clip-budget")
@@ -61,7 +61,7 @@ def test_a_file_is_read_as_it_was_drawn(path):
 def test_both_doors_keep_as_many_tokens_and_choose_the_same_frames(path, name, keep):
     model, processor = loaded()
     made = prepare(path, processor, "what flashes?", name, keep=keep, sampling=NEAR)
-    whole = inputs(model, processor, ["what flashes?"], [VideoFrames.regular(FILM.pixels(96), 2)])
+    whole = inputs(model, processor, ["what flashes?"], [VideoFrames.regular(VIDEO.pixels(96), 2)])
     reduce_tokens(model, name, keep=keep)
     generate(model, whole, tokens=1)
     (item,) = model.vtc.report.items
@@ -93,7 +93,7 @@ def test_the_same_frames_give_the_same_answer_by_either_door(path):
 
 
 def test_a_flash_is_found_where_uniform_frames_miss_it(path):
-    (flash,) = [actor for actor in FILM.actors if actor.role == "flash"]
+    (flash,) = [actor for actor in VIDEO.actors if actor.role == "flash"]
     units = {frame // 2 for a, b in flash.life.spans for frame in range(a, b)}
     processor = loaded()[1]
     found = prepare(path, processor, "what flashes?", "keyframes", sampling=NEAR)
@@ -114,20 +114,20 @@ def test_whole_frames_alone_leave_nothing_for_the_model(path):
 
 
 @pytest.mark.parametrize(("name", "each"), [("tiny-llava", 196), ("tiny-internvl", 36)])
-def test_models_that_know_no_videos_get_frames_as_pictures(path, name, each):
+def test_models_that_know_no_videos_get_frames_as_images(path, name, each):
     model, processor = loaded(name)
     said = ask(model, processor, path, "what color is the star?", "video", keep=0.25, sampling=NEAR)
     made = said.prepared
-    assert (made.together, made.recipe.pictures, len(made.chosen), made.tokens) == (1, "frames", 12, 16 * each)
+    assert (made.together, made.recipe.images_as, len(made.chosen), made.tokens) == (1, "frames", 12, 16 * each)
     (item,) = said.report.items
     assert {unit.kind for unit in item.units} == {"frame"}
     assert item.after == 4 * each
 
 
 def test_scores_of_a_question_choose_where_the_selector_asks(path):
-    (flash,) = [actor for actor in FILM.actors if actor.role == "flash"]
+    (flash,) = [actor for actor in VIDEO.actors if actor.role == "flash"]
     at = flash.life.spans[0][0]
-    shown = FILM.pixels(96)
+    shown = VIDEO.pixels(96)
     wanted = {i for i, frame in enumerate(shown) if np.array_equal(frame, shown[at])}
 
     def score(frame: np.ndarray, question: str) -> float:
@@ -170,7 +170,7 @@ def test_a_resized_video_keeps_its_recipe(path):
 
 def test_times_that_are_uneven_reach_the_processor(tmp_path):
     seconds = [0.0, 0.3, 2.0, 2.1, 5.0, 6.5]
-    path = write(tmp_path / "vfr.mkv", FILM.pixels(96)[:6], seconds=seconds, **LOSSLESS)
+    path = write(tmp_path / "vfr.mkv", VIDEO.pixels(96)[:6], seconds=seconds, **LOSSLESS)
     made = prepare(path, loaded()[1], "what?", "kcenter", sampling=Sampling(fps=30, isolated=False))
     assert made.frames.seconds == pytest.approx(seconds, abs=1e-3)
     told = made.frames.metadata()
@@ -179,9 +179,9 @@ def test_times_that_are_uneven_reach_the_processor(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_shortest_films(tmp_path, count, name):
+def test_the_shortest_videos(tmp_path, count, name):
     model, processor = loaded()
-    path = write(tmp_path / "short.mp4", FILM.pixels(96)[:count], fps=2, **LOSSLESS)
+    path = write(tmp_path / "short.mp4", VIDEO.pixels(96)[:count], fps=2, **LOSSLESS)
     said = ask(model, processor, path, "what is there?", name, sampling=NEAR)
     assert len(said.prepared.chosen) >= 1
     assert said.report.after >= 9
@@ -236,7 +236,7 @@ def test_budgets_that_cannot_be(options, message):
 @pytest.mark.parametrize("together", [True, False])
 def test_a_floor_that_cannot_be_met_gives_way(path, together):
     model, processor = loaded()
-    shots = next(film for film in map(Film, range(WATCH, WATCH + 99)) if len(film.shots) > 2)
+    shots = next(video for video in map(Video, range(WATCH, WATCH + 99)) if len(video.shots) > 2)
     frames = VideoFrames.regular(shots.pixels(96), 2)
     given = inputs(model, processor, ["what?"], [frames])
     counts = []
@@ -255,7 +255,7 @@ def test_logits_are_those_of_the_recipe_by_itself(path):
     made = prepare(path, processor, "what flashes?", "clip-budget", keep=0.25, sampling=NEAR)
     reduce_tokens(model, "clip-budget", keep=0.25)
     want = steps(
-        generate(model, inputs(model, processor, ["what flashes?"], [VideoFrames.regular(FILM.pixels(96), 2)]))
+        generate(model, inputs(model, processor, ["what flashes?"], [VideoFrames.regular(VIDEO.pixels(96), 2)]))
     )
     got = steps(generate(reduce_tokens(model, made.recipe), dict(made.inputs)))
     restore(model)

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from tests.video.videos import write
 from vtc import Recipe, reduce_tokens
 from vtc.cli.main import app
-from vtc.embedded.video import WATCH, Film
+from vtc.embedded.video import WATCH, Video
 from vtc.inference.loading import load
 from vtc.recipes.composition import recipe
 from vtc.recipes.overrides import changed
@@ -39,7 +39,7 @@ from vtc.video.clips.frame_scores import ClipScorer, ModelScorer, scorer
 from vtc.video.stages import ClipBudget
 
 LOSSLESS = {"codec": "libx264rgb", "pixels": "rgb24", "options": {"qp": "0"}}
-FILM = next(film for film in map(Film, range(WATCH, WATCH + 99)) if film.kind == "needle" and film.frames == 16)
+VIDEO = next(video for video in map(Video, range(WATCH, WATCH + 99)) if video.kind == "needle" and video.frames == 16)
 NEAR = Sampling(isolated=False)
 ASKING = changed(recipe("video"), keyframes="aks")
 
@@ -51,14 +51,14 @@ def loaded(name: str = "tiny-qwen"):
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("film") / "film.mp4", FILM.pixels(96), fps=2, **LOSSLESS)
+    return write(tmp_path_factory.mktemp("video") / "video.mp4", VIDEO.pixels(96), fps=2, **LOSSLESS)
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
     """Sixteen unlike frames, each shown twice."""
-    pixels = np.stack([Film(seed).pixels(96)[0] for seed in range(WATCH, WATCH + 16)]).repeat(2, axis=0)
-    return write(tmp_path_factory.mktemp("film") / "many.mp4", pixels, fps=2, **LOSSLESS)
+    pixels = np.stack([Video(seed).pixels(96)[0] for seed in range(WATCH, WATCH + 16)]).repeat(2, axis=0)
+    return write(tmp_path_factory.mktemp("video") / "many.mp4", pixels, fps=2, **LOSSLESS)
 
 
 @pytest.mark.parametrize("features", ["color-layout", "tower"])
@@ -93,7 +93,7 @@ def test_the_question_changes_the_choice_and_a_callers_scores_come_first(many, k
 
     questions = ("what flashes?", "what color is the circle?", "how many stars are there?", "what moves to the left?")
     assert len({tuple(chosen(question)) for question in questions}) > 1
-    last = Film(WATCH + 15).pixels(96)[0]
+    last = Video(WATCH + 15).pixels(96)[0]
     found = chosen("what?", scores=lambda frame, question: float(np.array_equal(frame, last)))
     assert found[-1] == 15
     with pytest.raises(ValueError, match="scorer='model' compares the model's own tokens; pass the model"):
@@ -103,7 +103,7 @@ def test_the_question_changes_the_choice_and_a_callers_scores_come_first(many, k
 @pytest.mark.parametrize("name", ["tiny-llava", "tiny-internvl", "tiny-qwen"])
 def test_the_models_own_scores_are_the_largest_cosine_of_token_and_word(name):
     model, processor = loaded(name)
-    frames = FILM.pixels(112 if name == "tiny-llava" else 96)[:3]
+    frames = VIDEO.pixels(112 if name == "tiny-llava" else 96)[:3]
     judge = ModelScorer(model, processor)
     found = judge.score(frames, "what flashes?")
     assert len(found) == 3
@@ -135,7 +135,7 @@ def test_a_model_of_one_space_scores_by_its_own_features(tmp_path, path):
     folder = clip(tmp_path / "clip")
     judge = scorer(f"clip:{folder}")
     assert isinstance(judge, ClipScorer)
-    frames = FILM.pixels(96)[:10]
+    frames = VIDEO.pixels(96)[:10]
     found = judge.score(frames, "what flashes?")
     pixels = judge._processor.image_processor(images=list(frames), return_tensors="pt")
     text = judge._processor.tokenizer("what flashes?", padding="max_length", return_tensors="pt")
@@ -192,11 +192,11 @@ def test_the_command_line_states_them(path, tmp_path):
 
 
 def test_a_batch_chooses_frames_for_each_question(path, tmp_path):
-    asked = [{"id": i, "video": str(path), "question": one.question} for i, one in enumerate(FILM.questions[:4])]
-    asked.append({"id": "picture", "image": str(tmp_path / "p.png"), "question": "what is it?"})
+    asked = [{"id": i, "video": str(path), "question": one.question} for i, one in enumerate(VIDEO.questions[:4])]
+    asked.append({"id": "image", "image": str(tmp_path / "p.png"), "question": "what is it?"})
     from PIL import Image
 
-    Image.fromarray(FILM.pixels(96)[0]).save(tmp_path / "p.png")
+    Image.fromarray(VIDEO.pixels(96)[0]).save(tmp_path / "p.png")
     (tmp_path / "q.jsonl").write_text("".join(json.dumps({**row, "id": str(row["id"])}) + "\n" for row in asked))
     said = command(
         "batch", tmp_path / "q.jsonl", "--out", tmp_path / "a.jsonl", "--keyframes", "aks", "--segmenter", "even"
@@ -206,11 +206,11 @@ def test_a_batch_chooses_frames_for_each_question(path, tmp_path):
     assert len(rows) == 5
     made = changed(recipe("video"), keyframes="aks", segmenter="even")
     model, processor = loaded()
-    for i, one in enumerate(FILM.questions[:4]):
+    for i, one in enumerate(VIDEO.questions[:4]):
         alone = ask(model, processor, path, one.question, made, sampling=NEAR)
         assert rows[str(i)]["answer"] == alone.text
         assert rows[str(i)]["frames"] == pytest.approx(alone.prepared.frames.seconds.tolist())
-    assert rows["picture"]["error"] is None
+    assert rows["image"]["error"] is None
     summary = answer_batch(
         tmp_path / "q.jsonl", tmp_path / "b.jsonl", recipe=changed(recipe("video"), features="tower")
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.video.videos import write
-from vtc.embedded.video import WATCH, Film
+from vtc.embedded.video import WATCH, Video
 from vtc.inference.loading import load
 from vtc.video import Sampling, ask
 from vtc.video.qa.strategies import (
@@ -23,7 +23,7 @@ from vtc.video.qa.strategies.decompose import sub_questions
 
 LOSSLESS = {"codec": "libx264rgb", "pixels": "rgb24", "options": {"qp": "0"}}
 NEAR = Sampling(isolated=False)
-FILM = next(film for film in map(Film, range(WATCH, WATCH + 99)) if film.kind == "needle" and film.frames == 16)
+VIDEO = next(video for video in map(Video, range(WATCH, WATCH + 99)) if video.kind == "needle" and video.frames == 16)
 
 
 class Scripted:
@@ -47,7 +47,7 @@ def loaded(name: str = "tiny-qwen"):
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("film") / "film.mp4", FILM.pixels(96), fps=2, **LOSSLESS)
+    return write(tmp_path_factory.mktemp("video") / "video.mp4", VIDEO.pixels(96), fps=2, **LOSSLESS)
 
 
 def test_direct_asks_once():
@@ -173,6 +173,6 @@ def test_frames_of_a_stretch_are_those_of_the_file(path, monkeypatch):
     monkeypatch.setattr(type(processor), "apply_chat_template", watching)
     ask(model, processor, path, "q?", "clip-budget", sampling=NEAR, plan=SegmentThought(parts=2, longest=1))
     first, second, whole = seen[-3:]
-    assert np.array_equal(whole, FILM.pixels(96))
+    assert np.array_equal(whole, VIDEO.pixels(96))
     assert np.array_equal(np.concatenate([first, second]), whole)
     assert len(first) == len(second) == 8

@@ -16,10 +16,10 @@ from PIL import Image
 import vtc
 from tests.video.videos import (
     cut,
-    film,
     flipped,
     number_of,
     numbered,
+    video,
     write,
 )
 from vtc.video.reading import (
@@ -34,12 +34,12 @@ COUNT = 120
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("films")
+    return tmp_path_factory.mktemp("videos")
 
 
 @pytest.fixture(scope="session")
-def films(folder) -> dict[str, Path]:
-    """Films of `COUNT` frames to be damaged."""
+def videos(folder) -> dict[str, Path]:
+    """Videos of `COUNT` frames to be damaged."""
     options = {"deadline": "realtime", "cpu-used": "8"}
     kinds = {
         "fast.mp4": {"muxer": {"movflags": "faststart"}, "b_frames": 2},
@@ -86,15 +86,15 @@ if ".avif" in Image.registered_extensions():  # Pillow writes it from 11.3 on
 
 
 @pytest.mark.parametrize("suffix", STILLS)
-def test_a_still_picture_is_sent_to_where_pictures_go(tmp_path, suffix):
+def test_a_still_image_is_sent_to_where_images_go(tmp_path, suffix):
     path = tmp_path / f"still.{suffix}"
     Image.fromarray(np.full((32, 32, 3), 90, dtype=np.uint8)).save(path)
-    refused(path, ValueError, "picture", "load_picture")
+    refused(path, ValueError, "image", "load_image")
 
 
 def test_so_is_a_photograph():
     for path in (Path(vtc.__file__).parent / "embedded" / "photographs").glob("*.jpg"):
-        refused(path, ValueError, "picture", "load_picture")
+        refused(path, ValueError, "image", "load_image")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_so_is_a_photograph():
     ],
 )
 def test_playlists_that_name_other_files_stay_closed(folder, tmp_path, name, text):
-    other = film(folder, "ts-b")
+    other = video(folder, "ts-b")
     (tmp_path / other.name).write_bytes(other.read_bytes())
     (tmp_path / name).write_text(text.format(other=other.name))
     # Control: FFmpeg itself follows it.
@@ -118,7 +118,7 @@ def test_playlists_that_name_other_files_stay_closed(folder, tmp_path, name, tex
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "http:x.mp4", "100%.mp4", "-i.mp4", "%03d.mp4", "ä b?.mp4"])
 def test_names_are_names(folder, tmp_path, name, monkeypatch):
-    (tmp_path / name).write_bytes(film(folder, "mp4").read_bytes())
+    (tmp_path / name).write_bytes(video(folder, "mp4").read_bytes())
     monkeypatch.chdir(tmp_path)
     with frames(name, indices=[3], isolated=False) as reading:
         assert [number_of(frame.pixels) for frame in reading] == [3]
@@ -140,20 +140,20 @@ def test_no_frames_one_frame(tmp_path):
 
 @pytest.mark.parametrize("name", ["fast.mp4", "b.mkv", "vp9.webm"])
 @pytest.mark.parametrize("backend", available())
-def test_a_video_that_was_cut_short_gives_what_is_there_and_says_so(films, name, backend):
-    path = cut(films[name], 0.6)
+def test_a_video_that_was_cut_short_gives_what_is_there_and_says_so(videos, name, backend):
+    path = cut(videos[name], 0.6)
     with frames(path, backend=backend, isolated=False, end=1.0) as reading:
         assert [number_of(frame.pixels) for frame in reading] == list(range(30))
     info = reading.info
     assert 30 < info.frames < COUNT
     assert info.truncated
     assert "cut short" in str(info)
-    assert not probe(films[name], isolated=False).truncated
+    assert not probe(videos[name], isolated=False).truncated
 
 
 @pytest.mark.parametrize("name", ["fast.mp4", "b.mkv", "vp9.webm"])
-def test_the_packet_that_was_cut_is_told(films, name):
-    with frames(cut(films[name], 0.6), isolated=False) as reading:
+def test_the_packet_that_was_cut_is_told(videos, name):
+    with frames(cut(videos[name], 0.6), isolated=False) as reading:
         told = {frame.index: number_of(frame.pixels) for frame in reading}
     report, last = reading.report, reading.info.frames - 1
     assert sorted({*told, *report.lost}) == list(range(last + 1))
@@ -162,16 +162,16 @@ def test_the_packet_that_was_cut_is_told(films, name):
     assert set(report.damaged) <= set(range(last - 30, last + 1))
 
 
-def test_an_mp4_without_its_index_is_refused(films):
-    refused(cut(films["plain.mp4"], 0.6), ValueError, "cut short")
+def test_an_mp4_without_its_index_is_refused(videos):
+    refused(cut(videos["plain.mp4"], 0.6), ValueError, "cut short")
 
 
 @pytest.mark.parametrize("name", ["fast.mp4", "plain.mp4", "b.mkv", "b.ts"])
-def test_bit_errors_are_told(films, name):
+def test_bit_errors_are_told(videos, name):
     """A frame that shows another number, or none, is reported as lost or as damaged."""
     failed = 0
     for seed in range(5):
-        with frames(flipped(films[name], 3, seed), isolated=False) as reading:
+        with frames(flipped(videos[name], 3, seed), isolated=False) as reading:
             told = {frame.index: number_of(frame.pixels) for frame in reading}
         report = reading.report
         assert report.delivered == len(told)
@@ -184,8 +184,8 @@ def test_bit_errors_are_told(films, name):
     assert failed or name == "b.ts"
 
 
-def test_frames_that_cannot_be_read_are_skipped_replaced_or_raised(films):
-    path = broken(films)
+def test_frames_that_cannot_be_read_are_skipped_replaced_or_raised(videos):
+    path = broken(videos)
     with frames(path, isolated=False) as reading:
         delivered = [frame.index for frame in reading]
     lost = reading.report.lost
@@ -212,9 +212,9 @@ def test_frames_that_cannot_be_read_are_skipped_replaced_or_raised(films):
         assert reading.report.lost == lost[:1]
 
 
-def broken(films: dict[str, Path]) -> Path:
-    """A film of which some packets cannot be decoded."""
-    path, target = films["plain.mp4"], films["plain.mp4"].with_stem("broken")
+def broken(videos: dict[str, Path]) -> Path:
+    """A video of which some packets cannot be decoded."""
+    path, target = videos["plain.mp4"], videos["plain.mp4"].with_stem("broken")
     with av.open(str(path)) as container:
         packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
     data = bytearray(path.read_bytes())
@@ -226,8 +226,8 @@ def broken(films: dict[str, Path]) -> Path:
 
 
 @pytest.mark.parametrize("indices", [[31], [10, 31, 90], [76, 77, 78]], ids=str)
-def test_a_lost_frame_is_lost_whatever_way_it_is_looked_for(films, indices):
-    path = broken(films)
+def test_a_lost_frame_is_lost_whatever_way_it_is_looked_for(videos, indices):
+    path = broken(videos)
     with frames(path, indices=indices, isolated=False) as reading:
         told = [frame.index for frame in reading]
     assert told == [index for index in indices if index not in (31, 77)]
@@ -235,8 +235,8 @@ def test_a_lost_frame_is_lost_whatever_way_it_is_looked_for(films, indices):
 
 
 @pytest.mark.parametrize("backend", sorted(set(available()) - {"pyav"}))
-def test_other_backends_lose_the_same_frames_or_refuse(films, backend):
-    path = broken(films)
+def test_other_backends_lose_the_same_frames_or_refuse(videos, backend):
+    path = broken(videos)
     try:
         with frames(path, backend=backend, isolated=False) as reading:
             told = {frame.index for frame in reading}
@@ -246,8 +246,8 @@ def test_other_backends_lose_the_same_frames_or_refuse(films, backend):
     assert outcome
 
 
-def test_too_many_failures_end_a_reading(films):
-    path = broken(films)
+def test_too_many_failures_end_a_reading(videos):
+    path = broken(videos)
     with (
         frames(path, isolated=False, limits=Limits(failures=2)) as reading,
         pytest.raises(ValueError, match="3 packets cannot be decoded, and 2 may"),
@@ -260,12 +260,12 @@ def test_too_many_failures_end_a_reading(films):
 @pytest.mark.parametrize("limit", [{"pixels": 96 * 64 - 1}, {"seconds": 1.5}, {"frames": 59}])
 def test_limits_hold_before_anything_is_decoded(folder, limit):
     name = next(iter(limit))
-    for path in (film(folder, "mp4"), film(folder, "h264-raw")):
+    for path in (video(folder, "mp4"), video(folder, "h264-raw")):
         if not (name == "seconds" and path.suffix == ".h264"):
             with pytest.raises(ValueError, match=rf"{name}.*Limits\({name}="):
                 probe(path, isolated=False, limits=Limits(**limit))
     exact = Limits(pixels=96 * 64, seconds=2, frames=60)
-    assert probe(film(folder, "mp4"), isolated=False, limits=exact).frames == 60
+    assert probe(video(folder, "mp4"), isolated=False, limits=exact).frames == 60
 
 
 def test_8k_is_read_and_twice_that_is_not(tmp_path):
@@ -281,7 +281,7 @@ def test_8k_is_read_and_twice_that_is_not(tmp_path):
 
 
 def test_a_stream_may_grow_within_the_limit_alone(tmp_path):
-    """A first picture within the limit does not let a later one in."""
+    """A first image within the limit does not let a later one in."""
     small, large = (write(tmp_path / f"{n}.ts", numbered(30, 64 * n, 96 * n)) for n in (1, 4))
     both = tmp_path / "grows.ts"
     both.write_bytes(small.read_bytes() + large.read_bytes())
@@ -299,8 +299,8 @@ def test_a_stream_may_grow_within_the_limit_alone(tmp_path):
     bits=st.integers(0, 40),
     seed=st.integers(0, 1000),
 )
-def test_whatever_is_broken_ends_in_an_error_or_an_account(films, name, share, bits, seed):
-    path = cut(films[name], share)
+def test_whatever_is_broken_ends_in_an_error_or_an_account(videos, name, share, bits, seed):
+    path = cut(videos[name], share)
     if path.stat().st_size:
         path = flipped(path, bits, seed, span=(0.0, 1.0))
     try:
@@ -328,7 +328,7 @@ def test_where_decord_fails_at_a_sound_frame_it_is_there_all_the_same(folder, mo
         return real(reader, place)
 
     monkeypatch.setattr(decord.VideoReader, "__getitem__", now_and_then)
-    with frames(film(folder, "mp4"), backend="decord", indices=range(20), isolated=False) as reading:
+    with frames(video(folder, "mp4"), backend="decord", indices=range(20), isolated=False) as reading:
         assert [number_of(frame.pixels) for frame in reading] == list(range(20))
     assert reading.report.decode_failures == len(taken) // 3 > 0
 
@@ -336,11 +336,11 @@ def test_where_decord_fails_at_a_sound_frame_it_is_there_all_the_same(folder, mo
 def test_an_address_is_told():
     for read in (probe, frames):
         with pytest.raises(ValueError, match="is an address, and only files are read; download it first"):
-            read("https://example.org/film.mp4")
+            read("https://example.org/video.mp4")
 
 
 def test_a_pyav_that_converts_colours_wrongly_is_refused(folder, monkeypatch):
-    path = film(folder, "mp4")
+    path = video(folder, "mp4")
     monkeypatch.setattr("vtc.video.reading.opening.PYAV", 16)
     with pytest.raises(OSError, match=r"PyAV .* converts colours wrongly; pip install 'av>=17'"):
         probe(path, isolated=False)

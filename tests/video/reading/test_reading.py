@@ -14,10 +14,10 @@ from tests.video.videos import (
     FRAMES,
     UNEVEN,
     UNTIMED,
-    film,
     number_of,
     numbered,
     uneven,
+    video,
     write,
 )
 from vtc.video.reading import available, frames, probe
@@ -34,7 +34,7 @@ EXACT = [(backend, name) for backend, name in CASES if name not in REFUSED.get(b
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("films")
+    return tmp_path_factory.mktemp("videos")
 
 
 def numbers(path: Path, **options) -> list[int | None]:
@@ -44,7 +44,7 @@ def numbers(path: Path, **options) -> list[int | None]:
 
 @pytest.mark.parametrize(("backend", "name"), EXACT)
 def test_all_frames_come_in_order_each_with_its_time(folder, backend, name):
-    with frames(film(folder, name), backend=backend, isolated=False) as reading:
+    with frames(video(folder, name), backend=backend, isolated=False) as reading:
         taken = list(reading)
     assert [number_of(frame.pixels) for frame in taken] == list(range(FRAMES))
     assert [frame.index for frame in taken] == list(range(FRAMES))
@@ -57,27 +57,27 @@ def test_all_frames_come_in_order_each_with_its_time(folder, backend, name):
 @pytest.mark.parametrize(("backend", "name"), EXACT)
 @pytest.mark.parametrize("indices", [[0, 59], [1, 2, 13, 30, 58], [24, 48]], ids=str)
 def test_frames_by_index_are_those(folder, backend, name, indices):
-    assert numbers(film(folder, name), indices=indices, backend=backend) == indices
+    assert numbers(video(folder, name), indices=indices, backend=backend) == indices
 
 
 @pytest.mark.parametrize("name", ["mp4-vfr", "ts-vfr", "mkv-vfr", "mp4-open-gop", "ts-negative"])
 @given(chosen=st.sets(st.integers(0, FRAMES - 1), min_size=1, max_size=6))
 @settings(max_examples=10)
 def test_any_choice_is_exact(folder, name, chosen):
-    assert numbers(film(folder, name), indices=sorted(chosen)) == sorted(chosen)
+    assert numbers(video(folder, name), indices=sorted(chosen)) == sorted(chosen)
 
 
 @pytest.mark.parametrize(("backend", "name"), [case for case in CASES if case not in EXACT])
 def test_a_backend_that_is_not_exact_on_a_file_refuses_it(folder, backend, name):
     with pytest.raises(ValueError, match="use backend='pyav'"):
-        numbers(film(folder, name), backend=backend)
+        numbers(video(folder, name), backend=backend)
 
 
 @pytest.mark.parametrize(("backend", "name"), [case for case in CASES if case not in EXACT])
 def test_such_a_backend_never_gives_another_frame(folder, backend, name):
     for index in (0, 13, 30, FRAMES - 1):
         try:
-            given = numbers(film(folder, name), indices=[index], backend=backend)
+            given = numbers(video(folder, name), indices=[index], backend=backend)
         except ValueError as error:
             given = [index] if "use backend='pyav'" in str(error) else [error]
         assert given == [index]
@@ -87,14 +87,14 @@ def test_left_alone_decord_does(folder):
     """Control: on open GOPs and in MPEG-TS the library itself hands over other frames."""
     decord = pytest.importorskip("decord")
     for name in ("mp4-open-gop", "ts-b"):
-        reader = decord.VideoReader(str(film(folder, name)), num_threads=1)
+        reader = decord.VideoReader(str(video(folder, name)), num_threads=1)
         told = [reader[index].asnumpy().reshape(64, -1)[:, : 3 * 96].reshape(64, 96, 3) for index in (13, 30)]
         assert [number_of(pixels) for pixels in told] != [13, 30]
 
 
 @pytest.mark.parametrize("name", UNEVEN)
 def test_variable_rates_keep_the_times_of_the_file(folder, name):
-    info = probe(film(folder, name), isolated=False)
+    info = probe(video(folder, name), isolated=False)
     assert info.is_vfr
     assert np.allclose(info.seconds, uneven(), atol=6e-4)
     times = np.array(uneven())
@@ -106,7 +106,7 @@ def test_variable_rates_keep_the_times_of_the_file(folder, name):
 
 def test_numbers_tell_a_wrong_frame(folder):
     """Control for this file: reading numbers off frames would show a frame too late, or none."""
-    late = numbers(film(folder, "mp4"), indices=list(range(1, 6)))
+    late = numbers(video(folder, "mp4"), indices=list(range(1, 6)))
     assert late == [1, 2, 3, 4, 5] != list(range(5))
     assert number_of(np.zeros((64, 96, 3), dtype=np.uint8)) is None
 
@@ -114,7 +114,7 @@ def test_numbers_tell_a_wrong_frame(folder):
 @pytest.mark.parametrize("backend", available())
 @pytest.mark.parametrize(("resize", "shape"), [(48, (32, 48)), (400, (64, 96)), ((40, 80), (80, 40)), (None, (64, 96))])
 def test_frames_are_resized_while_decoding(folder, backend, resize, shape):
-    with frames(film(folder, "mp4"), indices=[7, 20], resize=resize, backend=backend, isolated=False) as reading:
+    with frames(video(folder, "mp4"), indices=[7, 20], resize=resize, backend=backend, isolated=False) as reading:
         taken = list(reading)
     for frame in taken:
         assert frame.pixels.shape == (*shape, 3)
@@ -136,7 +136,7 @@ def test_rotation_is_applied(tmp_path, backend, rotation):
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_mirrored_films_are_put_right(tmp_path, rotation):
+def test_mirrored_videos_are_put_right(tmp_path, rotation):
     path = write(tmp_path / "mirrored.mp4", numbered(3, 64, 64), rotation=rotation, flipped=True)
     with frames(path, isolated=False) as reading:
         first = next(reading).pixels
@@ -144,7 +144,7 @@ def test_mirrored_films_are_put_right(tmp_path, rotation):
     plain = write(tmp_path / "plain.mp4", numbered(3, 64, 64))
     with frames(plain, isolated=False) as reading:
         stored = next(reading).pixels
-    # The stored picture, turned as `Info` says and then mirrored.
+    # The stored image, turned as `Info` says and then mirrored.
     info = probe(path, isolated=False)
     assert np.array_equal(first, np.rot90(stored, k=-info.rotation // 90)[:, ::-1])
     for backend in set(available()) & {"opencv", "decord"}:
@@ -158,7 +158,7 @@ def test_backends_agree_on_pixels(folder, backend, name):
     for resize in (None, 40):
         taken = []
         for way in ("pyav", backend):
-            with frames(film(folder, name), indices=[3, 50], resize=resize, backend=way, isolated=False) as reading:
+            with frames(video(folder, name), indices=[3, 50], resize=resize, backend=way, isolated=False) as reading:
                 taken.append(np.stack([frame.pixels for frame in reading]).astype(int))
         assert np.abs(taken[0] - taken[1]).mean() < 1.0
 
@@ -194,7 +194,7 @@ def test_transparent_parts_become_white(tmp_path, codec, suffix):
             numbers(path, backend=backend)
 
 
-def test_transparency_beside_the_pictures_is_said_to_be_ignored(tmp_path):
+def test_transparency_beside_the_images_is_said_to_be_ignored(tmp_path):
     options = {"deadline": "realtime", "cpu-used": "8"}
     path = write(tmp_path / "a.webm", numbered(4), codec="libvpx-vp9", pixels="yuva420p", options=options)
     info = probe(path, isolated=False)

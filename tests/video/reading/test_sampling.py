@@ -13,7 +13,7 @@ from vtc.video.reading import Info
 from vtc.video.reading.sampling import Sampling
 
 
-def film_of(times, keys, duration) -> Info:
+def video_of(times, keys, duration) -> Info:
     """What `probe` would say of frames shown at `times`."""
     return Info(
         *("x.mp4", "mp4", "h264", 96, 64, 0, False, 8, "", len(times), np.array(times), 0.0, True, duration),
@@ -33,7 +33,7 @@ def film_of(times, keys, duration) -> Info:
 def test_frames_to_look_at(gaps, fps, frames, rate, slack, stretch, gop):
     times = np.concatenate([[0.0], np.cumsum(gaps)])
     duration = float(times[-1] + gaps[-1])
-    info = film_of(times, np.arange(0, len(times), gop), duration)
+    info = video_of(times, np.arange(0, len(times), gop), duration)
     sampling = Sampling(fps, frames, *stretch, look=rate, slack=slack)
     start, end = stretch[0] or 0.0, stretch[1] or duration
     inside = [i for i, time in enumerate(times) if start <= time < end]
@@ -58,22 +58,22 @@ def test_frames_to_look_at(gaps, fps, frames, rate, slack, stretch, gop):
     assert len(within) >= len(even)
 
 
-def test_long_films_are_looked_at_once_a_second_and_short_ones_as_ever():
-    hours = film_of(np.arange(7200 * 5) / 5, np.arange(0, 7200 * 5, 10), 7200.0)
+def test_long_videos_are_looked_at_once_a_second_and_short_ones_as_ever():
+    hours = video_of(np.arange(7200 * 5) / 5, np.arange(0, 7200 * 5, 10), 7200.0)
     assert Sampling().looked_at(hours).tolist() == list(range(0, 36000, 5))
     assert len(Sampling().candidates(hours)) == 64
     assert Sampling(look=2.5).looked_at(hours).tolist() == list(range(0, 36000, 2))
     assert np.array_equal(Sampling(look=None).looked_at(hours), Sampling().candidates(hours))
     assert np.array_equal(Sampling(look=0.001).looked_at(hours), Sampling().candidates(hours))
     assert Sampling(start=3600, end=3700).looked_at(hours).tolist() == list(range(18000, 18500, 5))
-    short = film_of(np.arange(160) / 5, np.arange(0, 160, 10), 32.0)
+    short = video_of(np.arange(160) / 5, np.arange(0, 160, 10), 32.0)
     assert np.array_equal(Sampling().looked_at(short), Sampling().candidates(short))
     assert np.array_equal(Sampling(look=5).looked_at(short), Sampling().candidates(short))
 
 
 def test_slack_takes_keyframes_that_are_near_enough_and_no_others():
     times = np.arange(6000) / 5
-    info = film_of(times, np.arange(3, 6000, 10), 1200.0)  # a keyframe at .6 s of every second second
+    info = video_of(times, np.arange(3, 6000, 10), 1200.0)  # a keyframe at .6 s of every second second
     exact = Sampling().looked_at(info)
     half = Sampling(slack=0.5).looked_at(info)
     assert np.isin(half, info.keyframes).sum() == 600

@@ -17,7 +17,7 @@ WIDE, HIGH = 180, 144
 
 
 def disc(path: Path, aspect: Fraction, *, rotation: int = 0, codec: str = "libx264") -> Path:
-    """Writes a film of a disc that is round as shown."""
+    """Writes a video of a disc that is round as shown."""
     y, x = np.mgrid[:HIGH, :WIDE]
     inside = ((x - WIDE / 2) * float(aspect)) ** 2 + (y - HIGH / 2) ** 2 < 30**2
     with av.open(str(path), "w") as out:
@@ -26,9 +26,9 @@ def disc(path: Path, aspect: Fraction, *, rotation: int = 0, codec: str = "libx2
         stream.codec_context.sample_aspect_ratio = aspect
         if rotation:
             stream.set_display_rotation(rotation)
-        picture = (inside[..., None] * 255).astype(np.uint8).repeat(3, 2)
+        image = (inside[..., None] * 255).astype(np.uint8).repeat(3, 2)
         for _ in range(5):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         out.mux(stream.encode())
     return path
 
@@ -57,7 +57,7 @@ def test_pixels_that_are_not_square_are_delivered_as_shown(tmp_path, suffix, asp
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_they_are_turned_with_the_picture(tmp_path, rotation):
+def test_they_are_turned_with_the_image(tmp_path, rotation):
     path = disc(tmp_path / "x.mp4", Fraction(2), rotation=rotation)
     info = probe(path)
     assert (info.width, info.height) == ((HIGH, 2 * WIDE) if rotation != 180 else (2 * WIDE, HIGH))

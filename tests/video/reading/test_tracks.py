@@ -39,7 +39,7 @@ def tracks(path: Path, *given: tuple[tuple[int, int], int, Disposition], sound: 
     return path
 
 
-POSTER, FILM, OTHER = ((64, 64), 1), ((160, 96), 20), ((96, 160), 20)
+POSTER, VIDEO, OTHER = ((64, 64), 1), ((160, 96), 20), ((96, 160), 20)
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
@@ -53,7 +53,7 @@ POSTER, FILM, OTHER = ((64, 64), 1), ((160, 96), 20), ((96, 160), 20)
     ],
 )
 def test_the_default_is_read_and_else_the_first(tmp_path, suffix, marks, read):
-    path = tracks(tmp_path / f"x.{suffix}", (*POSTER, marks[0]), (*FILM, marks[1]))
+    path = tracks(tmp_path / f"x.{suffix}", (*POSTER, marks[0]), (*VIDEO, marks[1]))
     info = probe(path)
     assert (info.track, info.width, info.frames) == (read, [64, 160][read], [1, 20][read])
     if suffix == "mkv" or any(marks):  # an mp4 has at least one
@@ -64,23 +64,23 @@ def test_the_default_is_read_and_else_the_first(tmp_path, suffix, marks, read):
 
 
 def test_what_accompanies_a_video_is_not_it(tmp_path):
-    path = tracks(tmp_path / "x.mp4", (*POSTER, COVER), (*FILM, NONE))
+    path = tracks(tmp_path / "x.mp4", (*POSTER, COVER), (*VIDEO, NONE))
     info = probe(path)
     cover = next(track for track in info.tracks if track.kind)
-    assert (info.width, info.frames, cover.kind) == (160, 20, "cover picture")
+    assert (info.width, info.frames, cover.kind) == (160, 20, "cover image")
     assert info.choice == ""
     assert "has track " in str(info)
-    assert "cover picture" in str(info)
+    assert "cover image" in str(info)
 
 
 def test_a_cover_alone_is_no_video(tmp_path):
     path = tracks(tmp_path / "x.mp4", (*POSTER, COVER), sound=True)
-    with pytest.raises(ValueError, match=r"has sound only|no track of pictures"):
+    with pytest.raises(ValueError, match=r"has sound only|no track of images"):
         probe(path)
 
 
 def test_a_track_can_be_named(tmp_path):
-    path = tracks(tmp_path / "x.mkv", (*FILM, NONE), (*OTHER, DEFAULT), sound=True)
+    path = tracks(tmp_path / "x.mkv", (*VIDEO, NONE), (*OTHER, DEFAULT), sound=True)
     numbers = [track.index for track in probe(path).tracks]
     for number, shape in zip(numbers, ((96, 160, 3), (160, 96, 3)), strict=True):
         assert probe(path, track=number).track == number
@@ -95,8 +95,8 @@ def test_a_track_can_be_named(tmp_path):
 
 @pytest.mark.parametrize("isolated", [True, False])
 def test_a_track_that_is_not_there_names_those_that_are(tmp_path, isolated):
-    path = tracks(tmp_path / "x.mkv", (*FILM, NONE), (*OTHER, DEFAULT))
-    wanted = r"track=7 is no track of pictures in .*, which has track 0 \(h264, 160 x 96\); track 1 \(h264, 96 x 160"
+    path = tracks(tmp_path / "x.mkv", (*VIDEO, NONE), (*OTHER, DEFAULT))
+    wanted = r"track=7 is no track of images in .*, which has track 0 \(h264, 160 x 96\); track 1 \(h264, 96 x 160"
     with pytest.raises(ValueError, match=wanted):
         probe(path, track=7, isolated=isolated)
 
@@ -111,16 +111,16 @@ def test_what_is_no_number_of_a_track(tmp_path, track, kind):
 
 @pytest.mark.parametrize("backend", ["opencv", "decord"])
 def test_other_backends_read_the_same_track_or_refuse(tmp_path, backend):
-    two = tracks(tmp_path / "x.mkv", (*FILM, NONE), (*FILM, DEFAULT))
+    two = tracks(tmp_path / "x.mkv", (*VIDEO, NONE), (*VIDEO, DEFAULT))
     with pytest.raises(ValueError, match="several tracks"):
         list(frames(two, backend=backend))
-    cover = tracks(tmp_path / "y.mp4", (*FILM, NONE), (*POSTER, COVER))
+    cover = tracks(tmp_path / "y.mp4", (*VIDEO, NONE), (*POSTER, COVER))
     with frames(cover, backend=backend) as reading, frames(cover) as right:
         assert [one.index for one in reading] == [one.index for one in right] == list(range(20))
 
 
 def test_several_are_told(tmp_path):
-    path = tracks(tmp_path / "x.mkv", (*FILM, NONE), (*OTHER, DEFAULT), sound=True)
+    path = tracks(tmp_path / "x.mkv", (*VIDEO, NONE), (*OTHER, DEFAULT), sound=True)
     info = probe(path)
     assert f"track {info.track} (h264, 96 x 160, default) is read; there are track" in info.choice
     assert info.choice in str(info)

@@ -16,8 +16,8 @@ import pytest
 
 from tests.video.videos import (
     FRAMES,
-    film,
     numbered,
+    video,
     write,
 )
 from vtc.video.reading import (
@@ -60,12 +60,12 @@ except KeyboardInterrupt:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("films")
+    return tmp_path_factory.mktemp("videos")
 
 
 @pytest.fixture(scope="session")
 def large(folder) -> Path:
-    """A film whose frames do not fit into a pipe."""
+    """A video whose frames do not fit into a pipe."""
     return write(folder / "large.mp4", numbered(40, 240, 320), gop=10)
 
 
@@ -91,7 +91,7 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
 def test_a_child_gives_what_a_local_reading_gives(folder, backend):
     taken = []
     for isolated in (False, True):
-        with frames(film(folder, "mp4-b"), fps=7, resize=50, backend=backend, isolated=isolated) as reading:
+        with frames(video(folder, "mp4-b"), fps=7, resize=50, backend=backend, isolated=isolated) as reading:
             got = list(reading)
         taken.append((got, reading.report, reading.info))
     (local, told, info), (distant, said, seen) = taken
@@ -111,8 +111,8 @@ def test_errors_come_through_as_they_are(folder, tmp_path):
     with pytest.raises(ValueError, match=r"text\.mp4 is no video"):
         frames(tmp_path / "text.mp4")
     with pytest.raises(ValueError, match="Limits"):
-        probe(film(folder, "mp4"), limits=Limits(frames=10))
-    assert probe(film(folder, "mp4")).frames == 60
+        probe(video(folder, "mp4"), limits=Limits(frames=10))
+    assert probe(video(folder, "mp4")).frames == 60
 
 
 @pytest.mark.parametrize("backend", ["pyav", "opencv", "decord"])
@@ -120,7 +120,7 @@ def test_decoding_imports_neither_torch_nor_transformers(folder, backend):
     for imports, expected in (("", "[]"), ("sys.modules['torch'] = sys", "['torch']")):  # the second is the control
         if imports and backend != "pyav":
             continue
-        command = [sys.executable, "-c", LIGHT.format(imports=imports), str(film(folder, "mp4")), backend]
+        command = [sys.executable, "-c", LIGHT.format(imports=imports), str(video(folder, "mp4")), backend]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.stdout.splitlines()[-1:] == [expected], done.stderr
 
@@ -170,7 +170,7 @@ def test_the_callers_own_time_does_not_count(large):
 def test_work_without_a_frame_shows_signs_of_life(folder):
     """Each packet is a sign, though no frame is handed over; few of them are sent."""
     signs = []
-    local = Local(film(folder, "mp4-one-key"), Limits(), "pyav", lambda: signs.append(time.monotonic()))
+    local = Local(video(folder, "mp4-one-key"), Limits(), "pyav", lambda: signs.append(time.monotonic()))
     opened = len(signs)
     assert opened >= FRAMES
     assert sum(1 for _ in local.events([FRAMES - 1], (96, 64), "skip")) == 1

@@ -14,7 +14,7 @@ from tests.video.stages.videos import (
     choose,
     of_rows,
     per_frame,
-    random_film,
+    random_video,
 )
 from vtc.video.stages import VidCom2
 
@@ -145,7 +145,7 @@ def test_engines_can_starve_a_frame_to_be_exact_and_ours_does_not():
 
 @given(frames=st.integers(1, 9), side=st.integers(1, 4), data=st.data())
 def test_every_frame_keeps_one_where_the_budget_has_one_for_each(frames, side, data):
-    tokens = random_film(frames, side)
+    tokens = random_video(frames, side)
     k = data.draw(st.integers(frames, frames * side**2))
     assert min(per_frame(tokens, choose(VidCom2(), tokens, k))) >= 1
 

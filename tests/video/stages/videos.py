@@ -12,7 +12,7 @@ from vtc.core.tokens import Layout, VisualTokens
 FRAMES = (1, 2, 3, 4, 5, 7, 8, 16, 33)
 SIDES = (1, 2, 7, 14)
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
-REFERENCE = dict(np.load(Path(__file__).parents[2] / "data" / "reference_films.npz"))
+REFERENCE = dict(np.load(Path(__file__).parents[2] / "data" / "reference_videos.npz"))
 """What released code keeps; see `tests/data/README.md`."""
 
 
@@ -30,7 +30,7 @@ def of_rows(rows, grid: tuple[int, int] | None = None, kind: str = "frame") -> V
     return VisualTokens(rows.flatten(0, 1), layout)
 
 
-def random_film(frames: int, side: int, width: int = 12, seed: int = 0, still: float = 0.6) -> VisualTokens:
+def random_video(frames: int, side: int, width: int = 12, seed: int = 0, still: float = 0.6) -> VisualTokens:
     """Frames whose cells mostly repeat the frame before; values that bf16 holds exactly."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(-128, 129, (frames, side * side, width), generator=generator) / 64

@@ -12,7 +12,7 @@ from tools.train_embedded.packed_positions import in_a_row
 from tools.train_embedded.tokenizer import vocabulary
 from vtc.embedded.objects import Box
 from vtc.embedded.scene import Scene
-from vtc.embedded.video import Film
+from vtc.embedded.video import Video
 
 PATCH = 8
 WIDTH, TEXT_LAYERS, HEADS, TEXT_MLP = 128, 6, 4, 384
@@ -22,15 +22,15 @@ Look = tuple[Box, tuple[int, int]]
 
 
 class Student(ABC):
-    """One embedded model. A picture is one or more *looks* of one size: the whole, or tiles and a thumbnail."""
+    """One embedded model. An image is one or more *looks* of one size: the whole, or tiles and a thumbnail."""
 
     name: str
     view: str
     merge: int  # patches to a visual token, along each side
-    before: tuple[str, ...] = ()  # structural tokens around a picture's visual tokens
+    before: tuple[str, ...] = ()  # structural tokens around an image's visual tokens
     after: tuple[str, ...] = ()
     eye: tuple[str, ...]  # names that the parameters of tower and projector start with
-    films: bool = False  # whether it is taught films too
+    videos: bool = False  # whether it is taught videos too
     mind: tuple[str, ...] = ("model.language_model", "lm_head")
 
     @abstractmethod
@@ -45,13 +45,13 @@ class Student(ABC):
     def looks(self, scene: Scene) -> list[Look]:
         """What the tower sees of `scene`, in the order of the model's inputs; all of one size in pixels."""
 
-    def film_looks(self, film: Film) -> list[Look]:
-        """What the tower sees of `film`, frames in pairs. ValueError for a model that is not taught films."""
-        raise ValueError(f"{self.name} is not taught films")
+    def video_looks(self, video: Video) -> list[Look]:
+        """What the tower sees of `video`, frames in pairs. ValueError for a model that is not taught videos."""
+        raise ValueError(f"{self.name} is not taught videos")
 
     @abstractmethod
     def canvas(self, scene: Scene) -> tuple[int, int]:
-        """The size in pixels (width, height) that the processor gives the whole picture before it is cut."""
+        """The size in pixels (width, height) that the processor gives the whole image before it is cut."""
 
     @abstractmethod
     def prepare(self, model: nn.Module) -> None:
@@ -66,11 +66,11 @@ class Student(ABC):
         """Visual tokens `[n, t, width]` and the last hidden states of the tower `[n, s, d]` of looks `[n, 3, h, w]`."""
 
     def positions(
-        self, steps: Tensor, blocks: tuple[int, int], pictures: int, size: tuple[int, int], looks: int
+        self, steps: Tensor, blocks: tuple[int, int], images: int, size: tuple[int, int], looks: int
     ) -> Tensor:
         """The positions of a packed sequence from its `steps` `[b, s]`; `blocks` as in `places.in_a_row`.
 
-        `pictures`: how many (or films) stand before the blocks, each of `looks` looks of `size` pixels.
+        `images`: how many (or videos) stand before the blocks, each of `looks` looks of `size` pixels.
         """
         return in_a_row(steps, blocks)
 

@@ -41,7 +41,7 @@ NAMES = {
 
 
 class TinyInternVL(Student):
-    """See the module. A square picture is cut into 2 x 2 tiles, one of 3 to 2 into six."""
+    """See the module. A square image is cut into 2 x 2 tiles, one of 3 to 2 into six."""
 
     name, view, merge = "tiny-internvl", "native", 2
     before, after = ("<img>",), ("</img>",)

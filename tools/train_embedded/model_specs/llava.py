@@ -1,4 +1,4 @@
-"""tiny-llava: LLaVA-1.5 with a CLIP tower; any picture becomes 112 x 112 pixels, 196 visual tokens."""
+"""tiny-llava: LLaVA-1.5 with a CLIP tower; any image becomes 112 x 112 pixels, 196 visual tokens."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ class TinyLlava(Student):
         return model
 
     def build_processor(self) -> LlavaProcessor:
-        """Any picture is resized to a square without a crop, so nothing is cut off."""
+        """Any image is resized to a square without a crop, so nothing is cut off."""
         images = CLIPImageProcessor(
             size={"height": SIDE, "width": SIDE},
             do_center_crop=False,
@@ -81,11 +81,11 @@ class TinyLlava(Student):
         )
 
     def canvas(self, scene: Scene) -> tuple[int, int]:
-        """One square for every picture."""
+        """One square for every image."""
         return SIDE, SIDE
 
     def looks(self, scene: Scene) -> list[Look]:
-        """The whole picture."""
+        """The whole image."""
         return [((0.0, 0.0, scene.width, scene.height), (SIDE, SIDE))]
 
     @torch.no_grad()

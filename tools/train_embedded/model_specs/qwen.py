@@ -1,4 +1,4 @@
-"""tiny-qwen: Qwen2.5-VL; pictures at their own size up to 192 x 192, 16 x 16 pixels a visual token; windows, M-RoPE."""
+"""tiny-qwen: Qwen2.5-VL; images at their own size up to 192 x 192, 16 x 16 pixels a visual token; windows, M-RoPE."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ from tools.train_embedded.model_specs.base import (
 )
 from tools.train_embedded.tokenizer import build_tokenizer, chat_template, vocabulary
 from vtc.embedded.scene import Scene
-from vtc.embedded.video import Film
+from vtc.embedded.video import Video
 from vtc.embedded.video_spec import PIXELS
 
 MERGE, FRAMES = 2, 2
@@ -49,10 +49,10 @@ class TinyQwen(Student):
     name, view, merge = "tiny-qwen", "native", MERGE
     before, after = ("<|vision_start|>",), ("<|vision_end|>",)
     eye = ("model.visual",)
-    films = True
+    videos = True
 
     def build_model(self) -> Qwen2_5_VLForConditionalGeneration:
-        """Five blocks, the third and the last see the whole picture, the others windows of 96 pixels."""
+        """Five blocks, the third and the last see the whole image, the others windows of 96 pixels."""
         ids = vocabulary()
         vision = {
             "depth": 5,
@@ -82,7 +82,7 @@ class TinyQwen(Student):
         return model
 
     def build_processor(self) -> Qwen2_5_VLProcessor:
-        """Pictures keep their size within the limits, in steps of 16 pixels."""
+        """Images keep their size within the limits, in steps of 16 pixels."""
         options: dict[str, Any] = {
             "patch_size": PATCH,
             "merge_size": MERGE,
@@ -106,7 +106,7 @@ class TinyQwen(Student):
         return columns, rows
 
     def looks(self, scene: Scene) -> list[Look]:
-        """The whole picture."""
+        """The whole image."""
         return [((0.0, 0.0, scene.width, scene.height), self.canvas(scene))]
 
     @torch.no_grad()
@@ -132,7 +132,7 @@ class TinyQwen(Student):
             nn.init.normal_(block.attn.proj.weight, std=WIDTH**-0.5)
 
     def encode(self, model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures `[n, 3, h, w]` go in twice, as the two frames of a still film; a film's look is `[n, 6, h, w]`."""
+        """Images `[n, 3, h, w]` go in twice, as the two frames of a still video; a video's look is `[n, 6, h, w]`."""
         n, _, height, width = pixels.shape
         rows, columns = height // CELL, width // CELL
         cut = pixels.view(n, -1, 3, rows, MERGE, PATCH, columns, MERGE, PATCH).expand(-1, FRAMES, *[-1] * 7)
@@ -145,9 +145,9 @@ class TinyQwen(Student):
         states = states.view(n, rows, columns, MERGE, MERGE, -1).permute(0, 1, 3, 2, 4, 5)
         return out.pooler_output.view(n, rows * columns, -1), states.reshape(n, rows * columns * MERGE**2, -1)
 
-    def film_looks(self, film: Film) -> list[Look]:
-        """Two frames at once, at the size that films are drawn for."""
-        return [((0.0, 0.0, film.width, film.height), (PIXELS, PIXELS))] * (film.frames // FRAMES)
+    def video_looks(self, video: Video) -> list[Look]:
+        """Two frames at once, at the size that videos are drawn for."""
+        return [((0.0, 0.0, video.width, video.height), (PIXELS, PIXELS))] * (video.frames // FRAMES)
 
     def summary(self, model: Any, hidden: Tensor) -> None:
         """There is no class token."""
@@ -162,22 +162,22 @@ class TinyQwen(Student):
         return model.model.visual  # type: ignore[no-any-return]
 
     def positions(
-        self, steps: Tensor, blocks: tuple[int, int], pictures: int, size: tuple[int, int], looks: int
+        self, steps: Tensor, blocks: tuple[int, int], images: int, size: tuple[int, int], looks: int
     ) -> Tensor:
         """M-RoPE, `[3, b, s]`: a look has one time, over rows and columns; text goes on behind the longer of those.
 
-        The looks of a film are a second apart, which is one position: the slowest of the four frequencies of time turns
-        by less than half a circle over eight of them. Text that follows does not wait for the film's end.
+        The looks of a video are a second apart, which is one position: the slowest of the four frequencies of time
+        turns by less than half a circle over eight of them. Text that follows does not wait for the video's end.
         """
         b, s = steps.shape
         rows, columns = size[1] // CELL, size[0] // CELL
         cells = rows * columns
         each = looks * cells + len(self.before) + len(self.after)
-        lead = s - math.prod(blocks) - pictures * each
+        lead = s - math.prod(blocks) - images * each
         place = torch.zeros(3, b, s, dtype=steps.dtype)
         place[:, :, :lead] = steps[:, :lead].cumsum(1) - steps[:, :1]
         at, last = lead, place[0, :, lead - 1]
-        for _ in range(pictures):
+        for _ in range(images):
             place[:, :, at] = start = last + steps[:, at]
             first, end = at + 1, at + 1 + looks * cells
             down = steps[:, first : first + rows].cumsum(1) + start[:, None]

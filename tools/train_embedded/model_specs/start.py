@@ -16,7 +16,7 @@ _OFFSETS = (
 
 
 def frequencies(grid: int) -> Tensor:
-    """The frequencies of the sine positions on a `grid` x `grid` picture."""
+    """The frequencies of the sine positions on a `grid` x `grid` image."""
     return torch.linspace(math.pi / grid, 2.5, POSITION_WIDTH // 4)
 
 

@@ -50,7 +50,7 @@ def check_seconds(seconds: Any, last: float | None, index: int) -> float:
 
 
 def as_frame(value: Any, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
-    """`value` as a picture, uint8 RGB `[H, W, 3]`, of `shape` where one is given.
+    """`value` as an image, uint8 RGB `[H, W, 3]`, of `shape` where one is given.
 
     Raises:
         TypeError: other values than uint8.

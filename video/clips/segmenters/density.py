@@ -56,7 +56,7 @@ class Density(Segmenter):
         neighbours: how many nearest frames the density looks at, itself among them; all there are in a video of fewer.
             Released: 7, which at 2 frames a second blurs shots of a few seconds.
         apart: the least separation of a centre, as the distance of two features of length 1, in [0, 2]; 0 to have
-            `share` decide alone, as released. Set, like `neighbours`, on drawn films by `ColorLayout`.
+            `share` decide alone, as released. Set, like `neighbours`, on drawn videos by `ColorLayout`.
     """
 
     share: float = 0.25

@@ -35,7 +35,7 @@ class Neighbour(Segmenter):
     A feature with NaN or infinite values says nothing: that frame counts as like the one before. One of zeros is unlike
     all others. The score of a cut is 1 less its similarity.
 
-    The defaults are set on drawn films at 2 frames a second by `ColorLayout`, where they find 98 % of hard cuts and
+    The defaults are set on drawn videos at 2 frames a second by `ColorLayout`, where they find 98 % of hard cuts and
     71 % of soft ones with 98 % precision; they are unmeasured for a vision tower, whose features lie closer together.
 
     Attributes:

@@ -131,7 +131,7 @@ def _tokens(
 
 
 def _last(step: Step, row: int, place: Tensor) -> Tensor:
-    """`[1]` the column of the prompt's last token that is left: that of a picture at its end may have gone."""
+    """`[1]` the column of the prompt's last token that is left: that of an image at its end may have gone."""
     here = place[row, : int(step.last[row]) + 1] >= 0
     return torch.nonzero(here).amax(dim=0)
 
@@ -148,7 +148,7 @@ def _text(step: Step, item: Placed, device: torch.device) -> Tensor:
 
 
 def _spoken(step: Step, row: int, text: Tensor) -> Tensor:
-    """`text` without the system prompt, which is what opens a conversation before its first picture."""
+    """`text` without the system prompt, which is what opens a conversation before its first image."""
     if step.offset:
         return text
     return text[text > min(int(item.columns[0]) for item in step.items if item.row == row)]

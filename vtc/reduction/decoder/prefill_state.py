@@ -82,18 +82,18 @@ class Step:
             self.left = [torch.arange(len(item.columns)) for item in self.items]
 
     def ends_before(self, labels: Tensor) -> None:
-        """Ends each prompt where its answer begins: what is asked about pictures must not look ahead.
+        """Ends each prompt where its answer begins: what is asked about images must not look ahead.
 
         Args:
             labels: `[B, q or P + q]`, -100 where nothing is to be learnt. The answer of a row begins at the first
-                label behind its last picture; a row with labels right behind that picture has no question.
+                label behind its last image; a row with labels right behind that image has no question.
         """
         learnt = labels[:, -self.length :] != -100
         for row in range(self.rows):
-            pictures = [item for item in self.items if item.row == row]
-            end = max((int(torch.cat([i.columns, i.structural]).max()) for i in pictures), default=-1)
+            images = [item for item in self.items if item.row == row]
+            end = max((int(torch.cat([i.columns, i.structural]).max()) for i in images), default=-1)
             answer = end + 1 + int(learnt[row, end + 1 :].int().argmax()) if bool(learnt[row, end + 1 :].any()) else 0
-            if pictures and answer > end + 1:
+            if images and answer > end + 1:
                 self.last[row] = answer - 1
 
     @property

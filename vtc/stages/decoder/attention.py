@@ -20,7 +20,7 @@ class Attention:
         words: how many of the queries are text.
         own: `[N]` int64, the keys of the item's candidate tokens.
         text: `[T]` int64, the keys of the row's text that this call brought, without what opens the prompt before any
-            picture.
+            image.
         query_angles, own_angles: (cos, sin), each `[R, r]` and `[N, r]`: the rotations, of the first r of d.
         scaling: what products are multiplied with.
     """

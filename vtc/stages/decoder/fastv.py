@@ -22,7 +22,7 @@ class FastV(DecoderStage):
     """The highest attention of the last token in the layer before, softmax over all keys, mean over heads.
 
     So the authors' code has it; section 4.1 speaks of the mean attention that a token receives from all others.
-    Scores lean to the end of the picture, since rotary positions damp what is far away: see `Feather`.
+    Scores lean to the end of the image, since rotary positions damp what is far away: see `Feather`.
     """
 
     schedule: Schedule = ((2, 0.5),)

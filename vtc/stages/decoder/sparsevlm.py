@@ -1,4 +1,4 @@
-"""What the words that look like the picture attend to; part of the dropped tokens is recycled in clusters."""
+"""What the words that look like the image attend to; part of the dropped tokens is recycled in clusters."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SparseVLM(DecoderStage):
 
     name = "sparsevlm"
     paper = "SparseVLM, 2410.04417"
-    signal = "attention of the words that resemble the picture"
+    signal = "attention of the words that resemble the image"
     cost = "N"
     reads = Reads("previous", "text", entry=True)
 

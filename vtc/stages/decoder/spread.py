@@ -11,7 +11,7 @@ from vtc.stages.grid_partition import unit_pieces
 
 
 def evenly(layout: Layout, index: Tensor, count: int) -> Tensor:
-    """`count` places of `index`, spread evenly over the item's picture or film.
+    """`count` places of `index`, spread evenly over the item's image or video.
 
     Each unit gets tokens in proportion to those it still has. Where all of its cells are still here, it is cut into
     rectangles and the middle of each stays; else the even points of that lattice each take the nearest free token.

@@ -31,7 +31,7 @@ class EncoderStage(Stage):
 
     @abstractmethod
     def schedule(self, candidates: int, target: int, layers: int) -> tuple[int, ...]:
-        """How many of a picture's `candidates` are left behind each of `layers`; the last entry is `target`.
+        """How many of an image's `candidates` are left behind each of `layers`; the last entry is `target`.
 
         Raises:
             ValueError: the layers cannot end on that number.
@@ -39,7 +39,7 @@ class EncoderStage(Stage):
 
     @abstractmethod
     def fold(self, view: View, left: int) -> Fold:
-        """Folds one layer's candidates into exactly `left`, alike in number for each picture of the batch."""
+        """Folds one layer's candidates into exactly `left`, alike in number for each image of the batch."""
 
 
 def check_share(share: object) -> float | None:

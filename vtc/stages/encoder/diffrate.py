@@ -119,14 +119,14 @@ class DiffRate(EncoderStage):
     @torch.no_grad()
     def fold(self, view: View, left: int) -> Fold:
         """See `EncoderStage.fold`."""
-        pictures, tokens = view.size.shape
+        images, tokens = view.size.shape
         kept = min(max(self._scaled(self.pruned[view.layer], view.patches), left), tokens - view.prefix)
         score = cls_attention(view, proportional=self.proportional)[:, view.prefix :]
         # A stable sort: equals go by place. All numbers are of the whole sequence from here on.
         rank = score.nan_to_num(nan=-torch.inf).sort(dim=1, descending=True, stable=True).indices + view.prefix
         stay, go, dropped = rank[:, :left].sort(dim=1).values, rank[:, left:kept], rank[:, kept:]
-        target = torch.arange(tokens, device=rank.device).repeat(pictures, 1).scatter(1, dropped, -1)
-        rows = unit_rows(view.hidden.flatten(0, 1)).unflatten(0, (pictures, tokens))
+        target = torch.arange(tokens, device=rank.device).repeat(images, 1).scatter(1, dropped, -1)
+        rows = unit_rows(view.hidden.flatten(0, 1)).unflatten(0, (images, tokens))
         near = (take(rows, go) @ take(rows, stay).mT).argmax(dim=2)
         return Fold.of(target.scatter(1, go, stay.gather(1, near)), torch.ones_like(view.size), view.prefix + left)
 

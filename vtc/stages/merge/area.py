@@ -20,7 +20,7 @@ class Area(Merger):
     """
 
     name = "area"
-    signal = "place in the picture"
+    signal = "place in the image"
 
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`. Structural tokens stay as they are.

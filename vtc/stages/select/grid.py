@@ -22,7 +22,7 @@ class Grid(Selector):
     """
 
     name = "grid"
-    signal = "place in the picture"
+    signal = "place in the image"
 
     def select(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `Selector.select`.

@@ -74,7 +74,7 @@ class LocalGlobal(Selector):
 
 
 def _within(centres: Tensor, box: tuple[float, float, float, float]) -> Tensor:
-    """`centres` `[n, 2]`, places in the picture, as places in `box`."""
+    """`centres` `[n, 2]`, places in the image, as places in `box`."""
     low, high = torch.tensor(box, dtype=torch.float64).view(2, 2)
     return (centres - low) / (high - low)
 

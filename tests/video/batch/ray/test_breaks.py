@@ -32,12 +32,12 @@ CLUSTER = dict(num_cpus=2, include_dashboard=False, object_store_memory=500 << 2
 
 
 class Run:
-    """A run over `films` clips with `EACH` questions each, by drivers that come to an end too early."""
+    """A run over `videos` clips with `EACH` questions each, by drivers that come to an end too early."""
 
-    def __init__(self, some, folder, films):
-        clips(folder, films)
-        self.some, self.films = some, films
-        self.path, self.out = save(folder / "q.jsonl", rows(films, EACH)), folder / "a.jsonl"
+    def __init__(self, some, folder, videos):
+        clips(folder, videos)
+        self.some, self.videos = some, videos
+        self.path, self.out = save(folder / "q.jsonl", rows(videos, EACH)), folder / "a.jsonl"
         self.folder = folder / "a.jsonl.blocks"
 
     def blocks(self):
@@ -47,7 +47,7 @@ class Run:
         """Starts a driver and waits until it has written so many blocks."""
         before = self.blocks()
         driver = self.some.start(self.path, self.out, FIELDS, cluster=CLUSTER)
-        grown(self.blocks, min(before + blocks, self.films - 1))
+        grown(self.blocks, min(before + blocks, self.videos - 1))
         return driver
 
     def killed(self, blocks, seconds):
@@ -69,7 +69,7 @@ class Run:
         """Whether each id is there once, with the answer of an undisturbed run on this machine."""
         answer_batch(self.path, folder / "local.jsonl", **FIELDS)
         merged = merge([self.folder], folder / "merged.jsonl", self.path)
-        assert (merged.rows, merged.clean, merged.equal) == (EACH * self.films, True, ())
+        assert (merged.rows, merged.clean, merged.equal) == (EACH * self.videos, True, ())
         assert read(folder / "merged.jsonl") == read(self.out)
         return timeless(read(self.out)) == timeless(read(folder / "local.jsonl"))
 
@@ -96,7 +96,7 @@ def test_killed_three_times_and_asked_to_stop_twice(tmp_path):
             assert "ended early: interrupted; the same command goes on from here" in said
         run.killed(0, chance.uniform(0, 4))
         kept = blocks_of(run.folder)
-        assert 3 <= len(kept) < run.films
+        assert 3 <= len(kept) < run.videos
         assert not run.out.exists()
         code, said = run.command()
         assert code == 0, said
@@ -135,9 +135,9 @@ def test_killed_twenty_times(tmp_path):
     with drivers(tmp_path) as some:
         run = Run(some, tmp_path, 150)
         for _ in range(20):
-            blocks = chance.randint(0, 1) if run.blocks() < run.films // 2 else 0  # so that some are left
+            blocks = chance.randint(0, 1) if run.blocks() < run.videos // 2 else 0  # so that some are left
             run.killed(blocks, chance.uniform(0, 1 if blocks else 6))
-        assert 0 < run.blocks() < run.films
+        assert 0 < run.blocks() < run.videos
         code, said = run.command()
         assert code == 0, said
     assert run.is_undisturbed(tmp_path)

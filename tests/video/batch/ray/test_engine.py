@@ -19,7 +19,7 @@ from tests.video.batch.echo import (
     tasks,
 )
 from tests.video.batch.videos import read, timeless
-from vtc.embedded.video import Film
+from vtc.embedded.video import Video
 from vtc.video.batch import Job, answer_batch
 from vtc.video.batch.merge import merge
 from vtc.video.batch.parquet import read_parquet
@@ -305,13 +305,13 @@ def test_taking_back_goes_on_where_it_was_cut_off(out, monkeypatch):
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """Two films with two questions each, and one that is not there."""
+    """Two videos with two questions each, and one that is not there."""
     folder = tmp_path_factory.mktemp("clips")
     asked = [{"id": "gone", "video": "gone.mp4", "question": "what is there?", "label": [7]}]
     for seed in (1, 2):
-        film = Film(seed)
-        film.save(folder / f"{seed}.mp4")
-        for number, one in enumerate(film.questions[:2]):
+        video = Video(seed)
+        video.save(folder / f"{seed}.mp4")
+        for number, one in enumerate(video.questions[:2]):
             row = {"id": f"{seed}-{number}", "video": f"{seed}.mp4", "question": one.question, "answer": one.answer}
             asked.append(row)
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
@@ -324,7 +324,7 @@ def stamps(folder):
 
 def test_answers_are_those_of_the_local_engine_in_a_file_in_the_order_of_the_questions(cluster, clips, tmp_path):
     fields, out, folder = {"max_new_tokens": 4, "frames": 8}, tmp_path / "a.jsonl", tmp_path / "a.jsonl.blocks"
-    asked = [read_questions(clips / "questions.jsonl")[i] for i in (3, 0, 1, 4, 2)]  # those of one film apart
+    asked = [read_questions(clips / "questions.jsonl")[i] for i in (3, 0, 1, 4, 2)]  # those of one video apart
     told = []
 
     def on_ray(**more):
@@ -337,7 +337,7 @@ def test_answers_are_those_of_the_local_engine_in_a_file_in_the_order_of_the_que
         assert all(len(row["seconds"]) == 6 for row in there)
         return timeless(there) == timeless(here[question.id] for question in asked)
 
-    assert on_ray(limit=1).rows == 1  # of a film of two questions one; the other comes in its own block
+    assert on_ray(limit=1).rows == 1  # of a video of two questions one; the other comes in its own block
     there = on_ray(progress=lambda done, total: told.append((done, total)))
     local = answer_batch(asked, tmp_path / "local.jsonl", **fields)
     assert same()
@@ -351,8 +351,8 @@ def test_answers_are_those_of_the_local_engine_in_a_file_in_the_order_of_the_que
     with pytest.raises(ValueError, match="was answered when model, recipe or generation arguments were not"):
         on_ray(max_new_tokens=5)
 
-    # The film comes: its error is asked again, with `retry` alone, and good blocks are left as they are.
-    Film(3).save(clips / "gone.mp4")
+    # The video comes: its error is asked again, with `retry` alone, and good blocks are left as they are.
+    Video(3).save(clips / "gone.mp4")
     before, first = stamps(folder), out.read_bytes()
     with pytest.raises(ValueError, match=r"the medium were not.*\(--retry\)"):
         on_ray()

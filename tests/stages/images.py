@@ -1,4 +1,4 @@
-"""Pictures in tiles, for the stages that care where tokens stand."""
+"""Images in tiles, for the stages that care where tokens stand."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vtc import Layout, VisualTokens
 
 @dataclass(frozen=True)
 class Tiling:
-    """A picture cut into tiles of `tile` cells, with a thumbnail of `view` cells before them.
+    """An image cut into tiles of `tile` cells, with a thumbnail of `view` cells before them.
 
     Attributes:
         rows, columns: of tiles.
-        pad: cells of the canvas, above and left, and as many below and right, that the picture does not reach. A tile
-            keeps the cells that the picture touches.
-        cut: whether tiles end at the picture's border, and their cells are narrower, or reach beyond it.
+        pad: cells of the canvas, above and left, and as many below and right, that the image does not reach. A tile
+            keeps the cells that the image touches.
+        cut: whether tiles end at the image's border, and their cells are narrower, or reach beyond it.
     """
 
     rows: int
