@@ -10,7 +10,7 @@ from vtc.inference.prompting import inputs
 from vtc.media.images import load_image
 from vtc.recipes.composition import recipe
 from vtc.reduction.api import reduced
-from vtc.viz.overlay import before_after
+from vtc.viz.overlays import before_after
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "vtc-demo")
 out.mkdir(exist_ok=True)

@@ -10,8 +10,8 @@ from vtc.recipes.composition import recipe
 from vtc.reduction.api import reduced
 from vtc.video import Sampling, probe
 from vtc.video.qa.token_usage import account, seen
-from vtc.viz.contact_sheet import contact_sheet
-from vtc.viz.overlay import caption
+from vtc.viz.contact_sheets import contact_sheet
+from vtc.viz.overlays import caption
 from vtc.viz.timeline import timeline
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "vtc-demo")

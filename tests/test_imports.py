@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -240,3 +241,11 @@ def test_every_public_name_is_there(package):
     assert set(dir(package)) >= set(package.__all__) - {"__version__"}
     with pytest.raises(AttributeError, match=f"module {package.__name__!r} has no attribute 'missing'"):
         _ = package.missing
+
+
+@pytest.mark.parametrize("package", ["vtc", "vtc.video", "vtc.viz"])
+def test_a_lazy_name_is_not_that_of_a_module_beside_it(package):
+    """Once the module is loaded, the package's attribute is the module, and `from package import name` finds that."""
+    found = importlib.import_module(package)
+    beside = {Path(folder, name).stem for folder in found.__path__ for name in os.listdir(folder)}
+    assert not beside & set(found.__all__)

@@ -31,7 +31,7 @@ from vtc.viz.legend import (
     length,
     wrapped,
 )
-from vtc.viz.overlay import overlay
+from vtc.viz.overlays import overlay
 
 # Machado, Oliveira and Fernandes, "A physiologically-based model for simulation of color vision deficiency" (2009),
 # at full severity, over linear RGB.

@@ -7,7 +7,7 @@ from PIL import Image
 from vtc.media.video_frames import VideoFrames
 from vtc.reduction.report import Report
 from vtc.video.qa.token_usage import account, seen
-from vtc.viz.overlay import pair
+from vtc.viz.overlays import pair
 from vtc.viz.timeline import timeline
 from vtc.viz.visible_crop import viewed
 

@@ -197,7 +197,7 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
         found: object = account(medium, report, recipe, video)
         drawn = timeline(viewed(medium, processor), report, recipe, video=video, title=path.name)
     else:
-        from vtc.viz.overlay import draw
+        from vtc.viz.overlays import draw
 
         found, drawn = report, draw(medium, processor.image_processor, report, recipe)
     drawn.save(out)

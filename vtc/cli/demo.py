@@ -15,7 +15,7 @@ from vtc.inference.asking import compare, prompt, report_on
 from vtc.inference.loading import load
 from vtc.media.images import load_image
 from vtc.recipes.composition import Recipe, recipe
-from vtc.viz.overlay import draw
+from vtc.viz.overlays import draw
 
 PHOTOGRAPHS = Path(__file__).parents[1] / "embedded" / "photographs"
 MODEL = embedded.NAMES[0]

@@ -16,8 +16,8 @@ from vtc.media.sniffing import kind_of
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.video import Sampling
-from vtc.viz.contact_sheet import contact_sheet
-from vtc.viz.overlay import at_last_layer, caption, draw
+from vtc.viz.contact_sheets import contact_sheet
+from vtc.viz.overlays import at_last_layer, caption, draw
 
 from .page_model import Figure
 

@@ -9,22 +9,22 @@ from vtc.core.lazy import lazy
 if TYPE_CHECKING:
     from .cell_marks import marked
     from .colors import KEPT, REGIONS
-    from .contact_sheet import contact_sheet
-    from .overlay import at_last_layer, before_after, caption, draw, mosaic, overlay, pair
+    from .contact_sheets import contact_sheet
+    from .overlays import at_last_layer, before_after, caption, draw, mosaic, overlay, pair
     from .visible_crop import view
 
 _HOME = {
     "KEPT": "colors",
     "REGIONS": "colors",
-    "at_last_layer": "overlay",
-    "before_after": "overlay",
-    "caption": "overlay",
-    "contact_sheet": "contact_sheet",
-    "draw": "overlay",
+    "at_last_layer": "overlays",
+    "before_after": "overlays",
+    "caption": "overlays",
+    "contact_sheet": "contact_sheets",
+    "draw": "overlays",
     "marked": "cell_marks",
-    "mosaic": "overlay",
-    "overlay": "overlay",
-    "pair": "overlay",
+    "mosaic": "overlays",
+    "overlay": "overlays",
+    "pair": "overlays",
     "view": "visible_crop",
 }
 

@@ -52,7 +52,7 @@ def timeline(
 
     From the top: the title; the clips along the seconds; the tokens of each clip and of each unit (one frame, or the
     two that an encoder takes together) as bars whose height is the share that is kept; the frames, kept cells clear and
-    dropped ones dimmed as `vtc.viz.overlay.overlay` draws them, those that were left out before the encoder pale and
+    dropped ones dimmed as `vtc.viz.overlays.overlay` draws them, those that were left out before the encoder pale and
     crossed out, keyframes with a diamond; and what the marks mean.
 
     Args:

@@ -17,14 +17,14 @@ from vtc.media.images import load_image
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import recipe
 from vtc.reduction.report import ItemReport
-from vtc.viz.contact_sheet import (
+from vtc.viz.contact_sheets import (
     GAP,
     UNDER,
     WIDTH,
     contact_sheet,
     crossed,
 )
-from vtc.viz.overlay import before_after, draw, pair
+from vtc.viz.overlays import before_after, draw, pair
 from vtc.viz.visible_crop import view
 
 CAT = load_image(Path(vtc.__file__).parent / "embedded" / "photographs" / "cat.jpg")

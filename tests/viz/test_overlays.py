@@ -20,7 +20,7 @@ from vtc.reduction.decoder.report import Trace
 from vtc.reduction.report import ItemReport, Report
 from vtc.viz.colors import KEPT, REGIONS, TINT
 from vtc.viz.legend import LEAST
-from vtc.viz.overlay import at_last_layer, draw, mosaic, overlay
+from vtc.viz.overlays import at_last_layer, draw, mosaic, overlay
 from vtc.viz.visible_crop import coverage, view
 
 CAT = load_image(Path(vtc.__file__).parent / "embedded" / "photographs" / "cat.jpg")
