@@ -389,6 +389,7 @@ def _stage_from(entry: Any) -> Stage:
 
 
 RECIPES: Registry[Callable[[], tuple[Stage, ...]]] = Registry("recipe", PLUGINS)
+"""The stages of each named recipe, made by a function without arguments."""
 DEFAULT = "kcenter"
 
 

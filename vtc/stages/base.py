@@ -162,6 +162,7 @@ class Merger(Stage):
 
 
 STAGES: Registry[type[Stage]] = Registry("stage", PLUGINS)
+"""Stage classes by the names that recipe files give them, such as `select/kcenter`."""
 
 
 def enrol(*stages: type[Stage]) -> None:

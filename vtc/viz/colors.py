@@ -11,6 +11,7 @@ Color = tuple[int, int, int]
 
 # Okabe and Ito's palette. Kept cells are orange, merged regions take the others.
 KEPT: Color = (230, 159, 0)
+"""RGB of the frame around kept cells."""
 REGIONS: tuple[Color, ...] = (
     (86, 180, 233),
     (0, 158, 115),
@@ -19,6 +20,7 @@ REGIONS: tuple[Color, ...] = (
     (213, 94, 0),
     (204, 121, 167),
 )
+"""RGB of merged regions: those side by side differ where the palette allows it."""
 TINT = 0.5
 """The share of its region's colour in a merged cell; with less, a green one is grey to eyes that know no green."""
 

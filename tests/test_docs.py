@@ -1,0 +1,100 @@
+"""README and docs: every Python block runs or says why not, as .ci/docs.py runs them."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = SimpleNamespace(**runpy.run_path(str(ROOT / ".ci" / "docs.py"), run_name="docs"))
+PAGE = """# A page
+
+<!-- runs -->
+```python
+first = 1
+```
+
+<!-- does not run: needs a hub -->
+```python
+raise SystemExit("this does not run")
+```
+
+```bash
+exit 1
+```
+
+<!-- runs -->
+```python
+assert first == 1
+second = first + 1
+```
+"""
+
+
+@pytest.fixture
+def page(tmp_path):
+    def written(text: str) -> Path:
+        path = tmp_path / "page.md"
+        path.write_text(text)
+        return path
+
+    return written
+
+
+def test_every_python_block_is_marked():
+    assert not [place for path in DOCS.pages() for place in DOCS.unmarked(path)]
+
+
+def test_an_unmarked_block_is_found_by_its_line(page):
+    path = page(PAGE.replace("<!-- does not run: needs a hub -->\n", ""))
+    assert DOCS.unmarked(path) == [f"{path}:9"]
+    assert not DOCS.unmarked(page(PAGE))
+
+
+def test_only_contributing_may_leave_blocks_to_the_tests(page):
+    path = page(PAGE.replace("does not run: needs a hub", "tested: selector"))
+    assert DOCS.unmarked(path) == [f"{path}:10"]
+
+
+def test_blocks_of_a_page_share_names_and_keep_their_lines(page):
+    source = DOCS.program(page(PAGE))
+    names: dict[str, int] = {}
+    exec(compile(source, "page.md", "exec"), names)
+    assert names["second"] == 2
+    assert source.splitlines().index("assert first == 1") == PAGE.splitlines().index("assert first == 1")
+
+
+@pytest.mark.parametrize(("want", "runs"), [("1", True), ("2", False)])
+def test_a_page_whose_block_fails_fails(page, monkeypatch, capsys, want, runs):
+    monkeypatch.setitem(DOCS.run_page.__globals__, "ROOT", page(PAGE).parent)
+    assert DOCS.run_page(page(PAGE.replace("first == 1", f"first == {want}"))) is runs
+    assert ("AssertionError" in capsys.readouterr().out) is not runs
+
+
+def test_readme_has_the_two_commands_that_ci_runs():
+    assert "vtc demo" in DOCS.command("demo")
+    assert "pytest" in DOCS.command("tests")
+    with pytest.raises(SystemExit, match=r"0 blocks.*'command: other'"):
+        DOCS.command("other")
+
+
+def test_the_introduction_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 160
+
+
+def test_a_reference_without_a_public_name_is_refused(tmp_path, monkeypatch):
+    import zlib
+
+    monkeypatch.setitem(DOCS.check_reference.__globals__, "PUBLIC", ("vtc",))
+    lines = [f"{name} py:function 1 api/vtc.html#$ -" for name in DOCS.public()]
+    head = b"# Sphinx inventory version 2\n# Project: vtc\n# Version: 0\n# The remainder is compressed.\n"
+    for given in (lines, lines[1:]):
+        (tmp_path / "objects.inv").write_bytes(head + zlib.compress("\n".join(given).encode()))
+        if given == lines:
+            DOCS.check_reference(tmp_path)
+        else:
+            with pytest.raises(SystemExit, match=f"lacks 1 .*{lines[0].split()[0]}"):
+                DOCS.check_reference(tmp_path)
