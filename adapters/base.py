@@ -18,7 +18,7 @@ from vtc.core.flops import DecoderCost
 from vtc.core.tokens import Embedded, Layout, VisualTokens
 from vtc.encoder import Blocks
 
-from .cues import Tap
+from .cues import InputRecorder
 from .decoders import CACHE_NAMES, decoder_of
 
 
@@ -174,7 +174,7 @@ class Adapter(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
         """The modules to listen to, so that `cues` can be computed.
 
         Raises:

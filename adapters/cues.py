@@ -37,7 +37,7 @@ AT_FEATURES = frozenset(NAMES) - {"early_attention", "encoder_features"}
 _heard: ContextVar[dict[str, tuple[tuple[Any, ...], dict[str, Any]]] | None] = ContextVar("vtc_heard", default=None)
 
 
-class Tap:
+class InputRecorder:
     """A forward pre-hook that notes a module's arguments while `hearing`, and otherwise does nothing."""
 
     def __init__(self, name: str) -> None:
@@ -52,7 +52,7 @@ class Tap:
 
 def taps(
     cues: Sequence[str], attention: Callable[[bool], nn.Module], source: tuple[nn.Module, str], *, has_cls: bool
-) -> list[tuple[nn.Module, Tap]]:
+) -> list[tuple[nn.Module, InputRecorder]]:
     """The modules to listen to for `cues`, and taps called `attention`, `early` and as `source` says.
 
     Args:
@@ -71,11 +71,11 @@ def taps(
         raise ValueError(f"cue {unknown[0]!r} is unknown; a vision tower gives {', '.join(NAMES)}")
     found = []
     if AT_FEATURES & set(cues):
-        found.append((attention(False), Tap("attention")))
+        found.append((attention(False), InputRecorder("attention")))
     if "early_attention" in cues:
-        found.append((attention(True), Tap("early")))
+        found.append((attention(True), InputRecorder("early")))
     if "encoder_features" in cues:
-        found.append((source[0], Tap(source[1])))
+        found.append((source[0], InputRecorder(source[1])))
     return found
 
 

@@ -16,7 +16,7 @@ from vtc.core.tokens import Embedded, Layout, VisualTokens
 from vtc.encoder import Blocks
 
 from .base import Adapter, Media
-from .cues import Tap
+from .cues import InputRecorder
 from .decoders import decoder_of
 from .placeholders import arranged, partition
 from .qwen3_vl import Qwen3VL
@@ -221,7 +221,7 @@ class Generic(Adapter):
         # Blocks of one token: SmolVLM of transformers 5.18 shares the blocks among the rows.
         return BaseModelOutputWithPooling(pooler_output=torch.cat([item.features for item in items])[:, None])
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
         """See `Adapter.taps`."""
         return _no_taps(self.model, cues)
 
@@ -330,7 +330,7 @@ class GenericGrid(Qwen3VL):
         """See `Adapter.output`."""
         return super().output(modality, items) if items[0].planes else Adapter.output(self, modality, items)
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
         """See `Adapter.taps`."""
         return _no_taps(self.model, cues)
 
@@ -396,7 +396,7 @@ def _image_token(model: Any) -> int | None:
     return _token(model, "image")
 
 
-def _no_taps(model: Any, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+def _no_taps(model: Any, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
     if cues:
         raise ValueError(
             f"cue {cues[0]!r}: the generic adapter knows nothing of the encoder of {type(model).__name__}; use a "

@@ -12,7 +12,7 @@ from vtc.core.tokens import Layout
 
 
 @dataclass(frozen=True)
-class Run:
+class PlaceholderRun:
     """Neighbouring placeholders: their row, the column of the first, and how many they are."""
 
     row: int
@@ -24,16 +24,16 @@ Lines = tuple[int, ...]
 """The lengths of the runs that belong to one image."""
 
 
-def runs(rows: Sequence[Sequence[int]], token: int) -> list[Run]:
+def runs(rows: Sequence[Sequence[int]], token: int) -> list[PlaceholderRun]:
     """The runs of `token` in `rows` of ids, in prompt order."""
-    found: list[Run] = []
+    found: list[PlaceholderRun] = []
     for r, row in enumerate(rows):
         start = None
         for column, value in enumerate([*row, None]):
             if value == token and start is None:
                 start = column
             elif value != token and start is not None:
-                found.append(Run(r, start, column - start))
+                found.append(PlaceholderRun(r, start, column - start))
                 start = None
     return found
 
@@ -75,7 +75,7 @@ def partition(ids: Tensor, token: int, sizes: Sequence[tuple[int, int]]) -> list
     )
 
 
-def _broken(rows: Sequence[Sequence[int]], found: Sequence[Run]) -> Iterator[list[Lines]]:
+def _broken(rows: Sequence[Sequence[int]], found: Sequence[PlaceholderRun]) -> Iterator[list[Lines]]:
     """For each token that stands alone between two runs, the groups of runs that it parts."""
     gaps = [_gap(rows, one, other) for one, other in pairwise(found)]
     for token in sorted({gap for gap in gaps if gap is not None}):
@@ -88,7 +88,7 @@ def _broken(rows: Sequence[Sequence[int]], found: Sequence[Run]) -> Iterator[lis
         yield [tuple(group) for group in groups]
 
 
-def _gap(rows: Sequence[Sequence[int]], one: Run, other: Run) -> int | None:
+def _gap(rows: Sequence[Sequence[int]], one: PlaceholderRun, other: PlaceholderRun) -> int | None:
     """The single token between two runs; None where there is more, or an end of a row."""
     end = one.start + one.length
     return rows[one.row][end] if one.row == other.row and other.start == end + 1 else None

@@ -18,7 +18,7 @@ from vtc.encoder import Blocks
 from . import cues as signals
 from .base import Adapter, Media
 from .cues import (
-    Tap,
+    InputRecorder,
     first_argument,
     hearing,
     split_heads,
@@ -155,7 +155,7 @@ class Qwen2VL(Adapter):
         blocks = self._visual.blocks
         return blocks[(len(blocks) - 1) // 2 if early else -1].attn
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
         """See `Adapter.taps`."""
         return signals.taps(cues, self._attention, (self._visual.merger, "merger"), has_cls=False)
 

@@ -13,7 +13,7 @@ from vtc.encoder import Blocks, finished
 
 from . import cues as signals
 from .base import Adapter
-from .cues import Tap, first_argument, split_heads
+from .cues import InputRecorder, first_argument, split_heads
 from .vit_blocks import blocks_of
 
 WITH_CLS = ("clip_vision_model", "internvl_vision")
@@ -35,7 +35,7 @@ class Towered(Adapter):
         super().__init__(model)
         self._tower = Tower(self.model)
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
         """See `Adapter.taps`."""
         return self._tower.taps(cues)
 
@@ -123,7 +123,7 @@ class Tower:
             found.append(VisualTokens(row, layout.take(folded.anchor), folded=folded))
         return found
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
         """The modules to listen to, see `Adapter.taps`."""
         source = (self._model.base_model.multi_modal_projector, "projector")
         return signals.taps(cues, self._attention, source, has_cls=self.has_cls)

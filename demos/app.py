@@ -3,10 +3,10 @@
 from gradio_client import Client, handle_file
 
 from vtc.app.serve import serve
-from vtc.app.state import Studio
+from vtc.app.state import AppState
 from vtc.embedded.samples import samples
 
-studio = Studio.load()  # or Studio.load("Qwen/Qwen2.5-VL-3B-Instruct")
+studio = AppState.load()  # or Studio.load("Qwen/Qwen2.5-VL-3B-Instruct")
 served = serve(studio, port=0, wait=False)
 try:
     client = Client(served.url, verbose=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.families import FAMILIES, LLAVA, Family
-from vtc.check.context import Bench, Case
+from vtc.check.context import CheckContext, CheckPrompt
 from vtc.check.runner import CHECKS, check
 
 TEMPLATE = (
@@ -17,13 +17,13 @@ NAMES = [one.name for one in CHECKS]
 FEW = ["--recipe", "kcenter", "--positions", "original", "--max-new-tokens", "2"]
 
 
-def cases(family: Family) -> list[Case]:
+def cases(family: Family) -> list[CheckPrompt]:
     """Ready inputs in place of a processor's."""
     inputs = family.inputs
     rows = tuple(inputs([row]) for row in ROWS)
-    batch = Case("batch", inputs(ROWS), rows, inputs([ROWS[i] for i in ORDER]), ORDER)
-    return [Case("one image", rows[1]), Case("two images", rows[0]), batch]
+    batch = CheckPrompt("batch", inputs(ROWS), rows, inputs([ROWS[i] for i in ORDER]), ORDER)
+    return [CheckPrompt("one image", rows[1]), CheckPrompt("two images", rows[0]), batch]
 
 
 def looked(model, chosen, family: Family = LLAVA, *, batch: bool = True):
-    return check(Bench(model, cases(family)[: 3 if batch else 2], chosen, 3))
+    return check(CheckContext(model, cases(family)[: 3 if batch else 2], chosen, 3))

@@ -16,8 +16,8 @@ from vtc.adapters.internvl import _layout
 from vtc.stages import (
     Density,
     Even,
+    Joint,
     Thumbnail,
-    Whole,
 )
 
 SIDE, PATCH = 336, 14
@@ -148,7 +148,7 @@ def test_even_shares_are_exact(build, case, share):
     assert sum(counts) == total
     ideal = [total * own / sum(layout.candidates) for own in layout.candidates]
     assert all(abs(count - want) < 1 for count, want in zip(counts, ideal, strict=True))
-    assert Whole().allocate(tokens_of(layout), total) == [total]
+    assert Joint().allocate(tokens_of(layout), total) == [total]
 
 
 @every_image

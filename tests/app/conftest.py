@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from vtc.app.serve import serve
-from vtc.app.state import Studio
+from vtc.app.state import AppState
 from vtc.embedded.samples import FOLDER
 from vtc.embedded.video import Video
 
@@ -17,13 +17,13 @@ CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found :=
 
 @pytest.fixture(scope="session")
 def studio():
-    return Studio.load()
+    return AppState.load()
 
 
 @pytest.fixture
 def fresh(studio):
     """A studio of the same models that holds nothing yet."""
-    return Studio(studio.image_player, studio.video_player)
+    return AppState(studio.image_player, studio.video_player)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def video(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def url(studio):
-    served = serve(Studio(studio.image_player, studio.video_player), port=0, wait=False)
+    served = serve(AppState(studio.image_player, studio.video_player), port=0, wait=False)
     yield served.url
     served.close()
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from vtc.app.comparing import ALL, compared
-from vtc.app.inference import Question, ask, prepared
-from vtc.app.streaming import Desk, answers
+from vtc.app.inference import MediumQuestion, ask, prepared
+from vtc.app.streaming import InferenceLock, answers
 from vtc.app.token_count import chosen
 from vtc.inference.asking import answer, prompt, report_on
 from vtc.media.images import load_image
@@ -25,7 +25,7 @@ def last(studio, question):
 @pytest.mark.parametrize("recipe", ["kcenter", "cls", "kcenter-mean", "resize", "tome", "layerwise", "kcenter+feather"])
 def test_a_image_is_answered_as_plain_calls_answer_it(fresh, image, recipe):
     model, processor = fresh.image_player.model, fresh.image_player.processor
-    question = Question(str(image), "what is in the picture?", recipe, 0.25, False, 8)
+    question = MediumQuestion(str(image), "what is in the picture?", recipe, 0.25, False, 8)
     told = last(fresh, question)
     inputs = prompt(model, processor, load_image(image), question.text)
     assert told[-1].full.text == answer(model, processor, inputs, 8)
@@ -39,7 +39,7 @@ def test_a_image_is_answered_as_plain_calls_answer_it(fresh, image, recipe):
 
 
 def test_a_second_question_reuses_the_encoding_and_answers_as_a_first_one(fresh, studio, video):
-    asked = Question(str(video), "what is there at the end?", "video", 0.25, True, 8)
+    asked = MediumQuestion(str(video), "what is there at the end?", "video", 0.25, True, 8)
     before = last(fresh, asked)[-1]
     encoded = fresh.desk.encodings.encoded
     assert encoded > 0
@@ -56,7 +56,7 @@ def test_a_second_question_reuses_the_encoding_and_answers_as_a_first_one(fresh,
 
 
 def test_a_recipe_that_reads_cues_of_the_encoder_has_it_at_work(fresh, image):
-    asked = Question(str(image), "what is in the picture?", "cls", 0.25, False, 4)
+    asked = MediumQuestion(str(image), "what is in the picture?", "cls", 0.25, False, 4)
     last(fresh, asked)
     again = last(fresh, replace(asked, text="what color is it?"))[-1]
     assert again.full.reused
@@ -67,14 +67,14 @@ def test_counts_are_those_of_the_handle(fresh, video):
     player = fresh.video_player
     for recipe in ("kcenter", "video", "keyframes", "evs"):
         found = fresh.count(video, recipe, 0.3, video=True)
-        asked = prepared(fresh, Question(str(video), "what?", recipe, 0.3, True))
+        asked = prepared(fresh, MediumQuestion(str(video), "what?", recipe, 0.3, True))
         with reduced(player.model, asked.start.recipe):
             assert sum(player.model.vtc.count(**asked.inputs)) == found.after
     assert fresh.count(video, "kcenter", 1.0, video=True).after == found.before
 
 
 def test_an_answer_grows_and_its_numbers_are_of_it(fresh, image):
-    told = last(fresh, Question(str(image), "what is in the picture?", "kcenter", 0.25, False, 8))
+    told = last(fresh, MediumQuestion(str(image), "what is in the picture?", "kcenter", 0.25, False, 8))
     full = [pair.full for pair in told]
     assert [one.tokens for one in full] == sorted(one.tokens for one in full)
     assert full[-1].first > 0
@@ -127,7 +127,7 @@ def test_who_waits_for_the_model_can_stop_too(fresh, image):
 
 
 def test_a_stop_before_the_second_answer_leaves_it_away(fresh, image):
-    asked = prepared(fresh, Question(str(image), "what is in the picture?", "kcenter", 0.25, False, 4))
+    asked = prepared(fresh, MediumQuestion(str(image), "what is in the picture?", "kcenter", 0.25, False, 4))
     stop, seen = threading.Event(), []
     for pair in ask(fresh.desk, asked, 4, stop):
         seen.append(pair)
@@ -139,9 +139,9 @@ def test_a_stop_before_the_second_answer_leaves_it_away(fresh, image):
 def test_what_fails_in_the_thread_is_raised_where_the_answer_is_read(fresh, image):
     player = fresh.image_player
     with pytest.raises(AttributeError):
-        list(answers(Desk(), player.model, player.processor, {"input_ids": "no"}, None))
+        list(answers(InferenceLock(), player.model, player.processor, {"input_ids": "no"}, None))
     with pytest.raises(ValueError, match="max_new_tokens=0"):
-        next(answers(Desk(), player.model, player.processor, {}, None, max_new_tokens=0))
+        next(answers(InferenceLock(), player.model, player.processor, {}, None, max_new_tokens=0))
 
 
 def test_sessions_stop_their_own_calls_alone(fresh):
@@ -154,7 +154,7 @@ def test_sessions_stop_their_own_calls_alone(fresh):
 
 
 def test_a_comparison_has_a_row_for_all_tokens_and_one_for_each_recipe(fresh, image):
-    question = Question(str(image), "what is in the picture?", "", 0.25, False, 4)
+    question = MediumQuestion(str(image), "what is in the picture?", "", 0.25, False, 4)
     tables = list(compared(fresh, question, ["kcenter", "stride", "kcenter"], threading.Event()))
     assert [row.recipe for row in tables[-1]] == [ALL, "kcenter", "stride"]
     assert [row.tokens for row in tables[-1]] == [196, 49, 49]
@@ -180,14 +180,14 @@ def test_a_comparison_has_a_row_for_all_tokens_and_one_for_each_recipe(fresh, im
     ],
 )
 def test_what_is_wrong_is_said_without_a_folder_of_the_server(fresh, image, change, says):
-    question = replace(Question(str(image), "what?", "kcenter", 0.25, False), **change)
+    question = replace(MediumQuestion(str(image), "what?", "kcenter", 0.25, False), **change)
     with pytest.raises(ValueError, match=says) as caught:
         prepared(fresh, question)
     assert "/tests/" not in str(caught.value)
 
 
 def test_more_recipes_or_tokens_than_the_page_allows_are_refused(fresh, image):
-    question = Question(str(image), "what?", "", 0.25, False)
+    question = MediumQuestion(str(image), "what?", "", 0.25, False)
     for names in ([], [f"r{i}" for i in range(13)]):
         with pytest.raises(ValueError, match="choose 1 to 12"):
             next(compared(fresh, question, names, threading.Event()))

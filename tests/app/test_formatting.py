@@ -6,8 +6,8 @@ import pytest
 
 from vtc.app import formatting
 from vtc.app.inference import Pair
-from vtc.app.media import Held
-from vtc.app.streaming import Told
+from vtc.app.media import RecentCache
+from vtc.app.streaming import StreamState
 from vtc.app.token_count import Count, chosen
 
 
@@ -24,7 +24,7 @@ def test_times_and_rates():
 
 
 def test_before_a_run_the_table_has_what_is_known_by_arithmetic():
-    pair = Pair(Told(), Told(), chosen("stride", 0.25), Count(49, 196), 207, 1000)
+    pair = Pair(StreamState(), StreamState(), chosen("stride", 0.25), Count(49, 196), 207, 1000)
     rows = {row[0]: row[1:] for row in formatting.table(pair)}
     assert rows["visual tokens"] == ["196", "49"]
     assert rows["prompt tokens"] == ["207", "60"]
@@ -34,7 +34,7 @@ def test_before_a_run_the_table_has_what_is_known_by_arithmetic():
 
 def test_notes_show_marks_as_they_are():
     assert formatting.notes(["<b>a*b</b>"]) == "- &lt;b&gt;a\\*b&lt;/b&gt;"
-    pair = Pair(Told(stopped=True), Told(), chosen("stride", 0.25), Count(1, 2), 3, 4)
+    pair = Pair(StreamState(stopped=True), StreamState(), chosen("stride", 0.25), Count(1, 2), 3, 4)
     assert formatting.notes([], pair) == "- stopped"
     assert formatting.notes([]) == ""
 
@@ -46,7 +46,7 @@ def test_decoder_recipes_follow_their_own_schedule():
 
 
 def test_what_is_held_is_made_once_and_the_oldest_leaves():
-    held, made = Held(2), []
+    held, made = RecentCache(2), []
     for key in "aabcab":
         held.get(key, lambda key=key: made.append(key) or key)
     assert made == ["a", "b", "c", "a", "b"]

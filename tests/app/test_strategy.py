@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from vtc.app.formatting import call_notes, plan_table
-from vtc.app.inference import Question, prepared
-from vtc.app.strategy import Shown, ask_by_plan
+from vtc.app.inference import MediumQuestion, prepared
+from vtc.app.strategy import ShownVideo, ask_by_plan
 from vtc.app.token_count import chosen
 from vtc.app.video_tab import VideoTab
 from vtc.video.qa.strategies import Asker
 from vtc.video.qa.strategies import plan as named
 
-ASKED = Question("", "what is there at the end?", "video", 0.25, True, 6)
+ASKED = MediumQuestion("", "what is there at the end?", "video", 0.25, True, 6)
 PLANS = ("decompose", "segment-thought")
 
 
@@ -33,7 +33,7 @@ def test_both_answers_are_those_of_plain_calls(fresh, video, plan):
         (None, pairs[-1].full, pairs[-1].full_calls),
         (chosen("video", 0.25), pairs[-1].short, pairs[-1].short_calls),
     ):
-        asker = Asker(model, processor, Shown(asked.inputs, recipe, asked.opened.medium, 2), ASKED.text, 6)
+        asker = Asker(model, processor, ShownVideo(asked.inputs, recipe, asked.opened.medium, 2), ASKED.text, 6)
         assert named(plan).run(asker, ASKED.text) == said.text
         assert [(call.purpose, call.prompt, call.text) for call in calls] == [
             (call.purpose, call.prompt, call.text) for call in asker.calls

@@ -7,16 +7,16 @@ import threading
 import numpy as np
 import pytest
 
-from vtc.app.inference import Question, ask, prepared
+from vtc.app.inference import MediumQuestion, ask, prepared
 from vtc.app.renderings import drawn_timeline
-from vtc.app.timeline_clicks import HEADER, LANES, Track
+from vtc.app.timeline_clicks import HEADER, LANES, ClickableTrack
 from vtc.viz.drawing import MARGIN, WIDTH, color_of
 from vtc.viz.timeline_tracks import LEFT
 
 
 @pytest.fixture(scope="module")
 def drawn(studio, video):
-    asked = prepared(studio, Question(str(video), "what?", "clip-budget", 0.5, True, 1))
+    asked = prepared(studio, MediumQuestion(str(video), "what?", "clip-budget", 0.5, True, 1))
     pair = list(ask(studio.desk, asked, 1, threading.Event()))[-1]
     return drawn_timeline(asked, pair.short.report)
 
@@ -56,7 +56,7 @@ def test_beside_all_marks_a_click_leads_nowhere(drawn, point):
 
 
 def test_a_click_on_a_clip_leads_to_its_beginning():
-    track = Track((0.0, 1.0, 2.0, 3.0), 4.0, (0.0, 2.0), 4, 100, 100)
+    track = ClickableTrack((0.0, 1.0, 2.0, 3.0), 4.0, (0.0, 2.0), 4, 100, 100)
     share = (WIDTH - 2 * MARGIN - LEFT) / 4
     along = [track.second(LEFT + share * at, HEADER + 10) for at in (0.5, 1.9, 2.1, 3.9)]
     assert along == [0.0, 0.0, 2.0, 2.0]

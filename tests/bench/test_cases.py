@@ -12,13 +12,13 @@ import torch
 
 from tools.train_embedded.model_specs import STUDENTS
 from vtc.bench.cases import read
-from vtc.bench.config import Plan, fingerprint
-from vtc.bench.evaluate import Scorer
+from vtc.bench.config import BenchConfig, fingerprint
+from vtc.bench.evaluate import Evaluator
 from vtc.bench.synthetic import drawn, first_seed, skills
 from vtc.bench.variants import (
     ALL_TOKENS,
     TEXT_ALONE,
-    Arm,
+    Variant,
     chosen,
     parse_keeps,
 )
@@ -127,7 +127,7 @@ def test_drawn_questions_of_some_skills_and_of_few_a_scene():
 )
 def test_a_plan_that_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        Plan(**{"models": ("tiny-llava",), "recipes": (recipe(),), **options}).config()
+        BenchConfig(**{"models": ("tiny-llava",), "recipes": (recipe(),), **options}).config()
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_a_plan_that_cannot_be_is_refused(options, message):
 def test_a_plan_for_own_data_that_cannot_be_is_refused(tmp_path, options, message):
     path = written(tmp_path, {**GOOD, "skill": "color"}, GOOD)
     with pytest.raises(ValueError, match=message):
-        Plan(("tiny-llava",), (recipe(),), data=path, **options).config()
+        BenchConfig(("tiny-llava",), (recipe(),), data=path, **options).config()
 
 
 def test_a_plan_travels_without_its_images():
-    plan = Plan(("tiny-llava",), (recipe(),), n=10)
+    plan = BenchConfig(("tiny-llava",), (recipe(),), n=10)
     ids = [case.id for case in plan.cases("tiny-llava")]
     other = pickle.loads(pickle.dumps(plan))
     assert [case.id for case in other.cases("tiny-llava")] == ids
@@ -157,11 +157,11 @@ def test_the_config_follows_what_answers_depend_on(tmp_path):
     image = samples()[0].path
     line = {"image": str(image), "question": "what?"}
     path = written(tmp_path, line)
-    before = Plan(("tiny-llava",), (recipe(),), data=path).config()
-    assert Plan(("tiny-llava",), (recipe(),), data=path).config() == before
-    assert Plan(("tiny-llava",), (recipe(seed=1),), data=path).config() != before
+    before = BenchConfig(("tiny-llava",), (recipe(),), data=path).config()
+    assert BenchConfig(("tiny-llava",), (recipe(),), data=path).config() == before
+    assert BenchConfig(("tiny-llava",), (recipe(seed=1),), data=path).config() != before
     written(tmp_path, {**line, "question": "which?"})
-    assert Plan(("tiny-llava",), (recipe(),), data=path).config() != before
+    assert BenchConfig(("tiny-llava",), (recipe(),), data=path).config() != before
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"1")
     weights = fingerprint(str(tmp_path))
@@ -200,8 +200,8 @@ def test_videos_are_drawn_as_clips_and_answered_in_a_batch():
     cases = drawn("tiny-qwen", 12, videos=True, per_scene=2)
     assert {case.skill for case in cases} <= set(skills(videos=True))
     assert {len(case.image()) for case in cases} <= {8, 12, 16}
-    arms = [ALL_TOKENS, TEXT_ALONE, Arm("kcenter", 0.25, recipe("kcenter", keep=0.25))]
-    scorer = Scorer("tiny-qwen", model, processor, arms, 4)
+    arms = [ALL_TOKENS, TEXT_ALONE, Variant("kcenter", 0.25, recipe("kcenter", keep=0.25))]
+    scorer = Evaluator("tiny-qwen", model, processor, arms, 4)
     rows = {(row.name, row.id): row for row in scorer.rows(cases)}
     assert scorer.refused == []
     assert all(row.error is None for row in rows.values())
@@ -210,7 +210,7 @@ def test_videos_are_drawn_as_clips_and_answered_in_a_batch():
         assert rows["full", case.id].tokens == 18 * frames
         assert rows["kcenter", case.id].tokens == round(18 * frames / 4 + 1e-9)
         assert rows["none", case.id].tokens == 0
-    alone = Scorer("tiny-qwen", model, processor, arms[:1], 4).rows(cases[:1])
+    alone = Evaluator("tiny-qwen", model, processor, arms[:1], 4).rows(cases[:1])
     assert next(alone).given == rows["full", cases[0].id].given
     with pytest.raises(ValueError, match="--skills 'text' is unknown"):
         drawn("tiny-qwen", 2, only=["text"], videos=True)

@@ -18,7 +18,7 @@ from vtc.bench.explained import (
     below_random,
     unexplained,
 )
-from vtc.bench.journal import Row
+from vtc.bench.journal import BenchRow
 from vtc.bench.results import _arms
 from vtc.cli.main import app
 from vtc.recipes.composition import RECIPES
@@ -67,7 +67,7 @@ def answers(rates: dict[str, float]):
             for arm in plan.arms:
                 for case, at in zip(plan.cases(model), level, strict=True):
                     right = bool(at < rates.get(arm.name, 0.9))
-                    yield Row(model, arm.name, arm.keep, case.id, "x", 49, 49.0, right, right, 0.1)
+                    yield BenchRow(model, arm.name, arm.keep, case.id, "x", 49, 49.0, right, right, 0.1)
 
     return work
 

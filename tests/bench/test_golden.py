@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vtc import embedded
-from vtc.bench.config import Plan
+from vtc.bench.config import BenchConfig
 from vtc.bench.quality import run
 from vtc.bench.variants import chosen
 from vtc.embedded.spec import HELD_OUT, VERSION
@@ -43,7 +43,7 @@ def measured(label: str, out: Path) -> dict[str, float | None]:
     """Exact match of each arm on the fixed questions; None where the model refuses the recipe."""
     name, videos = label.split()[0], label.endswith(" videos")
     recipes, text_alone = chosen(OF_VIDEOS if videos else [])
-    plan = Plan((name,), tuple(recipes), (KEEP,), text_alone=text_alone, n=QUESTIONS, first=FIRST, videos=videos)
+    plan = BenchConfig((name,), tuple(recipes), (KEEP,), text_alone=text_alone, n=QUESTIONS, first=FIRST, videos=videos)
     made = run(plan, out, curve=False, draws=1).document
     assert not made["errors"]
     return {

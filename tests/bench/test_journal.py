@@ -9,12 +9,12 @@ import pytest
 from vtc.bench.journal import (
     CONFIG,
     ROWS,
-    Row,
+    BenchRow,
     RowFile,
 )
 
 CONFIGURATION = {"n": 3, "keep": [1.0], "schedule": ((0.25, 0.3), (0.5, 0.034))}
-GOOD = [Row("m", "kcenter", 0.1, str(i), "a", 14, True, None, 0.25) for i in range(3)]
+GOOD = [BenchRow("m", "kcenter", 0.1, str(i), "a", 14, True, None, 0.25) for i in range(3)]
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def opened(out, config=CONFIGURATION, **options):
 
 def test_rows_come_back_as_they_were(out):
     assert opened(out) == GOOD
-    counted = Row("m", "kcenter", 14, "0", "a", 14)
+    counted = BenchRow("m", "kcenter", 14, "0", "a", 14)
     with RowFile(out, CONFIGURATION) as file:
         file.add(counted)
         assert file.rows[counted.key] == counted
@@ -51,8 +51,8 @@ def test_a_torn_last_line_is_dropped_and_the_file_mended(out, cut):
 
 def test_errors_are_tried_again(out):
     with RowFile(out, CONFIGURATION) as file:
-        file.add(Row("m", "kcenter", 0.1, "3", error="broken"))
-        file.add(Row("m", "resize", 0.1, "", refused="no"))
+        file.add(BenchRow("m", "kcenter", 0.1, "3", error="broken"))
+        file.add(BenchRow("m", "resize", 0.1, "", refused="no"))
     assert [row.id for row in opened(out)] == ["0", "1", "2", ""]
 
 

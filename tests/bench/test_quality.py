@@ -13,16 +13,16 @@ from typer.testing import CliRunner
 from tests.adapters.test_processors import qwen_processor
 from tests.families import qwen25vl
 from vtc import embedded
-from vtc.bench.config import Plan
+from vtc.bench.config import BenchConfig
 from vtc.bench.journal import ROWS
 from vtc.bench.quality import run
-from vtc.bench.workers import Failure, work
+from vtc.bench.workers import WorkerFailure, work
 from vtc.cli.main import app
 from vtc.embedded.samples import FOLDER, samples
 from vtc.recipes.composition import recipe
 
 RECIPES = tuple(map(recipe, ("kcenter", "random", "resize", "globalcom2")))
-PLAN = Plan(("tiny-llava",), RECIPES, (1.0, 0.1), n=10, batch=4, dtype="float32", max_new_tokens=6)
+PLAN = BenchConfig(("tiny-llava",), RECIPES, (1.0, 0.1), n=10, batch=4, dtype="float32", max_new_tokens=6)
 TEMPLATE = """{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}\
 <|vision_start|><|image_pad|><|vision_end|>{% else %} {{ c['text'] }} {% endif %}{% endfor %}{% endfor %}"""
 
@@ -105,7 +105,7 @@ def test_the_tables(out):
 
 def test_stages_inside_the_language_model_are_run_once_by_their_own_schedule(tmp_path):
     chosen = tuple(map(recipe, ("fastv", "kcenter+layerwise")))
-    plan = Plan(("tiny-llava",), chosen, (0.5,), text_alone=False, n=4, dtype="float32", max_new_tokens=6)
+    plan = BenchConfig(("tiny-llava",), chosen, (0.5,), text_alone=False, n=4, dtype="float32", max_new_tokens=6)
     made = run(plan, tmp_path, curve=False, draws=10).document
     alone, composed = arm(made, "fastv", 1.0), arm(made, "kcenter+layerwise", 0.5)
     assert [a["recipe"] for a in made["models"][0]["arms"]] == ["full", "fastv", "kcenter+layerwise"]
@@ -219,11 +219,11 @@ def _die(*_args: object) -> None:
 
 
 def test_a_failure_is_told_once_whatever_the_jobs(tmp_path):
-    plan = Plan((str(tmp_path / "model"),), (recipe(),), (0.5,), n=4, batch=1)
+    plan = BenchConfig((str(tmp_path / "model"),), (recipe(),), (0.5,), n=4, batch=1)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "bert"}')
     found = list(work(plan, (), jobs=2))
-    assert [type(message) for message in found] == [Failure]
+    assert [type(message) for message in found] == [WorkerFailure]
     assert "does not take images" in found[0].why
 
 
@@ -271,7 +271,7 @@ def test_without_matplotlib_the_curve_says_what_to_install(tmp_path, monkeypatch
 
 def test_recipes_of_videos_are_compared_with_uniform_frames(tmp_path):
     videos = tuple(map(recipe, ("uniform", "clip-budget")))
-    plan = Plan(("tiny-qwen",), videos, (0.25,), text_alone=False, n=6, videos=True, batch=6, max_new_tokens=4)
+    plan = BenchConfig(("tiny-qwen",), videos, (0.25,), text_alone=False, n=6, videos=True, batch=6, max_new_tokens=4)
     made = run(plan, tmp_path, curve=False, draws=20).document
     even, clips = arm(made, "uniform", 0.25), arm(made, "clip-budget", 0.25)
     assert clips["versus_uniform"]["mean"] == pytest.approx(clips["exact"]["mean"] - even["exact"]["mean"])

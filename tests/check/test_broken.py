@@ -15,11 +15,11 @@ from tests.names import CACHE
 from vtc import Recipe, Reduction
 from vtc.adapters import Adapter
 from vtc.adapters.llava import Llava
-from vtc.check.context import Bench, Case
+from vtc.check.context import CheckContext, CheckPrompt
 from vtc.check.runner import check
 from vtc.core.flops import DecoderCost
 from vtc.reduction import handle
-from vtc.reduction.prompt import Splice
+from vtc.reduction.prompt import PromptMap
 from vtc.reduction.request import RequestBuilder
 from vtc.stages import (
     STAGES,
@@ -84,8 +84,8 @@ def lost_text(patch):
         keep[:, -2] = False
         return stock(keep, left=left)
 
-    stock = Splice.keeping
-    patch.setattr(Splice, "keeping", change)
+    stock = PromptMap.keeping
+    patch.setattr(PromptMap, "keeping", change)
 
 
 def other_text(patch):
@@ -236,10 +236,10 @@ def test_faults_of_further_classes_are_found(fault, monkeypatch):
     known, name, wanted = FAULTS[fault]
     odd = next(one for one in known if one.name.startswith(name))
     model, recipe = odd.build(), Recipe((Stride(),), keep=0.4)
-    cases = [Case("one", odd.inputs([[2, 3, 6]])), Case("two", odd.inputs([[3, 1, 4, 2, 5]]))]
-    sound = check(Bench(model, cases, [recipe], 3))
+    cases = [CheckPrompt("one", odd.inputs([[2, 3, 6]])), CheckPrompt("two", odd.inputs([[3, 1, 4, 2, 5]]))]
+    sound = check(CheckContext(model, cases, [recipe], 3))
     assert sound.holds, [row.failures for row in sound.rows if row.failures]
     fault(monkeypatch)
-    result = check(Bench(model, cases, [recipe], 3))
+    result = check(CheckContext(model, cases, [recipe], 3))
     failing = {row.name for row in result.rows if row.holds is False}
     assert all(any(row.startswith(start) for row in failing) for start in wanted), failing

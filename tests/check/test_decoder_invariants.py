@@ -27,7 +27,7 @@ from vtc.check.decoder_invariants import alike, keeping_all
 from vtc.check.invariants import Check
 from vtc.check.masked_reference import _without
 from vtc.check.runner import CHECKS, recipes
-from vtc.check.tolerance import Finding
+from vtc.check.tolerance import CheckResult
 from vtc.reduction.decoder import engine
 from vtc.reduction.decoder import sparse_cache as caches
 from vtc.reduction.decoder.report import Trace
@@ -168,12 +168,12 @@ def test_rows_in_which_rounding_chose_otherwise_are_set_aside_in_half_precision_
     trial = SimpleNamespace(exact=False, recipe=Recipe((FastV(((1, 0.5),)),)))
     runs_ = [SimpleNamespace(kept=lambda r: [], inside=lambda r, left=left: [(1, left)]) for left in ([1], [2])]
     pairs = [(runs_[0], 0, runs_[1], 0), (runs_[0], 0, runs_[0], 0)]
-    found = alike(trial, pairs, lambda left: Finding(len(left), 5))
+    found = alike(trial, pairs, lambda left: CheckResult(len(left), 5))
     assert (found.worst, found.note) == (1, "rounding changed what left inside the language model in 1 of 2 rows")
     trial.exact = True
-    assert not alike(trial, pairs, lambda left: Finding(0)).holds
+    assert not alike(trial, pairs, lambda left: CheckResult(0)).holds
     trial.exact, trial.recipe = False, Recipe((Layerwise(((1, 0.5),)),))
-    assert not alike(trial, pairs, lambda left: Finding(0)).holds
+    assert not alike(trial, pairs, lambda left: CheckResult(0)).holds
 
 
 def test_rows_in_which_rounding_kept_other_places_are_not_compared(monkeypatch):
@@ -182,10 +182,10 @@ def test_rows_in_which_rounding_kept_other_places_are_not_compared(monkeypatch):
     trial = SimpleNamespace(exact=False, case=None, model=SimpleNamespace(dtype=torch.bfloat16))
     trial.bench = SimpleNamespace(cases=[None])
 
-    def run(place: int, best: int) -> capture.Run:
+    def run(place: int, best: int) -> capture.GenerationCapture:
         item = SimpleNamespace(row=0, reduction=SimpleNamespace(anchor=torch.tensor([place, 9])))
         logits = torch.eye(7)[best].expand(1, 1, -1)
-        return capture.Run(torch.tensor([[best]]), logits, (), SimpleNamespace(items=[item]))
+        return capture.GenerationCapture(torch.tensor([[best]]), logits, (), SimpleNamespace(items=[item]))
 
     one, other, wrong = run(1, 0), run(2, 5), run(1, 3)
     found = tolerance.meet(trial, [(one, 0, other, 0), (one, 0, one, 0)])

@@ -24,7 +24,7 @@ from tests.looking import (
 )
 from vtc import embedded
 from vtc.check.capture import few_threads
-from vtc.check.context import Bench, Case
+from vtc.check.context import CheckContext, CheckPrompt
 from vtc.check.prompts import makers
 from vtc.check.runner import (
     CHECKS,
@@ -33,7 +33,7 @@ from vtc.check.runner import (
     recipes,
     runnable,
 )
-from vtc.check.tolerance import Finding, drift
+from vtc.check.tolerance import CheckResult, drift
 from vtc.inference.loading import load
 
 # What is right passes
@@ -69,7 +69,7 @@ def test_the_command_on_the_embedded_model():
 def test_half_precision_is_judged_beside_the_stock_model(dtype, name):
     model, processor = load("tiny-llava", device="cpu", dtype=dtype)
     found, _ = possible(model, makers(model, processor))
-    result = check(Bench(model, found, recipes([name], positions="original"), 3))
+    result = check(CheckContext(model, found, recipes([name], positions="original"), 3))
     assert result.holds, result.summary
     batch = result.rows[NAMES.index("a batch equals its singles")].worst
     assert batch.stock > 0
@@ -137,7 +137,9 @@ def test_a_video_that_cannot_be_built_is_named(tmp_path, monkeypatch):
 
 def test_an_input_stage_that_cannot_shrink_a_video_is_left_out():
     video = next(family for family in FAMILIES if family.name == "qwen25vl-video")
-    bench = Bench(video.build(), [Case("video", video.inputs([[2, (5, 3, 4, 4), 3]]))], recipes(["resize"], keep=2))
+    bench = CheckContext(
+        video.build(), [CheckPrompt("video", video.inputs([[2, (5, 3, 4, 4), 3]]))], recipes(["resize"], keep=2)
+    )
     with pytest.raises(ValueError, match="no recipe or prompt to check; resize, original, video: not possible"):
         check(bench)
 
@@ -182,7 +184,7 @@ def test_a_wrapped_model_is_refused():
     model = LLAVA.build()
     model.vtc = None
     with pytest.raises(ValueError, match="model is wrapped; call restore"):
-        Bench(model, [], [])
+        CheckContext(model, [], [])
 
 
 # Figures
@@ -204,8 +206,8 @@ def test_drift_is_a_share_of_the_spread_until_the_tokens_part():
 
 
 def test_a_finding_without_a_number_does_not_hold():
-    assert Finding(0).holds
-    assert not Finding(float("nan"), 1.0).holds
+    assert CheckResult(0).holds
+    assert not CheckResult(float("nan"), 1.0).holds
 
 
 def test_small_models_run_on_one_thread_and_the_number_is_put_back():

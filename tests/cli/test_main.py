@@ -295,16 +295,16 @@ def test_demo_leaves_its_table_and_images(tmp_path, monkeypatch):
 
 
 def test_marks_of_the_demo():
-    right = demo.Row("a.png", "how many?", "2", "2", "3", 196, 49)
+    right = demo.DemoRow("a.png", "how many?", "2", "2", "3", 196, 49)
     assert right.cells() == ("a.png", "how many?", "2", "2 ✓", "3 ✗", "196 → 49")
-    outcome = demo.Outcome(recipe(), (right,), (), 1.0)
+    outcome = demo.DemoOutcome(recipe(), (right,), (), 1.0)
     assert outcome.summary == "tiny-llava, kcenter: 1 of 1 right with all tokens, 0 of 1 with keep 0.25"
     assert demo.markdown(outcome).splitlines()[2] == "| a.png | how many? | 2 | 2 ✓ | 3 ✗ | 196 → 49 |"
 
 
 def test_demo_prints_where_the_terminal_has_no_such_letters(tmp_path, monkeypatch):
-    wrong = demo.Row("a.png", "how many?", "2", "2", "3", 196, 49)
-    monkeypatch.setattr(demo, "run", lambda out: demo.Outcome(recipe(), (wrong,), (), 1.0))
+    wrong = demo.DemoRow("a.png", "how many?", "2", "2", "3", 196, 49)
+    monkeypatch.setattr(demo, "run", lambda out: demo.DemoOutcome(recipe(), (wrong,), (), 1.0))
     result = CliRunner(charset="ascii").invoke(app, ["demo", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0
     assert "196 -> 49" in result.stdout

@@ -16,8 +16,8 @@ from vtc.stages import KCenter
 from vtc.video.clips.segmenters import (
     SEGMENTERS,
     Content,
-    Density,
-    Even,
+    DensitySegmenter,
+    EvenSegmenter,
     Neighbour,
     segmenter,
 )
@@ -38,14 +38,14 @@ from vtc.video.stages import ClipBudget, Keyframes, QuestionBudget
         ("neighbour", Neighbour()),
         ("neighbour:threshold=0.7,reach=2", Neighbour(threshold=0.7, reach=2)),
         ("neighbour:threshold=none,least=3", Neighbour(threshold=None, least=3)),
-        ("even", Even(parts=4)),
-        ("even:every=2.5", Even(every=2.5)),
+        ("even", EvenSegmenter(parts=4)),
+        ("even:every=2.5", EvenSegmenter(every=2.5)),
         ("tdc", Neighbour.tdc()),
         ("tdc:least=8,window=16", Neighbour.tdc(8, 16)),
         ("dyseg:clips=3,threshold=0.8", Neighbour.dyseg(3, 0.8)),
         ("content:threshold=60", Content(threshold=60)),
-        ({"name": "density", "share": 0.5}, Density(share=0.5)),
-        (Even(parts=2), Even(parts=2)),
+        ({"name": "density", "share": 0.5}, DensitySegmenter(share=0.5)),
+        (EvenSegmenter(parts=2), EvenSegmenter(parts=2)),
     ],
     ids=str,
 )
@@ -80,7 +80,7 @@ def test_defaults_are_written_as_their_names_alone():
         ("maxmin", MaxMin()),
         ("maxmin:time=0", MaxMin(time=0)),
         ("segments:segmenter=even", Segments("even")),
-        ({"name": "segments", "segmenter": {"name": "even", "parts": 3}}, Segments(Even(parts=3))),
+        ({"name": "segments", "segmenter": {"name": "even", "parts": 3}}, Segments(EvenSegmenter(parts=3))),
         ("mmr:relevance=0.7", MMR(0.7)),
         (AKS(depth=2), AKS(depth=2)),
     ],
@@ -120,7 +120,7 @@ def test_a_recipe_takes_other_rules():
     made = changed(video, keyframes="mmr:relevance=0.7", segmenter="even:parts=3", features="timm:resnet18")
     assert (made.name, made.keep, made.input.share) == (video.name, video.keep, 0.75)
     assert (made.input.selector, made.input.scorer, made.input.features) == (MMR(0.7), "model", "timm:resnet18")
-    assert (made.allocator.rule, made.allocator.features) == (Even(parts=3), "timm:resnet18")
+    assert (made.allocator.rule, made.allocator.features) == (EvenSegmenter(parts=3), "timm:resnet18")
     assert changed(video) is video
     assert (
         changed(recipe("keyframes"), keyframes="segments", segmenter="tdc").input.selector.segmenter == Neighbour.tdc()

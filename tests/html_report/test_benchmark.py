@@ -9,8 +9,8 @@ import shutil
 import pytest
 
 from tests.pages import Page
-from vtc.bench.config import Plan
-from vtc.bench.journal import Row
+from vtc.bench.config import BenchConfig
+from vtc.bench.journal import BenchRow
 from vtc.bench.quality import run
 from vtc.html_report import write_report
 from vtc.html_report.benchmark_run import read_run, swaps
@@ -25,7 +25,7 @@ from vtc.html_report.html import Markup
 from vtc.recipes.composition import recipe
 
 RECIPES = tuple(map(recipe, ("kcenter", "random", "globalcom2")))
-PLAN = Plan(("tiny-llava",), RECIPES, (0.5, 0.05), n=10, batch=10, dtype="float32", max_new_tokens=6)
+PLAN = BenchConfig(("tiny-llava",), RECIPES, (0.5, 0.05), n=10, batch=10, dtype="float32", max_new_tokens=6)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_it_shows_curve_tables_versions_and_fingerprint(bench, found):
 
 def test_what_was_lost_is_first_with_its_overlay(bench, found):
     """Counted again from the rows: the questions are in the order of how many recipes lost them."""
-    rows = [Row(**json.loads(line)) for line in (bench / "rows.jsonl").read_text().splitlines()]
+    rows = [BenchRow(**json.loads(line)) for line in (bench / "rows.jsonl").read_text().splitlines()]
     right = {row.id for row in rows if row.name == "full" and row.exact}
     lost: dict[str, int] = {}
     for row in rows:
@@ -93,8 +93,8 @@ def test_what_was_lost_is_first_with_its_overlay(bench, found):
 
 
 def test_swaps_count_both_ways():
-    def row(name: str, id: str, exact: bool | None, **more) -> Row:
-        return Row("m", name, 1.0 if name == "full" else 0.5, id, "x", exact=exact, **more)
+    def row(name: str, id: str, exact: bool | None, **more) -> BenchRow:
+        return BenchRow("m", name, 1.0 if name == "full" else 0.5, id, "x", exact=exact, **more)
 
     some = [
         *(row("full", "abcd"[i], right) for i, right in enumerate((True, True, False, True))),

@@ -30,11 +30,11 @@ from vtc import (
 from vtc.recipes.composition import POSITIONS
 from vtc.stages import (
     FrameSelector,
+    Joint,
     KCenter,
     Mean,
     Resize,
     Selector,
-    Whole,
 )
 
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -120,7 +120,7 @@ def test_frames_left_out_before_the_encoder_equal_those_left_out_behind_it(kind,
     assert [len(some) for some in frames] == [len(item.units) // 2 for item in items]
     # By another way: all frames are encoded, and the tokens of those frames are selected.
     told = Told(tuple((size, tuple(some)) for size, some in zip(sizes, frames, strict=True)))
-    late = wrapped(kind, Whole(), told, keep=0.5, positions=positions)
+    late = wrapped(kind, Joint(), told, keep=0.5, positions=positions)
     check_close(steps(generate(late, inputs)), first, "logits")
     assert kept(late) == kept(early)
     # The control: other frames give another answer.
@@ -128,7 +128,7 @@ def test_frames_left_out_before_the_encoder_equal_those_left_out_behind_it(kind,
     other = Told(tuple((size, tuple(some)) for size, some in zip(sizes, turned, strict=True)))
     with pytest.raises(AssertionError):
         check_close(
-            steps(generate(wrapped(kind, Whole(), other, keep=0.5, positions=positions), inputs)), first, "logits"
+            steps(generate(wrapped(kind, Joint(), other, keep=0.5, positions=positions), inputs)), first, "logits"
         )
 
 
@@ -144,7 +144,7 @@ def test_the_encoder_sees_the_chosen_frames_alone(kind):
 
 
 @every_kind
-@pytest.mark.parametrize("stages", [(Drawn(share=0.5), KCenter(), Mean()), (Drawn(), Whole(), KCenter())], ids=str)
+@pytest.mark.parametrize("stages", [(Drawn(share=0.5), KCenter(), Mean()), (Drawn(), Joint(), KCenter())], ids=str)
 def test_a_batch_equals_its_singles_and_counts_are_as_declared(kind, stages):
     inputs, model = kind.family.inputs(kind.rows), wrapped(kind, *stages, keep=0.3)
     together = steps(generate(model, inputs))
@@ -172,12 +172,12 @@ def test_keep_1_is_the_identity_and_undo_is_complete(kind):
 @pytest.mark.parametrize("kind", [k for k in AS_IMAGES if k.family.name != "smolvlm"], ids=str)
 def test_images_of_a_row_share_one_budget(kind):
     inputs = kind.family.inputs(kind.rows)
-    model = wrapped(kind, Whole(), KCenter(), keep=7)
+    model = wrapped(kind, Joint(), KCenter(), keep=7)
     generate(model, inputs, tokens=1)
     items = model.vtc.report.items
     assert [(item.row, len(item.units), item.after) for item in items] == [(0, 4, 7), (1, 2, 7)]
     assert {unit.kind for item in items for unit in item.units} == {"frame"}
-    reduce_tokens(model, Recipe((Whole(), KCenter()), keep=7))
+    reduce_tokens(model, Recipe((Joint(), KCenter()), keep=7))
     generate(model, inputs, tokens=1)
     assert len(model.vtc.report.items) == 6
 
@@ -186,7 +186,7 @@ def test_a_later_turn_with_another_video_goes_on_from_the_cache():
     kind = AS_IMAGES[0]
     first = kind.family.inputs([[3, (1, 8, 8), (2, 8, 8), 4]])
     whole = kind.family.inputs([[3, (1, 8, 8), (2, 8, 8), 4, 3, (3, 8, 8), (4, 8, 8), 5]])
-    model = wrapped(kind, Drawn(), Whole(), KCenter(), keep=0.4)
+    model = wrapped(kind, Drawn(), Joint(), KCenter(), keep=0.4)
     length = first["input_ids"].shape[1]
     with torch.no_grad():
         out = model(**first, use_cache=True)

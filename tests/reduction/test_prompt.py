@@ -11,8 +11,8 @@ from tests.checks import check_same
 from tests.oracle import ladders
 from vtc import Layout
 from vtc.reduction.prompt import (
+    PromptMap,
     Span,
-    Splice,
     compact,
     locate,
 )
@@ -42,7 +42,7 @@ def shortened(keep: torch.Tensor, values: torch.Tensor, left: bool, fill: int) -
 
 @given(keeps(), st.booleans(), st.integers(0, 3))
 def test_take_gathers_row_by_row_and_leaves_the_tail(keep, left, tail):
-    splice = Splice.keeping(keep, left=left)
+    splice = PromptMap.keeping(keep, left=left)
     ids = torch.arange(100, 100 + keep.numel()).view_as(keep)
     after = torch.arange(len(keep) * tail).view(len(keep), tail)
     want = shortened(keep, ids, left, fill=-7)
@@ -54,7 +54,7 @@ def test_take_gathers_row_by_row_and_leaves_the_tail(keep, left, tail):
 
 @given(keeps(), st.booleans())
 def test_take_treats_every_axis_alike(keep, left):
-    splice = Splice.keeping(keep, left=left)
+    splice = PromptMap.keeping(keep, left=left)
     values = torch.arange(3 * keep.numel()).view(3, *keep.shape)
     got = splice.take(values, 0)
     for axis in range(3):
@@ -63,7 +63,7 @@ def test_take_treats_every_axis_alike(keep, left):
 
 @given(keeps(), st.booleans(), st.integers(0, 3))
 def test_the_mask_marks_real_tokens_and_takes_over_the_tail(keep, left, tail):
-    splice = Splice.keeping(keep, left=left)
+    splice = PromptMap.keeping(keep, left=left)
     full = torch.ones(len(keep), keep.shape[1] + tail, dtype=torch.int64)
     full[:, keep.shape[1] :] = torch.arange(tail) % 2
     want = shortened(keep, keep.long(), left, fill=0)
@@ -74,7 +74,7 @@ def test_the_mask_marks_real_tokens_and_takes_over_the_tail(keep, left, tail):
 
 @given(keeps(), st.booleans())
 def test_nearest_is_the_last_kept_column_at_or_before(keep, left):
-    splice = Splice.keeping(keep, left=left)
+    splice = PromptMap.keeping(keep, left=left)
     for r, row in enumerate(keep.tolist()):
         short = [splice.columns[r, s].item() if splice.mask[r, s] else None for s in range(splice.short_length)]
         first = next(c for c, kept in enumerate(row) if kept)
@@ -85,7 +85,7 @@ def test_nearest_is_the_last_kept_column_at_or_before(keep, left):
 
 @given(keeps(), st.booleans(), st.integers(1, 3))
 def test_expand_repeats_each_row_in_place(keep, left, times):
-    splice = Splice.keeping(keep, left=left)
+    splice = PromptMap.keeping(keep, left=left)
     many = splice.expand(times * len(keep))
     for row in range(len(keep)):
         for copy in range(times):
@@ -95,14 +95,14 @@ def test_expand_repeats_each_row_in_place(keep, left, times):
 
 
 def test_expand_to_no_multiple_is_refused():
-    splice = Splice.keeping(torch.ones(2, 3, dtype=torch.bool), left=True)
+    splice = PromptMap.keeping(torch.ones(2, 3, dtype=torch.bool), left=True)
     with pytest.raises(ValueError, match="a batch of 3 rows is no multiple of the 2 that were reduced"):
         splice.expand(3)
 
 
 @given(keeps(), st.booleans())
 def test_keeping_all_is_the_identity(keep, left):
-    splice = Splice.keeping(torch.ones_like(keep), left=left)
+    splice = PromptMap.keeping(torch.ones_like(keep), left=left)
     values = torch.arange(keep.numel()).view_as(keep)
     check_same(splice.take(values, -1), values, "values")
     check_same(splice.nearest, torch.arange(keep.shape[1]).expand_as(keep), "nearest")

@@ -18,7 +18,7 @@ from tests.stages.images import (
 )
 from vtc import Layout, Recipe, VisualTokens
 from vtc.recipes.composition import recipe
-from vtc.stages import LocalGlobal, Thumbnail, Whole
+from vtc.stages import Joint, LocalGlobal, Thumbnail
 from vtc.stages.allocate.thumbnail import _attended
 from vtc.stages.thumbnail_maps import sampled
 
@@ -223,7 +223,7 @@ def test_in_a_joint_pool_each_unit_is_scaled_on_its_own():
     own = torch.randn(len(layout), generator=torch.Generator().manual_seed(2))
     tokens = with_logits(layout, torch.randn(8, 6, generator=torch.Generator().manual_seed(3)), own)
     score = np.concatenate([scores(tokens, unit) for unit in range(3)])
-    assert Recipe((Whole(), RULE)).reduce(tokens, 30).anchor.tolist() == best(score, 30)
+    assert Recipe((Joint(), RULE)).reduce(tokens, 30).anchor.tolist() == best(score, 30)
 
 
 @tilings

@@ -15,7 +15,7 @@ from tools.train_embedded.model_specs import STUDENTS
 from tools.train_embedded.model_specs.base import Student
 from tools.train_embedded.tokenizer import build_tokenizer
 from vtc.embedded import spec, video_spec
-from vtc.embedded.questions import SKILLS, Question
+from vtc.embedded.questions import SKILLS, SceneQuestion
 from vtc.embedded.scene import Scene
 from vtc.embedded.video import Video
 from vtc.embedded.video_spec import SKILLS as VIDEO_SKILLS
@@ -26,7 +26,7 @@ _CHUNK = 128
 
 
 @dataclass
-class Group:
+class SceneGroup:
     """`n` scenes of one size: `k` looks of `w` x `h` pixels each.
 
     pixels   uint8 [n, k, h, w, 3]
@@ -68,8 +68,8 @@ class Group:
         return int(self.pixels.shape[3]), int(self.pixels.shape[2])
 
 
-Bank = list[Group]
-_NAMES = [f.name for f in fields(Group)]
+Bank = list[SceneGroup]
+_NAMES = [f.name for f in fields(SceneGroup)]
 
 
 def make_bank(student: Student, first: int, n: int, workers: int, videos: int = 0, drilled: bool = False) -> Bank:
@@ -89,7 +89,7 @@ def make_bank(student: Student, first: int, n: int, workers: int, videos: int = 
             parts = list(pool.map(_chunk, jobs))
     canvases = sorted({canvas for part in parts for canvas in part})
     return [
-        Group(*(np.concatenate(a) for a in zip(*(p[canvas] for p in parts if canvas in p), strict=True)))
+        SceneGroup(*(np.concatenate(a) for a in zip(*(p[canvas] for p in parts if canvas in p), strict=True)))
         for canvas in canvases
     ]
 
@@ -108,7 +108,7 @@ def load_bank(
                 np.save(unfinished / f"{i}-{name}.npy", getattr(group, name))
         unfinished.rename(stem)
     groups = len(list(stem.glob("*-pixels.npy")))
-    return [Group(*(np.load(stem / f"{i}-{name}.npy", mmap_mode="r") for name in _NAMES)) for i in range(groups)]
+    return [SceneGroup(*(np.load(stem / f"{i}-{name}.npy", mmap_mode="r") for name in _NAMES)) for i in range(groups)]
 
 
 Shape = tuple[int, ...]
@@ -161,7 +161,7 @@ def video_pixels(student: Student, video: Video) -> np.ndarray:
     return video.pixels(student.video_looks(video)[0][1][0])
 
 
-def _question_arrays(questions: list[Question], tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
+def _question_arrays(questions: list[SceneQuestion], tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
     words = np.zeros((MAX_QUESTIONS, MAX_WORDS), np.int16)
     answer, skill = np.zeros(MAX_QUESTIONS, np.int8), np.zeros(MAX_QUESTIONS, np.int8)
     for i, q in enumerate(questions[:MAX_QUESTIONS]):

@@ -15,7 +15,7 @@ from tools.train_embedded.model_specs import STUDENTS
 from vtc import reduce_tokens
 from vtc.embedded import NAMES, path
 from vtc.embedded.exam import asked, asked_videos, exact
-from vtc.embedded.questions import SKILLS, Question
+from vtc.embedded.questions import SKILLS, SceneQuestion
 from vtc.embedded.scene import Scene
 from vtc.embedded.spec import HELD_OUT, WATCH
 from vtc.embedded.video import Video
@@ -66,7 +66,7 @@ def _generate(model: Any, processor: Any, inputs: Any) -> list[str]:
 def exact_match(
     model: Any,
     processor: Any,
-    todo: Iterable[tuple[Scene | Video, Question]],
+    todo: Iterable[tuple[Scene | Video, SceneQuestion]],
     batch: int = 64,
     blind: bool = False,
 ) -> dict[str, tuple[int, int]]:
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.recipe:
         reduce_tokens(model, options.recipe, keep=options.keep, positions=options.positions)
     seeds = range(options.first, options.first + options.n)
-    todo: Iterable[tuple[Scene | Video, Question]] = (
+    todo: Iterable[tuple[Scene | Video, SceneQuestion]] = (
         asked_videos(seeds, options.per_scene, options.shifted)
         if options.videos
         else asked(seeds, options.per_scene, options.name, options.shifted)

@@ -11,7 +11,7 @@ import numpy as np
 from vtc.embedded.placement import pick, shuffled
 from vtc.embedded.questions import (
     OF_KIND,
-    Question,
+    SceneQuestion,
     nearest_to,
     plural,
     relate,
@@ -30,10 +30,10 @@ FEW = 4  # of the easy ones about a video
 DRILLING = 7  # a stream of random numbers apart from those of `video_script`
 
 
-def drill(scene: Scene, most: int) -> list[Question]:
+def drill(scene: Scene, most: int) -> list[SceneQuestion]:
     """At most `most` questions about `scene`: relations, nearest things and counts, then some of its own, shuffled."""
     rng = np.random.Generator(np.random.PCG64([scene.seed, 3]))
-    asked: dict[str, Question] = {}
+    asked: dict[str, SceneQuestion] = {}
     for make in (_relations, _nearest, _counts):
         found = list(make(scene, rng))
         for i in shuffled(rng, len(found))[: AT_MOST[found[0].skill] if found else 0]:
@@ -43,15 +43,15 @@ def drill(scene: Scene, most: int) -> list[Question]:
     questions = list(asked.values())[:most]
     skill = OF_KIND.get(scene.kind)
     return [
-        Question(questions[i].question, questions[i].answer, skill or questions[i].skill)
+        SceneQuestion(questions[i].question, questions[i].answer, skill or questions[i].skill)
         for i in shuffled(rng, len(questions))
     ]
 
 
-def drill_video(video: Video, most: int) -> list[Question]:
+def drill_video(video: Video, most: int) -> list[SceneQuestion]:
     """At most `most` questions about `video`, drawn several times over, few of them of the easy skills."""
     rng = np.random.Generator(np.random.PCG64([video.seed, DRILLING]))
-    asked: dict[str, Question] = {}
+    asked: dict[str, SceneQuestion] = {}
     for _ in range(ROUNDS):
         for question in every_question(video, rng):
             asked.setdefault(question.question, question)
@@ -60,7 +60,7 @@ def drill_video(video: Video, most: int) -> list[Question]:
     return [*(question for question in questions if question.skill not in EASY), *easy][:most]
 
 
-def _relations(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:
+def _relations(scene: Scene, rng: np.random.Generator) -> Iterator[SceneQuestion]:
     lone = [t for t in scene.things if single(scene, shape=t.shape)]
     for a in lone:
         for b in lone:
@@ -69,18 +69,18 @@ def _relations(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:
                 yield question
 
 
-def _nearest(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:
+def _nearest(scene: Scene, rng: np.random.Generator) -> Iterator[SceneQuestion]:
     for thing in scene.things:
         question = nearest_to(scene, thing, rng)
         if question:
             yield question
 
 
-def _counts(scene: Scene, rng: np.random.Generator) -> Iterator[Question]:
+def _counts(scene: Scene, rng: np.random.Generator) -> Iterator[SceneQuestion]:
     form = pick(rng, ("how many {} are there?", "how many {} do you see?", "how many {} are in the picture?"))
     counted = {"shapes": len(scene.things)}
     for color in (*(t.color for t in scene.things), pick(rng, COLORS)):
         counted[f"{color} shapes"] = sum(t.color == color for t in scene.things)
     for shape in (*(t.shape for t in scene.things), pick(rng, SHAPES)):
         counted[plural(shape)] = sum(t.shape == shape for t in scene.things)
-    yield from (Question(form.format(what), str(n), "count") for what, n in counted.items() if n <= MOST)
+    yield from (SceneQuestion(form.format(what), str(n), "count") for what, n in counted.items() if n <= MOST)

@@ -95,7 +95,7 @@ def cosine(progress: float, warm_up: float = 0.02, floor: float = 0.02) -> float
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * turn))
 
 
-class Budget:
+class PhaseProgress:
     """How far a phase has come: by steps if `steps` is given, else by seconds of work (resumed work counts)."""
 
     def __init__(self, steps: int | None, seconds: float, done_steps: int = 0, done_seconds: float = 0.0) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tools.train_embedded.dataset import LABELS, Group
+from tools.train_embedded.dataset import LABELS, SceneGroup
 from tools.train_embedded.tokenizer import SPECIAL, vocabulary
 
 _IDS = vocabulary()
@@ -46,7 +46,7 @@ class Packed:
 
 
 def pack(
-    group: Group,
+    group: SceneGroup,
     rows: np.ndarray,
     rng: np.random.Generator,
     length: int,
@@ -78,7 +78,7 @@ def pack(
 Block = tuple[list[int], list[int], list[int], list[float]]
 
 
-def _dialogues(group: Group, row: np.ndarray, rng: np.random.Generator, questions: int, turns: int) -> list[Block]:
+def _dialogues(group: SceneGroup, row: np.ndarray, rng: np.random.Generator, questions: int, turns: int) -> list[Block]:
     """The blocks of one sequence: tokens, labels, question numbers and weights of each."""
     numbered = [(p, int(q)) for p, r in enumerate(row) for q in np.flatnonzero(group.answer[r])]
     chosen = [numbered[i] for i in rng.permutation(len(numbered))[:questions]]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tools.train_embedded.dataset import Bank, Group
+from tools.train_embedded.dataset import Bank, SceneGroup
 from tools.train_embedded.labels import FACTS, FIELDS
 from tools.train_embedded.model_specs.base import Student
 
@@ -110,7 +110,9 @@ def patch_loss(logits: list[Tensor], truth: list[Tensor]) -> Tensor:
     return total
 
 
-def some_looks(group: Group, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def some_looks(
+    group: SceneGroup, rows: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels, patches and facts of one look of each row: the last (whole or thumbnail) two in five times."""
     last = rng.random(len(rows)) < 0.4
     looks = np.where(last, group.looks - 1, rng.integers(0, group.looks, len(rows)))

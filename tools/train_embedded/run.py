@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tools.train_embedded.dataset import Bank, Group
+from tools.train_embedded.dataset import Bank, SceneGroup
 from tools.train_embedded.model_specs.base import Student
 from tools.train_embedded.optim import (
-    Budget,
     Learner,
+    PhaseProgress,
     log,
     save_atomically,
 )
@@ -27,7 +27,7 @@ SECONDS_BETWEEN_NOTES = 240
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """What a training run works on: fp32 `master`, its bfloat16 `worker`, the read-outs, data and settings."""
 
     student: Student
@@ -57,17 +57,17 @@ class Run:
         """Copy the master into the worker."""
         self.worker.load_state_dict(self.master.state_dict())
 
-    def budget(self, phase: str, state: dict[str, Any]) -> Budget:
+    def budget(self, phase: str, state: dict[str, Any]) -> PhaseProgress:
         """`--steps` of each phase if given, else its share of `--hours`."""
         seconds = self.hours * 3600 * SHARES[phase]
-        return Budget(self.steps, seconds, state.get("steps", 0), state.get("seconds", 0.0))
+        return PhaseProgress(self.steps, seconds, state.get("steps", 0), state.get("seconds", 0.0))
 
-    def draws(self, phase: str, budget: Budget) -> tuple[np.random.Generator, torch.Generator]:
+    def draws(self, phase: str, budget: PhaseProgress) -> tuple[np.random.Generator, torch.Generator]:
         """Random numbers for data and for pixel noise, other ones after a resumption."""
         data = np.random.default_rng([self.seed, PHASES.index(phase), budget.done_steps])
         return data, torch.Generator().manual_seed(self.seed + budget.done_steps)
 
-    def group(self, rng: np.random.Generator, phase: str) -> Group:
+    def group(self, rng: np.random.Generator, phase: str) -> SceneGroup:
         """A group of scenes, as likely as it is large; of the drilled ones too in the last two phases.
 
         There videos, if the model sees any, are as likely as images: their skills are the slowest to learn. In "drill"
@@ -85,12 +85,12 @@ class Run:
             sizes[videos] *= sizes[~videos].sum() / sizes[videos].sum()
         return bank[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
 
-    def rows(self, group: Group, rng: np.random.Generator, batch: int, most: int | None = None) -> np.ndarray:
+    def rows(self, group: SceneGroup, rng: np.random.Generator, batch: int, most: int | None = None) -> np.ndarray:
         """The numbers of `batch` scenes of `group` with at most `most` things, or as few as there are."""
         fit = np.arange(len(group)) if most is None else np.flatnonzero(group.things <= max(most, group.things.min()))
         return np.sort(rng.choice(fit, batch, replace=len(fit) < batch))
 
-    def see(self, group: Group, rows: np.ndarray | slice, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def see(self, group: SceneGroup, rows: np.ndarray | slice, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """All looks of the scenes `rows`, encoded: tokens `[n * looks, t, width]` and the tower's hidden states."""
         return self.encode(np.concatenate(group.pixels[rows]), noise)
 
@@ -112,7 +112,7 @@ class Run:
         ]
 
     def watcher(
-        self, phase: str, budget: Budget, learner: Learner, accuracy: Callable[[], dict[str, Any]]
+        self, phase: str, budget: PhaseProgress, learner: Learner, accuracy: Callable[[], dict[str, Any]]
     ) -> Callable[[Tensor], None]:
         """A function that logs and checkpoints every few minutes; call it once a step with the loss."""
         last, recent = [time.monotonic()], []

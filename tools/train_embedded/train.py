@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tools.train_embedded.dataset import Group, load_bank
+from tools.train_embedded.dataset import SceneGroup, load_bank
 from tools.train_embedded.model_specs import STUDENTS
 from tools.train_embedded.model_specs.base import WIDTH
 from tools.train_embedded.model_specs.weight_transfer import take_mind
@@ -35,7 +35,7 @@ from tools.train_embedded.pretrain_vision import (
     eye_loss,
     some_looks,
 )
-from tools.train_embedded.run import PHASES, Run
+from tools.train_embedded.run import PHASES, TrainingRun
 from tools.train_embedded.train_language import (
     around,
     block_attention,
@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     run.student.save(run.master.state_dict(), options.out / options.name)
 
 
-def _start(options: argparse.Namespace) -> Run:
+def _start(options: argparse.Namespace) -> TrainingRun:
     started = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     student = STUDENTS[options.name]
@@ -139,14 +139,14 @@ def _start(options: argparse.Namespace) -> Run:
     worker.to(options.device)  # type: ignore[arg-type]
     heads = Heads(WIDTH, WIDTH, student.merge**2, 2 if student.videos else 1).to(options.device)
     settings = (options.out, options.device, options.seed, options.hours, options.steps)
-    run = Run(student, master, worker, heads, bank, drilled, watch, *settings)
+    run = TrainingRun(student, master, worker, heads, bank, drilled, watch, *settings)
     run.follow()
     drawn = sum(len(group) for group in bank)
     log(options.out, event="start", world=VERSION, scenes=drawn, data_seconds=round(time.monotonic() - started, 1))
     return run
 
 
-def _teach_eye(run: Run, phase: str, state: dict[str, Any]) -> None:
+def _teach_eye(run: TrainingRun, phase: str, state: dict[str, Any]) -> None:
     budget = run.budget(phase, state)
     learner = Learner(run.pairs(*run.student.eye) + run.heads_pairs(), RATES[phase])
     if state:
@@ -163,7 +163,9 @@ def _teach_eye(run: Run, phase: str, state: dict[str, Any]) -> None:
         watch(loss.detach())
 
 
-def _eye_loss(run: Run, group: Group, encoded: Any, patches: np.ndarray, facts: np.ndarray) -> torch.Tensor:
+def _eye_loss(
+    run: TrainingRun, group: SceneGroup, encoded: Any, patches: np.ndarray, facts: np.ndarray
+) -> torch.Tensor:
     truth = torch.from_numpy(patches).long().to(run.device), torch.from_numpy(facts).to(run.device)
     return eye_loss(run.student, run.worker, run.heads, encoded, truth, group.size)
 
@@ -177,7 +179,7 @@ def _curriculum(phase: str, progress: float) -> int | None:
     return 1 if progress < 0.05 else 2 if progress < 0.12 else 5 if progress < 0.25 else None
 
 
-def _teach_mind(run: Run, phase: str, state: dict[str, Any]) -> None:
+def _teach_mind(run: TrainingRun, phase: str, state: dict[str, Any]) -> None:
     """The eye is frozen but in the last phase: there the answers teach it, and its own truth if this run taught it."""
     frozen = phase != "both"
     budget = run.budget(phase, state)

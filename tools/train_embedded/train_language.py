@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tools.train_embedded.dataset import LABELS, Bank, Group
+from tools.train_embedded.dataset import LABELS, Bank, SceneGroup
 from tools.train_embedded.model_specs.base import Student
 from tools.train_embedded.packing import Packed, pack
 from tools.train_embedded.tokenizer import vocabulary
@@ -48,7 +48,7 @@ def around(student: Student) -> tuple[Tensor, Tensor]:
 
 
 def answer_logits(
-    student: Student, model: Any, packed: Packed, visual: Tensor, group: Group
+    student: Student, model: Any, packed: Packed, visual: Tensor, group: SceneGroup
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits `[m, words]` where an answer's token comes next, that token `[m]`, its row and question `[m, 2]`, weight.
 
@@ -82,7 +82,7 @@ def answer_logits(
     )
 
 
-def mind_loss(student: Student, model: Any, packed: Packed, visual: Tensor, group: Group) -> Tensor:
+def mind_loss(student: Student, model: Any, packed: Packed, visual: Tensor, group: SceneGroup) -> Tensor:
     """Mean cross-entropy of the answers' tokens, weighted by skill."""
     logits, truth, _, weight = answer_logits(student, model, packed.to(visual.device), visual, group)
     return (F.cross_entropy(logits, truth, reduction="none") * weight).sum() / weight.sum()

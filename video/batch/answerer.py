@@ -35,7 +35,7 @@ from .config import Job
 from .context import PromptLimits
 from .fingerprints import fingerprint
 from .journal import row_of
-from .loading import Opened, open_group, refused
+from .loading import LoadedMedium, open_group, refused
 from .matching.choices import correct, picked, prompt_of
 from .prompts import Prompts, told
 from .questions import Group, Question
@@ -72,7 +72,7 @@ class Answerer:
         self._plan = named_plan(job.plan)
         self._limits = PromptLimits.of(self.model, job.max_prompt)
 
-    def open(self, group: Group, *, frames: int | None = None, processor: Any = None) -> Opened:
+    def open(self, group: Group, *, frames: int | None = None, processor: Any = None) -> LoadedMedium:
         """The medium of `group`, read; see `open_group`. `processor`: a copy, where another thread than the model's
         reads."""
         model = self.model if self.job.reads_by_model else None
@@ -87,7 +87,7 @@ class Answerer:
         group: Group,
         *,
         skip: Collection[str] = (),
-        opened: Callable[[], Opened] | None = None,
+        opened: Callable[[], LoadedMedium] | None = None,
         stop: Callable[[], bool] = lambda: False,
         attempts: Begun | None = None,
     ) -> Iterator[Row]:
@@ -109,7 +109,7 @@ class Answerer:
         frames: int | None = None
         note = ""
         while left:
-            ready: Opened | None = None
+            ready: LoadedMedium | None = None
             asked = list(left.values())
             try:
                 if opened is not None and frames is None:
@@ -135,7 +135,7 @@ class Answerer:
                 frames, note = fewer, f"memory did not suffice: read anew with {fewer} frames at most"
 
     def _apart(
-        self, questions: Iterable[Question], opened: Opened, stop: Callable[[], bool], attempts: Begun
+        self, questions: Iterable[Question], opened: LoadedMedium, stop: Callable[[], bool], attempts: Begun
     ) -> Iterator[Row]:
         """Each question by itself, so that one that the model cannot take costs no other its answer."""
         for question in questions:
@@ -156,7 +156,7 @@ class Answerer:
         return now // 2 if self.job.allow_fewer_frames and not group.first.image and now > 1 else None
 
     def _rows(
-        self, questions: Sequence[Question], opened: Opened, stop: Callable[[], bool], attempts: Begun
+        self, questions: Sequence[Question], opened: LoadedMedium, stop: Callable[[], bool], attempts: Begun
     ) -> Iterator[Row]:
         """Rows of questions that are told different things beforehand have no prefix in common."""
         apart: dict[str | None, list[Question]] = {}
@@ -181,7 +181,7 @@ class Answerer:
                     yield from self._planned(some, asked, asker, prompts, opened, read, stop, attempts)
 
     @contextmanager
-    def _wrapped(self, opened: Opened) -> Iterator[Once]:
+    def _wrapped(self, opened: LoadedMedium) -> Iterator[Once]:
         """The model at work by the recipe. Calls within `once` encode the medium once, whatever is made of it then."""
         if opened.recipe is None:
             yield nullcontext
@@ -193,7 +193,7 @@ class Answerer:
         self,
         questions: Sequence[Question],
         prompts: Prompts,
-        opened: Opened,
+        opened: LoadedMedium,
         read: dict[str, float],
         once: Once,
         stop: Callable[[], bool],
@@ -236,7 +236,7 @@ class Answerer:
         asked: Sequence[str],
         asker: Any,
         prompts: Prompts,
-        opened: Opened,
+        opened: LoadedMedium,
         read: dict[str, float],
         stop: Callable[[], bool],
         attempts: Begun,
@@ -302,7 +302,7 @@ class Answerer:
         self,
         question: Question,
         text: str,
-        opened: Opened,
+        opened: LoadedMedium,
         tokens: tuple[int, int],
         seconds: Mapping[str, float | None],
         more: Mapping[str, Any] | None = None,
@@ -355,7 +355,7 @@ def _asking(
     return lambda: go_on(model, processor, prompts, prefix, rows, longest)
 
 
-def _tokens(processor: Any, prompts: Prompts, opened: Opened, report: Report | None) -> tuple[int, int]:
+def _tokens(processor: Any, prompts: Prompts, opened: LoadedMedium, report: Report | None) -> tuple[int, int]:
     """Visual tokens that the stock model would have read, and those that this one does, structural ones among both."""
     if report is None or not report.items:
         before = kept = placeholders(processor, prompts.inputs)
@@ -371,7 +371,7 @@ def _free() -> None:
         torch.cuda.empty_cache()
 
 
-def _share(opened: Opened, count: int) -> Opened:
+def _share(opened: LoadedMedium, count: int) -> LoadedMedium:
     """As much of what the reading took as one of `count` questions has to answer for."""
     return replace(opened, seconds={name: value / count for name, value in opened.seconds.items()})
 

@@ -26,7 +26,7 @@ from .attempts import (
 from .config import Job
 from .fingerprints import fingerprint
 from .journal import Records, row_of, rows
-from .loading import Opened
+from .loading import LoadedMedium
 from .parquet import (
     check_rows,
     check_table,
@@ -245,7 +245,7 @@ def _left(group: Group, records: Records) -> list[Question]:
 def _answered(
     answerer: Answerer,
     group: Group,
-    opened: Callable[[], Opened] | None,
+    opened: Callable[[], LoadedMedium] | None,
     records: Records,
     attempts: Attempts,
     stop: Callable[[], bool],
@@ -259,7 +259,7 @@ def _answered(
 
 def _ahead(
     answerer: Answerer, groups: Sequence[Group], workers: int, attempts: Attempts
-) -> Iterator[tuple[Group, Callable[[], Opened]]]:
+) -> Iterator[tuple[Group, Callable[[], LoadedMedium]]]:
     """Each group, in order, and what gives its medium; `2 * workers` media are held at most, beside the one in hand.
 
     Each is decoded in a child process, which is ended where it is stuck; the threads here wait for those.
@@ -269,7 +269,7 @@ def _ahead(
     for _ in range(workers):
         processors.put(answerer.spare_processor())
 
-    def read(group: Group) -> Opened:
+    def read(group: Group) -> LoadedMedium:
         """Opens a group's medium with a processor that no other thread has."""
         processor = processors.get()
         try:
@@ -279,7 +279,7 @@ def _ahead(
             processors.put(processor)
 
     pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="vtc-read")
-    waiting: deque[tuple[Group, Future[Opened]]] = deque()
+    waiting: deque[tuple[Group, Future[LoadedMedium]]] = deque()
     try:
         for group in groups:
             waiting.append((group, pool.submit(read, group)))

@@ -28,7 +28,7 @@ LARGEST, PART = 8 << 30, 1 << 20
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedMedium:
     """A medium that a model can be asked about.
 
     Attributes:
@@ -55,7 +55,7 @@ class Opened:
     together: int = 1
 
 
-def open_group(group: Group, job: Job, processor: Any, frames: int | None = None, model: Any = None) -> Opened:
+def open_group(group: Group, job: Job, processor: Any, frames: int | None = None, model: Any = None) -> LoadedMedium:
     """Reads the medium of `group`.
 
     Args:
@@ -76,7 +76,7 @@ def open_group(group: Group, job: Job, processor: Any, frames: int | None = None
     return opened
 
 
-def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str, model: Any) -> Opened:
+def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str, model: Any) -> LoadedMedium:
     first, asker = _askable(group, processor)
     prompt = prompt_of(first, job.choices == "listed")
     with fetched(first.medium, job.timeout) as path:
@@ -98,7 +98,7 @@ def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str
         found.info.choice,
     ]
     note = "; ".join(note for note in notes if note)
-    return Opened(
+    return LoadedMedium(
         *(found.frames, found.inputs, prompt, first.system, found.recipe, found.tokens, stamp, seconds, note),
         together=found.together,
     )
@@ -134,13 +134,13 @@ def _askable(group: Group, processor: Any) -> tuple[Question, Any]:
     raise next(error for error in errors if error is not None)
 
 
-def _image(path: Path, processor: Any, prompt: str, system: str | None, job: Job, stamp: str) -> Opened:
+def _image(path: Path, processor: Any, prompt: str, system: str | None, job: Job, stamp: str) -> LoadedMedium:
     begun = time.perf_counter()
     image = load_image(path)
     inputs = processed(processor, [prompt], [image])
     recipe = job.recipe_for(True)
     seconds = {"read": time.perf_counter() - begun, "segment": 0.0}
-    return Opened(image, inputs, prompt, system, replace(recipe, images_as="items"), None, stamp, seconds)
+    return LoadedMedium(image, inputs, prompt, system, replace(recipe, images_as="items"), None, stamp, seconds)
 
 
 @contextmanager

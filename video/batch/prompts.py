@@ -14,7 +14,7 @@ from vtc.inference.prompting import Medium, processed
 TYPES = ("token_type_ids", "mm_token_type_ids")
 
 
-class Told:
+class SystemPromptProcessor:
     """A processor whose conversations begin with what the model is told beforehand. All else is the processor's own."""
 
     def __init__(self, processor: Any, system: str) -> None:
@@ -37,7 +37,7 @@ def told(processor: Any, system: str | None) -> Any:
     """
     if system is None:
         return processor
-    found = Told(processor, system)
+    found = SystemPromptProcessor(processor, system)
     if system.strip() not in _rendered(found, "?", "image"):
         raise ValueError(f"system={system!r}: the model's chat template leaves it out; put it into the question")
     return found

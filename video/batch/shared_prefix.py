@@ -16,7 +16,7 @@ import torch
 
 from vtc.adapters.decoders import CACHE_NAMES
 from vtc.core.tokens import QUESTION
-from vtc.inference.asking import Clock, greedy
+from vtc.inference.asking import TokenTimer, greedy
 from vtc.media.frame_times import on_device
 from vtc.recipes.composition import Recipe
 from vtc.reduction.cache_metadata import cache_among
@@ -112,7 +112,7 @@ def ask_whole(model: Any, processor: Any, prompts: Prompts, i: int, longest: int
 
 
 def _generated(model: Any, processor: Any, given: Mapping[str, Any], longest: int) -> Said:
-    clock, begun = Clock(), now(model)
+    clock, begun = TokenTimer(), now(model)
     out = model.generate(**given, max_new_tokens=longest, streamer=clock, **greedy(model))
     ended = now(model)
     first = clock.at[0] if clock.at else ended

@@ -8,14 +8,14 @@ from typing import Any
 
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
-from vtc.video.qa.strategies import Asker, Call, Plan
+from vtc.video.qa.strategies import Asker, Call, Strategy
 
-from .loading import Opened
+from .loading import LoadedMedium
 from .prompts import Prompts
 
 
 @dataclass(frozen=True)
-class Shown:
+class PreparedVideo:
     """What an `Asker` needs of a video; see `vtc.video.Prepared`."""
 
     inputs: Mapping[str, Any]
@@ -25,7 +25,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Planned:
+class StrategyAnswer:
     """An answer by a plan.
 
     Attributes:
@@ -59,8 +59,15 @@ class Planned:
 
 
 def ask_by_plan(
-    plan: Plan, model: Any, processor: Any, opened: Opened, prompts: Prompts, i: int, question: str, longest: int
-) -> Planned:
+    plan: Strategy,
+    model: Any,
+    processor: Any,
+    opened: LoadedMedium,
+    prompts: Prompts,
+    i: int,
+    question: str,
+    longest: int,
+) -> StrategyAnswer:
     """The answer to prompt `i`, which asks `question` about a video.
 
     Args:
@@ -77,9 +84,9 @@ def ask_by_plan(
     """
     if not isinstance(opened.medium, VideoFrames):
         raise ValueError(f"plan={plan.name!r} asks about parts of a video, and this is an image; leave the plan out")
-    shown = Shown(prompts.whole(i), opened.recipe, opened.medium, opened.together)
+    shown = PreparedVideo(prompts.whole(i), opened.recipe, opened.medium, opened.together)
     asker = Asker(model, processor, shown, question, longest)
-    return Planned(plan.run(asker, question), tuple(asker.calls))
+    return StrategyAnswer(plan.run(asker, question), tuple(asker.calls))
 
 
 def _rounded(value: Any) -> Any:

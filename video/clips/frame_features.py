@@ -129,8 +129,8 @@ def features(name: str, model: Any = None, processor: Any = None) -> FrameFeatur
     """The frame features called `name`: `color-layout`, `tower`, or `timm:NAME`.
 
     Args:
-        name: `color-layout`: `ColorLayout`; `tower`: `Tower` of `model`; `timm:NAME`: `Timm`, NAME being a model of
-            timm whose weights are at hand, or a folder that holds one.
+        name: `color-layout`: `ColorLayout`; `tower`: `TowerFeatures` of `model`; `timm:NAME`: `Timm`, NAME being a
+            model of timm whose weights are at hand, or a folder that holds one.
         model, processor: for `tower`.
 
     Raises:
@@ -147,7 +147,7 @@ def features(name: str, model: Any = None, processor: Any = None) -> FrameFeatur
             "features='tower' describes frames by the model's own vision tower; pass the model, as vtc.video.ask does, "
             "or use 'color-layout'"
         )
-    return Tower(model, processor)
+    return TowerFeatures(model, processor)
 
 
 @lru_cache(maxsize=2)
@@ -204,7 +204,7 @@ class Timm(FrameFeatures):
 
 
 @dataclass(frozen=True, eq=False)
-class Tower(FrameFeatures):
+class TowerFeatures(FrameFeatures):
     """The vision-language model's own tower on small frames: the mean of a frame's visual tokens, centred.
 
     Visual tokens share a large common part, so that cosine similarities of unlike frames lie near 1; a `centre` taken

@@ -42,7 +42,7 @@ def check_scorer(name: object) -> str:
     return name
 
 
-class Scorer(ABC):
+class FrameScorer(ABC):
     """Scores frames for a question."""
 
     @abstractmethod
@@ -50,7 +50,7 @@ class Scorer(ABC):
         """One number for each of `frames` `[N, H, W, 3]`, the higher the more it has to do with `question`."""
 
 
-def scorer(name: str, model: Any = None, processor: Any = None) -> Scorer:
+def scorer(name: str, model: Any = None, processor: Any = None) -> FrameScorer:
     """The scorer called `name`.
 
     Args:
@@ -68,14 +68,14 @@ def scorer(name: str, model: Any = None, processor: Any = None) -> Scorer:
     return ModelScorer(model, processor)
 
 
-def for_question(given: Scorer | Score, question: str) -> ScoreFrames:
+def for_question(given: FrameScorer | Score, question: str) -> ScoreFrames:
     """`given` for one question; a plain function is asked frame by frame."""
-    if isinstance(given, Scorer):
+    if isinstance(given, FrameScorer):
         return partial(given.score, question=question)
     return lambda frames: [given(frame, question) for frame in frames]
 
 
-class ModelScorer(Scorer):
+class ModelScorer(FrameScorer):
     """The largest cosine of one of a frame's visual tokens to an embedding of a word of the question.
 
     Tokens are those that the language model would read, of the frame shrunk to 224 pixels, less the frame's mean token;
@@ -91,7 +91,7 @@ class ModelScorer(Scorer):
         self._model, self._processor = model, processor
 
     def score(self, frames: NDArray[np.uint8], question: str) -> list[float]:
-        """See `Scorer.score`."""
+        """See `FrameScorer.score`."""
         words = self._words(question)
         found: list[float] = []
         for at in range(0, len(frames), BATCH):
@@ -120,7 +120,7 @@ class ModelScorer(Scorer):
         return normalize(rows - table.weight.float().mean(dim=0), dim=1)
 
 
-class ClipScorer(Scorer):
+class ClipScorer(FrameScorer):
     """The cosine of a frame and the question by a model that was trained to put both into one space.
 
     Args:
@@ -147,7 +147,7 @@ class ClipScorer(Scorer):
 
     @torch.inference_mode()
     def score(self, frames: NDArray[np.uint8], question: str) -> list[float]:
-        """See `Scorer.score`. A question that is longer than the model reads is cut."""
+        """See `FrameScorer.score`. A question that is longer than the model reads is cut."""
         text = self._processor.tokenizer(question, truncation=True, padding="max_length", return_tensors="pt")
         asked = normalize(_rows(self._model.get_text_features(**text)), dim=1)
         found: list[float] = []

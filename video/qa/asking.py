@@ -15,7 +15,7 @@ from vtc.video.keyframes import KeyframeSelector
 from vtc.video.reading.sampling import Progress, Sampling
 
 from .preparing import Prepared, Score, prepare
-from .strategies import Asker, Call, Plan
+from .strategies import Asker, Call, Strategy
 from .strategies import plan as named_plan
 
 
@@ -60,7 +60,7 @@ def ask(
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
     selector: KeyframeSelector | None = None,
     scores: Score | str | None = None,
-    plan: str | Plan = "direct",
+    plan: str | Strategy = "direct",
     max_new_tokens: int = 64,
     progress: Progress | None = None,
     on_call: Callable[[Call], None] | None = None,

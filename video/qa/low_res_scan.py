@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vtc.video.clips.frame_features import ColorLayout, FrameFeatures
 from vtc.video.clips.frame_scores import ScoreFrames
-from vtc.video.clips.segmenters import Cut, Segmenter
+from vtc.video.clips.segmenters import SceneCut, Segmenter
 from vtc.video.reading import ReadReport
 from vtc.video.reading.disk_buffer import LARGE, Spill, spill
 from vtc.video.reading.resilient_reader import Stream
@@ -47,7 +47,7 @@ class Looked:
     scores: NDArray[np.float64] | None
     report: ReadReport
     broken: str
-    cuts: tuple[tuple[Cut, ...], ...] = ()
+    cuts: tuple[tuple[SceneCut, ...], ...] = ()
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def look(
     times: list[float] = []
     scores: list[float] = []
     runs = [cutter.begin() for cutter in cutters]
-    cuts: list[list[Cut]] = [[] for _ in runs]
+    cuts: list[list[SceneCut]] = [[] for _ in runs]
     with spill(len(indices) + -len(indices) % together, large) as rows:
         with Stream(str(path), indices, partial(sampling.open, path, resize=LOOK)) as stream:
             while chunk := list(islice(stream, CHUNK)):

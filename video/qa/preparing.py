@@ -26,8 +26,8 @@ from vtc.video.clips.frame_features import (
     features,
 )
 from vtc.video.clips.frame_scores import (
+    FrameScorer,
     Score,
-    Scorer,
     for_question,
     scorer,
 )
@@ -201,7 +201,7 @@ def _features(recipe: Recipe, model: Any, processor: Any) -> FrameFeatures:
 
 def _judge(
     recipe: Recipe, stage: KeyframeSelector | None, scores: Score | str | None, model: Any, processor: Any
-) -> Scorer | Score | None:
+) -> FrameScorer | Score | None:
     """What scores frames for a selector that asks."""
     own = recipe.input.scorer if isinstance(recipe.input, Keyframes) else None
     given = own if scores is None else scores

@@ -11,7 +11,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from .decoding import Tally
+from .decoding import DecodingTally
 from .index import Index
 from .limits import Limits
 
@@ -32,7 +32,7 @@ class Backend(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, path: Path, index: Index, size: tuple[int, int], limits: Limits, tally: Tally) -> None:
+    def __init__(self, path: Path, index: Index, size: tuple[int, int], limits: Limits, tally: DecodingTally) -> None:
         self.scaler = VideoReformatter()
         self.path, self.index, self.size, self.limits, self.tally = path, index, size, limits, tally
 

@@ -16,7 +16,7 @@ READS = 4
 
 
 @dataclass
-class Tally:
+class DecodingTally:
     """What went wrong in one reading of the file `path`.
 
     Attributes:
@@ -47,13 +47,15 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Failure:
+class FrameFailure:
     """What comes in place of a frame that cannot be decoded; `pts` is its timestamp, if it is known."""
 
     pts: int | None = None
 
 
-def decoded(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[VideoFrame | Failure]:
+def decoded(
+    container: InputContainer, stream: VideoStream, tally: DecodingTally
+) -> Iterator[VideoFrame | FrameFailure]:
     """The frames from where `container` stands, in order of presentation, and failures when they are noticed.
 
     Raises:
@@ -70,7 +72,7 @@ def decoded(container: InputContainer, stream: VideoStream, tally: Tally) -> Ite
         except FFmpegError:
             failures += 1
             tally.fail("read", *last, failures)
-            yield Failure()
+            yield FrameFailure()
             if failures == READS:
                 yield from _rest(stream)
                 return
@@ -79,23 +81,23 @@ def decoded(container: InputContainer, stream: VideoStream, tally: Tally) -> Ite
         failures, last = 0, (packet.pts, packet.dts)
         if packet.is_corrupt:  # a part of it is missing; what can be made of the rest comes all the same
             tally.fail("packet", *last)
-            yield Failure(packet.pts)
+            yield FrameFailure(packet.pts)
         yield from _frames(packet, tally)
 
 
-def _frames(packet: Packet[VideoStream], tally: Tally) -> Iterator[VideoFrame | Failure]:
+def _frames(packet: Packet[VideoStream], tally: DecodingTally) -> Iterator[VideoFrame | FrameFailure]:
     try:
         frames = packet.decode()
     except EOFError:
         return
     except FFmpegError:
         tally.fail("packet", packet.pts, packet.dts)
-        yield Failure(packet.pts)
+        yield FrameFailure(packet.pts)
         return
     for frame in frames:
         if frame.is_corrupt:
             tally.fail("frame", frame.pts, frame.dts)
-            yield Failure(frame.pts)
+            yield FrameFailure(frame.pts)
         else:
             yield frame
 

@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from .aspect import pixel_aspect, shown_size
-from .decoding import Tally, decoded
+from .decoding import DecodingTally, decoded
 from .info import Info
 from .limits import Limits
 from .opening import REMEDY, opened, refuse_still
@@ -161,7 +161,7 @@ def _decode(
 ) -> tuple[VideoFrame, list[int | None]]:
     """The first frame that decodes, and the timestamps of all of them if `whole`."""
     first, times = None, []
-    for frame in decoded(container, stream, Tally(str(path), limits.failures, tick)):
+    for frame in decoded(container, stream, DecodingTally(str(path), limits.failures, tick)):
         if isinstance(frame, VideoFrame):
             first = first or frame
             times.append(frame.pts)

@@ -11,7 +11,7 @@ ON_ERROR = ("skip", "nearest", "raise")
 
 
 @dataclass(frozen=True, eq=False)
-class Event:
+class DecodingEvent:
     """What became of one frame that was asked for.
 
     Attributes:
@@ -32,7 +32,7 @@ class Event:
     seeks: int
 
 
-def deliver(backend: Backend, spare: Backend, wanted: Sequence[int], on_error: str) -> Iterator[Event]:
+def deliver(backend: Backend, spare: Backend, wanted: Sequence[int], on_error: str) -> Iterator[DecodingEvent]:
     """An event for each of `wanted`, ascending; the last one of them is not followed by more decoding.
 
     With `on_error="nearest"` the nearest frame that can be read stands in for a lost one, the lower of two. It is
@@ -44,7 +44,7 @@ def deliver(backend: Backend, spare: Backend, wanted: Sequence[int], on_error: s
             source, pixels = _nearest(spare, index)
             suspect, resized = spare.suspect, spare.resized
         there = pixels is not None
-        yield Event(index, pixels, source, suspect and there, resized and there, *_counts(backend, spare))
+        yield DecodingEvent(index, pixels, source, suspect and there, resized and there, *_counts(backend, spare))
 
 
 def _counts(backend: Backend, spare: Backend) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .backend import Backend, Picked, Pixels
-from .decoding import Failure, decoded
+from .decoding import FrameFailure, decoded
 from .opening import opened
 from .pixels import to_rgb
 
@@ -38,7 +38,7 @@ class PyAV(Backend):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stack = ExitStack()
-        self._frames: Iterator[VideoFrame | Failure] = iter(())
+        self._frames: Iterator[VideoFrame | FrameFailure] = iter(())
         self._open_file: tuple[InputContainer, VideoStream] | None = None
         self._held: tuple[int, VideoFrame] | None = None
         self._at = -1  # the frame decoded last
@@ -141,7 +141,7 @@ class PyAV(Backend):
 
     def _next(self) -> tuple[int, VideoFrame] | None:
         for frame in self._frames:
-            if isinstance(frame, Failure):
+            if isinstance(frame, FrameFailure):
                 self._mark(frame)
                 continue
             place = self._at + 1 if self.index.by_place else self.index.place(frame.pts)
@@ -154,7 +154,7 @@ class PyAV(Backend):
         self._at = self.index.info.frames
         return None
 
-    def _mark(self, failure: Failure) -> None:
+    def _mark(self, failure: FrameFailure) -> None:
         """Keeps which frames may show traces: those up to the next keyframe, and those that are decoded after it."""
         at = self._at + 1
         if failure.pts is not None and not self.index.by_place:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Protocol
 
 from .backends import backend_class
-from .decoding import Tally
+from .decoding import DecodingTally
 from .index import build
 from .info import Info
 from .limits import Limits
-from .lost_frames import Event, deliver
+from .lost_frames import DecodingEvent, deliver
 
 
 class Source(Protocol):
@@ -21,7 +21,7 @@ class Source(Protocol):
     def info(self) -> Info:
         """The video."""
 
-    def events(self, wanted: Sequence[int], size: tuple[int, int], on_error: str) -> Iterator[Event]:
+    def events(self, wanted: Sequence[int], size: tuple[int, int], on_error: str) -> Iterator[DecodingEvent]:
         """What becomes of each of `wanted`."""
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class Local:
         self._kind = backend_class(backend)
         self._path, self._limits, self._tick = path, limits, tick
         self._index = build(path, limits, tick, track)
-        self._events: Iterator[Event] = iter(())
+        self._events: Iterator[DecodingEvent] = iter(())
         self._close: list[Callable[[], None]] = []
 
     @property
@@ -58,11 +58,11 @@ class Local:
         """See `Source`."""
         return self._index.info
 
-    def events(self, wanted: Sequence[int], size: tuple[int, int], on_error: str) -> Iterator[Event]:
+    def events(self, wanted: Sequence[int], size: tuple[int, int], on_error: str) -> Iterator[DecodingEvent]:
         """See `Source`."""
         views = []
         for _ in range(2):
-            tally = Tally(str(self._path), self._limits.failures, self._tick)
+            tally = DecodingTally(str(self._path), self._limits.failures, self._tick)
             views.append(self._kind(self._path, self._index, size, self._limits, tally))
         self._close = [view.close for view in views]
         return deliver(views[0], views[1], wanted, on_error)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .info import Info
-from .lost_frames import Event
+from .lost_frames import DecodingEvent
 from .sources import Source
 
 
@@ -72,7 +72,7 @@ class Reading:
         self,
         info: Info,
         indices: NDArray[np.int64],
-        events: Iterator[Event],
+        events: Iterator[DecodingEvent],
         source: Source,
         on_error: str,
         spent: float,
@@ -126,7 +126,7 @@ class Reading:
         self._source.close()  # all is read; a closed source gives no more, and `next` says so again
         raise StopIteration
 
-    def _note(self, event: Event) -> Frame | None:
+    def _note(self, event: DecodingEvent) -> Frame | None:
         self._failures, self._seeks = event.failures, event.seeks
         if event.pixels is None:
             self._lost.append(event.index)

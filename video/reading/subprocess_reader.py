@@ -20,7 +20,7 @@ from vtc.core.isolated_process import command
 from .info import Info
 from .ipc import receive, send
 from .limits import Limits
-from .lost_frames import Event
+from .lost_frames import DecodingEvent
 from .tracks import Track
 
 AHEAD = 3
@@ -79,7 +79,7 @@ class Isolated:
         """See `Source`."""
         return self._info
 
-    def events(self, wanted: Sequence[int], size: tuple[int, int], on_error: str) -> Iterator[Event]:
+    def events(self, wanted: Sequence[int], size: tuple[int, int], on_error: str) -> Iterator[DecodingEvent]:
         """See `Source`.
 
         Raises:
@@ -97,14 +97,16 @@ class Isolated:
         """See `Source`."""
         self._stop()
 
-    def _event(self, values: dict[str, Any], body: bytearray, index: int, shape: tuple[int, int, int]) -> Event:
+    def _event(self, values: dict[str, Any], body: bytearray, index: int, shape: tuple[int, int, int]) -> DecodingEvent:
         given = values.get("shape")
         fits = given is None or (tuple(given) == shape and len(body) == np.prod(shape))
         if values.get("index") != index or not fits:
             raise OSError(f"{self._path}: the child that decodes sent what was not asked for ({values})")
         pixels = None if given is None else np.frombuffer(body, dtype=np.uint8).reshape(shape)
         flags = bool(values["suspect"]), bool(values["resized"])
-        return Event(index, pixels, int(values["source"]), *flags, int(values["failures"]), int(values["seeks"]))
+        return DecodingEvent(
+            index, pixels, int(values["source"]), *flags, int(values["failures"]), int(values["seeks"])
+        )
 
     def _receive_info(self) -> Info:
         values, body = self._next()

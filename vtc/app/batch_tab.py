@@ -27,7 +27,7 @@ from .components import (
 )
 from .formatting import plain
 from .inference import LONGEST
-from .state import Studio
+from .state import AppState
 
 HOW = (
     'A question a line: `{"id": "1", "video": "video.mp4", "question": "what happens?"}`, or `"image"` in place of '
@@ -38,7 +38,7 @@ HOW = (
 class BatchTab:
     """Its events; uploads and answers are gone from the server's folders when a batch has ended."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: AppState) -> None:
         self._studio = studio
 
     def batch(
@@ -85,7 +85,7 @@ def _lines(text: str) -> str:
     )
 
 
-def build(studio: Studio) -> None:
+def build(studio: AppState) -> None:
     """Lays the tab out."""
     tab = BatchTab(studio)
     with gr.Row():

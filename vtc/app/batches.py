@@ -12,7 +12,7 @@ from typing import Any
 
 from vtc.video.batch.summary import Summary
 
-from .state import Studio
+from .state import AppState
 
 ANSWERS = "answers.jsonl"
 ENDINGS = (".jsonl", ".csv")
@@ -53,7 +53,7 @@ def gathered(folder: Path, questions: str | None, media: Sequence[str]) -> Path:
 
 
 def batch(
-    studio: Studio, questions: Path, stop: threading.Event, *, recipe: str, keep: float, max_new_tokens: int
+    studio: AppState, questions: Path, stop: threading.Event, *, recipe: str, keep: float, max_new_tokens: int
 ) -> Iterator[Progress]:
     """Answers `questions` about media in the same folder by the page's model of videos, which takes images too.
 
@@ -87,7 +87,7 @@ def batch(
         run.join()
 
 
-def _run(studio: Studio, questions: Path, stop: Any, options: dict[str, Any], pass_on: Any) -> None:
+def _run(studio: AppState, questions: Path, stop: Any, options: dict[str, Any], pass_on: Any) -> None:
     from vtc.video.batch.engine import answer_batch
 
     out, reached = questions.with_name(ANSWERS), (0, 0)

@@ -12,7 +12,7 @@ from vtc.inference.defaults import IMAGES
 from vtc.media.images import is_video
 from vtc.media.sniffing import SUFFIXES
 
-from .comparing import HEADER, Row, compared
+from .comparing import HEADER, ComparisonRow, compared
 from .components import (
     MODEL,
     keep_slider,
@@ -20,14 +20,14 @@ from .components import (
     plainly,
     session,
 )
-from .inference import Question
-from .state import Studio
+from .inference import MediumQuestion
+from .state import AppState
 
 AT_FIRST = ("kcenter", "stride", "grid", "resize")
 CHARTS = (("visual tokens", "Visual tokens"), ("milliseconds", "Time to first token"))
 
 
-def charts(rows: Sequence[Row]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def charts(rows: Sequence[ComparisonRow]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What the charts show: visual tokens, and milliseconds to the first token, of each recipe."""
     names = [row.recipe for row in rows]
     tokens = pd.DataFrame({"recipe": names, "visual tokens": [row.tokens for row in rows]})
@@ -38,7 +38,7 @@ def charts(rows: Sequence[Row]) -> tuple[pd.DataFrame, pd.DataFrame]:
 class CompareTab:
     """Its events."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: AppState) -> None:
         self._studio = studio
 
     def compare(
@@ -64,7 +64,7 @@ class CompareTab:
         """
         with plainly(), self._studio.call(session(request, "compare")) as stop:
             video = medium is not None and is_video(medium)
-            asked = Question(medium, question, "", keep, video, int(max_new_tokens))
+            asked = MediumQuestion(medium, question, "", keep, video, int(max_new_tokens))
             for rows in compared(self._studio, asked, recipes, stop):
                 yield ([row.cells() for row in rows], *charts(rows))
 
@@ -73,13 +73,13 @@ class CompareTab:
         self._studio.stop(session(request, "compare"))
 
 
-def build(studio: Studio) -> None:
+def build(studio: AppState) -> None:
     """Lays the tab out."""
     tab, names = CompareTab(studio), _names(studio)
     with gr.Row():
         with gr.Column(min_width=280):
             medium = gr.File(label="Image or video", file_types=["image", "video", *sorted(SUFFIXES)])
-            question = gr.Textbox(IMAGES[2], label="Question", lines=1, max_lines=4)
+            question = gr.Textbox(IMAGES[2], label="MediumQuestion", lines=1, max_lines=4)
             recipes = gr.Dropdown(names, value=[n for n in AT_FIRST if n in names], multiselect=True, label="Recipes")
             keep, longest = keep_slider(), longest_slider()
             with gr.Row():
@@ -101,7 +101,7 @@ def build(studio: Studio) -> None:
     halt.click(tab.stop, None, None, cancels=[running], queue=False, api_visibility="private", show_progress="hidden")
 
 
-def _names(studio: Studio) -> list[str]:
+def _names(studio: AppState) -> list[str]:
     """The recipes of both models, those of images first."""
     return list(dict.fromkeys((*studio.image_player.images, *studio.video_player.videos)))
 

@@ -14,13 +14,13 @@ from .formatting import (
     size,
 )
 from .inference import (
+    MediumQuestion,
     Pair,
-    Question,
     ask,
     prepared,
 )
-from .state import Studio
-from .streaming import Desk
+from .state import AppState
+from .streaming import InferenceLock
 
 HEADER = ("recipe", "answer", "visual tokens", "time to first token", "tokens per second", "KV cache")
 MOST = 12
@@ -29,7 +29,7 @@ ALL = "all tokens"
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One recipe.
 
     Attributes:
@@ -54,7 +54,9 @@ class Row:
         return [self.recipe, self.answer or NONE, f"{self.tokens:,}", *times, size(self.kv)]
 
 
-def compared(studio: Studio, question: Question, recipes: Sequence[str], stop: threading.Event) -> Iterator[list[Row]]:
+def compared(
+    studio: AppState, question: MediumQuestion, recipes: Sequence[str], stop: threading.Event
+) -> Iterator[list[ComparisonRow]]:
     """The rows so far, each time one more is done: all tokens first, then `recipes` in their order.
 
     Every recipe is checked before the first model runs. Each is timed behind a call of one token, and encodes anew.
@@ -66,8 +68,8 @@ def compared(studio: Studio, question: Question, recipes: Sequence[str], stop: t
     if not 1 <= len(names) <= MOST:
         raise ValueError(f"recipes={names}: {len(names)} of them; choose 1 to {MOST}")
     asked = [prepared(studio, replace(question, recipe=name)) for name in names]
-    desk = Desk(studio.desk.lock, None)
-    rows, pair = list[Row](), asked[0].start
+    desk = InferenceLock(studio.desk.lock, None)
+    rows, pair = list[ComparisonRow](), asked[0].start
     for one in asked:
         full = pair.full if rows else None
         deque(ask(desk, one, 1, stop, full), maxlen=0)  # the first call of a recipe loads what is loaded once
@@ -78,12 +80,12 @@ def compared(studio: Studio, question: Question, recipes: Sequence[str], stop: t
         yield rows
 
 
-def _full(pair: Pair) -> Row:
-    return Row(ALL, pair.full.text, pair.tokens.before, pair.full.first, pair.full.rate, pair.kv_full)
+def _full(pair: Pair) -> ComparisonRow:
+    return ComparisonRow(ALL, pair.full.text, pair.tokens.before, pair.full.first, pair.full.rate, pair.kv_full)
 
 
-def _short(pair: Pair) -> Row:
+def _short(pair: Pair) -> ComparisonRow:
     report = pair.short.report
     assert report is not None
     kv = pair.kv_full - report.bytes_saved
-    return Row(pair.recipe.name, pair.short.text, report.after, pair.short.first, pair.short.rate, kv)
+    return ComparisonRow(pair.recipe.name, pair.short.text, report.after, pair.short.first, pair.short.rate, kv)

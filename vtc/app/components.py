@@ -81,7 +81,7 @@ def longest_slider() -> gr.Slider:
 
 
 @dataclass(frozen=True)
-class Results:
+class ResultPanels:
     """What a pair of answers is shown in."""
 
     full: gr.Textbox
@@ -90,7 +90,7 @@ class Results:
     notes: gr.Markdown
 
     @classmethod
-    def made(cls) -> Results:
+    def made(cls) -> ResultPanels:
         """Both answers side by side, and their numbers under them."""
         with gr.Row():
             full = gr.Textbox(label="Answer from all tokens", lines=2, interactive=False, min_width=140)

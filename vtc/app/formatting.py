@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .inference import Pair
-from .streaming import Told
+from .streaming import StreamState
 
 HEADER = ("", "all tokens", "reduced")
 NONE = "–"  # noqa: RUF001 - a dash for what is not known yet
@@ -50,7 +50,7 @@ def call_notes(pair: Pair) -> list[str]:
     return [f"{name}, {call.purpose}: {call.text}" for name, calls in named for call in calls]
 
 
-def encoding(told: Told) -> str:
+def encoding(told: StreamState) -> str:
     """Where the encoder's answer came from."""
     return NONE if not told.done else "reused" if told.reused else "made"
 

@@ -15,15 +15,15 @@ from .components import (
     LEGEND,
     MODEL,
     Controls,
-    Results,
+    ResultPanels,
     plainly,
     session,
     uploaded_path,
 )
 from .formatting import FIRST_CALL, notes, table
-from .inference import Question, ask, prepared
+from .inference import MediumQuestion, ask, prepared
 from .renderings import before_after
-from .state import Studio
+from .state import AppState
 
 Shown = tuple[Any, ...]
 
@@ -31,7 +31,7 @@ Shown = tuple[Any, ...]
 class ImageTab:
     """Its events; a session's own data is in the components alone."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: AppState) -> None:
         self._studio = studio
 
     def count_image(self, image: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
@@ -73,7 +73,7 @@ class ImageTab:
             Both answers as they grow, the numbers of both, notes, and at the end the image before and after.
         """
         with plainly(), self._studio.call(session(request, "image")) as stop:
-            asked = prepared(self._studio, Question(image, question, recipe, keep, False, int(max_new_tokens)))
+            asked = prepared(self._studio, MediumQuestion(image, question, recipe, keep, False, int(max_new_tokens)))
             for pair in ask(self._studio.desk, asked, int(max_new_tokens), stop):
                 report = pair.short.report
                 overlay = gr.skip() if report is None else before_after(asked, report)
@@ -85,7 +85,7 @@ class ImageTab:
         return "- stopped" if self._studio.stop(session(request, "image")) else "- nothing was running"
 
 
-def build(studio: Studio) -> None:
+def build(studio: AppState) -> None:
     """Lays the tab out."""
     tab = ImageTab(studio)
     with gr.Row():
@@ -94,7 +94,7 @@ def build(studio: Studio) -> None:
             image.preprocess = uploaded_path  # type: ignore[method-assign]  # see there
             controls = Controls.made(studio.image_player.images, IMAGES[1], IMAGES[2])
         with gr.Column(min_width=280, scale=2):
-            results = Results.made()
+            results = ResultPanels.made()
             overlay = gr.ImageSlider(label="Before and after", type="pil", interactive=False, format="png")
             gr.Markdown(LEGEND)
     gr.Examples([[str(path)] for path in _examples()], [image], label="Images to try", cache_examples=False)

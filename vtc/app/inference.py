@@ -14,9 +14,9 @@ from vtc.inference.asking import prompt, unknown_words
 from vtc.recipes.composition import Recipe
 from vtc.video.qa.strategies import Call
 
-from .media import Opened
-from .state import Player, Studio
-from .streaming import Desk, Told, answers
+from .media import OpenMedium
+from .state import AppState, LoadedModel
+from .streaming import InferenceLock, StreamState, answers
 from .token_count import Count, count
 
 LONGEST = 512
@@ -38,8 +38,8 @@ class Pair:
         full_calls, short_calls: where a plan asks, the calls that each answer took so far.
     """
 
-    full: Told
-    short: Told
+    full: StreamState
+    short: StreamState
     recipe: Recipe
     tokens: Count
     prompt: int
@@ -56,7 +56,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Question:
+class MediumQuestion:
     """What a visitor asks.
 
     Attributes:
@@ -80,16 +80,16 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PreparedQuestion:
     """A question, ready for the model: what `opened` and `inputs` are about is known, and nothing was encoded yet."""
 
-    player: Player
-    opened: Opened
+    player: LoadedModel
+    opened: OpenMedium
     inputs: Mapping[str, Any]
     start: Pair
 
 
-def prepared(studio: Studio, question: Question) -> Asked:
+def prepared(studio: AppState, question: MediumQuestion) -> PreparedQuestion:
     """Opens the medium and makes the prompt.
 
     Raises:
@@ -103,12 +103,16 @@ def prepared(studio: Studio, question: Question) -> Asked:
     length = int(inputs["input_ids"].shape[1])
     cost = DecoderCost.of(decoder_of(player.model), player.model.dtype.itemsize)
     notes = (*opened.notes, *_word_notes(player, question.text), *_recipe_notes(recipe))
-    start = Pair(Told(), Told(), recipe, tokens, length, cost.cached_bytes(length), None, notes)
-    return Asked(player, opened, inputs, start)
+    start = Pair(StreamState(), StreamState(), recipe, tokens, length, cost.cached_bytes(length), None, notes)
+    return PreparedQuestion(player, opened, inputs, start)
 
 
 def ask(
-    desk: Desk, asked: Asked, max_new_tokens: int, stop: threading.Event, full: Told | None = None
+    desk: InferenceLock,
+    asked: PreparedQuestion,
+    max_new_tokens: int,
+    stop: threading.Event,
+    full: StreamState | None = None,
 ) -> Iterator[Pair]:
     """Both answers as they grow, first with all tokens, then by the recipe; the last pair is `done`.
 
@@ -122,7 +126,7 @@ def ask(
     Raises:
         ValueError: the model cannot give what the recipe needs.
     """
-    pair, player = replace(asked.start, full=full or Told()), asked.player
+    pair, player = replace(asked.start, full=full or StreamState()), asked.player
     answered = partial(
         answers, desk, player.model, player.processor, asked.inputs, max_new_tokens=max_new_tokens, stop=stop
     )
@@ -130,7 +134,7 @@ def ask(
         pair = replace(pair, full=told)
         yield pair
     if stop.is_set():
-        yield replace(pair, short=Told(done=True, stopped=True))
+        yield replace(pair, short=StreamState(done=True, stopped=True))
         return
     for told in answered(pair.recipe):
         pair = replace(pair, short=told)
@@ -139,7 +143,7 @@ def ask(
         yield pair
 
 
-def _word_notes(player: Player, text: str) -> list[str]:
+def _word_notes(player: LoadedModel, text: str) -> list[str]:
     words = ", ".join(map(repr, unknown_words(player.processor, text)))
     return [f"{player.name} has no {words} among its words; the answers may be off"] if words else []
 

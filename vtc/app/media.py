@@ -28,7 +28,7 @@ SAMPLING = Sampling(fps=2.0, frames=32)
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenMedium:
     """A medium as a model takes it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-class Held:
+class RecentCache:
     """The last few things that were made, by a key; two callers never make the same one at once."""
 
     def __init__(self, size: int = 8) -> None:
@@ -69,7 +69,7 @@ def stamp(path: str | Path) -> tuple[str, int, int]:
     return str(path), state.st_size, state.st_mtime_ns
 
 
-def open_image(path: str | Path) -> Opened:
+def open_image(path: str | Path) -> OpenMedium:
     """The image in `path`.
 
     Raises:
@@ -78,10 +78,10 @@ def open_image(path: str | Path) -> Opened:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         image = load_image(path)
-    return Opened(image, tuple(_named(str(warning.message), path) for warning in caught))
+    return OpenMedium(image, tuple(_named(str(warning.message), path) for warning in caught))
 
 
-def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampling = SAMPLING) -> Opened:
+def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampling = SAMPLING) -> OpenMedium:
     """The frames of the video in `path` that a model gets, of a long one those that `recipe` chooses.
 
     Raises:
@@ -101,7 +101,7 @@ def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampl
         notes += [f"a part could not be looked at: {picked.broken}"] if picked.broken else []
     else:
         frames, report = sampling.read(path, candidates)
-    return Opened(frames, (*notes, *_losses(report)))
+    return OpenMedium(frames, (*notes, *_losses(report)))
 
 
 def looks_further(path: str | Path, recipe: Recipe, sampling: Sampling = SAMPLING) -> bool:

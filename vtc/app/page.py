@@ -14,7 +14,7 @@ from . import (
 from . import (
     image_tab as image_tab,
 )
-from .state import Studio
+from .state import AppState
 
 TITLE = "vtc: fewer visual tokens"
 LARGEST = "200mb"
@@ -34,7 +34,7 @@ STYLE = """<style>
 """In the page's head, since Gradio rewrites what `css` is given."""
 
 
-def page(studio: Studio) -> gr.Blocks:
+def page(studio: AppState) -> gr.Blocks:
     """The page on which `studio` answers. It tells nobody that it was opened."""
     blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS))
     with blocks:
@@ -52,6 +52,6 @@ def looks() -> dict[str, Any]:
     return {"theme": theme, "head": STYLE}
 
 
-def _heading(studio: Studio) -> str:
+def _heading(studio: AppState) -> str:
     names = ", ".join(dict.fromkeys((studio.image_player.name, studio.video_player.name)))
     return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. Model: {names}."

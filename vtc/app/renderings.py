@@ -11,13 +11,13 @@ from vtc.viz.overlays import pair
 from vtc.viz.timeline import timeline
 from vtc.viz.visible_crop import viewed
 
-from .inference import Asked
-from .timeline_clicks import Track
+from .inference import PreparedQuestion
+from .timeline_clicks import ClickableTrack
 
 Before = tuple[Image.Image, Image.Image]
 
 
-def before_after(asked: Asked, report: Report) -> Before | None:
+def before_after(asked: PreparedQuestion, report: Report) -> Before | None:
     """What the encoder saw, and the same with its marks; None where it is not known which part that is."""
     medium = asked.opened.medium
     assert isinstance(medium, Image.Image)
@@ -27,7 +27,7 @@ def before_after(asked: Asked, report: Report) -> Before | None:
         return None
 
 
-def drawn_timeline(asked: Asked, report: Report, title: str = "") -> tuple[Image.Image, Track]:
+def drawn_timeline(asked: PreparedQuestion, report: Report, title: str = "") -> tuple[Image.Image, ClickableTrack]:
     """The timeline of a video, and where a click on it leads."""
     recipe, frames = asked.start.recipe, asked.opened.medium
     assert isinstance(frames, VideoFrames)
@@ -35,4 +35,4 @@ def drawn_timeline(asked: Asked, report: Report, title: str = "") -> tuple[Image
     shown = viewed(frames, asked.player.processor)
     found = account(shown, report, recipe, video)
     image = timeline(shown, report, recipe, video=video, title=title)
-    return image, Track.of(found, shown.pixels.shape[1] / shown.pixels.shape[2])
+    return image, ClickableTrack.of(found, shown.pixels.shape[1] / shown.pixels.shape[2])

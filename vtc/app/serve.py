@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .page import LARGEST, looks, page
-from .state import Studio
+from .state import AppState
 
 LOOPBACK = "127.0.0.1"
 FIRST, TRIED = 7860, 100
@@ -33,7 +33,7 @@ class Served:
 
 
 def serve(
-    studio: Studio, *, host: str = LOOPBACK, port: int | None = None, wait: bool = True, largest: str = LARGEST
+    studio: AppState, *, host: str = LOOPBACK, port: int | None = None, wait: bool = True, largest: str = LARGEST
 ) -> Served:
     """Serves the page of `studio`.
 

@@ -19,14 +19,14 @@ from vtc.inference.quiet import quiet
 from vtc.recipes.composition import Recipe, named_recipes
 
 from .media import (
-    Held,
-    Opened,
+    OpenMedium,
+    RecentCache,
     looks_further,
     open_image,
     open_video,
     stamp,
 )
-from .streaming import Desk
+from .streaming import InferenceLock
 from .token_count import (
     Count,
     chosen,
@@ -39,7 +39,7 @@ PROBE = "?"
 
 
 @dataclass(frozen=True)
-class Player:
+class LoadedModel:
     """A model that answers on the page.
 
     Attributes:
@@ -57,7 +57,7 @@ class Player:
     video: bool
 
     @classmethod
-    def load(cls, name: str, device: str = "auto", dtype: str = "auto") -> Player:
+    def load(cls, name: str, device: str = "auto", dtype: str = "auto") -> LoadedModel:
         """Loads a model by name.
 
         Raises:
@@ -81,7 +81,7 @@ def _able_on_videos(model: Any) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Studio:
+class AppState:
     """All that one page works with.
 
     Attributes:
@@ -90,26 +90,26 @@ class Studio:
         calls: the calls at work, by session, so that a visitor can stop his own.
     """
 
-    image_player: Player
-    video_player: Player
-    desk: Desk = field(default_factory=Desk)
+    image_player: LoadedModel
+    video_player: LoadedModel
+    desk: InferenceLock = field(default_factory=InferenceLock)
     calls: dict[str, threading.Event] = field(default_factory=dict)
-    _opened: Held = field(default_factory=Held)
-    _placed: Held = field(default_factory=lambda: Held(32))
+    _opened: RecentCache = field(default_factory=RecentCache)
+    _placed: RecentCache = field(default_factory=lambda: RecentCache(32))
 
     @classmethod
-    def load(cls, model: str | None = None, device: str = "auto", dtype: str = "auto") -> Studio:
+    def load(cls, model: str | None = None, device: str = "auto", dtype: str = "auto") -> AppState:
         """The studio of `model`, or of the embedded ones: one for images, and one that was taught videos.
 
         Raises:
             OSError, ValueError: see `vtc.inference.loading.load`.
         """
         if model is not None:
-            player = Player.load(model, device, dtype)
+            player = LoadedModel.load(model, device, dtype)
             return cls(player, player)
-        return cls(Player.load(IMAGES[0], device, dtype), Player.load(VIDEOS[0], device, dtype))
+        return cls(LoadedModel.load(IMAGES[0], device, dtype), LoadedModel.load(VIDEOS[0], device, dtype))
 
-    def player(self, video: bool) -> Player:
+    def player(self, video: bool) -> LoadedModel:
         """The model for images or for videos."""
         return self.video_player if video else self.image_player
 
@@ -127,7 +127,7 @@ class Studio:
             raise ValueError(f"recipe={name!r}: {player.name} cannot run it on {kind}; it can run {', '.join(able)}")
         return found
 
-    def open(self, path: str | Path | None, recipe: Recipe, *, video: bool) -> Opened:
+    def open(self, path: str | Path | None, recipe: Recipe, *, video: bool) -> OpenMedium:
         """The medium in `path`, held from an earlier question or opened.
 
         Raises:
@@ -146,8 +146,8 @@ class Studio:
         found: bool = self._placed.get(key, lambda: _hiding(path, lambda: looks_further(path, recipe)))
         return found
 
-    def _open(self, key: Any, make: Any, path: str | Path) -> Opened:
-        found: Opened = self._opened.get(key, lambda: _hiding(path, make))
+    def _open(self, key: Any, make: Any, path: str | Path) -> OpenMedium:
+        found: OpenMedium = self._opened.get(key, lambda: _hiding(path, make))
         return found
 
     def layouts(self, path: str | Path | None, recipe: Recipe, *, video: bool) -> tuple[Layout, ...]:
@@ -163,7 +163,7 @@ class Studio:
         return tuple(found)
 
     @staticmethod
-    def _layouts(player: Player, opened: Opened, video: bool) -> Sequence[Layout]:
+    def _layouts(player: LoadedModel, opened: OpenMedium, video: bool) -> Sequence[Layout]:
         inputs = prompt(player.model, player.processor, opened.medium, PROBE)
         return layouts(player.model, inputs, video=video and player.video)
 

@@ -15,8 +15,8 @@ from vtc.video.qa.strategies import Asker, Call
 from vtc.video.qa.strategies import plan as named_plan
 from vtc.video.qa.two_pass import frames_together
 
-from .inference import Asked, Pair
-from .streaming import Desk, Told, answers
+from .inference import Pair, PreparedQuestion
+from .streaming import InferenceLock, StreamState, answers
 
 DIRECT = "direct"
 
@@ -26,7 +26,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownVideo:
     """What an `Asker` needs of a video; see `vtc.video.Prepared`."""
 
     inputs: Mapping[str, Any]
@@ -50,21 +50,21 @@ class Streamed(Asker):
 
     def __init__(
         self,
-        desk: Desk,
-        asked: Asked,
+        desk: InferenceLock,
+        asked: PreparedQuestion,
         recipe: Recipe | None,
         question: str,
         max_new_tokens: int,
         stop: threading.Event,
-        tell: Callable[[Told], None],
+        tell: Callable[[StreamState], None],
     ) -> None:
         player, frames = asked.player, asked.opened.medium
         assert isinstance(frames, VideoFrames)
         together = frames_together(player.processor)
-        shown = Shown(asked.inputs, recipe, frames, together)
+        shown = ShownVideo(asked.inputs, recipe, frames, together)
         super().__init__(player.model, player.processor, shown, question, max_new_tokens)
         self._desk, self._stop, self._tell = desk, stop, tell
-        self.last, self.tokens = Told(), 0
+        self.last, self.tokens = StreamState(), 0
 
     def _answer(self, inputs: Mapping[str, Any], recipe: Recipe | None, longest: int) -> tuple[str, Report | None]:
         for told in answers(
@@ -81,7 +81,7 @@ class Streamed(Asker):
 
 
 def ask_by_plan(
-    desk: Desk, asked: Asked, question: str, plan: str, max_new_tokens: int, stop: threading.Event
+    desk: InferenceLock, asked: PreparedQuestion, question: str, plan: str, max_new_tokens: int, stop: threading.Event
 ) -> Iterator[Pair]:
     """Both answers as they grow, call by call, first with all tokens, then by the recipe; the last pair is `done`.
 
@@ -95,7 +95,7 @@ def ask_by_plan(
     """
     chosen, pair = named_plan(plan), asked.start
     for recipe in (None, pair.recipe):
-        news: queue.SimpleQueue[Told | BaseException] = queue.SimpleQueue()
+        news: queue.SimpleQueue[StreamState | BaseException] = queue.SimpleQueue()
         closed = threading.Event()
         asker = Streamed(desk, asked, recipe, question, max_new_tokens, _Either(stop, closed), news.put)
         thread = threading.Thread(target=_run, args=(chosen, asker, question, news.put), daemon=True)
@@ -113,7 +113,7 @@ def ask_by_plan(
             closed.set()
             thread.join()
         if stop.is_set() and recipe is None:
-            yield replace(pair, short=Told(done=True, stopped=True))
+            yield replace(pair, short=StreamState(done=True, stopped=True))
             return
 
 
@@ -129,15 +129,15 @@ class _Either(threading.Event):
         return any(event.is_set() for event in self._both)
 
 
-def _run(plan: Any, asker: Streamed, question: str, tell: Callable[[Told | BaseException], None]) -> None:
+def _run(plan: Any, asker: Streamed, question: str, tell: Callable[[StreamState | BaseException], None]) -> None:
     try:
         text = plan.run(asker, question)
-        tell(Told(text, asker.tokens, report=asker.last.report, reused=asker.last.reused, done=True))
+        tell(StreamState(text, asker.tokens, report=asker.last.report, reused=asker.last.reused, done=True))
     except Stopped:
-        tell(Told(asker.last.text, asker.tokens, done=True, stopped=True))
+        tell(StreamState(asker.last.text, asker.tokens, done=True, stopped=True))
     except BaseException as error:  # raised again where the answer is read
         tell(error)
 
 
-def _with(pair: Pair, full: bool, told: Told, calls: tuple[Call, ...]) -> Pair:
+def _with(pair: Pair, full: bool, told: StreamState, calls: tuple[Call, ...]) -> Pair:
     return replace(pair, full=told, full_calls=calls) if full else replace(pair, short=told, short_calls=calls)

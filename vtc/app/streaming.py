@@ -25,7 +25,7 @@ PAUSE = 0.05
 
 
 @dataclass(frozen=True)
-class Told:
+class StreamState:
     """How far an answer has come.
 
     Attributes:
@@ -49,11 +49,11 @@ class Told:
 
 
 @dataclass
-class Stream:
+class TokenStream:
     """A streamer for `generate` that passes on what it is given, with its time."""
 
     tokenizer: Any
-    pass_on: Callable[[Told], None]
+    pass_on: Callable[[StreamState], None]
     begun: float = field(default_factory=time.perf_counter)
     ids: list[int] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
@@ -71,18 +71,18 @@ class Stream:
     def end(self) -> None:
         """Called by `generate` when it is done."""
 
-    def told(self) -> Told:
+    def told(self) -> StreamState:
         """How far it has come."""
         text = self.tokenizer.decode(self.ids, skip_special_tokens=True).strip()
         if not self.at:
-            return Told(text)
+            return StreamState(text)
         span = self.at[-1] - self.at[0]
         rate = (len(self.at) - 1) / span if span > 0 else None
-        return Told(text, len(self.ids), self.at[0] - self.begun, rate)
+        return StreamState(text, len(self.ids), self.at[0] - self.begun, rate)
 
 
 @dataclass(frozen=True)
-class Desk:
+class InferenceLock:
     """What the answers of one process share: one of them at a time is at work.
 
     Attributes:
@@ -95,7 +95,7 @@ class Desk:
 
 
 def answers(
-    desk: Desk,
+    desk: InferenceLock,
     model: Any,
     processor: Any,
     inputs: Mapping[str, Any],
@@ -103,7 +103,7 @@ def answers(
     *,
     max_new_tokens: int = 64,
     stop: threading.Event | None = None,
-) -> Iterator[Told]:
+) -> Iterator[StreamState]:
     """A greedy answer as it grows, by `recipe` or with all tokens; the last one told is `done`.
 
     Closing the iterator stops the answer. The model is left as it was.
@@ -122,7 +122,7 @@ def answers(
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens}; expected at least 1")
     stop = stop or threading.Event()
-    news: queue.SimpleQueue[Told | BaseException] = queue.SimpleQueue()
+    news: queue.SimpleQueue[StreamState | BaseException] = queue.SimpleQueue()
     closed = threading.Event()
     job = _Job(desk, model, processor, inputs, recipe, max_new_tokens, (stop, closed), news.put)
     thread = threading.Thread(target=job.run, daemon=True)
@@ -134,7 +134,7 @@ def answers(
         thread.join()
 
 
-def _spaced(news: queue.SimpleQueue[Told | BaseException]) -> Iterator[Told]:
+def _spaced(news: queue.SimpleQueue[StreamState | BaseException]) -> Iterator[StreamState]:
     """What comes, but not more often than every `PAUSE` seconds, and always the last."""
     shown = 0.0
     while True:
@@ -151,21 +151,21 @@ def _spaced(news: queue.SimpleQueue[Told | BaseException]) -> Iterator[Told]:
 
 @dataclass(frozen=True)
 class _Job:
-    desk: Desk
+    desk: InferenceLock
     model: Any
     processor: Any
     inputs: Mapping[str, Any]
     recipe: Recipe | None
     max_new_tokens: int
     ends: tuple[threading.Event, ...]
-    pass_on: Callable[[Told | BaseException], None]
+    pass_on: Callable[[StreamState | BaseException], None]
 
     def run(self) -> None:
         """Answers, and passes on what came, or what went wrong."""
         try:
             while not self.desk.lock.acquire(timeout=0.1):
                 if self._ended:
-                    self.pass_on(Told(done=True, stopped=True))
+                    self.pass_on(StreamState(done=True, stopped=True))
                     return
             try:
                 self.pass_on(self._answer())
@@ -174,11 +174,11 @@ class _Job:
         except BaseException as error:  # raised again where the answer is read
             self.pass_on(error)
 
-    def _answer(self) -> Told:
+    def _answer(self) -> StreamState:
         encodings = self.desk.encodings
         reused = encodings.reused if encodings else 0
         with reduced(self.model, self.recipe) if self.recipe else nullcontext(), self._remembering():
-            stream = Stream(self.processor.tokenizer, self.pass_on)
+            stream = TokenStream(self.processor.tokenizer, self.pass_on)
             self.model.generate(
                 **self.inputs,
                 max_new_tokens=self.max_new_tokens,

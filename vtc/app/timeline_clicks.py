@@ -20,7 +20,7 @@ HEADER, LANES, CLIPS = 44, AXIS + 34, 36
 
 
 @dataclass(frozen=True)
-class Track:
+class ClickableTrack:
     """What of a timeline a click needs: plain numbers, so that a session can hold it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Track:
     high: int
 
     @classmethod
-    def of(cls, found: Account, ratio: float) -> Track:
+    def of(cls, found: Account, ratio: float) -> ClickableTrack:
         """The track of the timeline that `vtc.viz.timeline.timeline` draws.
 
         Args:

@@ -16,7 +16,7 @@ from .components import (
     COUNTING,
     MODEL,
     Controls,
-    Results,
+    ResultPanels,
     plainly,
     session,
 )
@@ -28,16 +28,16 @@ from .formatting import (
     table,
 )
 from .inference import (
-    Asked,
+    MediumQuestion,
     Pair,
-    Question,
+    PreparedQuestion,
     ask,
     prepared,
 )
 from .renderings import drawn_timeline
-from .state import Studio
+from .state import AppState
 from .strategy import DIRECT, ask_by_plan
-from .timeline_clicks import Track
+from .timeline_clicks import ClickableTrack
 
 Shown = tuple[Any, ...]
 
@@ -45,7 +45,7 @@ Shown = tuple[Any, ...]
 class VideoTab:
     """Its events; where a click on the timeline leads is kept with each session."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: AppState) -> None:
         self._studio = studio
 
     def count_video(self, video: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
@@ -90,7 +90,7 @@ class VideoTab:
             shots, budgets and keyframes.
         """
         with plainly(), self._studio.call(session(request, "video")) as stop:
-            asked = prepared(self._studio, Question(video, question, recipe, keep, True, int(max_new_tokens)))
+            asked = prepared(self._studio, MediumQuestion(video, question, recipe, keep, True, int(max_new_tokens)))
             for pair in self._pairs(asked, question, plan, int(max_new_tokens), stop):
                 image, track = gr.skip(), gr.skip()
                 if pair.short.report is not None:
@@ -100,13 +100,13 @@ class VideoTab:
                 yield pair.full.text, pair.short.text, numbers, notes((*pair.notes, *more), pair), image, track
 
     def _pairs(
-        self, asked: Asked, question: str, plan: str, max_new_tokens: int, stop: threading.Event
+        self, asked: PreparedQuestion, question: str, plan: str, max_new_tokens: int, stop: threading.Event
     ) -> Iterator[Pair]:
         if plan == DIRECT:
             return ask(self._studio.desk, asked, max_new_tokens, stop)
         return ask_by_plan(self._studio.desk, asked, question, plan, max_new_tokens, stop)
 
-    def jump(self, track: Track | None, event: gr.SelectData) -> Any:
+    def jump(self, track: ClickableTrack | None, event: gr.SelectData) -> Any:
         """Moves the player to where a click on the timeline leads."""
         second = None if track is None else track.second(*event.index)
         return gr.skip() if second is None else gr.Video(playback_position=second)
@@ -116,7 +116,7 @@ class VideoTab:
         return "- stopped" if self._studio.stop(session(request, "video")) else "- nothing was running"
 
 
-def build(studio: Studio) -> None:
+def build(studio: AppState) -> None:
     """Lays the tab out."""
     tab, track = VideoTab(studio), gr.State()
     with gr.Row():
@@ -125,7 +125,7 @@ def build(studio: Studio) -> None:
             controls = Controls.made(studio.video_player.videos, VIDEOS[1], VIDEOS[2])
             plan = gr.Dropdown(list(PLANS), value=DIRECT, label="Plan", info="One call of the model, or several")
         with gr.Column(min_width=280, scale=2):
-            results = Results.made()
+            results = ResultPanels.made()
     gr.Markdown("Shots, keyframes and the budget of each clip. A click moves the player.")
     timeline = gr.Image(
         label="Timeline",

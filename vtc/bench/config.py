@@ -16,7 +16,7 @@ from vtc.recipes.composition import Recipe
 
 from .cases import Case, of_skills, read
 from .synthetic import PER_SCENE, drawn
-from .variants import Arm, arms
+from .variants import Variant, arms
 
 KEEPS: tuple[Keep, ...] = (1.0, 0.5, 0.25, 0.1, 0.05)
 QUESTIONS, MOST = 500, 1_000_000
@@ -26,7 +26,7 @@ HASHED = 2**28
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchConfig:
     """All that the answers depend on.
 
     Attributes:
@@ -87,7 +87,7 @@ class Plan:
         return {**self.__dict__, "_cases": {}}
 
     @property
-    def arms(self) -> list[Arm]:
+    def arms(self) -> list[Variant]:
         """What is compared."""
         return arms(self.recipes, self.keeps, self.text_alone)
 

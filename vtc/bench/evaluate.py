@@ -21,8 +21,8 @@ from .decode import (
     logits_along,
     visual_tokens,
 )
-from .journal import Row
-from .variants import FULL, NONE, Arm
+from .journal import BenchRow
+from .variants import FULL, NONE, Variant
 
 LONGEST = 300
 """Characters of an error that are kept."""
@@ -38,27 +38,27 @@ class Batch:
     full: Decoded
 
 
-class Scorer:
+class Evaluator:
     """Answers cases with a loaded stock model, which is left unwrapped.
 
     Attributes:
         refused: rows of the arms that the model does not take.
     """
 
-    def __init__(self, name: str, model: Any, processor: Any, arms: Sequence[Arm], limit: int) -> None:
+    def __init__(self, name: str, model: Any, processor: Any, arms: Sequence[Variant], limit: int) -> None:
         """`name` is the model's in the rows, `limit` the longest answer in tokens."""
         self._name, self._model, self._processor, self._limit = name, model, processor, limit
-        self.refused: list[Row] = []
-        self._arms: list[Arm] = []
+        self.refused: list[BenchRow] = []
+        self._arms: list[Variant] = []
         for arm in arms:
             try:
                 if arm.recipe is not None:
                     require(model, arm.recipe)
                 self._arms.append(arm)
             except ValueError as error:
-                self.refused.append(Row(name, arm.name, arm.keep, "", refused=_plain(error)))
+                self.refused.append(BenchRow(name, arm.name, arm.keep, "", refused=_plain(error)))
 
-    def rows(self, cases: Sequence[Case], done: Collection[tuple[str, str, str]] = ()) -> Iterator[Row]:
+    def rows(self, cases: Sequence[Case], done: Collection[tuple[str, str, str]] = ()) -> Iterator[BenchRow]:
         """The rows of `cases` whose keys are not in `done`, arm by arm.
 
         A batch is always answered whole, so that a run that goes on rounds as one that was never stopped. A case that
@@ -69,7 +69,7 @@ class Scorer:
             rows = self._readable(cases, due)
             yield from (row for row in rows if row.key not in done)
 
-    def _readable(self, cases: Sequence[Case], arms: Sequence[Arm]) -> Iterator[Row]:
+    def _readable(self, cases: Sequence[Case], arms: Sequence[Variant]) -> Iterator[BenchRow]:
         ready, images = [], []
         for case in cases:
             try:
@@ -80,7 +80,7 @@ class Scorer:
         if ready:
             yield from self._answers(ready, images, arms)
 
-    def _answers(self, cases: Sequence[Case], images: Sequence[Medium], arms: Sequence[Arm]) -> Iterator[Row]:
+    def _answers(self, cases: Sequence[Case], images: Sequence[Medium], arms: Sequence[Variant]) -> Iterator[BenchRow]:
         try:
             given = inputs(self._model, self._processor, [case.question for case in cases], images)
             if 0 in visual_tokens(self._model, given["input_ids"]):
@@ -99,8 +99,8 @@ class Scorer:
                 yield from rows
 
     def _singly(
-        self, cases: Sequence[Case], images: Sequence[Medium], arms: Sequence[Arm], error: Exception
-    ) -> Iterator[Row]:
+        self, cases: Sequence[Case], images: Sequence[Medium], arms: Sequence[Variant], error: Exception
+    ) -> Iterator[BenchRow]:
         """One by one, so that a case which breaks its batch costs the others nothing."""
         if len(cases) == 1:
             yield from (self._failed(cases[0], arm, error) for arm in arms)
@@ -108,10 +108,10 @@ class Scorer:
         for case, image in zip(cases, images, strict=True):
             yield from self._answers([case], [image], arms)
 
-    def _failed(self, case: Case, arm: Arm, error: Exception) -> Row:
-        return Row(self._name, arm.name, arm.keep, case.id, error=_plain(error))
+    def _failed(self, case: Case, arm: Variant, error: Exception) -> BenchRow:
+        return BenchRow(self._name, arm.name, arm.keep, case.id, error=_plain(error))
 
-    def _arm(self, batch: Batch, arm: Arm) -> list[Row]:
+    def _arm(self, batch: Batch, arm: Variant) -> list[BenchRow]:
         if arm.name == FULL:
             tokens = visual_tokens(self._model, batch.given["input_ids"])
             alike = [divergence(logits, logits) for logits in batch.full.logits]  # 0, unless they are no numbers
@@ -149,19 +149,19 @@ class Scorer:
     def _judged(
         self,
         batch: Batch,
-        arm: Arm,
+        arm: Variant,
         answers: Decoded,
         tokens: Sequence[int],
         layers: Sequence[float],
         kl: Sequence[float],
-    ) -> list[Row]:
+    ) -> list[BenchRow]:
         rows = []
         for i, case in enumerate(batch.cases):
             text = answers.texts[i]
             right = None if case.answer is None else exact(text, case.answer)
             agree = exact(text, batch.full.texts[i])
             shown = tokens[i], float(layers[i])
-            rows.append(Row(self._name, arm.name, arm.keep, case.id, text, *shown, agree, right, kl[i]))
+            rows.append(BenchRow(self._name, arm.name, arm.keep, case.id, text, *shown, agree, right, kl[i]))
         return rows
 
 

@@ -17,7 +17,7 @@ ROWS, CONFIG = "rows.jsonl", "config.json"
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One answer, or why there is none.
 
     Attributes:
@@ -73,7 +73,7 @@ class RowFile:
             OSError: `out` cannot be written.
         """
         self._path = out / ROWS
-        self.rows: dict[tuple[str, str, str], Row] = {}
+        self.rows: dict[tuple[str, str, str], BenchRow] = {}
         out.mkdir(parents=True, exist_ok=True)
         if fresh:
             self._path.unlink(missing_ok=True)
@@ -91,14 +91,14 @@ class RowFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
 
-    def add(self, row: Row) -> None:
+    def add(self, row: BenchRow) -> None:
         """Appends `row` and hands it to the system, so that the death of this process loses nothing."""
         self.rows[row.key] = row
         self._file.write(_line(row))
         self._file.flush()
 
 
-def _line(row: Row) -> str:
+def _line(row: BenchRow) -> str:
     return json.dumps({name: value for name, value in asdict(row).items() if value is not None}) + "\n"
 
 
@@ -131,8 +131,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _read(path: Path) -> list[Row]:
-    names = {field.name for field in fields(Row)}
+def _read(path: Path) -> list[BenchRow]:
+    names = {field.name for field in fields(BenchRow)}
     lines = path.read_bytes().split(b"\n")
     rows = []
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is empty, or was torn
@@ -140,7 +140,7 @@ def _read(path: Path) -> list[Row]:
             entry = loads(line)
             if not set(entry) <= names:
                 raise ValueError(f"unknown entries {sorted(set(entry) - names)}")
-            rows.append(Row(**entry))
+            rows.append(BenchRow(**entry))
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f"{path}, line {number} is no row of a run ({error}); pass --fresh to begin anew"

@@ -11,17 +11,17 @@ from typing import Any
 
 from vtc.core.statistics import DRAWS
 
-from .config import MOST, Plan
+from .config import MOST, BenchConfig
 from .journal import RowFile
 from .results import document
 from .tables import markdown
-from .workers import Failure, work
+from .workers import WorkerFailure, work
 
 NAME = "quality"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BenchOutcome:
     """What a run came to.
 
     Attributes:
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def run(
-    plan: Plan,
+    plan: BenchConfig,
     out: Path,
     *,
     jobs: int = 1,
@@ -45,7 +45,7 @@ def run(
     seed: int = 0,
     draws: int = DRAWS,
     say: Callable[[int, int], None] = lambda done, total: None,
-) -> Outcome:
+) -> BenchOutcome:
     """Answers what `plan` asks and is not yet answered in `out`, and writes the JSON, the tables and the curve there.
 
     Args:
@@ -66,17 +66,19 @@ def run(
         raise ValueError('the curve needs matplotlib: pip install "vtc-vlm[bench]", or pass --no-curve')
     config = plan.config()
     _check_images(plan)
-    failures: list[Failure] = []
+    failures: list[WorkerFailure] = []
     with RowFile(out, config, fresh) as file:
         _fill(plan, file, jobs, failures, say)
     if len(failures) == len(plan.models):
         raise ValueError(failures[0].why)
     made = document(plan, config, file.rows, {one.model: one.why for one in failures}, seed=seed, draws=draws)
     errors = len(failures) + len(made["errors"])
-    return Outcome(made, tuple(_write(made, out, curve)), errors)
+    return BenchOutcome(made, tuple(_write(made, out, curve)), errors)
 
 
-def _fill(plan: Plan, file: RowFile, jobs: int, failures: list[Failure], say: Callable[[int, int], None]) -> None:
+def _fill(
+    plan: BenchConfig, file: RowFile, jobs: int, failures: list[WorkerFailure], say: Callable[[int, int], None]
+) -> None:
     wanted: dict[str, dict[str, set[str]]] = {
         model: {arm.key: {case.id for case in plan.cases(model)} for arm in plan.arms} for model in plan.models
     }
@@ -92,7 +94,7 @@ def _fill(plan: Plan, file: RowFile, jobs: int, failures: list[Failure], say: Ca
         note(*key)
     say(answered, total)
     for message in work(plan, frozenset(file.rows), jobs):
-        if isinstance(message, Failure):
+        if isinstance(message, WorkerFailure):
             failures.append(message)
         elif message.key not in file.rows:  # each process says what the model refuses
             file.add(message)
@@ -100,7 +102,7 @@ def _fill(plan: Plan, file: RowFile, jobs: int, failures: list[Failure], say: Ca
             say(answered, total)
 
 
-def _check_images(plan: Plan) -> None:
+def _check_images(plan: BenchConfig) -> None:
     """Refuses data of which no image exists: then the paths are wrong, and not the images."""
     if plan.data is None:
         return

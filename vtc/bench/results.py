@@ -19,16 +19,16 @@ from vtc.core.statistics import (
 )
 
 from .cases import Case
-from .config import Plan
+from .config import BenchConfig
 from .explained import below_random
-from .journal import Row
+from .journal import BenchRow
 from .variants import (
     ALL_TOKENS,
     BASELINES,
     FULL,
     NONE,
     TEXT_ALONE,
-    Arm,
+    Variant,
     digest,
 )
 
@@ -51,15 +51,15 @@ class Results:
     """
 
     cases: Sequence[Case]
-    arms: Sequence[Arm]
+    arms: Sequence[Variant]
     scene: NDArray[np.int64]
     values: Mapping[str, Mapping[str, Floats]]
     refused: Mapping[str, str]
     errors: Mapping[str, Mapping[str, str]]
 
     @classmethod
-    def of(cls, model: str, cases: Sequence[Case], arms: Sequence[Arm], rows: Mapping[Any, Row]) -> Results:
-        """Those of `model` among `rows`, which go by `Row.key`."""
+    def of(cls, model: str, cases: Sequence[Case], arms: Sequence[Variant], rows: Mapping[Any, BenchRow]) -> Results:
+        """Those of `model` among `rows`, which go by `BenchRow.key`."""
         number = {scene: i for i, scene in enumerate(dict.fromkeys(case.scene for case in cases))}
         scene = np.array([number[case.scene] for case in cases], dtype=np.int64)
         found = {arm.key: [rows.get((model, arm.key, case.id)) for case in cases] for arm in arms}
@@ -81,17 +81,17 @@ class Results:
         """`exact` where any true answer is known, else `agreement`."""
         return "exact" if any(case.answer is not None for case in self.cases) else "agreement"
 
-    def score(self, arm: Arm) -> Floats:
+    def score(self, arm: Variant) -> Floats:
         """`[N]` 1 for right, 0 for wrong, by the metric."""
         return self.values[self.metric][arm.key]
 
-    def measured(self, keep: Keep) -> list[Arm]:
+    def measured(self, keep: Keep) -> list[Variant]:
         """The recipes at `keep` that gave any answer."""
         at = [arm for arm in self.arms if arm.recipe is not None and arm.keep == keep and type(arm.keep) is type(keep)]
         return [arm for arm in at if not np.isnan(self.score(arm)).all()]
 
 
-def _number(row: Row | None, field: str) -> float:
+def _number(row: BenchRow | None, field: str) -> float:
     value = None if row is None or row.error is not None else getattr(row, field)
     return float("nan") if value is None else float(value)
 
@@ -143,9 +143,9 @@ def gate(results: Results, pairs: Sequence[tuple[str, str]]) -> dict[str, Any] |
 
 
 def document(
-    plan: Plan,
+    plan: BenchConfig,
     config: Mapping[str, Any],
-    rows: Mapping[Any, Row],
+    rows: Mapping[Any, BenchRow],
     failures: Mapping[str, str],
     *,
     seed: int = 0,
@@ -219,7 +219,7 @@ def _arms(results: Results, draws: int, seed: int) -> list[dict[str, Any]]:
 MEASURES = ("exact", "agreement", "kl", "versus_full", *(f"versus_{name}" for name in BASELINES))
 
 
-def _columns(results: Results, arm: Arm) -> list[Floats]:
+def _columns(results: Results, arm: Variant) -> list[Floats]:
     """One for each of `MEASURES`; NaN throughout where there is nothing to compare with."""
     score, nothing = results.score(arm), np.full(len(results.cases), np.nan)
     recipe = arm.name not in (FULL, NONE)
@@ -233,7 +233,7 @@ def _interval(one: Interval) -> dict[str, float | None] | None:
     return None if one.mean is None else asdict(one)
 
 
-def _status(results: Results, arm: Arm) -> tuple[str, str | None]:
+def _status(results: Results, arm: Variant) -> tuple[str, str | None]:
     if arm.key in results.refused:
         return "refused", results.refused[arm.key]
     errors = results.errors[arm.key]
@@ -242,7 +242,7 @@ def _status(results: Results, arm: Arm) -> tuple[str, str | None]:
     return "measured", None
 
 
-def _by_skill(results: Results, arm: Arm) -> dict[str, dict[str, float]]:
+def _by_skill(results: Results, arm: Variant) -> dict[str, dict[str, float]]:
     score = results.score(arm)
     skills = np.array([case.skill or "" for case in results.cases])
     out = {}

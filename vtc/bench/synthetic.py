@@ -15,7 +15,7 @@ from vtc.media.video_frames import VideoFrames
 from .cases import Case, check_skills
 
 if TYPE_CHECKING:
-    from vtc.embedded.questions import Question
+    from vtc.embedded.questions import SceneQuestion
 
 PER_SCENE = 4
 WAIT, PATIENCE = 50, 2000
@@ -45,7 +45,7 @@ def first_seed(first: int | None = None) -> int:
     return first
 
 
-def asked(model: str, shifted: bool, seed: int) -> Iterator[tuple[Any, Question]]:
+def asked(model: str, shifted: bool, seed: int) -> Iterator[tuple[Any, SceneQuestion]]:
     """The scene of `seed` as `model` is to see it, beside each of its questions. The one way into the world.
 
     A directory is asked what the embedded model of its name is asked, any other model what the first one is.
@@ -57,7 +57,7 @@ def asked(model: str, shifted: bool, seed: int) -> Iterator[tuple[Any, Question]
     yield from pairs([seed], name=name if name in NAMES else NAMES[0], shifted=shifted)
 
 
-def asked_of_videos(shifted: bool, seed: int) -> Iterator[tuple[Any, Question]]:
+def asked_of_videos(shifted: bool, seed: int) -> Iterator[tuple[Any, SceneQuestion]]:
     """The video of `seed`, beside each of its questions."""
     from vtc.embedded.exam import asked_videos
 
@@ -105,7 +105,7 @@ def drawn(
     )
 
 
-Scenes = Callable[[int], Iterator[tuple[Any, "Question"]]]
+Scenes = Callable[[int], Iterator[tuple[Any, "SceneQuestion"]]]
 
 
 def _of_scene(

@@ -18,7 +18,7 @@ BASELINES = ("random", "resize", "uniform")
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     """One way to answer.
 
     Attributes:
@@ -37,11 +37,11 @@ class Arm:
         return f"{self.name}@{self.keep!r}"
 
 
-ALL_TOKENS = Arm(FULL, 1.0)
-TEXT_ALONE = Arm(NONE, 0.0)
+ALL_TOKENS = Variant(FULL, 1.0)
+TEXT_ALONE = Variant(NONE, 0.0)
 
 
-def arms(recipes: Iterable[Recipe], keeps: Sequence[Keep], text_alone: bool = True) -> list[Arm]:
+def arms(recipes: Iterable[Recipe], keeps: Sequence[Keep], text_alone: bool = True) -> list[Variant]:
     """The full model, the text alone where it is wanted, then each recipe at each keep.
 
     A recipe of decoder stages alone has one arm: all tokens reach the language model, and leave by its own schedule.
@@ -49,9 +49,9 @@ def arms(recipes: Iterable[Recipe], keeps: Sequence[Keep], text_alone: bool = Tr
     out = [ALL_TOKENS, *([TEXT_ALONE] if text_alone else [])]
     for one in recipes:
         if one.only_decoder:
-            out.append(Arm(one.name, 1.0, one))
+            out.append(Variant(one.name, 1.0, one))
         else:
-            out += [Arm(one.name, keep, replace(one, keep=keep)) for keep in keeps]
+            out += [Variant(one.name, keep, replace(one, keep=keep)) for keep in keeps]
     return out
 
 

@@ -8,16 +8,16 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from .config import Plan
-from .evaluate import Scorer
-from .journal import Row
+from .config import BenchConfig
+from .evaluate import Evaluator
+from .journal import BenchRow
 from .subprocess_workers import gathered
 
 Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Failure:
+class WorkerFailure:
     """A model that cannot be loaded, and why."""
 
     model: str
@@ -28,7 +28,7 @@ Task = tuple[str, int]
 """A model, and which of its batches."""
 
 
-def work(plan: Plan, done: Collection[Key], jobs: int = 1) -> Iterator[Row | Failure]:
+def work(plan: BenchConfig, done: Collection[Key], jobs: int = 1) -> Iterator[BenchRow | WorkerFailure]:
     """The rows that are not `done`, as they come.
 
     Args:
@@ -42,28 +42,28 @@ def work(plan: Plan, done: Collection[Key], jobs: int = 1) -> Iterator[Row | Fai
     return _together(plan, tasks, done, jobs) if jobs > 1 else _alone(plan, tasks, done)
 
 
-def _due(plan: Plan, model: str, batch: int, done: Collection[Key]) -> bool:
+def _due(plan: BenchConfig, model: str, batch: int, done: Collection[Key]) -> bool:
     open_arms = [arm.key for arm in plan.arms if (model, arm.key, "") not in done]
     return any((model, arm, case.id) not in done for case in plan.batches(model)[batch] for arm in open_arms)
 
 
-def _alone(plan: Plan, tasks: Sequence[Task], done: Collection[Key]) -> Iterator[Row | Failure]:
+def _alone(plan: BenchConfig, tasks: Sequence[Task], done: Collection[Key]) -> Iterator[BenchRow | WorkerFailure]:
     from vtc.check.capture import few_threads
 
     for name, group in groupby(tasks, key=lambda task: task[0]):
         try:
             model, processor = _load(plan, name)
         except (OSError, ValueError) as error:
-            yield Failure(name, str(error))
+            yield WorkerFailure(name, str(error))
             continue
-        scorer = Scorer(name, model, processor, plan.arms, plan.max_new_tokens)
+        scorer = Evaluator(name, model, processor, plan.arms, plan.max_new_tokens)
         yield from (row for row in scorer.refused if row.key not in done)
         with few_threads(model):
             for _, batch in group:
                 yield from scorer.rows(plan.batches(name)[batch], done)
 
 
-def _load(plan: Plan, name: str) -> tuple[Any, Any]:
+def _load(plan: BenchConfig, name: str) -> tuple[Any, Any]:
     from safetensors import SafetensorError
 
     from vtc.inference.loading import load
@@ -80,7 +80,9 @@ def _load(plan: Plan, name: str) -> tuple[Any, Any]:
         raise ValueError(f"--models {name}: its weights cannot be read ({error}); fetch or train them anew") from error
 
 
-def _together(plan: Plan, tasks: Sequence[Task], done: Collection[Key], jobs: int) -> Iterator[Row | Failure]:
+def _together(
+    plan: BenchConfig, tasks: Sequence[Task], done: Collection[Key], jobs: int
+) -> Iterator[BenchRow | WorkerFailure]:
     parts = [partial(_alone, plan, tasks[i::jobs], done) for i in range(jobs)]
     ended = yield from _once(gathered(parts, max(1, _threads() // jobs)))
     if any(ended):
@@ -91,7 +93,9 @@ def _together(plan: Plan, tasks: Sequence[Task], done: Collection[Key], jobs: in
         )
 
 
-def _once(messages: Generator[Row | Failure, None, list[int]]) -> Generator[Row | Failure, None, list[int]]:
+def _once(
+    messages: Generator[BenchRow | WorkerFailure, None, list[int]],
+) -> Generator[BenchRow | WorkerFailure, None, list[int]]:
     """`messages`, each failure of a model once however many processes meet it."""
     failed: set[str] = set()
     try:
@@ -101,7 +105,7 @@ def _once(messages: Generator[Row | Failure, None, list[int]]) -> Generator[Row 
             except StopIteration as end:
                 codes: list[int] = end.value
                 return codes
-            if not isinstance(message, Failure):
+            if not isinstance(message, WorkerFailure):
                 yield message
             elif message.model not in failed:
                 failed.add(message.model)

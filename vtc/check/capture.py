@@ -20,11 +20,11 @@ SMALL = 50_000_000
 
 
 PLACED = ("input_ids", "attention_mask", "position_ids", "visual_pos_masks")
-"""Arguments by token of a language model that `Given` holds by other names."""
+"""Arguments by token of a language model that `DecoderInputs` holds by other names."""
 
 
 @dataclass(frozen=True)
-class Given:
+class DecoderInputs:
     """What the language model was given of one row at prefill, without padding.
 
     Attributes:
@@ -49,7 +49,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Run:
+class GenerationCapture:
     """One call of `generate`.
 
     Attributes:
@@ -61,7 +61,7 @@ class Run:
 
     tokens: Tensor
     logits: Tensor
-    given: tuple[Given, ...]
+    given: tuple[DecoderInputs, ...]
     report: Report | None = None
     widths: tuple[int, ...] = ()
 
@@ -78,7 +78,7 @@ class Run:
         return [(layer, found[n].tolist()) for layer, found in kept for n in items]
 
 
-def generate(model: Any, inputs: Mapping[str, Any], tokens: int, **options: Any) -> Run:
+def generate(model: Any, inputs: Mapping[str, Any], tokens: int, **options: Any) -> GenerationCapture:
     """Greedy, never ending early and never writing a placeholder, whatever the checkpoint's own settings are.
 
     Without a cache, stock models would take a placeholder that they wrote themselves for one of an image.
@@ -86,7 +86,9 @@ def generate(model: Any, inputs: Mapping[str, Any], tokens: int, **options: Any)
     return _answer(model, inputs, tokens, options)[0]
 
 
-def two_turns(model: Any, inputs: Mapping[str, Any], words: Tensor, tokens: int) -> tuple[Run, Run]:
+def two_turns(
+    model: Any, inputs: Mapping[str, Any], words: Tensor, tokens: int
+) -> tuple[GenerationCapture, GenerationCapture]:
     """The answer to a prompt of one row, and what is answered to `words` `[1, W]` after it, from the cache."""
     first, left = _answer(model, inputs, tokens, {})
     ids = torch.cat([inputs["input_ids"], first.tokens.to(words.device), words], dim=1)
@@ -97,7 +99,7 @@ def two_turns(model: Any, inputs: Mapping[str, Any], words: Tensor, tokens: int)
 
 def _answer(
     model: Any, inputs: Mapping[str, Any], tokens: int, options: Mapping[str, Any]
-) -> tuple[Run, dict[str, Any]]:
+) -> tuple[GenerationCapture, dict[str, Any]]:
     """A run, and its cache by the name that `generate` takes it by."""
     placeholders = sorted(set(find(model).placeholders.values()))
     unset = {name: None for name in ("temperature", "top_p", "top_k") if getattr(model.generation_config, name, None)}
@@ -113,7 +115,7 @@ def _answer(
     logits = torch.stack([step.float().cpu() for step in out.logits], dim=1)
     report = handle.report if handle is not None else None
     answered = out.sequences[:, -len(out.logits) :].cpu()
-    run = Run(answered, logits, tuple(watched.given), report, tuple(watched.widths))
+    run = GenerationCapture(answered, logits, tuple(watched.given), report, tuple(watched.widths))
     name = next((name for name in CACHE_NAMES if name in set(out)), None)  # to ask for a name that is gone warns
     return run, {} if name is None else {name: out[name]}
 
@@ -132,9 +134,9 @@ def few_threads(model: Any) -> Iterator[None]:
 
 @dataclass
 class _Watched:
-    """What the language model is given in its first call: see `Run`. `mask` is that of the model around it."""
+    """What the language model is given in its first call: see `GenerationCapture`. `mask` is that of the model around it."""
 
-    given: list[Given] = field(default_factory=list)
+    given: list[DecoderInputs] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
     mask: Tensor | None = None
 
@@ -171,7 +173,7 @@ def _first_call(model: Any) -> Iterator[_Watched]:
             hook.remove()
 
 
-def _given(kwargs: Mapping[str, Any], outer: Tensor | None) -> list[Given]:
+def _given(kwargs: Mapping[str, Any], outer: Tensor | None) -> list[DecoderInputs]:
     """The rows of a call of the language model. `outer` is the mask that the model around it was given."""
     embeds, ids, own = kwargs["inputs_embeds"], kwargs.get("position_ids"), kwargs.get("attention_mask")
     size, length = embeds.shape[:2]
@@ -191,7 +193,7 @@ def _given(kwargs: Mapping[str, Any], outer: Tensor | None) -> list[Given]:
         if name not in PLACED and _is_marks(value, size)
     }
     return [
-        Given(
+        DecoderInputs(
             embeds[r][own].clone(),
             ids[:, r][:, own],
             tuple(p[r].clone() for p in planes),

@@ -16,13 +16,13 @@ from vtc.recipes.composition import Recipe
 from vtc.reduction.api import reduced
 from vtc.reduction.report import Report
 
-from .capture import Run, generate
+from .capture import GenerationCapture, generate
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Case:
+class CheckPrompt:
     """A prompt that a model is checked on.
 
     Attributes:
@@ -41,7 +41,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedItem:
     """An item of a prompt: `columns` `[N]` of its `row`, counted without padding, and what became of them.
 
     `structural` `[N]` bool says which of them are no candidates.
@@ -54,7 +54,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Bench:
+class CheckContext:
     """A stock model, and what it is checked with.
 
     Attributes:
@@ -64,7 +64,7 @@ class Bench:
     """
 
     model: Any
-    cases: Sequence[Case]
+    cases: Sequence[CheckPrompt]
     recipes: Sequence[Recipe]
     tokens: int = 8
     _known: dict[Any, Any] = field(default_factory=dict, repr=False)
@@ -82,27 +82,27 @@ class Bench:
         found: T = self._known[key]
         return found
 
-    def stock(self, case: Case, **options: Any) -> Run:
+    def stock(self, case: CheckPrompt, **options: Any) -> GenerationCapture:
         """The stock model's answer. Later calls with the same options repeat the first one's."""
         key = (case.name, *sorted(options.items()))
         return self.once(key, lambda: generate(self.model, case.inputs, self.tokens, **options))
 
-    def stock_rows(self, case: Case) -> list[Run]:
+    def stock_rows(self, case: CheckPrompt) -> list[GenerationCapture]:
         """The stock model's answers to the rows of a batch, each alone."""
         return self.once((case.name, "rows"), lambda: [generate(self.model, row, self.tokens) for row in case.rows])
 
-    def trials(self) -> list[Trial]:
+    def trials(self) -> list[CheckRun]:
         """Every recipe on every case."""
-        return [Trial(self, recipe, case) for recipe in self.recipes for case in self.cases]
+        return [CheckRun(self, recipe, case) for recipe in self.recipes for case in self.cases]
 
 
 @dataclass(frozen=True)
-class Trial:
+class CheckRun:
     """One recipe on one case. What several checks look at is computed once."""
 
-    bench: Bench
+    bench: CheckContext
     recipe: Recipe
-    case: Case
+    case: CheckPrompt
 
     def __str__(self) -> str:
         return f"{self.recipe.name}, {self.recipe.positions}, {self.case.name}"
@@ -122,18 +122,18 @@ class Trial:
         """Whether the model runs in fp32 or better, so that rounding does not decide which tokens are kept."""
         return torch.finfo(self.model.dtype).bits >= 32
 
-    def wrapped(self, inputs: Mapping[str, Any], tokens: int | None = None, **options: Any) -> Run:
+    def wrapped(self, inputs: Mapping[str, Any], tokens: int | None = None, **options: Any) -> GenerationCapture:
         """The answer to `inputs` of the model wrapped for one call."""
         with reduced(self.model, self.recipe):
             return generate(self.model, inputs, self.bench.tokens if tokens is None else tokens, **options)
 
     @cached_property
-    def stock(self) -> Run:
+    def stock(self) -> GenerationCapture:
         """The stock model's answer."""
         return self.bench.stock(self.case)
 
     @cached_property
-    def run(self) -> Run:
+    def run(self) -> GenerationCapture:
         """The wrapped model's answer."""
         return self.wrapped(self.case.inputs)
 
@@ -144,7 +144,7 @@ class Trial:
         return self.run.report
 
     @cached_property
-    def alone(self) -> list[Run]:
+    def alone(self) -> list[GenerationCapture]:
         """The wrapped model's answers to the rows of a batch, each alone."""
         return [self.wrapped(row) for row in self.case.rows]
 
@@ -155,7 +155,7 @@ class Trial:
         return list(ids) if mask is None else [row[own.bool()] for row, own in zip(ids, mask, strict=True)]
 
     @cached_property
-    def placed(self) -> list[Placed]:
+    def placed(self) -> list[PlacedItem]:
         """The items of the report, each with its columns: runs of its placeholders in prompt order."""
         tokens, found = self.adapter.placeholders, []
         left = {(r, t): (line == t).nonzero().flatten() for r, line in enumerate(self.lines) for t in tokens.values()}
@@ -163,7 +163,7 @@ class Trial:
             key = (item.row, tokens[item.modality])
             size = len(item.layout)
             fixed = item.layout.structural.cpu()
-            found.append(Placed(item.row, left[key][:size].cpu(), item.reduction.to("cpu"), fixed))
+            found.append(PlacedItem(item.row, left[key][:size].cpu(), item.reduction.to("cpu"), fixed))
             left[key] = left[key][size:]
         return found
 

@@ -13,11 +13,11 @@ from vtc.reduction.decoder.engine import plan
 from vtc.reduction.decoder.report import Trace
 from vtc.stages.decoder import DecoderStage
 
-from .capture import Run
-from .context import Trial
-from .tolerance import Finding
+from .capture import GenerationCapture
+from .context import CheckRun
+from .tolerance import CheckResult
 
-Pair = tuple[Run, int, Run, int]
+Pair = tuple[GenerationCapture, int, GenerationCapture, int]
 """Two runs, and a row in each."""
 
 
@@ -44,7 +44,7 @@ def _keeping_all(stage: DecoderStage) -> DecoderStage | None:
     return whole
 
 
-def counted(trial: Trial) -> int:
+def counted(trial: CheckRun) -> int:
     """By how many tokens what is left at each layer differs from what the schedule declares, and from its width."""
     trace = trial.report.decoder
     if trace is None:
@@ -60,7 +60,7 @@ def counted(trial: Trial) -> int:
     return wrong + sum(abs(a - b) for a, b in zip(_widths(trial.run, trace), trial.run.widths, strict=True))
 
 
-def _widths(run: Run, trace: Trace) -> list[int]:
+def _widths(run: GenerationCapture, trace: Trace) -> list[int]:
     """The columns that each layer must be given: those of the row with most tokens; with padding, while none left."""
     held = [_held(run, trace, trace.sizes)]
     for layer in range(trace.depth):
@@ -69,7 +69,7 @@ def _widths(run: Run, trace: Trace) -> list[int]:
     return [run.widths[0] if now == held[0] else max(now) for now in held[1:]]
 
 
-def _held(run: Run, trace: Trace, left: Sequence[int]) -> list[int]:
+def _held(run: GenerationCapture, trace: Trace, left: Sequence[int]) -> list[int]:
     """Tokens of each row where `left` candidates of each item are left; structural ones leave with the last."""
     held = [len(given.embeds) for given in run.given]
     for row, size, fixed, count in zip(trace.rows, trace.sizes, trace.structural, left, strict=True):
@@ -77,7 +77,7 @@ def _held(run: Run, trace: Trace, left: Sequence[int]) -> list[int]:
     return held
 
 
-def disordered(trial: Trial) -> int:
+def disordered(trial: CheckRun) -> int:
     """How many of the tokens that are left at each layer are not in order, or were not left before."""
     trace, wrong = trial.report.decoder, 0
     if trace is None:
@@ -90,7 +90,7 @@ def disordered(trial: Trial) -> int:
     return wrong
 
 
-def sums(trial: Trial) -> tuple[bool, ...]:
+def sums(trial: CheckRun) -> tuple[bool, ...]:
     """Whether FLOPs and bytes of a call fall where tokens left inside the language model, and only there."""
     report = trial.report
     if report.decoder is None:
@@ -103,7 +103,7 @@ def sums(trial: Trial) -> tuple[bool, ...]:
     )
 
 
-def alike(trial: Trial, pairs: Sequence[Pair], find: Callable[[Sequence[Pair]], Finding]) -> Finding:
+def alike(trial: CheckRun, pairs: Sequence[Pair], find: Callable[[Sequence[Pair]], CheckResult]) -> CheckResult:
     """What `find` finds in the pairs of rows in which the same tokens left inside the language model.
 
     They must be all. In half precision rounding may change a score and with it a choice: rows in which a stage that
@@ -113,7 +113,7 @@ def alike(trial: Trial, pairs: Sequence[Pair], find: Callable[[Sequence[Pair]], 
     others = len(pairs) - len(same)
     reads = any(stage.reads is not None for stage in trial.recipe.decoder)
     if others and (trial.exact or not reads):
-        return Finding(others, unit="rows of which other tokens left inside the language model")
+        return CheckResult(others, unit="rows of which other tokens left inside the language model")
     found = find(same)
     note = f"rounding changed what left inside the language model in {others} of {len(pairs)} rows"
     return replace(found, note="; ".join(filter(None, (found.note, note)))) if others else found

@@ -19,13 +19,13 @@ from vtc.recipes.composition import Recipe
 from vtc.reduction.api import reduced
 
 from .capture import (
-    Given,
-    Run,
+    DecoderInputs,
+    GenerationCapture,
     footprint,
     generate,
     two_turns,
 )
-from .context import Trial
+from .context import CheckRun
 from .decoder_invariants import (
     Pair,
     alike,
@@ -37,7 +37,7 @@ from .decoder_invariants import (
 from .masked_reference import leaving, masked
 from .reference_forward import prefill, shortened
 from .tolerance import (
-    Finding,
+    CheckResult,
     drift,
     encoded,
     meet,
@@ -57,23 +57,23 @@ class Check:
     """An invariant: what it says, and the function that looks at it."""
 
     name: str
-    find: Callable[[Trial], Finding | None]
+    find: Callable[[CheckRun], CheckResult | None]
 
 
-def identity(trial: Trial) -> Finding | None:
+def identity(trial: CheckRun) -> CheckResult | None:
     """keep=1.0 is the stock model, bit for bit."""
     recipe = keeping_all(trial.recipe)
     if recipe is None:
         return None
-    run = Trial(trial.bench, recipe, trial.case).wrapped(trial.case.inputs)
+    run = CheckRun(trial.bench, recipe, trial.case).wrapped(trial.case.inputs)
     return max(unequal(run.logits, trial.stock.logits), unequal(run.tokens, trial.stock.tokens), key=_worst)
 
 
-def _worst(finding: Finding) -> float:
+def _worst(finding: CheckResult) -> float:
     return finding.worst
 
 
-def counts(trial: Trial) -> Finding:
+def counts(trial: CheckRun) -> CheckResult:
     """What is declared before the encoder runs, what is reported, and what the language model is given are one."""
     report, wrong = trial.report, 0
     kept = [len(item.reduction.anchor) for item in report.items]
@@ -85,19 +85,19 @@ def counts(trial: Trial) -> Finding:
     for r, given in enumerate(trial.run.given):
         due = int(trial.text(r).sum()) + sum(map(len, trial.run.kept(r)))
         wrong += abs(len(given.embeds) - due) + (abs(report.prompt_after[r] - due) if report.prompt_after else 0)
-    return Finding(wrong + counted(trial), unit="tokens")
+    return CheckResult(wrong + counted(trial), unit="tokens")
 
 
-def order(trial: Trial) -> Finding:
+def order(trial: CheckRun) -> CheckResult:
     """Kept tokens are sorted and unique, and the item's own."""
     wrong = 0
     for item in trial.report.items:
         anchor = item.reduction.anchor
         wrong += int((anchor.diff() <= 0).sum()) + int(((anchor < 0) | (anchor >= len(item.layout))).sum())
-    return Finding(wrong + disordered(trial), unit="tokens")
+    return CheckResult(wrong + disordered(trial), unit="tokens")
 
 
-def _rows(trial: Trial) -> Iterable[tuple[Given, Given, Tensor]]:
+def _rows(trial: CheckRun) -> Iterable[tuple[DecoderInputs, DecoderInputs, Tensor]]:
     """Of each row: what was given, what the stock model was given, and which columns of that should go on."""
     for r, (given, full) in enumerate(zip(trial.run.given, trial.stock.given, strict=True)):
         columns = trial.columns(r)
@@ -106,16 +106,16 @@ def _rows(trial: Trial) -> Iterable[tuple[Given, Given, Tensor]]:
         yield given, full, columns
 
 
-def text(trial: Trial) -> Finding:
+def text(trial: CheckRun) -> CheckResult:
     """Embeddings of text are what the stock model gives, bit for bit."""
     wrong = 0
     for r, (given, full, columns) in enumerate(_rows(trial)):
         own = trial.text(r)[columns]
         wrong += int((given.embeds[own] != full.embeds[columns][own]).any(dim=-1).sum())
-    return Finding(wrong, unit="text tokens")
+    return CheckResult(wrong, unit="text tokens")
 
 
-def positions(trial: Trial) -> Finding:
+def positions(trial: CheckRun) -> CheckResult:
     """Kept tokens stand where the full prompt put them (`original`), or count up without gaps (`compact`)."""
     wrong = 0
     for given, full, columns in _rows(trial):
@@ -127,10 +127,10 @@ def positions(trial: Trial) -> Finding:
         start, found = int(full.places[axes].min()), given.places[axes].unique()
         wrong += int((found != start + torch.arange(len(found), device=found.device)).sum())
         wrong += int((given.places.diff() != 1).sum()) if len(given.places) == 1 else 0
-    return Finding(wrong, unit="tokens")
+    return CheckResult(wrong, unit="tokens")
 
 
-def marks(trial: Trial) -> Finding:
+def marks(trial: CheckRun) -> CheckResult:
     """What the language model reads by token besides embeddings, if anything, is that of the kept tokens."""
     wrong = 0
     for r, (given, full) in enumerate(zip(trial.run.given, trial.stock.given, strict=True)):
@@ -141,10 +141,10 @@ def marks(trial: Trial) -> Finding:
             got = given.marks.get(name)
             whole = got is not None and len(got) == len(columns) and len(own) == len(full.embeds)
             wrong += int((got != own[columns]).sum()) if got is not None and whole else len(columns)
-    return Finding(wrong, unit="tokens")
+    return CheckResult(wrong, unit="tokens")
 
 
-def refused(trial: Trial) -> Finding:
+def refused(trial: CheckRun) -> CheckResult:
     """A `forward` that lacks what the stock model must have is refused, as by the stock model."""
     inputs, wrong = trial.case.inputs, 0
     for name in (name for name in trial.adapter.token_arguments if name in inputs):
@@ -152,7 +152,7 @@ def refused(trial: Trial) -> Finding:
         if trial.bench.once((trial.case.name, "less", name), partial(_refuses, trial.model, less)):
             with reduced(trial.model, trial.recipe):
                 wrong += not _refuses(trial.model, less)
-    return Finding(wrong, unit="arguments")
+    return CheckResult(wrong, unit="arguments")
 
 
 @torch.no_grad()
@@ -164,7 +164,7 @@ def _refuses(model: Any, inputs: Mapping[str, Any]) -> bool:
     return False
 
 
-def batch(trial: Trial) -> Finding | None:
+def batch(trial: CheckRun) -> CheckResult | None:
     """A batch is answered as its rows are alone."""
     if not trial.case.rows:
         return None
@@ -172,7 +172,7 @@ def batch(trial: Trial) -> Finding | None:
     return alike(trial, pairs, partial(meet, trial))
 
 
-def permuted(trial: Trial) -> Finding | None:
+def permuted(trial: CheckRun) -> CheckResult | None:
     """Permuting the batch permutes the answer."""
     if trial.case.permuted is None:
         return None
@@ -195,7 +195,7 @@ class _Heard:
         """Called by `generate` when it is done."""
 
 
-def streamed(trial: Trial) -> Finding | None:
+def streamed(trial: CheckRun) -> CheckResult | None:
     """Greedy decoding, one beam, and a stream give the same tokens."""
     if len(trial.lines) > 1:  # streamers take one row
         return None
@@ -203,27 +203,27 @@ def streamed(trial: Trial) -> Finding | None:
     run = trial.wrapped(trial.case.inputs, num_beams=1, streamer=heard)
     wrong = int((run.tokens != trial.run.tokens).sum())
     wrong += sum(a != b for a, b in zip(heard.tokens[-run.tokens.shape[1] :], run.tokens[0].tolist(), strict=True))
-    return Finding(wrong, unit="tokens")
+    return CheckResult(wrong, unit="tokens")
 
 
-def uncached(trial: Trial) -> Finding:
+def uncached(trial: CheckRun) -> CheckResult:
     """Prefill and cache give what recomputing without a cache does."""
     options: dict[str, Any] = {"use_cache": False, "max_new_tokens": min(UNCACHED, trial.bench.tokens)}
 
     def furthest(pairs: Sequence[Pair]) -> float:
         return max((drift(of_row(a, i), of_row(b, j)) for a, i, b, j in pairs), default=0.0)
 
-    def beside(one: Run, other: Run) -> list[Pair]:
+    def beside(one: GenerationCapture, other: GenerationCapture) -> list[Pair]:
         return [(one, r, other, r) for r in range(len(one.tokens))]
 
-    def judged(pairs: Sequence[Pair]) -> Finding:
+    def judged(pairs: Sequence[Pair]) -> CheckResult:
         stock = lambda: furthest(beside(trial.bench.stock(trial.case, **options), trial.stock))  # noqa: E731
         return near(trial, furthest(pairs), stock)
 
     return alike(trial, beside(trial.wrapped(trial.case.inputs, **options), trial.run), judged)
 
 
-def by_hand(trial: Trial) -> Finding | None:
+def by_hand(trial: CheckRun) -> CheckResult | None:
     """Prefill is that of a prompt shortened by hand from the stock model's own embeddings and positions.
 
     What left inside the language model is masked there.
@@ -243,7 +243,7 @@ def by_hand(trial: Trial) -> Finding | None:
     return near(trial, worst, stock)
 
 
-def turns(trial: Trial) -> Finding | None:
+def turns(trial: CheckRun) -> CheckResult | None:
     """Two turns are answered as by the stock model over all of them at once: no cache, what left is masked."""
     if len(trial.lines) > 1:
         return None
@@ -268,28 +268,28 @@ def turns(trial: Trial) -> Finding | None:
     return near(trial, worst, stock)
 
 
-def undone(trial: Trial) -> Finding:
+def undone(trial: CheckRun) -> CheckResult:
     """After wrapping and restore there are the same attributes and hooks, and the stock logits bit for bit."""
     bare = trial.bench.once("footprint", lambda: footprint(trial.model))
     _ = trial.run
     found = footprint(trial.model)
     changed = [name or type(trial.model).__name__ for name in found if found[name] != bare.get(name)]
     if changed:
-        return Finding(len(changed), unit="modules", note=f"attributes or hooks were left on {changed[0]}")
+        return CheckResult(len(changed), unit="modules", note=f"attributes or hooks were left on {changed[0]}")
     again = generate(trial.model, trial.case.inputs, 1)
     return unequal(again.logits, trial.stock.logits[:, :1])
 
 
-def saved(trial: Trial) -> Finding:
+def saved(trial: CheckRun) -> CheckResult:
     """A recipe that was saved and loaded keeps the same tokens."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.json"
         trial.recipe.save(path)
-        again = Trial(trial.bench, Recipe.load(path), trial.case).wrapped(trial.case.inputs, 1)
+        again = CheckRun(trial.bench, Recipe.load(path), trial.case).wrapped(trial.case.inputs, 1)
     rows = range(len(trial.lines))
     pairs = [(x, y) for r in rows for x, y in zip(again.kept(r), trial.run.kept(r), strict=True)]
     inside = [(x, y) for r in rows for (_, x), (_, y) in zip(again.inside(r), trial.run.inside(r), strict=True)]
-    return Finding(sum(len(set(x) ^ set(y)) for x, y in (*pairs, *inside)), unit="tokens")
+    return CheckResult(sum(len(set(x) ^ set(y)) for x, y in (*pairs, *inside)), unit="tokens")
 
 
 def _cast(values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -299,7 +299,7 @@ def _cast(values: Tensor, dtype: torch.dtype) -> Tensor:
     return values.float().clamp(-6e4, 6e4).bfloat16().half().bfloat16().to(dtype)
 
 
-def precisions(trial: Trial) -> Finding | None:
+def precisions(trial: CheckRun) -> CheckResult | None:
     """The same features, given as fp32, bf16 or fp16, are selected alike."""
     if len(trial.lines) > 1 or trial.recipe.only_decoder:
         return None
@@ -311,10 +311,10 @@ def precisions(trial: Trial) -> Finding | None:
             given = replace(tokens, features=_cast(tokens.features, dtype), cues=cues)
             kept.append(set(trial.recipe.reduce(given, total).anchor.tolist()))
         wrong += len(kept[0] ^ kept[1]) + len(kept[0] ^ kept[2])
-    return Finding(wrong, unit="tokens")
+    return CheckResult(wrong, unit="tokens")
 
 
-def arithmetic(trial: Trial) -> Finding:
+def arithmetic(trial: CheckRun) -> CheckResult:
     """The report counts the prompt as it was, and its FLOPs and bytes are positive where tokens were dropped."""
     report, full = trial.report, [len(line) for line in trial.lines]
     fewer = report.after < report.before
@@ -326,7 +326,7 @@ def arithmetic(trial: Trial) -> Finding:
         (report.kv_bytes_saved > 0) == fewer and report.kv_bytes_saved >= 0,
         *sums(trial),
     )
-    return Finding(right.count(False), unit="sums")
+    return CheckResult(right.count(False), unit="sums")
 
 
 CHECKS = (

@@ -14,8 +14,8 @@ from torch import Tensor
 from vtc.adapters.decoders import decoder_of
 from vtc.core.tokens import Reduction
 
-from .capture import Run
-from .context import Placed, Trial
+from .capture import GenerationCapture
+from .context import CheckRun, PlacedItem
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Leaving:
     folds: tuple[tuple[Tensor, Reduction], ...]
 
 
-def leaving(trial: Trial, run: Run) -> dict[int, Leaving]:
+def leaving(trial: CheckRun, run: GenerationCapture) -> dict[int, Leaving]:
     """By layer, what left before it in a run on the trial's prompt of one row; empty without decoder stages."""
     trace = run.report.decoder if run.report is not None else None
     if trace is None:
@@ -50,7 +50,7 @@ def leaving(trial: Trial, run: Run) -> dict[int, Leaving]:
     return found
 
 
-def _candidates(item: Placed, columns: Tensor) -> tuple[Tensor, Tensor]:
+def _candidates(item: PlacedItem, columns: Tensor) -> tuple[Tensor, Tensor]:
     """An item's candidate tokens at the first layer: as tokens of its layout, and their columns."""
     anchor = item.reduction.anchor
     free = anchor[~item.structural[anchor]]

@@ -16,14 +16,14 @@ from vtc.embedded.samples import samples
 from vtc.media.frame_times import on_device
 from vtc.media.images import load_image
 
-from .context import Case
+from .context import CheckPrompt
 
 PHOTOGRAPH = Path(__file__).parents[1] / "embedded" / "photographs" / "cat.jpg"
 Part = str | Image.Image | np.ndarray
 """A piece of a prompt: text, an image, or a video `[frames, H, W, 3]`."""
 
 
-def makers(model: Any, processor: Any) -> dict[str, Sequence[Callable[[], Case]]]:
+def makers(model: Any, processor: Any) -> dict[str, Sequence[Callable[[], CheckPrompt]]]:
     """By name, the ways to build each case; a processor that cannot do one raises when it is called.
 
     Raises:
@@ -36,9 +36,9 @@ def makers(model: Any, processor: Any) -> dict[str, Sequence[Callable[[], Case]]
     two: list[Part] = [scenes[0], "this was the first image; here is another:", scenes[1], "what has changed?"]
     unlike: list[list[Part]] = [[scenes[2], "where is the square?"], [scenes[3], "and", cat, "how many are there?"]]
     write = partial(_inputs, model, processor)
-    found: dict[str, Sequence[Callable[[], Case]]] = {
-        "one image": [lambda: Case("one image", write([one]))],
-        "two images": [lambda: Case("two images", write([two]))],
+    found: dict[str, Sequence[Callable[[], CheckPrompt]]] = {
+        "one image": [lambda: CheckPrompt("one image", write([one]))],
+        "two images": [lambda: CheckPrompt("two images", write([two]))],
         "batch": [
             lambda: _batch(write, "batch", [*unlike, ["what color is the star?"]], (2, 1, 0)),
             lambda: _batch(write, "batch without a row of text only", unlike, (1, 0)),
@@ -70,15 +70,15 @@ def _check(processor: Any) -> None:
         )
 
 
-def _video(write: Callable[..., Mapping[str, Any]], parts: list[Part], options: Mapping[str, Any]) -> Case:
-    return Case("video", write([parts], **options))
+def _video(write: Callable[..., Mapping[str, Any]], parts: list[Part], options: Mapping[str, Any]) -> CheckPrompt:
+    return CheckPrompt("video", write([parts], **options))
 
 
 def _batch(
     write: Callable[..., Mapping[str, Any]], name: str, rows: Sequence[list[Part]], order: tuple[int, ...]
-) -> Case:
+) -> CheckPrompt:
     alone = tuple(write([row]) for row in rows)
-    return Case(name, write(rows), alone, write([rows[i] for i in order]), order)
+    return CheckPrompt(name, write(rows), alone, write([rows[i] for i in order]), order)
 
 
 def _inputs(model: Any, processor: Any, rows: Sequence[Sequence[Part]], **options: Any) -> Mapping[str, Any]:

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from vtc.adapters.decoders import decoder_of
 
-from .capture import Given
-from .context import Trial
+from .capture import DecoderInputs
+from .context import CheckRun
 
 
-def shortened(trial: Trial, full: Given, columns: Tensor, ids: Tensor) -> Given:
+def shortened(trial: CheckRun, full: DecoderInputs, columns: Tensor, ids: Tensor) -> DecoderInputs:
     """The full prompt at `columns`; embeddings that the recipe merges are merged."""
     planes = [plane.new_zeros(len(full.visual), plane.shape[1]) for plane in full.planes]
     for canvas, plane in zip(planes, full.planes, strict=True):
@@ -24,11 +24,11 @@ def shortened(trial: Trial, full: Given, columns: Tensor, ids: Tensor) -> Given:
         for rows in (embeds, *planes):
             rows[own[reduction.anchor]] = reduction.apply(rows[own])
     visual = full.visual[columns]
-    return Given(embeds[columns], ids, tuple(plane[columns][visual] for plane in planes), visual)
+    return DecoderInputs(embeds[columns], ids, tuple(plane[columns][visual] for plane in planes), visual)
 
 
 @torch.no_grad()
-def prefill(trial: Trial, given: Given, columns: Tensor, tokens: Tensor | None = None) -> Tensor:
+def prefill(trial: CheckRun, given: DecoderInputs, columns: Tensor, tokens: Tensor | None = None) -> Tensor:
     """The stock model's logits for one row of embeddings at their positions, without a cache.
 
     Args:
@@ -68,9 +68,9 @@ def prefill(trial: Trial, given: Given, columns: Tensor, tokens: Tensor | None =
     return out.logits[0].float().cpu()
 
 
-def _grown(given: Given, embeds: Tensor) -> Given:
+def _grown(given: DecoderInputs, embeds: Tensor) -> DecoderInputs:
     """The row with text after it, which counts on from its last token."""
     start = given.places[:, -1].max() + 1
     ids = (start + torch.arange(len(embeds), device=given.ids.device)).expand(len(given.ids), -1)
     visual = torch.cat([given.visual, given.visual.new_zeros(len(embeds))])
-    return Given(torch.cat([given.embeds, embeds]), torch.cat([given.ids, ids], dim=1), given.planes, visual)
+    return DecoderInputs(torch.cat([given.embeds, embeds]), torch.cat([given.ids, ids], dim=1), given.planes, visual)

@@ -16,16 +16,16 @@ from vtc.recipes.composition import POSITIONS, Recipe, recipe
 from vtc.reduction.handle import Handle
 
 from .capture import footprint, generate
-from .context import Bench, Case, Trial
+from .context import CheckContext, CheckPrompt, CheckRun
 from .invariants import CHECKS, Check
-from .tolerance import Finding
+from .tolerance import CheckResult
 
 SPREAD = ("kcenter", "kcenter-mean", "stride", "cls", "resize", "globalcom2", "layerwise", "kcenter+feather")
 """The recipes that a model is checked with unless told otherwise, as far as it can run them."""
 
 
 @dataclass(frozen=True)
-class Row:
+class InvariantResult:
     """One invariant over all trials.
 
     Attributes:
@@ -40,7 +40,7 @@ class Row:
     name: str
     holds: bool | None
     trials: int
-    worst: Finding | None
+    worst: CheckResult | None
     where: str
     failures: tuple[str, ...]
 
@@ -55,7 +55,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Result:
+class ModelResult:
     """What holds of a model.
 
     Attributes:
@@ -76,7 +76,7 @@ class Result:
     recipes: tuple[str, ...]
     cases: tuple[str, ...]
     notes: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[InvariantResult, ...]
     seconds: float
 
     @property
@@ -144,7 +144,7 @@ def require(model: Any, chosen: Recipe) -> None:
     Handle(model, find(model), chosen).check()
 
 
-def possible(model: Any, makers: dict[str, Sequence[Callable[[], Case]]]) -> tuple[list[Case], list[str]]:
+def possible(model: Any, makers: dict[str, Sequence[Callable[[], CheckPrompt]]]) -> tuple[list[CheckPrompt], list[str]]:
     """The cases that can be built and that the stock model answers, and a note on each of the others.
 
     Args:
@@ -175,7 +175,9 @@ def possible(model: Any, makers: dict[str, Sequence[Callable[[], Case]]]) -> tup
     return cases, notes
 
 
-def check(bench: Bench, notes: Sequence[str] = (), progress: Callable[[str], None] = lambda text: None) -> Result:
+def check(
+    bench: CheckContext, notes: Sequence[str] = (), progress: Callable[[str], None] = lambda text: None
+) -> ModelResult:
     """Looks at every invariant in every trial. The model is left as it was.
 
     Args:
@@ -193,14 +195,14 @@ def check(bench: Bench, notes: Sequence[str] = (), progress: Callable[[str], Non
     for case in bench.cases:  # before anything is wrapped; transformers installs hooks of its own at the first run
         bench.stock(case)
     bench.once("footprint", lambda: footprint(bench.model))
-    found: dict[str, list[tuple[str, Finding | str | None]]] = {one.name: [] for one in CHECKS}
+    found: dict[str, list[tuple[str, CheckResult | str | None]]] = {one.name: [] for one in CHECKS}
     for i, planned in enumerate(trials):
         trial = replace(planned)  # its runs go when it is done
         progress(f"{i + 1} of {len(trials)}: {trial}")
         for one in CHECKS:
             found[one.name].append((str(trial), _attempt(one, trial)))
     model = bench.model
-    return Result(
+    return ModelResult(
         model=type(model).__name__,
         adapter=type(find(model)).__name__,
         versions={"transformers": transformers.__version__, "torch": torch.__version__},
@@ -214,7 +216,7 @@ def check(bench: Bench, notes: Sequence[str] = (), progress: Callable[[str], Non
     )
 
 
-def _tried(bench: Bench) -> tuple[list[Trial], list[str]]:
+def _tried(bench: CheckContext) -> tuple[list[CheckRun], list[str]]:
     """The trials that make sense, and a note on each of the others: an input stage cannot shrink everything."""
     able, notes = [], []
     for trial in bench.trials():
@@ -228,7 +230,7 @@ def _tried(bench: Bench) -> tuple[list[Trial], list[str]]:
     return able, notes
 
 
-def _attempt(one: Check, trial: Trial) -> Finding | str | None:
+def _attempt(one: Check, trial: CheckRun) -> CheckResult | str | None:
     """What a check found, or the message of an exception in it."""
     try:
         return one.find(trial)
@@ -245,14 +247,14 @@ def _line(error: Exception) -> str:
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
 
 
-def _summed(name: str, outcomes: Sequence[tuple[str, Finding | str | None]]) -> Row:
+def _summed(name: str, outcomes: Sequence[tuple[str, CheckResult | str | None]]) -> InvariantResult:
     """One invariant over all trials."""
     seen = [(where, found) for where, found in outcomes if found is not None]
-    figures = [(found, where) for where, found in seen if isinstance(found, Finding)]
+    figures = [(found, where) for where, found in seen if isinstance(found, CheckResult)]
     worst, where = max(figures, key=lambda pair: _badness(pair[0]), default=(None, ""))
     failures = [f"{where}: {found}" for where, found in seen if isinstance(found, str) or not found.holds]
-    return Row(name, not failures if seen else None, len(seen), worst, where, tuple(failures))
+    return InvariantResult(name, not failures if seen else None, len(seen), worst, where, tuple(failures))
 
 
-def _badness(finding: Finding) -> tuple[bool, float]:
+def _badness(finding: CheckResult) -> tuple[bool, float]:
     return not finding.holds, finding.worst / finding.allowed if finding.allowed else finding.worst

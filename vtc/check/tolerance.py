@@ -12,8 +12,8 @@ from vtc.core.tokens import QUESTION, VisualTokens
 from vtc.reduction.api import reduced
 from vtc.reduction.pipeline import encoder_cues
 
-from .capture import Run
-from .context import Case, Trial
+from .capture import GenerationCapture
+from .context import CheckPrompt, CheckRun
 
 TIMES = 4
 """How many times larger than the stock model's own difference one may be."""
@@ -21,7 +21,7 @@ SPREAD = "of the logits' spread"
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What a check found in one trial.
 
     Attributes:
@@ -67,12 +67,12 @@ def drift(got: tuple[Tensor, Tensor], want: tuple[Tensor, Tensor]) -> float:
     return float("inf") if bool(share.isnan()) else float(share)
 
 
-def of_row(run: Run, row: int) -> tuple[Tensor, Tensor]:
+def of_row(run: GenerationCapture, row: int) -> tuple[Tensor, Tensor]:
     """The tokens `[T]` and logits `[T, V]` of one row."""
     return run.tokens[row], run.logits[row]
 
 
-def near(trial: Trial, worst: float, stock: Callable[[], float], note: str = "") -> Finding:
+def near(trial: CheckRun, worst: float, stock: Callable[[], float], note: str = "") -> CheckResult:
     """A difference that rounding may make: judged beside those that the stock model shows by itself.
 
     These are what `stock` gives, and how far its batches are from their singles: a single figure can be small by luck.
@@ -80,23 +80,23 @@ def near(trial: Trial, worst: float, stock: Callable[[], float], note: str = "")
     """
     floor = 1e-4 if trial.exact else 2 * float(torch.finfo(trial.model.dtype).eps)
     if trial.exact and worst <= floor:
-        return Finding(worst, floor, SPREAD, note=note)
+        return CheckResult(worst, floor, SPREAD, note=note)
     own = max(stock(), *(_stock_drift(trial, case) for case in trial.bench.cases))
-    return Finding(worst, max(floor, TIMES * own), SPREAD, own, note)
+    return CheckResult(worst, max(floor, TIMES * own), SPREAD, own, note)
 
 
-def unequal(got: Tensor, want: Tensor) -> Finding:
+def unequal(got: Tensor, want: Tensor) -> CheckResult:
     """Bit for bit."""
-    return Finding(0.0 if torch.equal(got, want) else max(float((got - want).abs().max()), 1e-45), unit="apart")
+    return CheckResult(0.0 if torch.equal(got, want) else max(float((got - want).abs().max()), 1e-45), unit="apart")
 
 
-def _stock_drift(trial: Trial, case: Case) -> float:
+def _stock_drift(trial: CheckRun, case: CheckPrompt) -> float:
     """How far the stock model's batch is from its singles; 0 for a prompt of one row."""
     run, singles = trial.bench.stock(case), trial.bench.stock_rows(case)
     return max((drift(of_row(run, r), of_row(single, 0)) for r, single in enumerate(singles)), default=0.0)
 
 
-def meet(trial: Trial, pairs: Sequence[tuple[Run, int, Run, int]]) -> Finding:
+def meet(trial: CheckRun, pairs: Sequence[tuple[GenerationCapture, int, GenerationCapture, int]]) -> CheckResult:
     """How far rows are apart that should be answered alike: two runs, and a row in each.
 
     They must keep the same tokens. In half precision the encoder's own rounding depends on the batch and may change a
@@ -105,14 +105,14 @@ def meet(trial: Trial, pairs: Sequence[tuple[Run, int, Run, int]]) -> Finding:
     unlike = [(a, i, b, j) for a, i, b, j in pairs if a.kept(i) != b.kept(j)]
     moved = sum(len(set(x) ^ set(y)) for a, i, b, j in unlike for x, y in zip(a.kept(i), b.kept(j), strict=True))
     if unlike and (trial.exact or not _selected_alone(trial)):
-        return Finding(max(moved, 1), unit="tokens kept otherwise")
+        return CheckResult(max(moved, 1), unit="tokens kept otherwise")
     alike = [(a, i, b, j) for a, i, b, j in pairs if a.kept(i) == b.kept(j)]
     note = f"in {len(unlike)} rows the encoder's rounding changed {moved} kept places; only the other rows compare"
     worst = max((drift(of_row(a, i), of_row(b, j)) for a, i, b, j in alike), default=0.0)
     return near(trial, worst, lambda: _stock_drift(trial, trial.case), note if unlike else "")
 
 
-def encoded(trial: Trial) -> list[tuple[VisualTokens, int]]:
+def encoded(trial: CheckRun) -> list[tuple[VisualTokens, int]]:
     """The visual tokens of each item as the recipe sees them, and how many of them it keeps."""
     recipe, adapter = trial.recipe, trial.adapter
     media = adapter.media(trial.case.inputs)
@@ -133,7 +133,7 @@ def encoded(trial: Trial) -> list[tuple[VisualTokens, int]]:
     return found
 
 
-def _selected_alone(trial: Trial) -> bool:
+def _selected_alone(trial: CheckRun) -> bool:
     """Whether each item's features, taken from the batch, give the same kept tokens by themselves."""
     if trial.recipe.input is not None:
         return False

@@ -50,12 +50,12 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _serve(model: str | None, host: str, port: int | None, device: str, dtype: str) -> None:
     serving = _serving()
-    from vtc.app.state import Studio
+    from vtc.app.state import AppState
 
     serving.free_port(host, port)  # before a model is loaded for nothing
     with progress() as say:
         say("loading")
-        studio = Studio.load(model, device, dtype)
+        studio = AppState.load(model, device, dtype)
     if host not in ("127.0.0.1", "localhost", "::1"):
         note(f"--host {host}: everybody who reaches this machine's network can ask, and upload files")
     served = serving.serve(studio, host=host, port=port, wait=False)

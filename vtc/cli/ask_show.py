@@ -30,7 +30,7 @@ from .console import (
     print_reading,
     shown,
 )
-from .video_input import Video, Watched, print_picked
+from .video_input import VideoInput, Watched, print_picked
 
 OF_VIDEOS = ("fps", "frames", "start", "end", "look", "slack", "track", "reader")
 
@@ -98,7 +98,7 @@ class Options:
         return Sampling(**given)
 
 
-Opened = Image.Image | Video
+Opened = Image.Image | VideoInput
 
 
 def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> None:
@@ -123,7 +123,7 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
         result = compare(network, processor, medium, question, recipe, max_new_tokens=max_new_tokens)
     Console().print(shown(f"{path.name}, {model} on {network.device.type}"), highlight=False)
     print_comparison(result, recipe)
-    if isinstance(opened, Video) and watched is not None:
+    if isinstance(opened, VideoInput) and watched is not None:
         print_reading(watched.report, opened.info)
         print_picked(watched)
 
@@ -138,7 +138,7 @@ def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_
 
     chosen = named_plan(plan)
     opened = _opened(path, options)
-    if not isinstance(opened, Video):
+    if not isinstance(opened, VideoInput):
         raise ValueError(f"--plan {plan} asks about parts of a video, and {path} is an image; leave it away")
     model, recipe, _ = _defaults(opened, options)
     from vtc.inference.asking import unknown_words
@@ -214,7 +214,7 @@ def _opened(path: Path, options: Options) -> Opened:
         with notes():
             return load_image(path)
     sampling = options.sampling
-    video = Video(path, sampling.probe(path), sampling)
+    video = VideoInput(path, sampling.probe(path), sampling)
     sampling.candidates(video.info)
     if video.info.choice:
         note(f"{path}: {video.info.choice}; --track N reads another")
@@ -225,7 +225,7 @@ def _opened(path: Path, options: Options) -> Opened:
 
 def _defaults(opened: Opened, options: Options) -> tuple[str, Recipe, str]:
     """The model, the recipe and the question of `show`, the options' own or those for this kind of medium."""
-    model, recipe, question = VIDEOS if isinstance(opened, Video) else IMAGES
+    model, recipe, question = VIDEOS if isinstance(opened, VideoInput) else IMAGES
     chosen = named(options.recipe or recipe, keep=options.keep, positions=options.positions)
     return options.model or model, changed(chosen, **options.changes), question
 

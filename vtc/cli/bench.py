@@ -14,8 +14,8 @@ from rich.table import Table
 from .console import note, shown
 
 if TYPE_CHECKING:
-    from vtc.bench.config import Plan
-    from vtc.bench.quality import Outcome
+    from vtc.bench.config import BenchConfig
+    from vtc.bench.quality import BenchOutcome
 
 app = typer.Typer(name="bench", help="Measure recipes on a model.", no_args_is_help=True)
 SOME_FAILED = 3
@@ -85,13 +85,13 @@ def quality(
     Exits with 3 if the tables are written but a question or a model could not be answered; run again to retry those.
     Exits with 4 if a named recipe is below `random` by its interval on an embedded model, and no reason is known.
     """
-    from vtc.bench.config import Plan
+    from vtc.bench.config import BenchConfig
     from vtc.bench.explained import unexplained
     from vtc.bench.quality import run
     from vtc.bench.variants import chosen, parse_keeps
 
     found, text_alone = chosen(_parts(recipes), positions, seed, videos)
-    plan = Plan(
+    plan = BenchConfig(
         models=tuple(_parts(models)),
         recipes=tuple(found),
         keeps=parse_keeps(keep),
@@ -124,7 +124,7 @@ def _parts(text: str | None) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()] if text else []
 
 
-def _note_unread(plan: Plan) -> None:
+def _note_unread(plan: BenchConfig) -> None:
     from vtc.bench.cases import FIELDS, read
 
     unread = read(plan.data)[1] if plan.data is not None else []
@@ -144,7 +144,7 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _print(outcome: Outcome) -> None:
+def _print(outcome: BenchOutcome) -> None:
     from vtc.bench.tables import TITLES, inside, matrix
 
     console = Console()

@@ -18,12 +18,12 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from vtc.check.runner import Result
+    from vtc.check.runner import ModelResult
     from vtc.inference.asking import Comparison
     from vtc.recipes.composition import Recipe
     from vtc.video.reading import Info, ReadReport
 
-    from .demo import Outcome
+    from .demo import DemoOutcome
 
 
 EXPECTED = (ValueError, TypeError, OSError, OverflowError, RecursionError, ImportError)
@@ -199,7 +199,7 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(shown(text))
 
 
-def print_check(result: Result, name: str) -> None:
+def print_check(result: ModelResult, name: str) -> None:
     """Prints which invariants hold for the model called `name`, and what failed."""
     console = Console()
     versions = ", ".join(f"{package} {version}" for package, version in result.versions.items())
@@ -223,7 +223,7 @@ def print_check(result: Result, name: str) -> None:
     _line(console, f"{result.summary} ({result.seconds:.0f} s)")
 
 
-def print_outcome(outcome: Outcome, place: str) -> None:
+def print_outcome(outcome: DemoOutcome, place: str) -> None:
     """Prints the table of the demo and where its images are."""
     console = Console()
     fancy = console.encoding.lower().startswith("utf")

@@ -23,7 +23,7 @@ HEADER = ("image", "question", "true answer", "all tokens", "keep {keep}", "toke
 
 
 @dataclass(frozen=True)
-class Row:
+class DemoRow:
     """One question of the demo.
 
     Attributes:
@@ -48,7 +48,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoOutcome:
     """All of the demo.
 
     Attributes:
@@ -59,7 +59,7 @@ class Outcome:
     """
 
     recipe: Recipe
-    rows: tuple[Row, ...]
+    rows: tuple[DemoRow, ...]
     overlays: tuple[Path, ...]
     seconds: float
 
@@ -80,7 +80,7 @@ class Outcome:
         )
 
 
-def run(out: Path, chosen: Recipe | None = None) -> Outcome:
+def run(out: Path, chosen: Recipe | None = None) -> DemoOutcome:
     """Asks the packaged questions and draws the overlays and `table.md` into the directory `out`.
 
     The photographs are only drawn: the embedded model knows drawn scenes, so its answers about them say nothing.
@@ -92,13 +92,13 @@ def run(out: Path, chosen: Recipe | None = None) -> Outcome:
     out.mkdir(parents=True, exist_ok=True)
     chosen = chosen or recipe()
     model, processor = load(MODEL, device="cpu")
-    rows: list[Row] = []
+    rows: list[DemoRow] = []
     overlays: dict[Path, Image.Image] = {}
     for sample in samples():
         image = load_image(sample.path)
         pair = compare(model, processor, image, sample.question, chosen, max_new_tokens=16, rounds=0)
         counts = (pair.report.before, pair.report.after)
-        rows.append(Row(sample.file, sample.question, sample.answer, pair.full, pair.short, *counts))
+        rows.append(DemoRow(sample.file, sample.question, sample.answer, pair.full, pair.short, *counts))
         overlays[out / sample.file] = draw(image, processor.image_processor, pair.report, chosen)
     for photograph in sorted(PHOTOGRAPHS.glob("*.jpg")):
         image = load_image(photograph)
@@ -106,12 +106,12 @@ def run(out: Path, chosen: Recipe | None = None) -> Outcome:
         overlays[out / f"{photograph.stem}.png"] = draw(image, processor.image_processor, report, chosen)
     for path, drawn in overlays.items():
         drawn.save(path)
-    outcome = Outcome(chosen, tuple(rows), tuple(overlays), time.perf_counter() - begun)
+    outcome = DemoOutcome(chosen, tuple(rows), tuple(overlays), time.perf_counter() - begun)
     (out / "table.md").write_text(markdown(outcome), encoding="utf-8")
     return outcome
 
 
-def markdown(outcome: Outcome) -> str:
+def markdown(outcome: DemoOutcome) -> str:
     """The table and the summary in Markdown."""
     lines = [_line(outcome.header), _line(["---"] * len(outcome.header))]
     lines += [_line(row.cells()) for row in outcome.rows]

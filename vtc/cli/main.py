@@ -213,7 +213,7 @@ def check(
 
     chosen = named(recipe, _keep(keep), positions)
     from vtc.check.capture import few_threads
-    from vtc.check.context import Bench
+    from vtc.check.context import CheckContext
     from vtc.check.prompts import makers
     from vtc.check.runner import check as look
     from vtc.check.runner import possible, require, runnable
@@ -227,7 +227,7 @@ def check(
         able, left = runnable(network, chosen)
         with few_threads(network):
             cases, missing = possible(network, makers(network, processor))
-            result = look(Bench(network, cases, able, max_new_tokens), (*left, *missing), say)
+            result = look(CheckContext(network, cases, able, max_new_tokens), (*left, *missing), say)
     print_check(result, model)
     if not result.holds:
         raise typer.Exit(1)

@@ -42,7 +42,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Video:
+class VideoInput:
     """A video that is known and not read yet."""
 
     path: Path

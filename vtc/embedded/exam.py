@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from . import VIEW_OF
-from .questions import Question
+from .questions import SceneQuestion
 from .scene import Scene
 from .video import Video
 
@@ -17,7 +17,7 @@ def exact(given: str, truth: str) -> bool:
 
 def asked(
     seeds: Iterable[int], per_scene: int | None = None, name: str = "tiny-llava", shifted: bool = False
-) -> Iterator[tuple[Scene, Question]]:
+) -> Iterator[tuple[Scene, SceneQuestion]]:
     """The questions of each seed's scene as the model `name` is asked them, all or the first `per_scene` of them."""
     for seed in seeds:
         scene = Scene(seed, VIEW_OF[name], shifted)
@@ -27,7 +27,7 @@ def asked(
 
 def asked_videos(
     seeds: Iterable[int], per_video: int | None = None, shifted: bool = False
-) -> Iterator[tuple[Video, Question]]:
+) -> Iterator[tuple[Video, SceneQuestion]]:
     """The questions of each seed's video, all or the first `per_video` of them."""
     for seed in seeds:
         video = Video(seed, shifted)

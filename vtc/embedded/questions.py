@@ -21,14 +21,14 @@ from .spec import (
     STRIPES_FROM,
 )
 
-__all__ = ["SKILLS", "Question", "ask", "plural"]
+__all__ = ["SKILLS", "SceneQuestion", "ask", "plural"]
 
 OF_KIND = {"lone": "tiny", "crowded": "crowded"}
 _AT_MOST = {"shape": 2, "color": 2, "where": 2, "what": 3}  # questions of a skill about one scene
 
 
 @dataclass(frozen=True)
-class Question:
+class SceneQuestion:
     """A `question`, its exact `answer` (lower case) and the `skill` it needs (one of `spec.SKILLS`)."""
 
     question: str
@@ -36,7 +36,7 @@ class Question:
     skill: str
 
 
-def ask(scene: Scene) -> list[Question]:
+def ask(scene: Scene) -> list[SceneQuestion]:
     """The questions of `scene`, shuffled; deterministic in its seed, so no two runs meet different questions.
 
     All questions of a crowded scene need the skill "crowded", all of a lone tiny object "tiny".
@@ -86,19 +86,19 @@ def _alone_in_color(scene: Scene, thing: Thing) -> bool:
     return bool(single(scene, color=thing.color)) and not any(p.color == thing.color for p in scene.plates)
 
 
-def _attributes(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _attributes(scene: Scene, rng: np.random.Generator) -> list[SceneQuestion]:
     out = []
     for thing in scene.things:
         if _alone_in_color(scene, thing):
             form = pick(rng, ("what shape is the {} object?", "what shape is the {} one?", "which shape is {}?"))
-            out.append(Question(form.format(thing.color), thing.shape, "shape"))
+            out.append(SceneQuestion(form.format(thing.color), thing.shape, "shape"))
         if single(scene, shape=thing.shape):
             form = pick(rng, ("what color is the {}?", "which color is the {}?", "what is the color of the {}?"))
-            out.append(Question(form.format(thing.shape), thing.color, "color"))
+            out.append(SceneQuestion(form.format(thing.shape), thing.color, "color"))
     return out
 
 
-def _patterns(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _patterns(scene: Scene, rng: np.random.Generator) -> list[SceneQuestion]:
     """Stripes or none, of up to two things large enough; and what it is that has stripes."""
     large = [t for t in scene.things if t.radius >= STRIPES_FROM]
     out = []
@@ -106,28 +106,28 @@ def _patterns(scene: Scene, rng: np.random.Generator) -> list[Question]:
         name = named(scene, large[i], rng)
         if name:
             out.append(
-                Question(f"is the {name} striped or plain?", "striped" if large[i].striped else "plain", "pattern")
+                SceneQuestion(f"is the {name} striped or plain?", "striped" if large[i].striped else "plain", "pattern")
             )
     striped = [t for t in large if t.striped]
     if len(striped) == 1:
         form = pick(rng, ("what is striped?", "which object is striped?"))
-        out.append(Question(form, striped[0].name, "pattern"))
+        out.append(SceneQuestion(form, striped[0].name, "pattern"))
     return out
 
 
-def _where(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _where(scene: Scene, rng: np.random.Generator) -> list[SceneQuestion]:
     out = []
     for thing in scene.things:
         name = named(scene, thing, rng)
         if name:
-            out.append(Question(f"where is the {name}?", scene.place_of(thing.x, thing.y), "where"))
+            out.append(SceneQuestion(f"where is the {name}?", scene.place_of(thing.x, thing.y), "where"))
     if len(scene.plates) == 1 and rng.random() < 0.4:
         plate = scene.plates[0]
-        out.append(Question("where is the plate?", scene.place_of(plate.x, plate.y), "where"))
+        out.append(SceneQuestion("where is the plate?", scene.place_of(plate.x, plate.y), "where"))
     return out
 
 
-def _what(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _what(scene: Scene, rng: np.random.Generator) -> list[SceneQuestion]:
     """What is in a ninth that holds one centre, and of one ninth that nothing reaches into."""
     items: list[Thing | Plate] = [*scene.things, *scene.plates]
     places = Counter(scene.place_of(i.x, i.y) for i in items)
@@ -136,10 +136,10 @@ def _what(scene: Scene, rng: np.random.Generator) -> list[Question]:
     for item in items:
         place = scene.place_of(item.x, item.y)
         if places[place] == 1:
-            out.append(Question(form.format(place), item.name, "what"))
+            out.append(SceneQuestion(form.format(place), item.name, "what"))
     empty = [p for row in PLACES for p in row if not any(_reaches(scene, i, p) for i in items)]
     if empty and rng.random() < 0.5:
-        out.append(Question(form.format(pick(rng, empty)), "nothing", "what"))
+        out.append(SceneQuestion(form.format(pick(rng, empty)), "nothing", "what"))
     return out
 
 
@@ -150,7 +150,7 @@ def _reaches(scene: Scene, item: Thing | Plate, place: str) -> bool:
     return left < wide * (column + 1) and right > wide * column and top < high * (row + 1) and bottom > high * row
 
 
-def _counts(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _counts(scene: Scene, rng: np.random.Generator) -> list[SceneQuestion]:
     """All shapes, those of a color, those of a shape; nothing above `spec.MOST` is asked."""
     form = pick(rng, ("how many {} are there?", "how many {} do you see?", "how many {} are in the picture?"))
     color = pick(rng, [t.color for t in scene.things] * 2 + list(COLORS))
@@ -162,7 +162,7 @@ def _counts(scene: Scene, rng: np.random.Generator) -> list[Question]:
     ]
     if rng.random() < 0.3 and scene.kind != "crowded":
         counted.append(("plates", len(scene.plates)))
-    return [Question(form.format(what), str(n), "count") for what, n in counted if n <= MOST]
+    return [SceneQuestion(form.format(what), str(n), "count") for what, n in counted if n <= MOST]
 
 
 def plural(shape: str) -> str:
@@ -170,7 +170,7 @@ def plural(shape: str) -> str:
     return f"{shape}es" if shape.endswith("s") else f"{shape}s"
 
 
-def _exists(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _exists(scene: Scene, rng: np.random.Generator) -> list[SceneQuestion]:
     """Yes and no equally likely; a wrong pair keeps one true half, so that both halves must be read."""
     form = pick(rng, ("is there a {}?", "do you see a {}?", "is there a {} in the picture?"))
     pairs = sorted({(t.color, t.shape) for t in scene.things})
@@ -178,16 +178,16 @@ def _exists(scene: Scene, rng: np.random.Generator) -> list[Question]:
     if pairs:
         near = [(c, s) for c in COLORS for s in SHAPES if (c, s) not in pairs and _shares_half(c, s, pairs)]
         (color, shape), (other_color, other_shape) = pick(rng, pairs), pick(rng, near)
-        out.append(Question(form.format(f"{color} {shape}"), "yes", "exists"))
-        out.append(Question(form.format(f"{other_color} {other_shape}"), "no", "exists"))
+        out.append(SceneQuestion(form.format(f"{color} {shape}"), "yes", "exists"))
+        out.append(SceneQuestion(form.format(f"{other_color} {other_shape}"), "no", "exists"))
         shapes = {s for _, s in pairs}
         absent = [s for s in SHAPES if s not in shapes]
         if rng.random() < 0.5 or not absent:
-            out.append(Question(form.format(shape), "yes", "exists"))
+            out.append(SceneQuestion(form.format(shape), "yes", "exists"))
         else:
-            out.append(Question(form.format(pick(rng, absent)), "no", "exists"))
+            out.append(SceneQuestion(form.format(pick(rng, absent)), "no", "exists"))
     if rng.random() < 0.3 and scene.kind == "plain":
-        out.append(Question(form.format("plate"), "yes" if scene.plates else "no", "exists"))
+        out.append(SceneQuestion(form.format("plate"), "yes" if scene.plates else "no", "exists"))
     return out
 
 
@@ -203,17 +203,17 @@ def related(a: Thing, b: Thing, relation: str) -> bool | None:
     return (gap < 0) == (relation in ("left of", "above"))
 
 
-def relate(a: Thing, b: Thing, rng: np.random.Generator) -> Question | None:
+def relate(a: Thing, b: Thing, rng: np.random.Generator) -> SceneQuestion | None:
     """Whether `a` stands in some relation to `b`, both named by their shape; None if all are unclear."""
     for j in shuffled(rng, len(RELATIONS)):
         truth = related(a, b, RELATIONS[j])
         if truth is not None:
             text = f"is the {a.shape} {RELATIONS[j]} the {b.shape}?"
-            return Question(text, "yes" if truth else "no", "relation")
+            return SceneQuestion(text, "yes" if truth else "no", "relation")
     return None
 
 
-def _relations(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _relations(scene: Scene, rng: np.random.Generator) -> list[SceneQuestion]:
     """Up to two relations of things named by their shape, yes and no equally likely."""
     lone = [t for t in scene.things if single(scene, shape=t.shape)]
     pairs = [(a, b) for a in lone for b in lone if a is not b]
@@ -221,7 +221,7 @@ def _relations(scene: Scene, rng: np.random.Generator) -> list[Question]:
     return [question for question in asked if question]
 
 
-def nearest_to(scene: Scene, thing: Thing, rng: np.random.Generator) -> Question | None:
+def nearest_to(scene: Scene, thing: Thing, rng: np.random.Generator) -> SceneQuestion | None:
     """What is nearest to `thing`; None if that is unclear, or no name means this thing alone.
 
     Distances are from centre to centre, to a plate from the centre of `thing` to the plate's edge.
@@ -234,7 +234,7 @@ def nearest_to(scene: Scene, thing: Thing, rng: np.random.Generator) -> Question
     if not others or far[0][0] > NEAREST * min(others):
         return None
     form = pick(rng, ("what is nearest to the {}?", "which object is nearest to the {}?"))
-    return Question(form.format(name), far[0][1], "nearest")
+    return SceneQuestion(form.format(name), far[0][1], "nearest")
 
 
 def _to_edge(plate: Plate, thing: Thing) -> float:
@@ -242,21 +242,21 @@ def _to_edge(plate: Plate, thing: Thing) -> float:
     return math.dist((thing.x, thing.y), (min(max(thing.x, left), right), min(max(thing.y, top), bottom)))
 
 
-def _nearest(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _nearest(scene: Scene, rng: np.random.Generator) -> list[SceneQuestion]:
     """What is nearest to up to two things, where whatever else there is lies clearly farther."""
     asked = (nearest_to(scene, scene.things[i], rng) for i in shuffled(rng, len(scene.things)))
     return [question for question in asked if question][:2]
 
 
-def _texts(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _texts(scene: Scene, rng: np.random.Generator) -> list[SceneQuestion]:
     """What each plate says, and its first or last symbol; where there are two they are told apart by their color."""
     skill = "fine" if scene.kind == "fine" else "text"
     out = []
     for plate in scene.plates:
         name = plate.name if len(scene.plates) > 1 else "plate"
         whole = pick(rng, ("what does the {} say?", "which text is on the {}?", "what is written on the {}?"))
-        out.append(Question(whole.format(name), plate.text.lower(), skill))
+        out.append(SceneQuestion(whole.format(name), plate.text.lower(), skill))
         end, symbol = pick(rng, (("first", plate.text[0]), ("last", plate.text[-1])))
         part = pick(rng, ("what is the {} symbol on the {}?", "which symbol is {} on the {}?"))
-        out.append(Question(part.format(end, name), symbol.lower(), skill))
+        out.append(SceneQuestion(part.format(end, name), symbol.lower(), skill))
     return out

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 
-from .questions import Question
+from .questions import SceneQuestion
 from .scene import HELD_OUT, Scene
 
 FOLDER = Path(__file__).parent / "samples"
@@ -44,8 +44,8 @@ def samples() -> list[Sample]:
     return [Sample(**entry) for entry in json.loads(index.read_text())]
 
 
-def _choose() -> list[tuple[Scene, list[Question]]]:
-    chosen: list[tuple[Scene, list[Question]]] = []
+def _choose() -> list[tuple[Scene, list[SceneQuestion]]]:
+    chosen: list[tuple[Scene, list[SceneQuestion]]] = []
     for seed in count(HELD_OUT):
         if len(chosen) == len(_WANTED):
             return chosen

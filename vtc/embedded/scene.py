@@ -22,7 +22,7 @@ from .spec import (
 )
 
 if TYPE_CHECKING:
-    from .questions import Question
+    pass
 
 __all__ = ["HELD_OUT", "Plate", "Scene", "Thing"]
 
@@ -78,7 +78,7 @@ class Scene:
         return Image.fromarray(self.pixels())
 
     @cached_property
-    def questions(self) -> "list[Question]":
+    def questions(self) -> "list[SceneQuestion]":
         """Questions with exact answers, each labelled by its skill; never an ambiguous one."""
         from .questions import ask
 

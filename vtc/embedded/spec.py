@@ -70,7 +70,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class View:
+class WorldView:
     """Which scenes a model is asked about: shares of kinds, and of aspect ratios (width over height)."""
 
     kinds: dict[str, float]
@@ -79,8 +79,8 @@ class View:
 
 # `square` is for models that see one small square; `native` for those that see an image at its own size or in tiles.
 VIEWS = {
-    "square": View({"plain": 0.45, "crowded": 0.2, "lone": 0.15, "text": 0.2}, {1.0: 1.0}),
-    "native": View(
+    "square": WorldView({"plain": 0.45, "crowded": 0.2, "lone": 0.15, "text": 0.2}, {1.0: 1.0}),
+    "native": WorldView(
         {"plain": 0.4, "crowded": 0.15, "lone": 0.15, "text": 0.1, "fine": 0.2},
         {1.0: 0.6, 1.5: 0.2, 1 / 1.5: 0.2},
     ),

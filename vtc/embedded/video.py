@@ -13,9 +13,9 @@ from .placement import draw_share, pick
 from .spec import HELD_OUT, UNIT, WATCH
 from .video_parts import (
     Actor,
-    Event,
     State,
     Take,
+    VideoEvent,
 )
 from .video_script import SCRIPT, write
 from .video_spec import (
@@ -26,9 +26,9 @@ from .video_spec import (
 )
 
 if TYPE_CHECKING:
-    from .questions import Question
+    pass
 
-__all__ = ["HELD_OUT", "WATCH", "Actor", "Event", "State", "Take", "Video"]
+__all__ = ["HELD_OUT", "WATCH", "Actor", "State", "Take", "Video", "VideoEvent"]
 
 
 class Video:
@@ -59,9 +59,9 @@ class Video:
         return f"Video({self.seed}: {self.frames} frames, {', '.join(f'{e.frame} {e.name}' for e in self.events)})"
 
     @cached_property
-    def events(self) -> tuple[Event, ...]:
+    def events(self) -> tuple[VideoEvent, ...]:
         """All that happens, by frame."""
-        cuts = [Event(take.span[0], "soft cut" if take.soft else "hard cut") for take in self.takes[1:]]
+        cuts = [VideoEvent(take.span[0], "soft cut" if take.soft else "hard cut") for take in self.takes[1:]]
         return tuple(sorted([*cuts, *(e for actor in self.actors for e in actor.events)], key=lambda e: e.frame))
 
     def take(self, i: int) -> Take:
@@ -99,7 +99,7 @@ class Video:
         return encode(self, Path(path), unit)
 
     @cached_property
-    def questions(self) -> "list[Question]":
+    def questions(self) -> "list[SceneQuestion]":
         """Questions with exact answers, each labelled by its skill; never an ambiguous one."""
         from .video_questions import ask
 

@@ -23,7 +23,7 @@ class Life:
 
 
 @dataclass(frozen=True)
-class Event:
+class VideoEvent:
     """Something that happens: the first `frame` that shows it, what it is, and the actor (None for cuts).
 
     `what` is "appears", "leaves", "moves", "changes", "flashes", "hard cut" or "soft cut".
@@ -85,18 +85,18 @@ class Actor:
         return left + min(dx, 0), top + min(dy, 0), right + max(dx, 0), bottom + max(dy, 0)
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[VideoEvent]:
         """What happens to it; coming and going with a cut is nothing of its own."""
         life = self.life
-        out = [Event(t, "changes", self) for t in life.turns]
+        out = [VideoEvent(t, "changes", self) for t in life.turns]
         if life.moving:
-            out.append(Event(life.moving[0] + 1, "moves", self))
+            out.append(VideoEvent(life.moving[0] + 1, "moves", self))
         if life.role in ("arrive", "pass"):
-            out.append(Event(self.start, "appears", self))
+            out.append(VideoEvent(self.start, "appears", self))
         if life.role in ("leave", "pass"):
-            out.append(Event(self.end, "leaves", self))
+            out.append(VideoEvent(self.end, "leaves", self))
         if life.role in ("blink", "flash"):
-            out += [Event(a, "flashes", self) for a, _ in life.spans]
+            out += [VideoEvent(a, "flashes", self) for a, _ in life.spans]
         return out
 
     def at(self, frame: int) -> Thing | Plate | None:

@@ -2,6 +2,6 @@
 
 from .blocks import Block, Blocks
 from .hooks import install, is_hooked
-from .merge_state import Work, finished, merging
+from .merge_state import EncoderMergeState, finished, merging
 
-__all__ = ["Block", "Blocks", "Work", "finished", "install", "is_hooked", "merging"]
+__all__ = ["Block", "Blocks", "EncoderMergeState", "finished", "install", "is_hooked", "merging"]

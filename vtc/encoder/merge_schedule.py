@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .merge_steps import Fold, View
+from .merge_steps import LayerView, MergeStep
 
 
 class MergeSchedule(Protocol):
@@ -32,5 +32,5 @@ class MergeSchedule(Protocol):
     def schedule(self, candidates: int, target: int, layers: int) -> tuple[int, ...]:
         """How many candidates are left behind each of `layers`."""
 
-    def fold(self, view: View, left: int) -> Fold:
+    def fold(self, view: LayerView, left: int) -> MergeStep:
         """Merges one layer's candidates into exactly `left`."""

@@ -14,11 +14,11 @@ from vtc.core.budget import Budget, Keep
 
 from .blocks import Block, Blocks
 from .merge_schedule import MergeSchedule
-from .merge_steps import Fold, Provenance, View
+from .merge_steps import LayerView, MergeHistory, MergeStep
 
 
 @dataclass
-class Pass:
+class TowerPass:
     """One run of a tower.
 
     Attributes:
@@ -29,14 +29,14 @@ class Pass:
     """
 
     left: tuple[int, ...]
-    state: Provenance
+    state: MergeHistory
     queries: Tensor | None = None
     keys: Tensor | None = None
-    fold: Fold | None = None
+    fold: MergeStep | None = None
 
 
 @dataclass
-class Work:
+class EncoderMergeState:
     """A stage at work, and the runs of towers that it saw.
 
     Attributes:
@@ -50,10 +50,10 @@ class Work:
 
     stage: MergeSchedule
     keep: Keep
-    running: Pass | None = None
-    done: Provenance | None = None
+    running: TowerPass | None = None
+    done: MergeHistory | None = None
     blocks: Blocks | None = None
-    outer: Work | None = None
+    outer: EncoderMergeState | None = None
 
     def begin(self, blocks: Blocks, hidden: Tensor) -> None:
         """A tower starts on `hidden` `[B, N, D]`."""
@@ -61,9 +61,9 @@ class Work:
         images, tokens = hidden.shape[:2]
         candidates = tokens - blocks.prefix
         left = self.stage.schedule(candidates, Budget(self.keep).count(candidates), len(blocks.blocks))
-        self.running, self.done = Pass(left, Provenance.start(images, tokens, hidden.device)), None
+        self.running, self.done = TowerPass(left, MergeHistory.start(images, tokens, hidden.device)), None
 
-    def decide(self, blocks: Blocks, block: Block, index: int, hidden: Tensor) -> Fold | None:
+    def decide(self, blocks: Blocks, block: Block, index: int, hidden: Tensor) -> MergeStep | None:
         """The step of block `index`, whose norm is about to get `hidden`; None where nothing goes."""
         run = self.running
         assert run is not None
@@ -72,7 +72,7 @@ class Work:
         assert run.keys is not None
         assert run.queries is not None
         keys, queries = block.by_head(run.keys), block.by_head(run.queries)
-        view = View(
+        view = LayerView(
             hidden=hidden.detach(),
             keys=keys,
             queries=queries,
@@ -88,7 +88,7 @@ class Work:
             run.fold = self.stage.fold(view, run.left[index])
         return run.fold
 
-    def advance(self, blocks: Blocks, index: int) -> Provenance:
+    def advance(self, blocks: Blocks, index: int) -> MergeHistory:
         """Block `index` is over. Answers what the tokens are made of now."""
         run = self.running
         assert run is not None
@@ -100,16 +100,20 @@ class Work:
         return run.state
 
 
-_work: ContextVar[Work | None] = ContextVar("vtc_tower", default=None)
+_work: ContextVar[EncoderMergeState | None] = ContextVar("vtc_tower", default=None)
 
 
 @contextmanager
-def merging(stage: MergeSchedule | None, keep: Keep, blocks: Blocks | None = None) -> Iterator[Work | None]:
+def merging(
+    stage: MergeSchedule | None, keep: Keep, blocks: Blocks | None = None
+) -> Iterator[EncoderMergeState | None]:
     """Has towers with hooks, or the one of `blocks`, fold tokens inside the block, in this thread or task only.
 
     With no stage, none do.
     """
-    work = None if stage is None else Work(stage, keep, blocks=blocks, outer=_work.get() if blocks else None)
+    work = (
+        None if stage is None else EncoderMergeState(stage, keep, blocks=blocks, outer=_work.get() if blocks else None)
+    )
     token = _work.set(work)
     try:
         yield work
@@ -117,7 +121,7 @@ def merging(stage: MergeSchedule | None, keep: Keep, blocks: Blocks | None = Non
         _work.reset(token)
 
 
-def current(blocks: Blocks) -> Work | None:
+def current(blocks: Blocks) -> EncoderMergeState | None:
     """The work of this thread or task that is about the tower of `blocks`."""
     work = _work.get()
     while work is not None and work.blocks is not None and work.blocks is not blocks:
@@ -125,7 +129,7 @@ def current(blocks: Blocks) -> Work | None:
     return work
 
 
-def finished() -> Provenance | None:
+def finished() -> MergeHistory | None:
     """What came of the last run of a tower, patches only; None where no stage is at work, or it spreads.
 
     Where a stage spreads, the tower's output has all its places, and nothing is missing from it.

@@ -11,7 +11,7 @@ from vtc.core.tokens import Reduction
 
 
 @dataclass(frozen=True)
-class Fold:
+class MergeStep:
     """One step: N tokens of each of B images become K.
 
     Attributes:
@@ -25,7 +25,7 @@ class Fold:
     weight: Tensor
 
     @classmethod
-    def of(cls, target: Tensor, weight: Tensor, count: int) -> Fold:
+    def of(cls, target: Tensor, weight: Tensor, count: int) -> MergeStep:
         """The fold that `target` describes.
 
         Args:
@@ -71,7 +71,7 @@ def _summed(into: Tensor, rows: Tensor, count: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Provenance:
+class MergeHistory:
     """All steps in sum: what each of K survivors of each of B images is made of.
 
     Attributes:
@@ -85,22 +85,22 @@ class Provenance:
     size: Tensor
 
     @classmethod
-    def start(cls, images: int, tokens: int, device: torch.device) -> Provenance:
+    def start(cls, images: int, tokens: int, device: torch.device) -> MergeHistory:
         """Before the first step: every token stands for itself."""
         places = torch.arange(tokens, device=device).expand(images, -1)
         return cls(places, places, torch.ones(images, tokens, device=device))
 
-    def then(self, fold: Fold) -> Provenance:
+    def then(self, fold: MergeStep) -> MergeHistory:
         """After one more step."""
         assign = fold.into.gather(1, self.assign.clamp_min(0)).masked_fill(self.assign < 0, -1)
-        return Provenance(assign, self.anchor.gather(1, fold.anchor), fold.summed(self.size))
+        return MergeHistory(assign, self.anchor.gather(1, fold.anchor), fold.summed(self.size))
 
-    def without(self, prefix: int) -> Provenance:
+    def without(self, prefix: int) -> MergeHistory:
         """The same without the first `prefix` tokens, which stand apart and are never folded."""
         if not prefix:
             return self
         assign = self.assign[:, prefix:]
-        return Provenance(
+        return MergeHistory(
             torch.where(assign < 0, assign, assign - prefix), self.anchor[:, prefix:] - prefix, self.size[:, prefix:]
         )
 
@@ -111,7 +111,7 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class View:
+class LayerView:
     """What a stage may look at in one layer, between its attention and its MLP.
 
     Attributes:

@@ -16,8 +16,8 @@ from vtc.recipes.composition import recipe as named
 from vtc.video import Sampling
 
 from .answers_summary import (
-    Scan,
-    Tally,
+    AnswersSummary,
+    RecipeTally,
     error_text,
     medium_of,
     recipe_label,
@@ -38,7 +38,7 @@ BUDGET = 2 * 10**7
 """Weights of the bootstrap: of very many media fewer draws are made."""
 
 
-def lead(path: Path, found: Scan) -> list[str]:
+def lead(path: Path, found: AnswersSummary) -> list[str]:
     """What ran, and by which versions."""
     lines = [f"Answers in {path.name}."]
     if found.versions:
@@ -56,13 +56,15 @@ def lead(path: Path, found: Scan) -> list[str]:
     return lines
 
 
-def _with_rows(counts: Mapping[str, int], found: Scan) -> list[str]:
+def _with_rows(counts: Mapping[str, int], found: AnswersSummary) -> list[str]:
     total = sum(tally.rows for tally in found.tallies.values())
     listed = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     return [name if count == total else f"{name} ({count} of {total} rows)" for name, count in listed]
 
 
-def sections(path: Path, found: Scan, questions: Questions, model: str | None, artist: Artist | None) -> list[Section]:
+def sections(
+    path: Path, found: AnswersSummary, questions: Questions, model: str | None, artist: Artist | None
+) -> list[Section]:
     """What all rows come to, then the examples.
 
     Args:
@@ -80,7 +82,7 @@ def sections(path: Path, found: Scan, questions: Questions, model: str | None, a
     ]
 
 
-def _score(tally: Tally) -> Interval:
+def _score(tally: RecipeTally) -> Interval:
     """The share of right answers among those known; media are resampled, since questions about one go together."""
     if not tally.outcome:
         return Interval(None, None, None)
@@ -90,7 +92,7 @@ def _score(tally: Tally) -> Interval:
     return intervals(right.astype(np.float64)[:, None], scene.astype(np.int64), draws=draws)[0]
 
 
-def _cards(found: Scan, scores: Mapping[str, Interval]) -> list[tuple[str, str]]:
+def _cards(found: AnswersSummary, scores: Mapping[str, Interval]) -> list[tuple[str, str]]:
     tallies = found.tallies.values()
     rows, errors = sum(t.rows for t in tallies), sum(t.errors for t in tallies)
     full, kept = sum(t.full for t in tallies), sum(t.kept for t in tallies)
@@ -105,7 +107,7 @@ def _cards(found: Scan, scores: Mapping[str, Interval]) -> list[tuple[str, str]]
     return cards
 
 
-def _recipes(found: Scan, scores: Mapping[str, Interval]) -> Table:
+def _recipes(found: AnswersSummary, scores: Mapping[str, Interval]) -> Table:
     head = ("recipe", "rows", "errors", "right (%)", "95 % interval", "tokens a row", "kept", "saved")
     rows = []
     for label, tally in found.tallies.items():
@@ -121,7 +123,7 @@ def _recipes(found: Scan, scores: Mapping[str, Interval]) -> Table:
     return caption, head, rows
 
 
-def _seconds(found: Scan) -> list[Table]:
+def _seconds(found: AnswersSummary) -> list[Table]:
     stages = list(dict.fromkeys(stage for tally in found.tallies.values() for stage in tally.seconds))
     if not stages:
         return []
@@ -132,12 +134,12 @@ def _seconds(found: Scan) -> list[Table]:
     return [("Seconds by stage, an answered row on average; and of all of them", ("recipe", *stages, "all rows"), rows)]
 
 
-def _kinds(found: Scan) -> list[Table]:
+def _kinds(found: AnswersSummary) -> list[Table]:
     rows = sorted(found.kinds.items(), key=lambda entry: (-entry[1], entry[0]))
     return [("Errors by kind", ("kind", "rows"), rows)] if rows else []
 
 
-def _curve(found: Scan, scores: Mapping[str, Interval]) -> Markup | None:
+def _curve(found: AnswersSummary, scores: Mapping[str, Interval]) -> Markup | None:
     series = []
     for label, tally in found.tallies.items():
         score = scores[label]

@@ -25,7 +25,7 @@ _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\d+(?:\.\d+)?")
 
 
 @dataclass
-class Tally:
+class RecipeTally:
     """What the rows of one recipe come to.
 
     Attributes:
@@ -47,7 +47,7 @@ class Tally:
 
 
 @dataclass
-class Scan:
+class AnswersSummary:
     """A file of answers.
 
     Attributes:
@@ -60,7 +60,7 @@ class Scan:
         worst: (line, row), those with errors first (one of each kind before a second of any), then wrong ones.
     """
 
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    tallies: dict[str, RecipeTally] = field(default_factory=dict)
     kinds: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     seeds: Counter[str] = field(default_factory=Counter)
@@ -70,18 +70,18 @@ class Scan:
     worst: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
 
 
-def scan(path: Path, examples: int) -> Scan:
+def scan(path: Path, examples: int) -> AnswersSummary:
     """Reads the answers in `path`; of a file of any length, no more than a few times `examples` rows are held.
 
     Raises:
         ValueError: no answers in it, or a line that is none; the message has its number.
     """
-    found, picked = Scan(), _Picked(examples)
+    found, picked = AnswersSummary(), _Picked(examples)
     media: dict[str, int] = {}
     seen: set[tuple[str, str]] = set()
     for number, row in _rows(path, found):
         label = recipe_label(row)
-        tally = found.tallies.setdefault(label, Tally())
+        tally = found.tallies.setdefault(label, RecipeTally())
         key = (label, str(row["id"]))
         found.twice += key in seen
         seen.add(key)
@@ -97,7 +97,7 @@ def scan(path: Path, examples: int) -> Scan:
     return found
 
 
-def _rows(path: Path, found: Scan) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(path: Path, found: AnswersSummary) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, row in _table(path) if path.suffix.lower() == ".parquet" else _lines(path, found):
         if why := why_no_answer(row):
             raise ValueError(f"{path}, line {number} is no answer: {why}; {REMEDY}")
@@ -110,7 +110,7 @@ def _table(path: Path) -> Iterator[tuple[int, Any]]:
     yield from enumerate(read_parquet(path), start=1)
 
 
-def _lines(path: Path, found: Scan) -> Iterator[tuple[int, Any]]:
+def _lines(path: Path, found: AnswersSummary) -> Iterator[tuple[int, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -125,7 +125,7 @@ def _lines(path: Path, found: Scan) -> Iterator[tuple[int, Any]]:
             yield number, row
 
 
-def _count(tally: Tally, row: Mapping[str, Any], media: dict[str, int], where: str) -> None:
+def _count(tally: RecipeTally, row: Mapping[str, Any], media: dict[str, int], where: str) -> None:
     tally.rows += 1
     tally.errors += row.get("error") is not None
     full, kept = (_number(row, name, where) for name in ("tokens_full", "tokens_kept"))
@@ -156,7 +156,7 @@ def _number(row: Mapping[str, Any], name: str, where: str) -> float | None:
     return float(value)
 
 
-def _note(found: Scan, row: Mapping[str, Any]) -> None:
+def _note(found: AnswersSummary, row: Mapping[str, Any]) -> None:
     versions = row.get("versions")
     if versions:
         listed = versions.items() if isinstance(versions, dict) else [("", versions)]

@@ -8,7 +8,7 @@ from typing import Any
 from vtc.bench.tables import TITLES, inside, matrix
 from vtc.bench.variants import FULL, NONE
 
-from .benchmark_run import Rows, Run, swaps
+from .benchmark_run import BenchmarkRun, Rows, swaps
 from .curve import (
     Level,
     Point,
@@ -21,7 +21,7 @@ from .overlay_renderer import Artist
 from .page_model import Section, Table
 
 
-def sections(run: Run, examples: int, artist: Artist | None) -> list[Section]:
+def sections(run: BenchmarkRun, examples: int, artist: Artist | None) -> list[Section]:
     """One section a model.
 
     Args:
@@ -47,7 +47,7 @@ def sections(run: Run, examples: int, artist: Artist | None) -> list[Section]:
     return out
 
 
-def lead(run: Run) -> list[str]:
+def lead(run: BenchmarkRun) -> list[str]:
     """What ran, and by which versions."""
     document = run.document
     versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
@@ -144,7 +144,7 @@ def _difference(one: Mapping[str, Any] | None) -> str:
     return f"{100 * one['mean']:+.1f}{bounds}"
 
 
-def _errors(run: Run, name: str) -> list[Table]:
+def _errors(run: BenchmarkRun, name: str) -> list[Table]:
     errors = [error for error in run.document.get("errors", ()) if error["model"] == name]
     rows = [(error["id"], error["arms"], error["why"]) for error in errors]
     return [("Errors", ("question", "arms without an answer", "why"), rows)] if rows else []

@@ -7,19 +7,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vtc.bench.journal import ROWS, Row
+from vtc.bench.journal import ROWS, BenchRow
 from vtc.bench.quality import NAME
 from vtc.bench.results import SCHEMA
 from vtc.bench.variants import ALL_TOKENS
 from vtc.core.json_text import loads
 
-Rows = Mapping[tuple[str, str], Row]
+Rows = Mapping[tuple[str, str], BenchRow]
 """One model's, by arm key and case."""
 NEEDED = ("schema", "versions", "config", "config_hash", "bootstrap", "models")
 
 
 @dataclass(frozen=True)
-class Run:
+class BenchmarkRun:
     """A finished benchmark.
 
     Attributes:
@@ -31,7 +31,7 @@ class Run:
     rows: Mapping[str, Rows]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> BenchmarkRun:
     """The benchmark in `folder`.
 
     Raises:
@@ -50,34 +50,34 @@ def read_run(folder: Path) -> Run:
     if missing or document["schema"] != SCHEMA:
         why = f"lacks {', '.join(missing)}" if missing else f"has schema {document['schema']!r}, not {SCHEMA}"
         raise ValueError(f"{path} {why}; {again}")
-    rows: dict[str, dict[tuple[str, str], Row]] = {}
+    rows: dict[str, dict[tuple[str, str], BenchRow]] = {}
     for row in _read_rows(folder / ROWS, again):
         rows.setdefault(row.model, {})[row.arm, row.id] = row
-    return Run(document, rows)
+    return BenchmarkRun(document, rows)
 
 
-def _read_rows(path: Path, again: str) -> list[Row]:
+def _read_rows(path: Path, again: str) -> list[BenchRow]:
     """All whole lines; one that a kill tore is written anew when the run goes on."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, and the answers were in it; {again}")
-    known = {field.name for field in fields(Row)}
+    known = {field.name for field in fields(BenchRow)}
     found = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            found.append(Row(**{name: value for name, value in loads(line).items() if name in known}))
+            found.append(BenchRow(**{name: value for name, value in loads(line).items() if name in known}))
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}, line {number} is no row of a run ({error}); {again}") from error
     return found
 
 
-def right(row: Row | None, metric: str) -> bool | None:
+def right(row: BenchRow | None, metric: str) -> bool | None:
     """Whether an answer is right by `metric` (`exact` or `agreement`); None where that is not known."""
     if row is None or row.error is not None:
         return None
     return row.exact if metric == "exact" else row.agree
 
 
-def full_row(rows: Rows, id: str) -> Row | None:
+def full_row(rows: Rows, id: str) -> BenchRow | None:
     """What all tokens answered to the case."""
     return rows.get((ALL_TOKENS.key, id))
 

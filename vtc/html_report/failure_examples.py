@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from vtc.bench.cases import Case
-from vtc.bench.config import Plan
-from vtc.bench.journal import Row
-from vtc.bench.variants import ALL_TOKENS, TEXT_ALONE, Arm
+from vtc.bench.config import BenchConfig
+from vtc.bench.journal import BenchRow
+from vtc.bench.variants import ALL_TOKENS, TEXT_ALONE, Variant
 from vtc.recipes.composition import Recipe
 
 from .benchmark_run import (
+    BenchmarkRun,
     Rows,
-    Run,
     full_row,
     right,
 )
@@ -43,9 +43,9 @@ class _Fate:
     """What became of one case: the recipes' rows that lost it, that answered otherwise, and that gave errors."""
 
     id: str
-    lost: Sequence[Row]
-    answered: Sequence[Row]
-    failed: Sequence[Row]
+    lost: Sequence[BenchRow]
+    answered: Sequence[BenchRow]
+    failed: Sequence[BenchRow]
 
     @property
     def rank(self) -> tuple[int, float, int]:
@@ -58,14 +58,16 @@ class _Fate:
         return "lost" if self.lost else "error" if self.failed else "kept"
 
     @property
-    def shown(self) -> Row | None:
+    def shown(self) -> BenchRow | None:
         """The row that lost it with the most tokens, or else that kept it with the fewest."""
         if self.lost:
             return max(self.lost, key=lambda row: (row.layers, row.tokens))
         return min(self.answered, key=lambda row: (row.layers, row.tokens), default=None)
 
 
-def worst(run: Run, model: Mapping[str, Any], rows: Rows, examples: int, artist: Artist | None) -> list[Example]:
+def worst(
+    run: BenchmarkRun, model: Mapping[str, Any], rows: Rows, examples: int, artist: Artist | None
+) -> list[Example]:
     """The cases that most recipes lost first, then those with errors, then the others; at most `examples`.
 
     Args:
@@ -86,7 +88,7 @@ def worst(run: Run, model: Mapping[str, Any], rows: Rows, examples: int, artist:
 
 
 def _fates(rows: Rows, metric: str) -> list[_Fate]:
-    of_case: dict[str, list[Row]] = {}
+    of_case: dict[str, list[BenchRow]] = {}
     for (arm, id), row in rows.items():
         if id:
             of_case.setdefault(id, []).extend([row] * (arm not in (ALL_TOKENS.key, TEXT_ALONE.key)))
@@ -100,7 +102,7 @@ def _fates(rows: Rows, metric: str) -> list[_Fate]:
     return found
 
 
-def _facts(case: Case | None, full: Row | None, fate: _Fate) -> list[tuple[str, str]]:
+def _facts(case: Case | None, full: BenchRow | None, fate: _Fate) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if case is not None:
         facts.append(("question", case.question))
@@ -116,11 +118,11 @@ def _facts(case: Case | None, full: Row | None, fate: _Fate) -> list[tuple[str, 
     return [*facts, *(("error", error) for error in errors)]
 
 
-def _answer(row: Row) -> str:
+def _answer(row: BenchRow) -> str:
     return f"{row.given} ({row.tokens} tokens)" if row.error is None else row.error
 
 
-def _figure(name: str, case: Case | None, asked: _Asked, arm: Arm | None, artist: Artist | None) -> Figure:
+def _figure(name: str, case: Case | None, asked: _Asked, arm: Variant | None, artist: Artist | None) -> Figure:
     if case is None:
         return Figure(None, asked.unknown or "the question is not among those of this version any more")
     try:
@@ -133,24 +135,24 @@ def _figure(name: str, case: Case | None, asked: _Asked, arm: Arm | None, artist
     return artist.drawn(name, medium, case.question, arm.recipe)
 
 
-def _arms(run: Run) -> dict[str, Arm]:
+def _arms(run: BenchmarkRun) -> dict[str, Variant]:
     """By key; none where a recipe is of another version."""
     config = run.document["config"]
     try:
         recipes = tuple(Recipe.from_dict(entry) for entry in config["recipes"])
-        plan = Plan(tuple(config["models"]), recipes, tuple(config["keep"]), bool(config["text_alone"]))
+        plan = BenchConfig(tuple(config["models"]), recipes, tuple(config["keep"]), bool(config["text_alone"]))
     except (ValueError, TypeError, KeyError):
         return {}
     return {arm.key: arm for arm in plan.arms}
 
 
-def _asked(run: Run, model: Mapping[str, Any]) -> _Asked:
+def _asked(run: BenchmarkRun, model: Mapping[str, Any]) -> _Asked:
     """What `model` was asked, if questions and weights are still those of the run."""
     config, name = run.document["config"], model["name"]
     data = None if config["data"] is None else Path(config["data"])
     drawing = {key: config[key] for key in ("n", "first", "per_scene", "shifted", "videos")}
     try:
-        plan = Plan((name,), (), (), skills=tuple(config["skills"]), data=data, **drawing)
+        plan = BenchConfig((name,), (), (), skills=tuple(config["skills"]), data=data, **drawing)
         cases = {case.id: case for case in plan.cases(name)}
         now = plan.config()["models"][name]
     except (OSError, ValueError, TypeError, KeyError) as error:

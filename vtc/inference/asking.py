@@ -30,7 +30,7 @@ class Seconds(NamedTuple):
 
 
 @dataclass
-class Clock:
+class TokenTimer:
     """A streamer that notes when each token came: `generate` hands over the prompt first, then token after token."""
 
     puts: int = 0
@@ -102,7 +102,7 @@ def greedy(model: Any) -> dict[str, Any]:
 
 def timed(model: Any, inputs: Mapping[str, Any]) -> Seconds:
     """How long an answer of `1 + STEPS` tokens takes, its end put off where it would come sooner."""
-    clock, count = Clock(), 1 + STEPS
+    clock, count = TokenTimer(), 1 + STEPS
     start = time.perf_counter()
     model.generate(**inputs, max_new_tokens=count, min_new_tokens=count, streamer=clock, **greedy(model))
     return Seconds(clock.at[0] - start, (clock.at[-1] - clock.at[0]) / STEPS)

@@ -16,7 +16,7 @@ from typing import Any
 from vtc.inference.asking import answer
 from vtc.inference.prompting import processed
 from vtc.media.frame_times import on_device
-from vtc.video.qa.strategies import Direct, Plan
+from vtc.video.qa.strategies import Direct, Strategy
 
 PROCESSORS = ("processor", "_image_processor", "image_processor", "_processor")
 """What backends call their processor."""
@@ -29,7 +29,7 @@ Answer = Callable[[Sequence[Any]], Sequence[Any]]
 Message = dict[str, Any]
 
 
-def by_plan(generate: Answer, backend: Any, plan: Plan) -> Answer:
+def by_plan(generate: Answer, backend: Any, plan: Strategy) -> Answer:
     """`generate` of a backend, each of whose requests is answered by `plan`.
 
     Args:

@@ -33,6 +33,7 @@ from vtc.stages import (
     FrameSelector,
     Grid,
     InputStage,
+    Joint,
     KCenter,
     Layerwise,
     LocalGlobal,
@@ -46,7 +47,6 @@ from vtc.stages import (
     Thumbnail,
     ToDRE,
     ToMe,
-    Whole,
 )
 from vtc.stages.decoder import DECODER
 from vtc.stages.select import MERGED, SELECTORS
@@ -400,7 +400,7 @@ def _enrol_recipes() -> None:
             RECIPES.add(f"{selector.name}-mean", lambda s=selector: (s(), Mean()))  # type: ignore[misc]
     RECIPES.add("pool", lambda: (Grid(), Area()))
     RECIPES.add("cls-outliers", lambda: (ClsSampling(rule="outliers"),))
-    RECIPES.add("todre", lambda: (Whole(), MaxSum(pivot="attention")))
+    RECIPES.add("todre", lambda: (Joint(), MaxSum(pivot="attention")))
     RECIPES.add("globalcom2", lambda: (Thumbnail(), LocalGlobal()))
     released = (Thumbnail(temperature=10.0, attend="logits"), LocalGlobal(attend="logits"))
     RECIPES.add("globalcom2-released", lambda: released)
@@ -411,7 +411,7 @@ def _enrol_recipes() -> None:
         RECIPES.add("todre-late" if stage is ToDRE else stage.name, lambda s=stage: (s(),))  # type: ignore[misc]
     RECIPES.add("kcenter+layerwise", lambda: (KCenter(), Layerwise()))
     RECIPES.add("kcenter+feather", lambda: (KCenter(), Feather()))
-    RECIPES.add("todre+late", lambda: (Whole(), MaxSum(pivot="attention"), ToDRE()))
+    RECIPES.add("todre+late", lambda: (Joint(), MaxSum(pivot="attention"), ToDRE()))
 
 
 _enrol_recipes()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from vtc.stages import (
     Area,
     Grid,
+    Joint,
     KCenter,
     Mean,
-    Whole,
     enrol,
 )
 from vtc.video.stages import (
@@ -40,14 +40,14 @@ RECIPES.add("keyframes", lambda: (Keyframes(), KCenter()))
 RECIPES.add("clip-budget", lambda: (ClipBudget(), KCenter()))
 RECIPES.add("video", lambda: (Keyframes(share=0.75), ClipBudget(), KCenter()))
 RECIPES.add("video-question", lambda: (Keyframes(share=0.75), QuestionBudget(), KCenter()))
-RECIPES.add("evs", lambda: (Whole(), EVS()))
-RECIPES.add("evs-vllm", lambda: (Whole(), EVS(engine=True)))
-RECIPES.add("vidcom2", lambda: (Whole(), VidCom2()))
-RECIPES.add("dycoke", lambda: (Whole(), DyCoke()))
-RECIPES.add("framefusion", lambda: (Whole(), FrameFusion(), AlongTime()))
-RECIPES.add("fastvid", lambda: (Whole(), FastVID(), FastVIDMean()))
-RECIPES.add("vqtoken", lambda: (Whole(), Codebook(), CodebookMean()))
-RECIPES.add("vqtoken-adaptive", lambda: (Whole(), AdaptiveCodebook(), CodebookMean()))
+RECIPES.add("evs", lambda: (Joint(), EVS()))
+RECIPES.add("evs-vllm", lambda: (Joint(), EVS(engine=True)))
+RECIPES.add("vidcom2", lambda: (Joint(), VidCom2()))
+RECIPES.add("dycoke", lambda: (Joint(), DyCoke()))
+RECIPES.add("framefusion", lambda: (Joint(), FrameFusion(), AlongTime()))
+RECIPES.add("fastvid", lambda: (Joint(), FastVID(), FastVIDMean()))
+RECIPES.add("vqtoken", lambda: (Joint(), Codebook(), CodebookMean()))
+RECIPES.add("vqtoken-adaptive", lambda: (Joint(), AdaptiveCodebook(), CodebookMean()))
 RECIPES.add("dcode", lambda: (Keyframes("dcode", share=0.5), StrongApart(), Mean(least=0.8)))
 RECIPES.add("kffocus", lambda: (Keyframes("kffocus", share=0.75), KeyDensity(), KCenter()))
 RECIPES.add("tdc", lambda: (FirstOfSegment(), KCenter(), Mean()))

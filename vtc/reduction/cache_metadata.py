@@ -12,7 +12,7 @@ from torch import Tensor
 from vtc.adapters.decoders import CACHE_NAMES
 
 from .guarded_cache import guard
-from .prompt import Splice
+from .prompt import PromptMap
 
 
 def cache_among(arguments: Mapping[str, Any]) -> Any:
@@ -21,7 +21,7 @@ def cache_among(arguments: Mapping[str, Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class CachedPrompt:
+class ReducedPromptInfo:
     """The note that stands on a cache as `cache.vtc`.
 
     Attributes:
@@ -31,19 +31,19 @@ class CachedPrompt:
         padded: whether any row of the shortened prompt holds padding.
     """
 
-    splice: Splice
+    splice: PromptMap
     mask: Tensor
     delta: Tensor
     padded: bool
 
     @staticmethod
-    def of(cache: Any) -> CachedPrompt | None:
+    def of(cache: Any) -> ReducedPromptInfo | None:
         """The note on `cache`; None where there is none. The note on a cache that was emptied since is removed.
 
         Raises:
             ValueError: the cache was cropped into the prompt that the note is about.
         """
-        note: CachedPrompt | None = getattr(cache, "vtc", None)
+        note: ReducedPromptInfo | None = getattr(cache, "vtc", None)
         if note is None:
             return None
         held = int(cache.get_seq_length())
@@ -62,7 +62,7 @@ class CachedPrompt:
         cache.vtc = self
         guard(cache)
 
-    def expand(self, rows: int, device: torch.device) -> CachedPrompt:
+    def expand(self, rows: int, device: torch.device) -> ReducedPromptInfo:
         """The note for a cache that was repeated to `rows` rows.
 
         Raises:
@@ -75,18 +75,18 @@ class CachedPrompt:
                 "the cache (after beam search: as many as there were beams)"
             )
         mask, delta = (x.repeat_interleave(times, dim=0).to(device) for x in (self.mask, self.delta))
-        return CachedPrompt(self.splice.expand(rows).to(device), mask, delta, self.padded)
+        return ReducedPromptInfo(self.splice.expand(rows).to(device), mask, delta, self.padded)
 
-    def rows(self, pick: Callable[[Tensor], Tensor]) -> CachedPrompt:
+    def rows(self, pick: Callable[[Tensor], Tensor]) -> ReducedPromptInfo:
         """The note for a cache whose rows were changed by `pick`."""
         parts = (self.splice.columns, self.splice.mask, self.splice.nearest)
-        return CachedPrompt(Splice(*map(pick, parts)), pick(self.mask), pick(self.delta), self.padded)
+        return ReducedPromptInfo(PromptMap(*map(pick, parts)), pick(self.mask), pick(self.delta), self.padded)
 
     def tail(self, cache: Any) -> int:
         """Tokens that `cache` holds after the prompt."""
         return int(cache.get_seq_length()) - self.splice.short_length
 
-    def grown(self, cache: Any) -> Splice:
+    def grown(self, cache: Any) -> PromptMap:
         """The map of all that `cache` holds by now: the prompt and what was generated after it."""
         return join(self.splice, None, tail=self.tail(cache))
 
@@ -100,7 +100,7 @@ def full_mask(mask: Tensor, length: int) -> Tensor:
     return torch.cat([mask, mask.new_ones(len(mask), length - mask.shape[1])], dim=1).long()
 
 
-def join(prefix: Splice | None, suffix: Splice | None, *, tail: int = 0) -> Splice:
+def join(prefix: PromptMap | None, suffix: PromptMap | None, *, tail: int = 0) -> PromptMap:
     """`prefix`, then `tail` columns kept as they are, then `suffix`."""
     if prefix is None:
         assert suffix is not None
@@ -111,4 +111,4 @@ def join(prefix: Splice | None, suffix: Splice | None, *, tail: int = 0) -> Spli
     if suffix is not None:
         full, short = full + tail, short + tail
         parts.append(((suffix.columns + full) * suffix.mask, suffix.mask, suffix.nearest + short))
-    return Splice(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
+    return PromptMap(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))

@@ -18,7 +18,7 @@ from vtc.adapters.placeholders import arranged
 from vtc.core.tokens import VisualTokens
 from vtc.recipes.composition import Recipe
 
-from .cache_metadata import CachedPrompt, cache_among
+from .cache_metadata import ReducedPromptInfo, cache_among
 from .pipeline import encoder_cues
 from .request import Request
 
@@ -44,7 +44,7 @@ def drafted(inputs: Mapping[str, Any], adapter: Adapter) -> dict[str, Any]:
             new = ids.shape[1] - given[name].shape[1]
             given[name] = torch.cat([given[name], ids.new_full((len(ids), max(new, 0)), fill)], dim=1)
     if cache is not None and int(cache.get_seq_length()):
-        note: CachedPrompt | None = getattr(cache, "vtc", None)
+        note: ReducedPromptInfo | None = getattr(cache, "vtc", None)
         if note is None or _take_refused(cache, note, ids.shape[1] - 1):
             return {name: value for name, value in given.items() if name not in adapter.media_arguments}
         given = {name: value for name, value in given.items() if name not in CACHE_NAMES}
@@ -58,7 +58,7 @@ def reads_prompt(request: Request, cache: Any) -> bool:
     return request.drafts and int(cache.get_seq_length()) == before
 
 
-def _take_refused(cache: Any, note: CachedPrompt, agreed: int) -> bool:
+def _take_refused(cache: Any, note: ReducedPromptInfo, agreed: int) -> bool:
     """Crops the cache to the `agreed` tokens of the conversation; False where its prompt was cropped already.
 
     `generate` crops one token more than it needs, which may be the last one of the prompt.

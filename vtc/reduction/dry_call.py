@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vtc.adapters import Adapter
 
-from .request import Spliced
+from .request import ShortenedOutputs
 
 LENGTH, START = 5, 7
 
@@ -62,7 +62,7 @@ def _arguments(adapter: Adapter) -> dict[str, Any]:
         "input_ids": ids,
         "attention_mask": mask,
         "position_ids": positions,
-        "mm_encoder_outputs": Spliced({}),
+        "mm_encoder_outputs": ShortenedOutputs({}),
         **types,
     }
 

@@ -13,7 +13,7 @@ from vtc.adapters import Adapter, Media
 from vtc.core.tokens import VisualTokens
 
 
-class Held:
+class CachedFeatures:
     """The media of the last call, item by item, and their tokens; of one call, so that memory is bounded.
 
     Attributes:
@@ -49,7 +49,7 @@ class Held:
         return tokens
 
 
-_held: ContextVar[Held | None] = ContextVar("vtc_held", default=None)
+_held: ContextVar[CachedFeatures | None] = ContextVar("vtc_held", default=None)
 
 
 def encode(adapter: Adapter, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:

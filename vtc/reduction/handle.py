@@ -18,7 +18,7 @@ from vtc.adapters import Adapter
 from vtc.encoder import install
 from vtc.recipes.composition import Recipe
 
-from .cache_metadata import CachedPrompt, cache_among
+from .cache_metadata import ReducedPromptInfo, cache_among
 from .call_gate import CallGate
 from .compatibility import check_recipe, uses_flash, without_positions
 from .decoder.engine import Engine, check_attention
@@ -31,7 +31,7 @@ from .drafting import (
     reads_prompt,
 )
 from .dry_call import dropped_arguments
-from .feature_cache import Held
+from .feature_cache import CachedFeatures
 from .guarded_cache import LedCaches, unlead
 from .model_inputs import (
     continued,
@@ -41,7 +41,7 @@ from .model_inputs import (
 )
 from .pipeline import encoder_cues
 from .report import Report
-from .request import Request, RequestBuilder, Spliced
+from .request import Request, RequestBuilder, ShortenedOutputs
 
 OVERRIDDEN = ("generate", "prepare_inputs_for_generation")
 
@@ -95,7 +95,7 @@ class Handle:
             media = self._adapter.media(inputs) if self._adapter.has_media(inputs) else []
         return [self.recipe.count(item.layout) + sum(item.layout.structurals) for item in media]
 
-    def encode_once(self, held: Held | None = None) -> AbstractContextManager[None]:
+    def encode_once(self, held: CachedFeatures | None = None) -> AbstractContextManager[None]:
         """For a block of calls: what one encoded, the next does not encode again where it comes with the same media.
 
         For many questions about one video by a recipe that reads the question, so that nothing behind the encoder can
@@ -107,9 +107,9 @@ class Handle:
         """
         return (held or self.hold()).at_work()
 
-    def hold(self) -> Held:
+    def hold(self) -> CachedFeatures:
         """Room for the encoding of one call, for any number of blocks of `encode_once`."""
-        return Held(self._adapter)
+        return CachedFeatures(self._adapter)
 
     def changing(self) -> AbstractContextManager[None]:
         """For the block that detaches the handle: waits for calls under way in other threads, and holds new ones.
@@ -194,7 +194,7 @@ class Handle:
             check_attention(self._adapter.decoder)
         cache, ids = cache_among(inputs), inputs.get("input_ids")
         self._check_layers(cache)
-        base = CachedPrompt.of(cache)
+        base = ReducedPromptInfo.of(cache)
         if base is not None and isinstance(ids, Tensor):
             base = base.expand(len(ids), ids.device)
         prefix = base.grown(cache) if base is not None else None
@@ -298,7 +298,7 @@ class Handle:
         request = outputs.get("vtc") if isinstance(outputs, dict) else None
         given = {"input_ids": input_ids, "attention_mask": attention_mask, **kwargs}
         if request is None and outputs:  # a request that nothing is taken from: the forward hooks leave it alone
-            given["mm_encoder_outputs"] = Spliced(outputs)
+            given["mm_encoder_outputs"] = ShortenedOutputs(outputs)
         elif request is not None and (is_first_iteration or cache is None or reads_prompt(request, cache)):
             is_first_iteration = is_first_iteration or request.drafts
             given = shortened(request, given, self._adapter)
@@ -342,7 +342,7 @@ class Handle:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
-        if isinstance(kwargs.get("mm_encoder_outputs"), Spliced):
+        if isinstance(kwargs.get("mm_encoder_outputs"), ShortenedOutputs):
             self._led.open(cache_among(kwargs))
             self._stepping(kwargs)
             return None
@@ -372,7 +372,7 @@ class Handle:
             return None if note is None else ((), continued(self._adapter, note, kwargs))
         if not outputs:  # else refused for these
             self._adapter.check_positions(kwargs)
-        note = CachedPrompt.of(cache)
+        note = ReducedPromptInfo.of(cache)
         if note is not None and kwargs.get("attention_mask") is None and isinstance(kwargs.get("input_ids"), Tensor):
             length = note.mask.shape[1] + note.tail(cache) + kwargs["input_ids"].shape[1]
             full = note.expand(len(kwargs["input_ids"]), kwargs["input_ids"].device).full_mask(length)
@@ -413,7 +413,9 @@ class Handle:
         if not torch.compiler.is_compiling() and not self._generates():
             self._gate.end()
         spliced = kwargs.get("mm_encoder_outputs")
-        if output is None or not isinstance(spliced, Spliced) or spliced.request is None:  # None: `forward` failed
+        if (
+            output is None or not isinstance(spliced, ShortenedOutputs) or spliced.request is None
+        ):  # None: `forward` failed
             return None
         request, wanted = spliced.request, spliced.logits_to_keep
         if STEP in kwargs and request.trace is not None:

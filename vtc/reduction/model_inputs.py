@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vtc.adapters import Adapter
 
-from .cache_metadata import CachedPrompt, cache_among, full_mask
-from .prompt import Splice
-from .request import Request, Spliced
+from .cache_metadata import ReducedPromptInfo, cache_among, full_mask
+from .prompt import PromptMap
+from .request import Request, ShortenedOutputs
 
 
 def shortened(request: Request, given: Mapping[str, Any], adapter: Adapter) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def shortened(request: Request, given: Mapping[str, Any], adapter: Adapter) -> d
             # Stock classes read types from NumPy too.
             values = _grown(torch.as_tensor(given[name], device=ids.device), request, ids.shape[1], fill)
             short[name] = (own if values.shape[1] == ids.shape[1] else whole).take(values, fill)
-    short["mm_encoder_outputs"] = Spliced(adapter.outputs(request.embedded_for(rows)), request)
+    short["mm_encoder_outputs"] = ShortenedOutputs(adapter.outputs(request.embedded_for(rows)), request)
     return short
 
 
@@ -54,7 +54,7 @@ def _grown(values: Tensor, request: Request, length: int, fill: int) -> Tensor:
     return torch.cat([values, values.new_full((len(values), new), fill)], dim=1) if lacks else values
 
 
-def continued(adapter: Adapter, note: CachedPrompt, kwargs: dict[str, Any]) -> dict[str, Any]:
+def continued(adapter: Adapter, note: ReducedPromptInfo, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a step without media that goes on from a cache of reduced ones: mask and positions made to fit it.
 
     Inside `generate` both fit already: positions are given, and the mask has the length of the cache.
@@ -83,7 +83,7 @@ def continued(adapter: Adapter, note: CachedPrompt, kwargs: dict[str, Any]) -> d
     return out
 
 
-def _full_length(mask: Tensor | None, note: CachedPrompt, full: int, short: int) -> Tensor:
+def _full_length(mask: Tensor | None, note: ReducedPromptInfo, full: int, short: int) -> Tensor:
     """The mask of the unreduced conversation, from one of its length, one of the cache's length, or none."""
     if mask is None:
         return note.full_mask(full)
@@ -105,7 +105,7 @@ def with_text_row(positions: Tensor, mask: Tensor) -> Tensor:
     return torch.cat([(text.cumsum(-1) - 1).clamp_min(0)[None], positions[1:]])
 
 
-def inner_logits(suffix: Splice, wanted: int | Tensor) -> int:
+def inner_logits(suffix: PromptMap, wanted: int | Tensor) -> int:
     """How many last logits of the short prompt hold all that the caller wants of the full one; 0 for all."""
     if isinstance(wanted, Tensor) or wanted == 0:
         return 0

@@ -24,14 +24,14 @@ from vtc.recipes.composition import Recipe
 from vtc.stages import FrameSelector, Resizer
 
 from .feature_cache import encode
-from .report import Clock
+from .report import PhaseTimer
 
 SMALL = 64
 """Pixels along a side, at most, of the frames that stages are shown."""
 
 
 @dataclass(frozen=True)
-class Reduced:
+class ReducedItem:
     """One item after its reduction.
 
     Attributes:
@@ -59,8 +59,12 @@ def encoder_cues(recipe: Recipe) -> tuple[str, ...]:
 
 
 def reduce_media(
-    adapter: Adapter, recipe: Recipe, media: Sequence[Media], clock: Clock, questions: Sequence[Tensor] | None = None
-) -> list[Reduced]:
+    adapter: Adapter,
+    recipe: Recipe,
+    media: Sequence[Media],
+    clock: PhaseTimer,
+    questions: Sequence[Tensor] | None = None,
+) -> list[ReducedItem]:
     """Encodes the items and reduces each on its own, so that neither batch nor order matters.
 
     Args:
@@ -91,7 +95,7 @@ def reduce_media(
     with clock.measure("merge"):
         embedded = [_embedded(tokens, reduction) for tokens, reduction in zip(encoded, reductions, strict=True)]
     return [
-        Reduced(item, rows, _of_all(item.layout, tokens, reduction, some))
+        ReducedItem(item, rows, _of_all(item.layout, tokens, reduction, some))
         for item, tokens, rows, reduction, some in zip(media, encoded, embedded, reductions, chosen, strict=True)
     ]
 

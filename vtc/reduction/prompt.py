@@ -72,7 +72,7 @@ def _mismatch(modalities: Sequence[str], token: int, found: Sequence[Tensor], si
 
 
 @dataclass(frozen=True)
-class Splice:
+class PromptMap:
     """The map from a full prompt of L columns to a shortened one of S.
 
     Attributes:
@@ -86,7 +86,7 @@ class Splice:
     nearest: Tensor
 
     @classmethod
-    def keeping(cls, keep: Tensor, *, left: bool) -> Splice:
+    def keeping(cls, keep: Tensor, *, left: bool) -> PromptMap:
         """Keeps the columns where `keep` `[B, L]` is true, and pads the rows again, `left` or right."""
         kept = keep.sum(dim=1, keepdim=True)
         width = int(kept.max())
@@ -108,14 +108,14 @@ class Splice:
         """S, the columns of the short prompt."""
         return self.columns.shape[1]
 
-    def expand(self, rows: int) -> Splice:
+    def expand(self, rows: int) -> PromptMap:
         """The map for a batch in which each row stands `rows / B` times in a row, as beams do."""
         times = rows // len(self.columns)
         if times * len(self.columns) != rows:
             raise ValueError(f"a batch of {rows} rows is no multiple of the {len(self.columns)} that were reduced")
         if times == 1:
             return self
-        return Splice(*(x.repeat_interleave(times, dim=0) for x in (self.columns, self.mask, self.nearest)))
+        return PromptMap(*(x.repeat_interleave(times, dim=0) for x in (self.columns, self.mask, self.nearest)))
 
     def take(self, values: Tensor, fill: int) -> Tensor:
         """Shortens `values` `[..., B, L + T]` to `[..., B, S + T]`; padding becomes `fill`, the T last stay."""
@@ -124,9 +124,9 @@ class Splice:
         short = head.gather(-1, columns.expand(*head.shape[:-1], -1)).masked_fill(~mask, fill)
         return torch.cat([short, tail], dim=-1)
 
-    def to(self, device: torch.device) -> Splice:
+    def to(self, device: torch.device) -> PromptMap:
         """The same map on `device`."""
-        return Splice(self.columns.to(device), self.mask.to(device), self.nearest.to(device))
+        return PromptMap(self.columns.to(device), self.mask.to(device), self.nearest.to(device))
 
 
 def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ from vtc.core.tokens import Layout, Reduction
 from .decoder.report import Trace
 
 
-class Clock:
+class PhaseTimer:
     """Seconds by phase. On a GPU it waits for the device, since work is only queued there."""
 
     def __init__(self, device: torch.device) -> None:

@@ -17,17 +17,17 @@ from vtc.core.flops import DecoderCost
 from vtc.core.tokens import QUESTION, Embedded, Reduction
 from vtc.recipes.composition import Recipe
 
-from .cache_metadata import CachedPrompt, cache_among, join
-from .decoder.prefill_state import Placed, Step
+from .cache_metadata import ReducedPromptInfo, cache_among, join
+from .decoder.prefill_state import ItemColumns, PrefillState
 from .decoder.report import Trace, held
-from .pipeline import Reduced, is_identity, reduce_media
+from .pipeline import ReducedItem, is_identity, reduce_media
 from .prompt import (
+    PromptMap,
     Span,
-    Splice,
     compact,
     locate,
 )
-from .report import Clock, ItemReport, Report
+from .report import ItemReport, PhaseTimer, Report
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Request:
         suffix: the map of the new columns.
         mask: `[B, L]` bool, real tokens of all full columns.
         positions: position ids of all full columns, `[B, L]` or `[axes, B, L]`; those in the cache are left 0.
-        delta: see `CachedPrompt`.
+        delta: see `ReducedPromptInfo`.
         offset: full columns that the caller's ids leave out, since the cache holds them: 0, or all cached ones.
         embedded: by modality, by row, what the model gets of each item.
         placed: where the items' tokens stand among the new columns; only where decoder stages will ask.
@@ -48,19 +48,19 @@ class Request:
         drafts: whether the call is a draft's, whose prompt `generate` never takes for a first one.
     """
 
-    prefix: Splice | None
-    suffix: Splice
+    prefix: PromptMap | None
+    suffix: PromptMap
     mask: Tensor
     positions: Tensor
     delta: Tensor
     offset: int
     embedded: Mapping[str, Sequence[Sequence[Embedded]]]
-    placed: Sequence[Placed] = ()
+    placed: Sequence[ItemColumns] = ()
     trace: Trace | None = None
     pixels: Mapping[str, Any] = field(default_factory=dict)
     drafts: bool = False
 
-    def step(self, rows: int, length: int) -> Step:
+    def step(self, rows: int, length: int) -> PrefillState:
         """What decoder stages must know of a call of `rows` rows and `length` columns that reads the prompt."""
         times = rows // len(self.delta)
         suffix = self.suffix.expand(rows)
@@ -69,10 +69,12 @@ class Request:
         grown = real.new_ones(rows, length - suffix.short_length)
         ends = suffix.mask * torch.arange(1, suffix.short_length + 1, device=real.device)
         items = [replace(item, row=item.row * times + i) for item in self.placed for i in range(times)]
-        return Step(items, torch.cat([real, grown], dim=1), ends.amax(dim=1).sub(1).clamp_min(0), before, length)
+        return PrefillState(
+            items, torch.cat([real, grown], dim=1), ends.amax(dim=1).sub(1).clamp_min(0), before, length
+        )
 
     @cached_property
-    def splice(self) -> Splice:
+    def splice(self) -> PromptMap:
         """The map of all columns, cached and new."""
         return join(self.prefix, self.suffix)
 
@@ -81,9 +83,9 @@ class Request:
         """Whether any row of the short prompt holds padding."""
         return not bool(self.splice.mask.all())
 
-    def note(self, rows: int) -> CachedPrompt:
+    def note(self, rows: int) -> ReducedPromptInfo:
         """The note for a cache of `rows` rows, several per row of the prompt where there are beams."""
-        note = CachedPrompt(self.splice, self.mask, self.delta, self.padded)
+        note = ReducedPromptInfo(self.splice, self.mask, self.delta, self.padded)
         return note if rows == len(self.delta) else note.expand(rows, self.mask.device)
 
     def embedded_for(self, rows: int) -> dict[str, list[Embedded]]:
@@ -100,7 +102,7 @@ class Request:
         return self
 
 
-class Spliced(dict[str, Any]):
+class ShortenedOutputs(dict[str, Any]):
     """`mm_encoder_outputs` of an already shortened prompt; its type tells the forward hooks to leave it alone.
 
     Attributes:
@@ -139,7 +141,7 @@ class RequestBuilder:
         self.recipe = recipe
         self.counts_padding = False
 
-    def media(self, inputs: Mapping[str, Any], prefix: Splice | None) -> list[Media]:
+    def media(self, inputs: Mapping[str, Any], prefix: PromptMap | None) -> list[Media]:
         """The items of the new columns of `inputs`.
 
         Raises:
@@ -172,8 +174,8 @@ class RequestBuilder:
         self,
         inputs: Mapping[str, Any],
         media: Sequence[Media],
-        prefix: Splice | None,
-        base: CachedPrompt | None,
+        prefix: PromptMap | None,
+        base: ReducedPromptInfo | None,
         *,
         always: bool = False,
     ) -> tuple[Request | None, Report]:
@@ -199,7 +201,7 @@ class RequestBuilder:
         if prefix is None and ((unchanged and not always) or not media):
             whole = [Reduction.identity(len(m.layout)) for m in media]
             return None, self._report(media, spans, whole, (mask, 0), (mask, 0), {})
-        clock = Clock(self.adapter.model.device)
+        clock = PhaseTimer(self.adapter.model.device)
         questions = self._questions(new_ids, mask[:, done:], spans) if QUESTION in self.recipe.cues else None
         reduced = reduce_media(self.adapter, self.recipe, media, clock, questions) if media else []
         with clock.measure("splice"):
@@ -233,7 +235,7 @@ class RequestBuilder:
         embed = self.adapter.model.get_input_embeddings()
         return [embed(ids[span.row][shown[span.row]]) for span in spans]
 
-    def _prompt(self, inputs: Mapping[str, Any], prefix: Splice | None) -> tuple[Tensor, Tensor]:
+    def _prompt(self, inputs: Mapping[str, Any], prefix: PromptMap | None) -> tuple[Tensor, Tensor]:
         """Ids as given, and the mask of all columns, cached ones among them."""
         ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
         if not isinstance(ids, Tensor) or ids.ndim != 2:
@@ -296,9 +298,9 @@ class RequestBuilder:
         new_ids: Tensor,
         mask: Tensor,
         spans: Sequence[Span],
-        reduced: Sequence[Reduced],
-        prefix: Splice | None,
-        base: CachedPrompt | None,
+        reduced: Sequence[ReducedItem],
+        prefix: PromptMap | None,
+        base: ReducedPromptInfo | None,
     ) -> Request:
         rows, length = new_ids.shape
         new_mask = mask[:, mask.shape[1] - length :].bool()
@@ -308,7 +310,7 @@ class RequestBuilder:
             gone[item.reduction.anchor.cpu()] = False
             keep[span.row, span.columns[gone].to(keep.device)] = False
         left = not bool((~new_mask[:, -1]).any())
-        suffix = Splice.keeping(keep, left=left)
+        suffix = PromptMap.keeping(keep, left=left)
         start = self._start(mask[:, : mask.shape[1] - length], base)
         positions = self._positions(inputs, new_ids, new_mask, start, bool(spans))
         if self.recipe.positions == "compact":
@@ -332,7 +334,7 @@ class RequestBuilder:
             placed=[_placed(s, r, suffix) for s, r in zip(spans, reduced, strict=True)] if self.recipe.decoder else (),
         )
 
-    def _start(self, before: Tensor, base: CachedPrompt | None) -> Tensor:
+    def _start(self, before: Tensor, base: ReducedPromptInfo | None) -> Tensor:
         """`[B]` the position of the first new token: real tokens before it, moved as the cached media demand."""
         real = before.long().sum(dim=1)
         return real if base is None else real + base.delta.to(real.device)
@@ -361,7 +363,9 @@ class RequestBuilder:
         positions = self.adapter.positions(ids, counted.long(), known)
         return positions + start.to(positions.device)[:, None]
 
-    def _by_row(self, spans: Sequence[Span], reduced: Sequence[Reduced], rows: int) -> dict[str, list[list[Embedded]]]:
+    def _by_row(
+        self, spans: Sequence[Span], reduced: Sequence[ReducedItem], rows: int
+    ) -> dict[str, list[list[Embedded]]]:
         listed: dict[str, list[list[Embedded]]] = {}
         for span, item in zip(spans, reduced, strict=True):
             listed.setdefault(item.media.modality, [[] for _ in range(rows)])[span.row].append(item.embedded)
@@ -410,12 +414,12 @@ def _flops(cost: DecoderCost, mask: Tensor, done: int) -> int:
     return sum(map(cost.turn_flops, _real(mask[:, done:]), _real(mask[:, :done])))
 
 
-def _placed(span: Span, item: Reduced, suffix: Splice) -> Placed:
+def _placed(span: Span, item: ReducedItem, suffix: PromptMap) -> ItemColumns:
     """Where the kept tokens of an item stand in the short prompt: a kept column is its own nearest."""
     anchor = item.reduction.anchor.cpu()
     columns = suffix.nearest[span.row].cpu()[span.columns[anchor]]
     fixed = item.media.layout.structural[anchor]
-    return Placed(span.row, columns[~fixed], columns[fixed], anchor[~fixed], item.media.layout)
+    return ItemColumns(span.row, columns[~fixed], columns[fixed], anchor[~fixed], item.media.layout)
 
 
 def _check_visible(spans: Sequence[Span], mask: Tensor) -> None:

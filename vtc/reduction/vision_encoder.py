@@ -10,7 +10,7 @@ from torch import nn
 from vtc.adapters.vit_blocks import blocks_of
 from vtc.core.budget import Keep, check_keep
 from vtc.encoder import (
-    Work,
+    EncoderMergeState,
     install,
     is_hooked,
     merging,
@@ -19,7 +19,7 @@ from vtc.stages.encoder import EncoderStage
 
 
 @contextmanager
-def folded(tower: nn.Module, stage: EncoderStage, keep: Keep = 0.5) -> Iterator[Work]:
+def folded(tower: nn.Module, stage: EncoderStage, keep: Keep = 0.5) -> Iterator[EncoderMergeState]:
     """Has `tower` fold tokens inside the block, in this thread or task; behind it the tower is what it was.
 
     `last_hidden_state` then holds the class token and registers, if there are any, and the survivors in raster order.

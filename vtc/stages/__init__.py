@@ -2,7 +2,7 @@
 
 from .allocate.density import Density
 from .allocate.even import Even
-from .allocate.joint import Whole
+from .allocate.joint import Joint
 from .allocate.thumbnail import Thumbnail
 from .base import (
     STAGES,
@@ -44,7 +44,7 @@ from .select import (
 )
 
 enrol(*SELECTORS, *DECODER)
-enrol(Even, Whole, Thumbnail, Density, Mean, Area, Resize, ToMe, DiffRate)
+enrol(Even, Joint, Thumbnail, Density, Mean, Area, Resize, ToMe, DiffRate)
 
 __all__ = [
     "STAGES",
@@ -63,6 +63,7 @@ __all__ = [
     "FrameSelector",
     "Grid",
     "InputStage",
+    "Joint",
     "KCenter",
     "LLaVolta",
     "Layerwise",
@@ -81,6 +82,5 @@ __all__ = [
     "Thumbnail",
     "ToDRE",
     "ToMe",
-    "Whole",
     "enrol",
 ]

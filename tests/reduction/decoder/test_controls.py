@@ -42,8 +42,8 @@ from vtc.reduction.decoder import (
     prefill_state as step,
 )
 from vtc.reduction.decoder import sparse_cache as caches
-from vtc.reduction.decoder.attention_capture import Tap
-from vtc.reduction.decoder.sparse_cache import Slots, shortened_class
+from vtc.reduction.decoder.attention_capture import AttentionCapture
+from vtc.reduction.decoder.sparse_cache import KeptPositions, shortened_class
 
 caught = pytest.raises(AssertionError)
 
@@ -88,7 +88,7 @@ def test_a_mask_that_is_not_remapped(family, monkeypatch):
 
 @four
 def test_fillers_that_are_seen(family, monkeypatch):
-    monkeypatch.setattr(step, "Slots", lambda position, valid, end: Slots(position, None, end))
+    monkeypatch.setattr(step, "KeptPositions", lambda position, valid, end: KeptPositions(position, None, end))
     model, inputs = wrapped(family, recipe("adaptive")), family.inputs(BATCHES["even"])
     with pytest.raises(AssertionError, match="not close"):
         check(model, family, inputs, generate(model, inputs))
@@ -177,7 +177,7 @@ def test_rows_that_are_reordered_without_their_slots(family, monkeypatch):
 def test_a_tap_that_stays_behind(family, monkeypatch):
     model = fresh(family)
     held = test_wrappers.configs(model)
-    monkeypatch.setattr(Tap, "remove", lambda self: None)
+    monkeypatch.setattr(AttentionCapture, "remove", lambda self: None)
     restore(reduce_tokens(model, test_wrappers.READING))
     assert test_wrappers.configs(model) != held
 

@@ -14,7 +14,7 @@ from tests.families.mistral3 import MINISTRAL3
 from tests.grid import generate, steps
 from tests.reduction.decoder.common import ByLot
 from vtc import Recipe, reduce_tokens
-from vtc.reduction.decoder.prefill_state import Step
+from vtc.reduction.decoder.prefill_state import PrefillState
 from vtc.stages.decoder import FastV, PyramidDrop
 
 ROWS = [[3, (1, 12, 8), 4], [2, (3, 8, 12), 6]]
@@ -61,7 +61,7 @@ def test_steps_are_those_of_the_masked_run(stage):
 
 def test_ids_of_other_columns_are_another_answer(monkeypatch):
     """A control."""
-    monkeypatch.setattr(Step, "placed", lambda self, ids: ids[..., : len(self.columns(ids.device)[0])])
+    monkeypatch.setattr(PrefillState, "placed", lambda self, ids: ids[..., : len(self.columns(ids.device)[0])])
     got, want = off(STAGES[0])
     assert float((got - want).abs().max()) > 1e-3
 

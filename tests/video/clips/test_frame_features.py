@@ -14,7 +14,7 @@ from transformers import BatchFeature
 from tests.families import llava
 from vtc.embedded.video import WATCH, Video
 from vtc.inference.loading import load
-from vtc.video.clips.frame_features import ColorLayout, Timm, Tower
+from vtc.video.clips.frame_features import ColorLayout, Timm, TowerFeatures
 
 SIDE = 96
 
@@ -158,8 +158,8 @@ def test_frames_are_checked(frames, message):
         (lambda: Timm(timm.create_model("test_resnet")), "training mode.*eval"),
         (lambda: Timm("botnet50ts_256"), "no trained weights could be loaded.*use ColorLayout"),
         (lambda: Timm("nosuchnet"), "no trained weights could be loaded.*Unknown model"),
-        (lambda: Tower(None, None, side=8), "side=8 is below 28"),
-        (lambda: Tower(None, None, batch=0), "batch=0 must be an integer, 1 or more"),
+        (lambda: TowerFeatures(None, None, side=8), "side=8 is below 28"),
+        (lambda: TowerFeatures(None, None, batch=0), "batch=0 must be an integer, 1 or more"),
     ],
 )
 def test_parameters_are_checked(make, message):
@@ -206,7 +206,7 @@ class Pixels:
 def test_structural_tokens_describe_nothing():
     model = llava(strategy="full")  # the class token goes on, first of 37
     frames = np.stack([image(i) for i in range(3)])
-    got = Tower(model, Pixels()).describe(frames)
+    got = TowerFeatures(model, Pixels()).describe(frames)
     with torch.no_grad():
         rows = model.base_model.get_image_features(Pixels()("xxx", frames, "pt")["pixel_values"], return_dict=True)
     want = torch.stack(list(rows.pooler_output))
@@ -222,7 +222,7 @@ def test_the_tower_gives_the_mean_of_a_frames_tokens(name):
         video for video in map(Video, range(WATCH, WATCH + 200)) if video.kind == "shots" and len(video.takes) > 1
     )
     frames = drawn.pixels(SIDE)[:9]
-    tower = Tower(model, processor, batch=4)
+    tower = TowerFeatures(model, processor, batch=4)
     got = tower.describe(frames)
     assert got.dtype == np.float32
     assert got.shape == (9, model.config.text_config.hidden_size)
@@ -231,7 +231,7 @@ def test_the_tower_gives_the_mean_of_a_frames_tokens(name):
     with torch.no_grad():
         rows = model.base_model.get_image_features(**inputs, return_dict=True).pooler_output
     np.testing.assert_allclose(got[5], torch.cat(list(rows)).reshape(-1, got.shape[1]).mean(0), atol=1e-4)
-    spread = Tower(model, processor, centre=got.mean(0))
+    spread = TowerFeatures(model, processor, centre=got.mean(0))
     assert apart(frames[0], frames[-1], spread) > 10 * apart(frames[0], frames[0], spread)
     assert apart(frames[0], frames[-1], spread) > apart(frames[0], frames[-1], tower)
 
@@ -239,4 +239,4 @@ def test_the_tower_gives_the_mean_of_a_frames_tokens(name):
 def test_a_processor_without_images_is_named():
     model, processor = load("tiny-llava", device="cpu")
     with pytest.raises(ValueError, match="has no image_token; pass a model's processor"):
-        Tower(model, processor.tokenizer.backend_tokenizer).describe(image(0))
+        TowerFeatures(model, processor.tokenizer.backend_tokenizer).describe(image(0))

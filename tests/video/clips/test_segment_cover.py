@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from vtc.video.clips.clip import Clip, check_cover
 from vtc.video.clips.segmenters import (
-    Cut,
-    Even,
+    EvenSegmenter,
+    SceneCut,
     segment,
     to_clips,
 )
@@ -33,11 +33,11 @@ def times(draw, most: int = 12) -> list[float]:
 
 
 @st.composite
-def cut_series(draw) -> tuple[list[float], list[Cut]]:
+def cut_series(draw) -> tuple[list[float], list[SceneCut]]:
     """Times, and cuts of few different scores."""
     seconds = draw(times())
     at = draw(st.sets(st.integers(1, len(seconds) - 1))) if len(seconds) > 1 else set()
-    return seconds, [Cut(i, seconds[i], draw(st.integers(1, 4)) / 4) for i in sorted(at)]
+    return seconds, [SceneCut(i, seconds[i], draw(st.integers(1, 4)) / 4) for i in sorted(at)]
 
 
 bounds = st.tuples(st.integers(0, 24), st.integers(1, 48) | st.none()).map(
@@ -110,7 +110,7 @@ def by_hand(seconds, cuts, shortest, longest) -> list[Clip]:
     def parts(a, b):
         return [a] if longest == math.inf else short_parts(time, a, b, longest)
 
-    taken: dict[int, Cut] = {}
+    taken: dict[int, SceneCut] = {}
     left = list(cuts)
     while left:
         best = max(left, key=lambda cut: (cut.score, -cut.index))
@@ -163,7 +163,7 @@ def test_without_bounds_every_cut_is_taken(case):
 
 def half(cuts: dict[int, float], frames: int, **bound) -> list[tuple[int, int, str]]:
     seconds = [i / 2 for i in range(frames)]
-    found = to_clips([Cut(i, i / 2, score) for i, score in cuts.items()], seconds, **bound)
+    found = to_clips([SceneCut(i, i / 2, score) for i, score in cuts.items()], seconds, **bound)
     return [(clip.start, clip.end, clip.reason) for clip in found]
 
 
@@ -188,7 +188,7 @@ def test_bounds_that_cannot_both_be_kept():
 
 def test_a_single_long_frame_stops_no_cut():
     seconds = [0.0, 1.0, 2.0, 30.0, 31.0, 32.0]
-    clips = to_clips([Cut(4, 31.0, 1.0)], seconds, min_seconds=1.0, max_seconds=5.0)
+    clips = to_clips([SceneCut(4, 31.0, 1.0)], seconds, min_seconds=1.0, max_seconds=5.0)
     assert [(clip.start, clip.end, clip.reason) for clip in clips] == [
         (0, 2, "start"),
         (2, 3, "length"),
@@ -219,26 +219,30 @@ def test_times_and_cuts_are_checked():
         to_clips([], [0.0, 1.0, 0.5])
     for index in (0, 2, -1):
         with pytest.raises(ValueError, match=rf"cuts hold Cut\(index={index},.*of 2 frames clips can begin at 1 to 1"):
-            to_clips([Cut(index, 0.0, 1.0)], [0.0, 1.0])
+            to_clips([SceneCut(index, 0.0, 1.0)], [0.0, 1.0])
 
 
 def test_even_clips():
     seconds = [i / 2 for i in range(10)]
-    assert [clip.start for clip in segment(range(10), seconds, Even(parts=3))] == [0, 3, 7]
-    assert [clip.start for clip in segment(range(10), seconds, Even(parts=99))] == list(range(10))
-    assert [clip.start for clip in segment(range(10), seconds, Even(every=1.5))] == [0, 3, 6, 9]
-    assert {clip.reason for clip in segment(range(10), seconds, Even(every=1.5))} == {"start", "even"}
+    assert [clip.start for clip in segment(range(10), seconds, EvenSegmenter(parts=3))] == [0, 3, 7]
+    assert [clip.start for clip in segment(range(10), seconds, EvenSegmenter(parts=99))] == list(range(10))
+    assert [clip.start for clip in segment(range(10), seconds, EvenSegmenter(every=1.5))] == [0, 3, 6, 9]
+    assert {clip.reason for clip in segment(range(10), seconds, EvenSegmenter(every=1.5))} == {"start", "even"}
     # Frames that come late or not at all: the grid of times stays where it is.
-    assert [clip.start for clip in segment(range(5), [0.0, 0.9, 1.2, 5.5, 5.9], Even(every=1.0))] == [0, 2, 3]
+    assert [clip.start for clip in segment(range(5), [0.0, 0.9, 1.2, 5.5, 5.9], EvenSegmenter(every=1.0))] == [0, 2, 3]
     # Binary floats: 1.0 - 0.9 is below 0.1.
-    assert [clip.start for clip in segment(range(3), [0.9, 1.0, 1.1], Even(every=0.1))] == [0, 1, 2]
-    assert [clip.start for clip in segment(range(7), [i * 0.1 for i in range(7)], Even(every=0.3))] == [0, 3, 6]
+    assert [clip.start for clip in segment(range(3), [0.9, 1.0, 1.1], EvenSegmenter(every=0.1))] == [0, 1, 2]
+    assert [clip.start for clip in segment(range(7), [i * 0.1 for i in range(7)], EvenSegmenter(every=0.3))] == [
+        0,
+        3,
+        6,
+    ]
 
 
 def test_a_wrong_rule_would_be_noticed():
     """Negative control: the rule by hand tells which cut was taken first."""
-    cuts = [Cut(4, 2.0, 0.5), Cut(5, 2.5, 0.9)]
+    cuts = [SceneCut(4, 2.0, 0.5), SceneCut(5, 2.5, 0.9)]
     seconds = [i / 2 for i in range(10)]
-    upside_down = [Cut(cut.index, cut.seconds, 1 - cut.score) for cut in cuts]
+    upside_down = [SceneCut(cut.index, cut.seconds, 1 - cut.score) for cut in cuts]
     assert by_hand(seconds, cuts, 1.0, math.inf) != by_hand(seconds, upside_down, 1.0, math.inf)
     assert not holds([0], 10, edges(seconds), 4.0)

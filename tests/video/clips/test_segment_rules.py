@@ -17,7 +17,7 @@ from vtc.video.clips.frame_features import ColorLayout
 from vtc.video.clips.segmenters import (
     Adaptive,
     Content,
-    Density,
+    DensitySegmenter,
     Hash,
     Neighbour,
     segment,
@@ -135,7 +135,7 @@ def test_directions():
     assert distance(none, none) == 0
 
 
-def density_by_hand(rows: np.ndarray, rule: Density) -> list[int]:
+def density_by_hand(rows: np.ndarray, rule: DensitySegmenter) -> list[int]:
     """DPC-kNN with Python's own sums, one frame after another."""
     frames = range(len(rows))
     apart = [[round(float(((rows[i] - rows[j]) ** 2).sum()), 12) for j in frames] for i in frames]
@@ -151,7 +151,7 @@ def density_by_hand(rows: np.ndarray, rule: Density) -> list[int]:
 
 @given(
     rule=st.builds(
-        Density,
+        DensitySegmenter,
         share=st.sampled_from([0.1, 0.25, 0.5, 1.0]),
         neighbours=st.integers(1, 8),
         apart=st.sampled_from([0.0, 0.3, 1.0]),
@@ -166,9 +166,9 @@ def test_density_is_its_rule(rule, frames, seed):
 
 def test_density_in_blocks_is_density(monkeypatch):
     values = series("feature", 33)
-    want = starts(values, Density(apart=0))
+    want = starts(values, DensitySegmenter(apart=0))
     monkeypatch.setattr(density_module, "BLOCK", 5)
-    assert starts(values, Density(apart=0)) == want
+    assert starts(values, DensitySegmenter(apart=0)) == want
     assert len(want) > 2
 
 

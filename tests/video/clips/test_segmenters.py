@@ -16,11 +16,11 @@ from vtc.video.clips.segmenters import (
     SEGMENTERS,
     Adaptive,
     Content,
-    Cut,
-    Density,
-    Even,
+    DensitySegmenter,
+    EvenSegmenter,
     Hash,
     Neighbour,
+    SceneCut,
     segment,
 )
 
@@ -37,10 +37,10 @@ RULES = (
     Neighbour.tdc(3, window=8),
     Neighbour.tdc(24),
     Neighbour.dyseg(),
-    Density(),
-    Density(neighbours=7, apart=0),
-    Even(parts=3),
-    Even(every=1.0),
+    DensitySegmenter(),
+    DensitySegmenter(neighbours=7, apart=0),
+    EvenSegmenter(parts=3),
+    EvenSegmenter(every=1.0),
 )
 
 
@@ -58,7 +58,7 @@ def starts(values, rule) -> list[int]:
     return [clip.start for clip in segment(values, range(len(values)), rule)]
 
 
-def pushed(values, rule, *, flush: bool = True) -> list[Cut]:
+def pushed(values, rule, *, flush: bool = True) -> list[SceneCut]:
     run = rule.begin()
     cuts = [cut for i, value in enumerate(values) for cut in run.push(i, value)]
     return cuts + (run.flush() if flush else [])
@@ -82,7 +82,7 @@ def test_any_length_is_covered(rule, frames):
     assert segment(values, seconds, rule)[:1] == () or segment(values, seconds, rule)[0].reason == "start"
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if not isinstance(rule, Even)], ids=repr)
+@pytest.mark.parametrize("rule", [rule for rule in RULES if not isinstance(rule, EvenSegmenter)], ids=repr)
 def test_what_stands_still_is_one_clip(rule):
     for frames in SIZES[1:]:
         assert starts(np.repeat(series(rule.wants, 1), frames, 0), rule) == [0]
@@ -150,12 +150,12 @@ def test_runs_share_nothing(rule):
     one, other = series(rule.wants, 20, seed=1), series(rule.wants, 20, seed=2)
     want = [pushed(one, rule), pushed(other, rule)]
     runs = [rule.begin(), rule.begin()]
-    got: list[list[Cut]] = [[], []]
+    got: list[list[SceneCut]] = [[], []]
     for i in range(20):
         for run, cuts, values in zip(runs, got, (one, other), strict=True):
             cuts += run.push(i, values[i])
     assert [cuts + run.flush() for run, cuts in zip(runs, got, strict=True)] == want
-    assert want[0] != want[1] or isinstance(rule, Even)
+    assert want[0] != want[1] or isinstance(rule, EvenSegmenter)
     with pytest.raises(FrozenInstanceError):
         setattr(rule, fields(rule)[0].name, 1)
 
@@ -212,11 +212,11 @@ def test_misuse_is_named():
         (lambda: Neighbour(reach=-1), "reach=-1 is below 0"),
         (lambda: Neighbour(window=2.5), "window=2.5 is a float"),
         (lambda: Neighbour.dyseg(0), "clips=0 is below 1"),
-        (lambda: Density(share=0), "share=0 must be above 0"),
-        (lambda: Density(neighbours=True), "neighbours=True is a bool"),
-        (lambda: Density(apart=float("nan")), "apart=nan must be"),
-        (lambda: Even(parts=2, every=1.0), "parts=2 and every=1.0: set one"),
-        (lambda: Even(every=0), "every=0 must be above 0"),
+        (lambda: DensitySegmenter(share=0), "share=0 must be above 0"),
+        (lambda: DensitySegmenter(neighbours=True), "neighbours=True is a bool"),
+        (lambda: DensitySegmenter(apart=float("nan")), "apart=nan must be"),
+        (lambda: EvenSegmenter(parts=2, every=1.0), "parts=2 and every=1.0: set one"),
+        (lambda: EvenSegmenter(every=0), "every=0 must be above 0"),
         (lambda: Content(threshold=0), "threshold=0 must be above 0"),
         (lambda: Content(width=2), "width=2 is below 8"),
         (lambda: Adaptive(floor=0), "floor=0 must be above 0"),

@@ -24,7 +24,7 @@ from tests.video.stages.videos import (
 from vtc.core.tokens import FRAMES as PIXELS
 from vtc.core.tokens import VisualTokens
 from vtc.recipes.composition import Recipe, recipe
-from vtc.stages import Even, KCenter, Whole
+from vtc.stages import Even, Joint, KCenter
 from vtc.video.stages import (
     EVS,
     ClipBudget,
@@ -50,10 +50,10 @@ def test_as_engines_choose_and_count(selector, name, case, q):
     tokens = of_rows(REFERENCE[f"{case}/x"], (6, 8))
     wanted = np.flatnonzero(REFERENCE[f"{case}/{name}_q{q}"])
     keep = round(1 - q, 3)
-    made = Recipe((Whole(), selector), keep=keep)
+    made = Recipe((Joint(), selector), keep=keep)
     assert made.count(tokens.layout) == len(wanted)
     assert made.reduce(tokens, len(wanted)).anchor.tolist() == wanted.tolist()
-    plain = Recipe((Whole(), replace(selector, engine=False)), keep=keep)
+    plain = Recipe((Joint(), replace(selector, engine=False)), keep=keep)
     assert plain.count(tokens.layout) == half_up(keep, 768)
 
 
@@ -144,7 +144,7 @@ def test_what_is_no_video_is_chosen_from_as_kcenter_does(selector):
 
 @selectors
 def test_recipes_of_videos_say_so_and_travel(selector, tmp_path):
-    made = Recipe((Whole(), selector))
+    made = Recipe((Joint(), selector))
     assert made.is_video_recipe
     made.save(tmp_path / "r.json")
     assert Recipe.load(tmp_path / "r.json") == made

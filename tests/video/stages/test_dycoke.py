@@ -20,7 +20,7 @@ from tests.video.stages.videos import (
 from vtc.core.allocation import allocate
 from vtc.core.tokens import VisualTokens
 from vtc.recipes.composition import Recipe
-from vtc.stages import Whole
+from vtc.stages import Joint
 from vtc.stages.select.maxmin import maxmin
 from vtc.video.stages import DyCoke
 
@@ -73,7 +73,7 @@ def places(tokens: VisualTokens, wanted: np.ndarray) -> list[int]:
 def test_as_the_released_code_all_but_its_order(case):
     tokens = of_rows(REFERENCE[f"{case}/dycoke_x"])
     wanted = places(tokens, REFERENCE[f"{case}/dycoke_out"])
-    made = Recipe((Whole(), DyCoke(released=True)), keep=0.3)
+    made = Recipe((Joint(), DyCoke(released=True)), keep=0.3)
     total = made.count(tokens.layout)
     assert total == len(wanted) == 399
     assert made.reduce(tokens, total).anchor.tolist() == sorted(wanted)

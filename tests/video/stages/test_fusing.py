@@ -20,7 +20,7 @@ from tests.video.stages.videos import (
 )
 from vtc.core.tokens import Reduction, VisualTokens
 from vtc.recipes.composition import Recipe, recipe
-from vtc.stages import KCenter, Mean, Whole
+from vtc.stages import Joint, KCenter, Mean
 from vtc.video.stages import (
     AdaptiveCodebook,
     AlongTime,
@@ -58,7 +58,7 @@ def pool_of(tokens: VisualTokens) -> torch.Tensor:
 
 
 def fused(selector, merger, tokens: VisualTokens, k: int) -> Reduction:
-    return Recipe((Whole(), selector, merger)).reduce(tokens, k)
+    return Recipe((Joint(), selector, merger)).reduce(tokens, k)
 
 
 # What holds of all

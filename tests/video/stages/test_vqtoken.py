@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import vtc.video.stages.codebook as module
 from tests.video.stages.videos import SHARES, of_rows, random_video
 from vtc.recipes.composition import Recipe
-from vtc.stages import Whole
+from vtc.stages import Joint
 from vtc.stages.select.maxmin import maxmin
 from vtc.video.stages import AdaptiveCodebook, Codebook, CodebookMean
 
@@ -103,7 +103,7 @@ def test_the_adaptive_count_lies_between_one_and_what_is_kept(frames, side):
         for share in SHARES:
             k = max(1, int(share * len(tokens) + 0.5))
             some = replace(tokens, features=rows)
-            kept = Recipe((Whole(), AdaptiveCodebook(), CodebookMean())).reduce(some, k).anchor
+            kept = Recipe((Joint(), AdaptiveCodebook(), CodebookMean())).reduce(some, k).anchor
             assert 1 <= len(kept) <= k
             assert bool((kept.diff() > 0).all())
             # No fewer than `least`, unless `keep` asks for that.

@@ -3,14 +3,14 @@
 from .adaptive import Adaptive
 from .base import (
     SEGMENTERS,
-    Cut,
+    SceneCut,
     Segmentation,
     Segmenter,
 )
 from .content import Content
 from .cover import segment, to_clips
-from .density import Density
-from .even import Even
+from .density import DensitySegmenter
+from .even import EvenSegmenter
 from .hashes import Hash
 from .named import segmenter
 from .neighbour import Neighbour
@@ -20,11 +20,11 @@ __all__ = [
     "SEGMENTERS",
     "Adaptive",
     "Content",
-    "Cut",
-    "Density",
-    "Even",
+    "DensitySegmenter",
+    "EvenSegmenter",
     "Hash",
     "Neighbour",
+    "SceneCut",
     "Segmentation",
     "Segmenter",
     "clips_of",

@@ -21,7 +21,7 @@ Found = Sequence[tuple[int, float]]
 
 
 @dataclass(frozen=True)
-class Cut:
+class SceneCut:
     """A clip begins at frame `index`, which is shown at `seconds`.
 
     Attributes:
@@ -55,7 +55,7 @@ class Segmentation(ABC):
         """How many frames were pushed."""
         return len(self.seconds)
 
-    def push(self, seconds: float, value: Any) -> list[Cut]:
+    def push(self, seconds: float, value: Any) -> list[SceneCut]:
         """Takes the next frame.
 
         Args:
@@ -75,7 +75,7 @@ class Segmentation(ABC):
         self.seconds.append(at)
         return self._cuts(self._step(value))
 
-    def flush(self) -> list[Cut]:
+    def flush(self) -> list[SceneCut]:
         """Ends the run. Returns the cuts that were still uncertain.
 
         Raises:
@@ -101,11 +101,11 @@ class Segmentation(ABC):
         self._shape = checked.shape
         return checked
 
-    def _cuts(self, found: Found) -> list[Cut]:
+    def _cuts(self, found: Found) -> list[SceneCut]:
         for index, _ in found:
             assert self._last < index < self.frames, f"cut {index} after {self._last} of {self.frames} frames"
             self._last = index
-        return [Cut(index, self.seconds[index], float(score), self.reason) for index, score in found]
+        return [SceneCut(index, self.seconds[index], float(score), self.reason) for index, score in found]
 
 
 class Segmenter(ABC):

@@ -11,7 +11,7 @@ from typing import Any
 
 from vtc.video.clips.clip import Clip, check_cover
 
-from .base import Cut, Segmenter
+from .base import SceneCut, Segmenter
 from .checks import check_number, check_seconds
 from .divide import SLACK, edges, short_parts
 
@@ -38,7 +38,7 @@ class _Bounds:
 
 
 def to_clips(
-    cuts: Iterable[Cut], seconds: Sequence[float], *, min_seconds: float = 0.0, max_seconds: float = math.inf
+    cuts: Iterable[SceneCut], seconds: Sequence[float], *, min_seconds: float = 0.0, max_seconds: float = math.inf
 ) -> tuple[Clip, ...]:
     """The clips that `cuts` make of the frames shown at `seconds`.
 
@@ -83,7 +83,7 @@ def to_clips(
     return tuple(clips)
 
 
-def _taken(cuts: Sequence[Cut], frames: int, bounds: _Bounds) -> dict[int, Cut]:
+def _taken(cuts: Sequence[SceneCut], frames: int, bounds: _Bounds) -> dict[int, SceneCut]:
     """The cuts that leave stretches that fit, by their frames; `cuts` come in the order of their claim."""
     borders, taken = [0, frames], {}
     for cut in cuts:
@@ -117,7 +117,7 @@ def segment(
         TypeError, ValueError: see `Segmentation.push` and `to_clips`; `values` and `seconds` of different lengths.
     """
     run = segmenter.begin()
-    cuts: list[Cut] = []
+    cuts: list[SceneCut] = []
     missing = object()
     times, items = iter(seconds), iter(values)
     while True:

@@ -34,7 +34,7 @@ Labels = NDArray[np.int64]
 
 @SEGMENTERS.enrol("density")
 @dataclass(frozen=True)
-class Density(Segmenter):
+class DensitySegmenter(Segmenter):
     """Frames are clustered by density peaks (DPC-kNN), and each cluster is made one stretch of time.
 
     The clustering of PruneVid (arXiv 2412.16117; DPC-kNN is by Du et al., 2016), on features of length 1. The density
@@ -79,7 +79,7 @@ class Density(Segmenter):
 
     def begin(self) -> Segmentation:
         """See `Segmenter.begin`."""
-        return _Run(self)
+        return _DensityRun(self)
 
     def labels(self, rows: Array) -> Labels:
         """The cluster of each frame, `[T]` int64, before clusters are made contiguous.
@@ -98,8 +98,8 @@ class Density(Segmenter):
         return np.asarray(np.concatenate(nearest))
 
 
-class _Run(Segmentation):
-    def __init__(self, rule: Density) -> None:
+class _DensityRun(Segmentation):
+    def __init__(self, rule: DensitySegmenter) -> None:
         super().__init__(rule.wants)
         self._rule = rule
         self._rows: list[Row | None] = []

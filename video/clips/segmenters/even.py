@@ -21,7 +21,7 @@ PARTS = 4
 
 @SEGMENTERS.enrol("even")
 @dataclass(frozen=True)
-class Even(Segmenter):
+class EvenSegmenter(Segmenter):
     """Equal time: a stated number of clips, or clips of a stated length.
 
     What videos are cut into where content counts for nothing (FOCUS, LVCoT). A clip begins at the frame nearest to
@@ -57,13 +57,13 @@ class Even(Segmenter):
 
     def begin(self) -> Segmentation:
         """See `Segmenter.begin`."""
-        return _Run(self)
+        return _EvenRun(self)
 
 
-class _Run(Segmentation):
+class _EvenRun(Segmentation):
     reason = "even"
 
-    def __init__(self, rule: Even) -> None:
+    def __init__(self, rule: EvenSegmenter) -> None:
         super().__init__(rule.wants)
         self._rule = rule
         self._part = 0

@@ -101,10 +101,10 @@ class Neighbour(Segmenter):
 
     def begin(self) -> Segmentation:
         """See `Segmenter.begin`."""
-        return _Run(self)
+        return _NeighbourRun(self)
 
 
-class _Run(Segmentation):
+class _NeighbourRun(Segmentation):
     """Frames become distances, distances peaks, and peaks cuts, each as soon as its surroundings are known."""
 
     def __init__(self, rule: Neighbour) -> None:

@@ -52,10 +52,10 @@ class SceneSegmenter(Segmenter):
 
     def begin(self) -> Segmentation:
         """See `Segmenter.begin`."""
-        return _Run(self)
+        return _SceneRun(self)
 
 
-class _Run(Segmentation):
+class _SceneRun(Segmentation):
     def __init__(self, rule: SceneSegmenter) -> None:
         super().__init__(rule.wants)
         self._rule = rule

@@ -10,38 +10,38 @@ from numpy.typing import NDArray
 
 from vtc.video.clips.clip import Clip
 
-from .base import Cut, Segmenter
+from .base import SceneCut, Segmenter
 from .cover import segment, to_clips
 
 
-def frame_cuts(segmenter: Segmenter, frames: Iterable[NDArray[np.uint8]]) -> list[Cut]:
+def frame_cuts(segmenter: Segmenter, frames: Iterable[NDArray[np.uint8]]) -> list[SceneCut]:
     """Where `segmenter` cuts a series of frames, uint8 `[H, W, 3]` RGB each, evenly spaced."""
     run = segmenter.begin()
-    cuts: list[Cut] = []
+    cuts: list[SceneCut] = []
     for i, frame in enumerate(frames):
         cuts += run.push(float(i), frame)
     return cuts + run.flush()
 
 
-def unit_clips(cuts: Iterable[Cut], frames: int, together: int) -> tuple[Clip, ...]:
+def unit_clips(cuts: Iterable[SceneCut], frames: int, together: int) -> tuple[Clip, ...]:
     """The clips of the units of `together` frames.
 
     A cut inside a unit counts for the unit that begins nearest to it, the later of two; of several that count for one
     unit the strongest stays.
     """
     units = -(-frames // together)
-    best: dict[int, Cut] = {}
+    best: dict[int, SceneCut] = {}
     for cut in cuts:
         unit = (2 * cut.index + together) // (2 * together)
         if 0 < unit < units and (unit not in best or cut.score > best[unit].score):
-            best[unit] = Cut(unit, float(unit), cut.score, cut.reason)
+            best[unit] = SceneCut(unit, float(unit), cut.score, cut.reason)
     return to_clips(best.values(), np.arange(units, dtype=float).tolist())
 
 
 def clips_of(
     segmenter: Segmenter,
     features: NDArray[np.floating[Any]],
-    cuts: Sequence[Cut] | None = None,
+    cuts: Sequence[SceneCut] | None = None,
     together: int = 1,
     frames: int | None = None,
 ) -> tuple[Clip, ...]:

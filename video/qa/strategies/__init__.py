@@ -4,7 +4,7 @@ from .base import (
     PLANS,
     Asker,
     Call,
-    Plan,
+    Strategy,
     plan,
 )
 from .decompose import Decompose
@@ -15,4 +15,4 @@ PLANS.add(Direct.name, Direct)
 PLANS.add(Decompose.name, Decompose)
 PLANS.add(SegmentThought.name, SegmentThought)
 
-__all__ = ["PLANS", "Asker", "Call", "Decompose", "Direct", "Plan", "SegmentThought", "plan"]
+__all__ = ["PLANS", "Asker", "Call", "Decompose", "Direct", "SegmentThought", "Strategy", "plan"]

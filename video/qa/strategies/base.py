@@ -163,7 +163,7 @@ class Asker:
         return float(later[0]) if len(later) else frames.duration
 
 
-class Plan(ABC):
+class Strategy(ABC):
     """How a question is asked. Its dataclass fields are its parameters."""
 
     name: ClassVar[str]
@@ -177,18 +177,18 @@ class Plan(ABC):
         """The answer to `question`; the last call of `asker` gives it."""
 
 
-PLANS: Registry[type[Plan]] = Registry("plan", PLUGINS)
+PLANS: Registry[type[Strategy]] = Registry("plan", PLUGINS)
 """Plans by name."""
 
 
-def plan(spec: str | Plan) -> Plan:
+def plan(spec: str | Strategy) -> Strategy:
     """The plan that `spec` names, or is.
 
     Raises:
         TypeError: it is neither.
         ValueError: no plan of that name (the nearest is suggested).
     """
-    if isinstance(spec, Plan):
+    if isinstance(spec, Strategy):
         return spec
     if not isinstance(spec, str):
         raise TypeError(f"plan={spec!r} is a {type(spec).__name__}; expected a name in PLANS or a Plan")

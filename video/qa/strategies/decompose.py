@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .base import (
     Asker,
-    Plan,
+    Strategy,
     check_number,
     with_context,
 )
@@ -21,7 +21,7 @@ BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):\]])\s*")
 
 
 @dataclass(frozen=True)
-class Decompose(Plan):
+class Decompose(Strategy):
     """Question decomposition of D-CoDe (EMNLP 2025), with the model itself in place of a paid one.
 
     The model splits the question without seeing the video, answers each part about it, and is then asked the question
@@ -46,7 +46,7 @@ class Decompose(Plan):
         check_number("longest", self.longest)
 
     def run(self, asker: Asker, question: str) -> str:
-        """See `Plan.run`."""
+        """See `Strategy.run`."""
         prompt = SPLIT.format(most=self.most, question=question)
         written = asker.ask_blind(prompt, "split the question", max_new_tokens=self.longest)
         parts = sub_questions(written, question)[: self.most]

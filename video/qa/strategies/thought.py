@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .base import (
     Asker,
-    Plan,
+    Strategy,
     check_number,
     with_context,
 )
@@ -15,7 +15,7 @@ DESCRIBE = "Describe what happens in this part of a video that matters to the qu
 
 
 @dataclass(frozen=True)
-class SegmentThought(Plan):
+class SegmentThought(Strategy):
     """The training-free chain of thought over segments of TDC-Video (there LVCoT).
 
     The video is cut into parts of equally many frames, the model describes each, and is then asked the question with
@@ -39,7 +39,7 @@ class SegmentThought(Plan):
         check_number("longest", self.longest)
 
     def run(self, asker: Asker, question: str) -> str:
-        """See `Plan.run`."""
+        """See `Strategy.run`."""
         count = min(self.parts, asker.units)
         edges = [i * asker.units // count for i in range(count + 1)]
         known = []

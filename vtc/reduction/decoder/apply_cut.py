@@ -14,11 +14,11 @@ from vtc.stages.decoder import (
 )
 
 from .attention_capture import Seen
-from .prefill_state import Placed, Step, gathered
+from .prefill_state import ItemColumns, PrefillState, gathered
 from .report import Stayed
 
 
-def cut_before(step: Step, states: Tensor, stage: DecoderStage, cut: Cut) -> Tensor:
+def cut_before(step: PrefillState, states: Tensor, stage: DecoderStage, cut: Cut) -> Tensor:
     """Lets tokens leave before layer `cut.layer`; answers the states of those that are left.
 
     Raises:
@@ -55,7 +55,7 @@ def cut_before(step: Step, states: Tensor, stage: DecoderStage, cut: Cut) -> Ten
     return _moved(step, states, here, alive) if gone else states
 
 
-def _moved(step: Step, states: Tensor, here: Tensor, alive: Tensor) -> Tensor:
+def _moved(step: PrefillState, states: Tensor, here: Tensor, alive: Tensor) -> Tensor:
     """Notes in `step` which columns are left, padding not among them, and answers their states."""
     alive = alive & step.real[:, step.offset :].to(alive.device)
     stays = alive.gather(1, here) if step.valid is None else alive.gather(1, here) & step.valid
@@ -68,7 +68,7 @@ def _moved(step: Step, states: Tensor, here: Tensor, alive: Tensor) -> Tensor:
     return gathered(states, order)
 
 
-def _places(step: Step, here: Tensor) -> Tensor:
+def _places(step: PrefillState, here: Tensor) -> Tensor:
     """`[B, q]` the place of each column among those that are left; -1 for the others."""
     place = torch.full((step.rows, step.length), -1, dtype=torch.int64, device=here.device)
     order = torch.arange(here.shape[1], device=here.device).expand_as(here)
@@ -78,7 +78,7 @@ def _places(step: Step, here: Tensor) -> Tensor:
 
 
 def _asked(
-    step: Step, number: int, states: Tensor, stage: DecoderStage, cut: Cut, place: Tensor
+    step: PrefillState, number: int, states: Tensor, stage: DecoderStage, cut: Cut, place: Tensor
 ) -> Tensor | Reduction | None:
     """What the stage keeps of one item; None where nothing leaves."""
     item, left = step.items[number], step.left[number]
@@ -99,7 +99,7 @@ def _asked(
 
 
 def _tokens(
-    step: Step, item: Placed, left: Tensor, states: Tensor, stage: DecoderStage, cut: Cut, place: Tensor
+    step: PrefillState, item: ItemColumns, left: Tensor, states: Tensor, stage: DecoderStage, cut: Cut, place: Tensor
 ) -> DecoderTokens:
     columns = item.columns[left].to(states.device)
     behind = _text(step, item, states.device)
@@ -130,13 +130,13 @@ def _tokens(
     )
 
 
-def _last(step: Step, row: int, place: Tensor) -> Tensor:
+def _last(step: PrefillState, row: int, place: Tensor) -> Tensor:
     """`[1]` the column of the prompt's last token that is left: that of an image at its end may have gone."""
     here = place[row, : int(step.last[row]) + 1] >= 0
     return torch.nonzero(here).amax(dim=0)
 
 
-def _text(step: Step, item: Placed, device: torch.device) -> Tensor:
+def _text(step: PrefillState, item: ItemColumns, device: torch.device) -> Tensor:
     """The columns of the row's text in the prompt, padding and what was generated left out."""
     text = step.real[item.row, step.offset :].clone()
     text[int(step.last[item.row]) + 1 :] = False
@@ -147,7 +147,7 @@ def _text(step: Step, item: Placed, device: torch.device) -> Tensor:
     return torch.nonzero(text).flatten().to(device)
 
 
-def _spoken(step: Step, row: int, text: Tensor) -> Tensor:
+def _spoken(step: PrefillState, row: int, text: Tensor) -> Tensor:
     """`text` without the system prompt, which is what opens a conversation before its first image."""
     if step.offset:
         return text
@@ -155,7 +155,7 @@ def _spoken(step: Step, row: int, text: Tensor) -> Tensor:
 
 
 def _attention(
-    step: Step, seen: Seen, row: int, rows: Tensor, own: Tensor, text: Tensor, place: Tensor, words: int
+    step: PrefillState, seen: Seen, row: int, rows: Tensor, own: Tensor, text: Tensor, place: Tensor, words: int
 ) -> Attention:
     position = seen.slots.position[row].to(rows.device)
     real = step.real[row].to(rows.device)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .prefill_state import STEP, Step
+from .prefill_state import STEP, PrefillState
 from .sparse_cache import (
-    Slots,
+    KeptPositions,
     filled,
     is_shortened,
     plain,
@@ -39,13 +39,13 @@ class Seen:
 
     query: Tensor
     key: Tensor
-    slots: Slots
+    slots: KeptPositions
     start: int
     scaling: float
     mask: Tensor | None = None
 
 
-class Tap:
+class AttentionCapture:
     """Listens to one attention module: its configuration is swapped for a copy that names our attention function.
 
     That function is the one that transformers' registry offers for the purpose. It hands the work to the kernel that
@@ -65,7 +65,7 @@ class Tap:
         self._attention.config = self._stock
 
 
-def probe(layer: Any, states: Tensor, step: Step, ids: Tensor | None, index: int, cache: Any) -> None:
+def probe(layer: Any, states: Tensor, step: PrefillState, ids: Tensor | None, index: int, cache: Any) -> None:
     """Computes queries and keys of `layer` for `states` as they enter it, and nothing else that anybody sees.
 
     `ids` are the position ids of all columns of the call, which some attention scales its queries by.
@@ -108,7 +108,7 @@ def _filled(held: Any) -> int:
     return filled(held) if is_shortened(held) else int(held.get_seq_length())
 
 
-def _past(held: Any, step: Step, key: Tensor) -> Slots:
+def _past(held: Any, step: PrefillState, key: Tensor) -> KeptPositions:
     """The keys of a layer that has not run yet: those in its cache, then those that are left of this call."""
     before = plain(len(key), step.offset, key.device)
     if step.offset and is_shortened(held) and held.slots is not None:
@@ -116,9 +116,9 @@ def _past(held: Any, step: Step, key: Tensor) -> Slots:
     return before.joined(step.columns(key.device) + step.offset, step.valid, step.offset + step.length)
 
 
-def _present(step: Step, layer: int, key: Tensor) -> tuple[Slots, int]:
+def _present(step: PrefillState, layer: int, key: Tensor) -> tuple[KeptPositions, int]:
     """The keys of a layer that runs, those of this call among them, and where these start."""
-    known: tuple[Slots, int] | None = step.held.get(layer)
+    known: tuple[KeptPositions, int] | None = step.held.get(layer)
     return known if known is not None else (plain(len(key), key.shape[2], key.device), step.offset)
 
 

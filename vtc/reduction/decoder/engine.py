@@ -1,7 +1,7 @@
 """Hooks on the layers of a decoder: tokens leave before a layer, and at the end everything has its length again.
 
 Nothing of a model's `forward` is copied. What a call needs travels through its own arguments (`step.STEP`), what a
-cache needs stands in its layers (`cache.Slots`), so that nothing is kept between calls.
+cache needs stands in its layers (`cache.KeptPositions`), so that nothing is kept between calls.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from vtc.reduction.guarded_cache import lead, unlead
 from vtc.stages.decoder import Cut, DecoderStage
 
 from .apply_cut import cut_before
-from .attention_capture import Tap, probe
+from .attention_capture import AttentionCapture, probe
 from .mask import remapped
-from .prefill_state import STEP, Step, gathered
+from .prefill_state import STEP, PrefillState, gathered
 from .sparse_cache import (
-    Slots,
+    KeptPositions,
     check_room,
     filled,
     is_quantised,
@@ -38,20 +38,20 @@ SERVED = frozenset({"full_attention"})
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedCut:
     """A cut and the stage that makes it."""
 
     cut: Cut
     stage: DecoderStage
 
 
-def plan(stages: Sequence[DecoderStage], depth: int) -> dict[int, Planned]:
+def plan(stages: Sequence[DecoderStage], depth: int) -> dict[int, PlannedCut]:
     """The cuts of all stages, by layer, for a decoder of `depth` layers.
 
     Raises:
         ValueError: two stages cut at one layer, keeps that grow, or a stage that reads the layer before the first.
     """
-    found: dict[int, Planned] = {}
+    found: dict[int, PlannedCut] = {}
     for stage in stages:
         for cut in stage.cuts(depth):
             if cut.layer in found:
@@ -62,7 +62,7 @@ def plan(stages: Sequence[DecoderStage], depth: int) -> dict[int, Planned]:
                     f"{stage.name}: schedule={stage.schedule} cuts at layer 0, and the stage scores by the attention "
                     "of the layer before; start at layer 1 or later"
                 )
-            found[cut.layer] = Planned(cut, stage)
+            found[cut.layer] = PlannedCut(cut, stage)
     ordered = dict(sorted(found.items()))
     keeps = [entry.cut.keep for entry in ordered.values()]
     for before, after in pairwise(keeps):
@@ -118,7 +118,7 @@ class Engine:
         check_decoder(self._decoder)
         try:
             self._hooks.append(self._decoder.register_forward_pre_hook(_take_planes, with_kwargs=True))
-            self._hooks += [Tap(self._layers[layer].self_attn) for layer in sorted(self._tapped)]
+            self._hooks += [AttentionCapture(self._layers[layer].self_attn) for layer in sorted(self._tapped)]
             for i, layer in enumerate(self._layers):
                 self._hooks.append(layer.register_forward_pre_hook(partial(self._before, i), with_kwargs=True))
             self._hooks.append(self._decoder.register_forward_hook(_unlead, with_kwargs=True, always_call=True))
@@ -135,7 +135,7 @@ class Engine:
 
     def _before(self, i: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """The hook at the entry of layer `i`."""
-        step: Step | None = kwargs.get(STEP)
+        step: PrefillState | None = kwargs.get(STEP)
         states = args[0] if args else kwargs["hidden_states"]
         if i == 0:
             check_room(cache_among(kwargs), states.shape[1])
@@ -151,7 +151,7 @@ class Engine:
         kwargs["hidden_states"] = states
         return None
 
-    def _advance(self, i: int, step: Step, states: Tensor, kwargs: dict[str, Any]) -> Tensor:
+    def _advance(self, i: int, step: PrefillState, states: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """The states that enter layer `i`, and its arguments made to fit them."""
         if 0 < i <= len(step.planes):
             states = states + gathered(step.planes[i - 1].to(states), step.columns(states.device))
@@ -173,7 +173,7 @@ class Engine:
             self._resume(i, step, states, kwargs)
         return states
 
-    def _check_readable(self, step: Step, cache: Any) -> None:
+    def _check_readable(self, step: PrefillState, cache: Any) -> None:
         """Refuses a cache whose keys a stage would have to read, and that does not hold them as they are."""
         for i, entry in self.plan.items() if step.offset and cache is not None else ():
             reads, held = entry.stage.reads, cache.layers[i] if i < len(cache.layers) else None
@@ -184,7 +184,7 @@ class Engine:
                     "such as 'fastv'"
                 )
 
-    def _fitted(self, i: int, step: Step, states: Tensor, mask: Tensor | None, cache: Any) -> Tensor | None:
+    def _fitted(self, i: int, step: PrefillState, states: Tensor, mask: Tensor | None, cache: Any) -> Tensor | None:
         """The mask of layer `i` for what is left; the layer of the cache is told which positions it gets."""
         here, slots, start = step.columns(states.device), step.kept_slots(states.device), 0
         if cache is not None:
@@ -205,11 +205,13 @@ class Engine:
             step.masks[keys] = self._remapped(mask, slots, here, here, states)
         return step.masks[keys]
 
-    def _remapped(self, mask: Any, slots: Slots, rows: Tensor | None, queries: Tensor, states: Tensor) -> Tensor | None:
+    def _remapped(
+        self, mask: Any, slots: KeptPositions, rows: Tensor | None, queries: Tensor, states: Tensor
+    ) -> Tensor | None:
         implementation = str(self._decoder.config._attn_implementation)
         return remapped(mask, slots, rows, queries, implementation, states.dtype)
 
-    def _resume(self, i: int, step: Step | None, states: Tensor, kwargs: dict[str, Any]) -> None:
+    def _resume(self, i: int, step: PrefillState | None, states: Tensor, kwargs: dict[str, Any]) -> None:
         """Makes the mask of a call of which nothing left so far fit what layer `i` of its cache holds.
 
         Such a cache may come from another recipe, so no layer is passed over.
@@ -218,7 +220,7 @@ class Engine:
         if cache is None or len(cache.layers) <= i:
             return
         held, mask = cache.layers[i], kwargs.get("attention_mask")
-        slots: Slots | None = getattr(held, "slots", None)
+        slots: KeptPositions | None = getattr(held, "slots", None)
         if slots is None:
             return
         new = states.shape[1]
@@ -235,14 +237,14 @@ class Engine:
         kwargs["attention_mask"] = known[key][1]
 
 
-def _masks_beside(mask: Tensor | None) -> dict[tuple[int, int], tuple[Slots, Tensor | None]]:
+def _masks_beside(mask: Tensor | None) -> dict[tuple[int, int], tuple[KeptPositions, Tensor | None]]:
     """Masks made of `mask`, which all layers of a call are given; they are kept on it and go when it goes.
 
     By the id of the slots and the number of keys. Beside each mask are its slots, so that no others take that id.
     """
     if mask is None or torch.compiler.is_compiling():
         return {}
-    known: dict[tuple[int, int], tuple[Slots, Tensor | None]] | None = getattr(mask, "_vtc_masks", None)
+    known: dict[tuple[int, int], tuple[KeptPositions, Tensor | None]] | None = getattr(mask, "_vtc_masks", None)
     if known is None:
         known = {}
         mask._vtc_masks = known  # type: ignore[attr-defined]
@@ -269,7 +271,7 @@ def _unlead(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -
 
 def _lengthen(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
     """Gives the last layer's states the length that the call had: a token that left repeats the one before it."""
-    step: Step | None = kwargs.get(STEP)
+    step: PrefillState | None = kwargs.get(STEP)
     if step is None or step.here is None:
         return None
     states = output[0] if isinstance(output, tuple) else output

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .sparse_cache import Slots
+from .sparse_cache import KeptPositions
 
 
 def remapped(
     mask: Tensor | None,
-    slots: Slots,
+    slots: KeptPositions,
     rows: Tensor | None,
     queries: Tensor,
     implementation: str,
@@ -43,7 +43,7 @@ def remapped(
     return mask & inside if mask.dtype == torch.bool else mask.masked_fill(~inside, torch.finfo(mask.dtype).min)
 
 
-def _built(slots: Slots, queries: Tensor, implementation: str, dtype: torch.dtype) -> Tensor | None:
+def _built(slots: KeptPositions, queries: Tensor, implementation: str, dtype: torch.dtype) -> Tensor | None:
     """What a plain causal mask becomes: none, unless there are fillers that no query may see."""
     if slots.valid is None:
         return None

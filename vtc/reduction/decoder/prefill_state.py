@@ -12,14 +12,14 @@ from torch import Tensor
 from vtc.core.tokens import Layout
 
 from .report import Stayed
-from .sparse_cache import Slots
+from .sparse_cache import KeptPositions
 
 STEP = "vtc_step"
-"""The argument by which a `Step` travels from the model to its decoder layers."""
+"""The argument by which a `PrefillState` travels from the model to its decoder layers."""
 
 
 @dataclass(frozen=True)
-class Placed:
+class ItemColumns:
     """An item of the call.
 
     Attributes:
@@ -38,7 +38,7 @@ class Placed:
 
 
 @dataclass
-class Step:
+class PrefillState:
     """What the layers of one call share.
 
     Attributes:
@@ -59,7 +59,7 @@ class Step:
         kept: by layer with a cut, what it left of each item.
     """
 
-    items: Sequence[Placed]
+    items: Sequence[ItemColumns]
     real: Tensor
     last: Tensor
     offset: int
@@ -75,7 +75,7 @@ class Step:
     masks: dict[int, Tensor | None] = field(default_factory=dict)
     kept: dict[int, tuple[Stayed, ...]] = field(default_factory=dict)
     _turned: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
-    _kept: tuple[Tensor, Slots] | None = None
+    _kept: tuple[Tensor, KeptPositions] | None = None
 
     def __post_init__(self) -> None:
         if not self.left:
@@ -124,11 +124,11 @@ class Step:
         here = self.here.to(ids.device)
         return ids.expand(*ids.shape[:-2], self.rows, -1).gather(-1, here.expand(*ids.shape[:-2], *here.shape))
 
-    def kept_slots(self, device: torch.device) -> Slots:
+    def kept_slots(self, device: torch.device) -> KeptPositions:
         """What a cache layer holds of this call: one for all layers until more leave, so that they share masks."""
         here = self.columns(device)
         if self._kept is None or self._kept[0] is not here:
-            self._kept = here, Slots(here, self.valid, self.length)
+            self._kept = here, KeptPositions(here, self.valid, self.length)
         return self._kept[1]
 
     def slots(self, device: torch.device) -> Tensor:

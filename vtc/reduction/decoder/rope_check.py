@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from .engine import Planned
+    from .engine import PlannedCut
 
 
-def check_rotation(decoder: Any, plan: Mapping[int, Planned]) -> None:
+def check_rotation(decoder: Any, plan: Mapping[int, PlannedCut]) -> None:
     """Refuses stages that undo rotations where attention turns other pairs than the halves of its first entries.
 
     Raises:

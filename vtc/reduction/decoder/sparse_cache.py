@@ -19,7 +19,7 @@ from vtc.reduction.guarded_cache import PICKS, guard, lead
 
 
 @dataclass(frozen=True)
-class Slots:
+class KeptPositions:
     """Which logical positions the first M slots of a cache layer hold; later slots follow without gaps.
 
     Attributes:
@@ -32,7 +32,7 @@ class Slots:
     valid: Tensor | None
     end: int
 
-    def grown(self, keys: int) -> Slots:
+    def grown(self, keys: int) -> KeptPositions:
         """The same for `keys` slots."""
         more = keys - self.position.shape[1]
         tail = torch.arange(self.end, self.end + more, device=self.position.device)
@@ -40,17 +40,17 @@ class Slots:
         valid = self.valid
         if valid is not None:
             valid = torch.cat([valid, valid.new_ones(len(valid), more)], dim=1)
-        return Slots(position, valid, self.end + more)
+        return KeptPositions(position, valid, self.end + more)
 
-    def joined(self, position: Tensor, valid: Tensor | None, end: int) -> Slots:
+    def joined(self, position: Tensor, valid: Tensor | None, end: int) -> KeptPositions:
         """These slots, then further ones."""
         both = None
         if self.valid is not None or valid is not None:
             parts = ((self.valid, self.position), (valid, position))
             both = torch.cat([torch.ones_like(p, dtype=torch.bool) if v is None else v for v, p in parts], dim=1)
-        return Slots(torch.cat([self.position, position], dim=1), both, end)
+        return KeptPositions(torch.cat([self.position, position], dim=1), both, end)
 
-    def shortened(self, last: int) -> Slots:
+    def shortened(self, last: int) -> KeptPositions:
         """The same without the `last` slots, which must hold as many neighbouring positions, in every row.
 
         Raises:
@@ -64,16 +64,16 @@ class Slots:
                 "language model; start the conversation again"
             )
         valid = None if self.valid is None else self.valid[:, :-last]
-        return Slots(self.position[:, :-last], valid, self.end - last)
+        return KeptPositions(self.position[:, :-last], valid, self.end - last)
 
-    def rows(self, pick: Callable[[Tensor], Tensor]) -> Slots:
+    def rows(self, pick: Callable[[Tensor], Tensor]) -> KeptPositions:
         """The slots of a batch whose rows were changed by `pick`."""
-        return Slots(pick(self.position), None if self.valid is None else pick(self.valid), self.end)
+        return KeptPositions(pick(self.position), None if self.valid is None else pick(self.valid), self.end)
 
 
-def plain(rows: int, length: int, device: torch.device) -> Slots:
+def plain(rows: int, length: int, device: torch.device) -> KeptPositions:
     """The slots of a layer that holds every position."""
-    return Slots(torch.arange(length, device=device).expand(rows, -1), None, length)
+    return KeptPositions(torch.arange(length, device=device).expand(rows, -1), None, length)
 
 
 _CLASSES: dict[type, type] = {}
@@ -180,9 +180,9 @@ def _over_rows(name: str) -> Callable[[Any, Any], None]:
     return changed
 
 
-def _cropped(held: Any, tokens_to_remove: int) -> Slots:
+def _cropped(held: Any, tokens_to_remove: int) -> KeptPositions:
     """The slots of a shortened layer once it is cropped."""
-    slots: Slots = held.slots
+    slots: KeptPositions = held.slots
     over = slots.position.shape[1] - (filled(held) + min(0, tokens_to_remove))
     return slots.shortened(over) if over > 0 else slots
 

@@ -10,7 +10,7 @@ from vtc.stages.base import Allocator
 
 
 @dataclass(frozen=True)
-class Whole(Allocator):
+class Joint(Allocator):
     """The selector chooses from all units at once, so that its choice alone says what each unit gets.
 
     So do DivPrune (arXiv 2503.02175) and ToDRE (arXiv 2505.18757) with tiles: thumbnail and crops are one

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from numbers import Real
 from typing import ClassVar
 
-from vtc.encoder.merge_steps import Fold, View
+from vtc.encoder.merge_steps import LayerView, MergeStep
 from vtc.stages.base import Stage
 
 
@@ -38,7 +38,7 @@ class EncoderStage(Stage):
         """
 
     @abstractmethod
-    def fold(self, view: View, left: int) -> Fold:
+    def fold(self, view: LayerView, left: int) -> MergeStep:
         """Folds one layer's candidates into exactly `left`, alike in number for each image of the batch."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vtc.encoder.merge_steps import Fold, View
+from vtc.encoder.merge_steps import LayerView, MergeStep
 from vtc.stages.ops import unit_rows
 
 from .base import EncoderStage, check_share
@@ -59,12 +59,12 @@ class ToMe(EncoderStage):
         """See `EncoderStage.schedule`."""
         return schedule(candidates, target, layers, self.shape)
 
-    def fold(self, view: View, left: int) -> Fold:
+    def fold(self, view: LayerView, left: int) -> MergeStep:
         """See `EncoderStage.fold`."""
         images, tokens = view.size.shape
         target = match(view.keys, view.prefix, tokens - view.prefix - left)
         assert target.shape == (images, tokens)
-        return Fold.of(target, view.size, view.prefix + left)
+        return MergeStep.of(target, view.size, view.prefix + left)
 
 
 @torch.no_grad()
