@@ -105,7 +105,7 @@ def opened(browser, url):
 
 @pytest.fixture
 def shot():
-    """Writes a screenshot where that was asked for; README shows those in docs/."""
+    """Writes a screenshot where that was asked for; docs/page.md shows those in docs/."""
 
     def take(tab, name):
         if folder := os.environ.get("VTC_SCREENSHOTS"):
