@@ -134,7 +134,7 @@ def few_threads(model: Any) -> Iterator[None]:
 
 @dataclass
 class _Watched:
-    """What the language model is given in its first call: see `GenerationCapture`. `mask` is that of the model around it."""
+    """Decoder inputs of the first call, see `GenerationCapture`; `mask` is that of the model around the decoder."""
 
     given: list[DecoderInputs] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)

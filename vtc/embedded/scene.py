@@ -22,7 +22,7 @@ from .spec import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from .questions import SceneQuestion
 
 __all__ = ["HELD_OUT", "Plate", "Scene", "Thing"]
 

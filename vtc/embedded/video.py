@@ -26,7 +26,7 @@ from .video_spec import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from .questions import SceneQuestion
 
 __all__ = ["HELD_OUT", "WATCH", "Actor", "State", "Take", "Video", "VideoEvent"]
 
