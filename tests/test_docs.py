@@ -1,7 +1,8 @@
-"""README and docs: every Python block runs or says why not, as .ci/docs.py runs them."""
+"""README and docs: Python blocks run or say why not, as .ci/docs.py has it; links outside of the site work."""
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -98,3 +99,34 @@ def test_a_reference_without_a_public_name_is_refused(tmp_path, monkeypatch):
         else:
             with pytest.raises(SystemExit, match=f"lacks 1 .*{lines[0].split()[0]}"):
                 DOCS.check_reference(tmp_path)
+
+
+OUTSIDE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+OUTSIDE += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "vtc" / "embedded" / "weights").glob("*/README.md"))]
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as the site makes them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Relative links of `page` whose file or heading is not there; the strict build of the site checks its own."""
+    found = []
+    for target, anchor in LINK.findall(page.read_text()):
+        path = (page.parent / target) if target else page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            found.append(f"{target}#{anchor}" if anchor else target)
+    return found
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_links_of_pages_outside_of_the_site_lead_somewhere(name):
+    assert not broken_links(ROOT / name)
+
+
+def test_a_broken_link_is_found(page):
+    path = page("# A page\n\n[a](page.md#a-page) [b](page.md#b) [c](other.md) [d](https://example.org/x)\n")
+    assert broken_links(path) == ["page.md#b", "other.md"]
