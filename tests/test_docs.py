@@ -8,6 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
+
+from vtc import named_recipes
+from vtc.bench.explained import EXPLAINED
+from vtc.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = SimpleNamespace(**runpy.run_path(str(ROOT / ".ci" / "docs.py"), run_name="docs"))
@@ -130,3 +135,52 @@ def test_links_of_pages_outside_of_the_site_lead_somewhere(name):
 def test_a_broken_link_is_found(page):
     path = page("# A page\n\n[a](page.md#a-page) [b](page.md#b) [c](other.md) [d](https://example.org/x)\n")
     assert broken_links(path) == ["page.md#b", "other.md"]
+
+
+def code(page: Path) -> list[str]:
+    """Lines of shell blocks, continued ones joined, and code between backticks."""
+    text = page.read_text()
+    shell = "\n".join(re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)).replace("\\\n", " ")
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    return [line.split("  #")[0] for line in shell.splitlines()] + re.findall(r"`([^`\n]+)`", prose)
+
+
+def misspelt(line: str) -> list[str]:
+    """Commands and options of `vtc` in a line of code that the command line does not have."""
+    found = re.search(r"(?:^|/|&& |-- +)vtc ((?:[a-z]+ ?)+)(.*)", line)
+    if not found:
+        return []
+    command = typer.main.get_command(app)
+    for word in found[1].split():
+        if commands := getattr(command, "commands", None):
+            if word not in commands:
+                return [f"vtc {word}"]
+            command = commands[word]
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return [
+        f"{command.name} {option}" for option in re.findall(r"--[a-z-]+", found[2]) if option not in known | {"--help"}
+    ]
+
+
+def test_commands_are_spelt_as_the_command_line_has_them():
+    assert not {f"{page.name}: {wrong}" for page in DOCS.pages() for line in code(page) for wrong in misspelt(line)}
+
+
+def test_a_misspelt_command_is_found():
+    assert misspelt("vtc ask a.png --keep 0.25 --recipe cls") == []
+    assert misspelt("vtc ask a.png --kept 0.25") == ["ask --kept"]
+    assert misspelt(".venv/bin/vtc bench quality --models a --fresher") == ["quality --fresher"]
+    assert misspelt("vtc tell a.png") == ["vtc tell"]
+
+
+def test_every_named_recipe_is_described():
+    text = "".join((ROOT / "docs" / page).read_text() for page in ("recipes.md", "decoder.md"))
+    described = set(re.findall(r"`([^`\s]+)`", text)) | {
+        f"{name}-mean" for name in ("kcenter", "cls", "random", "stride")
+    }
+    assert not {recipe.name for recipe in named_recipes()} - described
+
+
+def test_what_is_below_random_is_explained_as_the_benchmark_does():
+    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.+?) \|$", (ROOT / "docs" / "below-random.md").read_text(), re.M)
+    assert rows == [(one.recipe, one.model, one.why) for one in EXPLAINED]
