@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -184,3 +187,25 @@ def test_every_named_recipe_is_described():
 def test_what_is_below_random_is_explained_as_the_benchmark_does():
     rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.+?) \|$", (ROOT / "docs" / "below-random.md").read_text(), re.M)
     assert rows == [(one.recipe, one.model, one.why) for one in EXPLAINED]
+
+
+def missing_names(source: str) -> list[str]:
+    """What a block imports from vtc and vtc does not have."""
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    ours = [
+        (node.module, alias.name)
+        for node in found
+        if (node.module or "").split(".")[0] == "vtc"
+        for alias in node.names
+    ]
+    return [
+        f"{module}.{name}"
+        for module, name in ours
+        if not (hasattr(import_module(module), name) or find_spec(f"{module}.{name}"))
+    ]
+
+
+def test_blocks_that_do_not_run_import_what_there_is():
+    sources = [block.body for page in DOCS.pages() for block in DOCS.blocks(page) if block.language == "python"]
+    assert not [name for source in sources for name in missing_names(source)]
+    assert missing_names("from vtc import reduce_tokens, reduced_tokens") == ["vtc.reduced_tokens"]
