@@ -23,7 +23,7 @@ from tools.train_embedded.evaluate import (
     load,
     main,
 )
-from tools.train_embedded.model_specs import STUDENTS
+from tools.train_embedded.model_specs import MODEL_SPECS
 from vtc.embedded import NAMES, VIEW_OF
 from vtc.embedded.samples import samples
 from vtc.embedded.scene import HELD_OUT, Scene
@@ -56,7 +56,7 @@ def test_unknown_name_is_answered_with_the_nearest():
 @every_model
 def test_missing_weights_say_how_to_get_them(name, monkeypatch, tmp_path):
     monkeypatch.setattr(vtc.embedded, "_ROOT", tmp_path)
-    with pytest.raises(FileNotFoundError, match=rf"vtc\.tiny\.train {name}"):
+    with pytest.raises(FileNotFoundError, match=rf"train_embedded\.train {name}"):
         vtc.embedded.path(name)
 
 
@@ -85,15 +85,15 @@ def test_publishing_copies_a_finished_directory_and_writes_its_sum(monkeypatch, 
 
 @every_model
 def test_packaged_files_are_what_the_code_builds(name, loaded):
-    """Class, parameters, settings and processor are those of the student of that name; the card names the world."""
+    """Class, parameters, settings and processor are those of the model spec of that name; the card names the world."""
     processor, model = loaded[name]
-    student, directory = STUDENTS[name], vtc.embedded.path(name)
-    built = student.build_model()
+    model_spec, directory = MODEL_SPECS[name], vtc.embedded.path(name)
+    built = model_spec.build_model()
     assert type(model) is type(built)
-    assert type(processor) is type(student.build_processor())
+    assert type(processor) is type(model_spec.build_processor())
     shapes = {n: p.shape for n, p in model.named_parameters()}
     assert shapes == {n: p.shape for n, p in built.named_parameters()}
-    assert processor.tokenizer.get_vocab() == student.build_processor().tokenizer.get_vocab()
+    assert processor.tokenizer.get_vocab() == model_spec.build_processor().tokenizer.get_vocab()
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert sum(f.stat().st_size for f in directory.iterdir()) < 12e6
     assert f"world, version {VERSION}" in (directory / "README.md").read_text()
@@ -217,7 +217,7 @@ def test_samples_are_unseen_scenes_with_true_answers(loaded):
 
 MORE = (
     (["--per-scene", "-1"], "--per-scene=-1 must be 1 or more"),
-    (["--videos"], "tiny-llava was not taught videos"),
+    (["--videos"], "tiny-llava was not trained on videos"),
     (["--keep", "0.1"], "need a --recipe"),
     (["--first", str(2**41)], "is no unseen seed"),
 )

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.video.videos import write
 from vtc import reduce_tokens, restore
-from vtc.embedded.video import WATCH, Video
+from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.asking import answer
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs
@@ -21,7 +21,9 @@ from vtc.video import frames, probe
 from vtc.video.qa.strategies import Asker
 from vtc.video.qa.strategies import plan as named
 
-VIDEO = next(video for video in map(Video, range(WATCH, WATCH + 99)) if video.kind == "needle" and video.frames == 16)
+VIDEO = next(
+    video for video in map(Video, range(VALIDATION, VALIDATION + 99)) if video.kind == "needle" and video.frames == 16
+)
 QUESTION = VIDEO.questions[0].question
 LONG = {"max_new_tokens": 6, "until": ["."]}
 

@@ -14,7 +14,7 @@ from tools.train_embedded.evaluate import (
     exact,
     exact_match,
 )
-from tools.train_embedded.model_specs import STUDENTS
+from tools.train_embedded.model_specs import MODEL_SPECS
 from vtc.embedded.spec import HELD_OUT
 from vtc.embedded.video import Video
 
@@ -22,11 +22,11 @@ from vtc.embedded.video import Video
 @pytest.fixture(scope="module")
 def untrained():
     torch.manual_seed(0)
-    student = STUDENTS["tiny-qwen"]
-    model = student.build_model().eval()
+    model_spec = MODEL_SPECS["tiny-qwen"]
+    model = model_spec.build_model().eval()
     # A spread head, so that answers differ from question to question.
     torch.nn.init.normal_(model.lm_head.weight, std=0.5)
-    return model, student.build_processor()
+    return model, model_spec.build_processor()
 
 
 def test_questions_come_scene_by_scene_and_video_by_video():

@@ -11,17 +11,17 @@ import vtc.embedded
 from tools.train_embedded import train
 from tools.train_embedded.dataset import (
     LABELS,
-    load_bank,
+    load_dataset,
     look_pixels,
-    make_bank,
+    make_dataset,
     video_pixels,
 )
 from tools.train_embedded.labels import FIELDS, patch_labels
-from tools.train_embedded.model_specs import STUDENTS
+from tools.train_embedded.model_specs import MODEL_SPECS
 from tools.train_embedded.model_specs.base import PATCH
-from tools.train_embedded.model_specs.weight_transfer import take_mind
+from tools.train_embedded.model_specs.weight_transfer import load_language_model
 from tools.train_embedded.optim import (
-    Learner,
+    MixedOptimizer,
     cosine,
     plain_attention,
     use_attention,
@@ -34,30 +34,30 @@ from vtc.embedded.scene import Scene
 from vtc.embedded.spec import SHAPES, SYMBOLS
 from vtc.embedded.video import Video
 
-every_student = pytest.mark.parametrize("name", STUDENTS)
+every_model = pytest.mark.parametrize("name", MODEL_SPECS)
 
 
 @pytest.fixture(scope="module")
 def banks():
-    return {name: make_bank(student, 0, 8, workers=1) for name, student in STUDENTS.items()}
+    return {name: make_dataset(model_spec, 0, 8, workers=1) for name, model_spec in MODEL_SPECS.items()}
 
 
-@every_student
+@every_model
 @pytest.mark.parametrize(("together", "chatter"), [(1, False), (2, True)])
 def test_packed_dialogues_answer_as_they_would_alone(name, together, chatter, banks):
     torch.manual_seed(0)
-    student, group = STUDENTS[name], max(banks[name], key=len)
-    stock, packing = student.build_model(), student.build_model()
+    model_spec, group = MODEL_SPECS[name], max(banks[name], key=len)
+    stock, packing = model_spec.build_model(), model_spec.build_model()
     packing.load_state_dict(stock.state_dict())
-    use_attention(student.language_model(packing), block_attention)
+    use_attention(model_spec.language_model(packing), block_attention)
     rows = np.arange(2 * together).reshape(2, together)
-    visual = torch.randn(2, together, student.tokens(group.size) * group.looks, 128)
-    before, after = around(student)
+    visual = torch.randn(2, together, model_spec.tokens(group.size) * group.looks, 128)
+    before, after = around(model_spec)
     length = visual.shape[2] + len(before) + len(after)
     packed = pack(group, rows, np.random.default_rng(0), length, 7, turns=3, spread=True, chatter=chatter)
-    logits, truth, _, _ = answer_logits(student, packing, packed, visual, group)
+    logits, truth, _, _ = answer_logits(model_spec, packing, packed, visual, group)
     blocks, embed = packed.ids.shape[1:], stock.get_input_embeddings()
-    place = student.positions(packed.steps, blocks, together, group.size, group.looks)
+    place = model_spec.positions(packed.steps, blocks, together, group.size, group.looks)
     head, t = len(packed.lead) + together * length, packed.ids.shape[2]
     alone, wanted = [], []
     for row in range(2):
@@ -70,7 +70,7 @@ def test_packed_dialogues_answer_as_they_would_alone(name, together, chatter, ba
             position = torch.cat([mine[..., :head], mine[..., start : start + len(ids)]], -1)
             position = position[None] if position.ndim == 1 else position[:, None]
             mask = torch.ones(embeds.shape[:2], dtype=torch.long)
-            out = student.language_model(stock)(inputs_embeds=embeds, position_ids=position, attention_mask=mask)
+            out = model_spec.language_model(stock)(inputs_embeds=embeds, position_ids=position, attention_mask=mask)
             labels = packed.labels[row, j, 1 : len(ids)]
             alone.append(stock.lm_head(out.last_hidden_state)[0, head:-1][labels >= 0])
             wanted.append(labels[labels >= 0])
@@ -78,27 +78,27 @@ def test_packed_dialogues_answer_as_they_would_alone(name, together, chatter, ba
     assert torch.equal(truth, torch.cat(wanted))
 
 
-@every_student
+@every_model
 def test_training_sees_what_the_stock_model_sees(name):
     """Looks are the processor's pixels, and tokens those of the stock `get_image_features`."""
-    student = STUDENTS[name]
-    model, processor = student.build_model().eval(), student.build_processor()
-    student.prepare(model)
+    model_spec = MODEL_SPECS[name]
+    model, processor = model_spec.build_model().eval(), model_spec.build_processor()
+    model_spec.prepare(model)
     for seed in range(1, 40, 6):  # odd ones are resampled as the processor does
-        scene = Scene(seed, student.view)
+        scene = Scene(seed, model_spec.view)
         inputs = processor.image_processor(scene.image, return_tensors="pt")
-        mine = torch.from_numpy(look_pixels(student, scene)).permute(0, 3, 1, 2) / 127.5 - 1
+        mine = torch.from_numpy(look_pixels(model_spec, scene)).permute(0, 3, 1, 2) / 127.5 - 1
         with torch.no_grad():
             features = torch.cat(list(model.get_image_features(**inputs).pooler_output)).flatten(0, -2)
-            tokens, _ = student.encode(model, mine)
+            tokens, _ = model_spec.encode(model, mine)
         # The processor's resizing and ours differ by some 255ths where edges are sharp.
         assert (tokens.flatten(0, 1) - features).norm() < 0.01 * features.norm()
-        assert student.tokens(student.looks(scene)[0][1]) == tokens.shape[1]
+        assert model_spec.tokens(model_spec.looks(scene)[0][1]) == tokens.shape[1]
 
 
-def test_tiny_qwen_is_taught_at_the_positions_that_the_stock_model_gives():
-    student = STUDENTS["tiny-qwen"]
-    model, processor = student.build_model(), student.build_processor()
+def test_tiny_qwen_is_trained_at_the_positions_that_the_stock_model_gives():
+    model_spec = MODEL_SPECS["tiny-qwen"]
+    model, processor = model_spec.build_model(), model_spec.build_processor()
     for images, seeds in ((1, (1, 2, 3, 4, 5, 6)), (2, (1, 7))):
         for seed in seeds:
             scene = Scene(seed, "native")
@@ -111,23 +111,23 @@ def test_tiny_qwen_is_taught_at_the_positions_that_the_stock_model_gives():
                 mm_token_type_ids=inputs.mm_token_type_ids,
                 image_grid_thw=inputs.image_grid_thw,
             )
-            size = student.canvas(scene)
-            words = length - len(LEAD) - images * (student.tokens(size) + 2)
-            mine = student.positions(torch.ones(1, length), (1, words), images, size, 1)
+            size = model_spec.canvas(scene)
+            words = length - len(LEAD) - images * (model_spec.tokens(size) + 2)
+            mine = model_spec.positions(torch.ones(1, length), (1, words), images, size, 1)
             assert torch.equal(mine, stock)
             spread = torch.from_numpy(draw_steps(1, length, np.random.default_rng(seed), spread=True))
-            wide = student.positions(spread, (1, words), images, size, 1)
+            wide = model_spec.positions(spread, (1, words), images, size, 1)
             assert (wide[0].diff() >= 0).all()
             assert wide.max() > stock.max() or (spread == 1).all()
 
 
-def test_tiny_qwen_is_taught_videos_as_the_stock_model_sees_them():
-    student = STUDENTS["tiny-qwen"]
-    model, processor = student.build_model().eval(), student.build_processor()
-    student.prepare(model)
+def test_tiny_qwen_is_trained_on_videos_as_the_stock_model_sees_them():
+    model_spec = MODEL_SPECS["tiny-qwen"]
+    model, processor = model_spec.build_model().eval(), model_spec.build_processor()
+    model_spec.prepare(model)
     for seed in (1, 3, 5):
         video = Video(seed)
-        frames = video_pixels(student, video)
+        frames = video_pixels(model_spec, video)
         given = {"do_sample_frames": False, "video_metadata": [{"fps": video.fps, "total_num_frames": video.frames}]}
         content = [{"type": "video"}, {"type": "text", "text": "what appears?"}]
         text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
@@ -136,7 +136,7 @@ def test_tiny_qwen_is_taught_videos_as_the_stock_model_sees_them():
         pairs = np.concatenate([frames[::2], frames[1::2]], -1)
         with torch.no_grad():
             out = model.model.get_video_features(inputs.pixel_values_videos, inputs.video_grid_thw).pooler_output[0]
-            tokens, _ = student.encode(model, torch.from_numpy(pairs).permute(0, 3, 1, 2) / 127.5 - 1)
+            tokens, _ = model_spec.encode(model, torch.from_numpy(pairs).permute(0, 3, 1, 2) / 127.5 - 1)
         torch.testing.assert_close(tokens.flatten(0, 1), out, atol=1e-4, rtol=1e-3)
         stock, _ = model.model.get_rope_index(
             inputs.input_ids,
@@ -145,12 +145,12 @@ def test_tiny_qwen_is_taught_videos_as_the_stock_model_sees_them():
             second_per_grid_ts=inputs.get("second_per_grid_ts"),
         )
         words = length - len(LEAD) - looks * 36 - 2
-        assert torch.equal(student.positions(torch.ones(1, length), (1, words), 1, (96, 96), looks), stock)
+        assert torch.equal(model_spec.positions(torch.ones(1, length), (1, words), 1, (96, 96), looks), stock)
 
 
 def test_videos_are_labelled_frame_by_frame():
-    student = STUDENTS["tiny-qwen"]
-    groups = make_bank(student, 0, 4, workers=1, videos=40)
+    model_spec = MODEL_SPECS["tiny-qwen"]
+    groups = make_dataset(model_spec, 0, 4, workers=1, videos=40)
     videos = [g for g in groups if g.channels == 6]
     assert {g.looks for g in videos} == {4, 6, 8}
     assert sum(map(len, videos)) == 40
@@ -160,32 +160,32 @@ def test_videos_are_labelled_frame_by_frame():
         assert (first[same] == second[same]).all()
         assert (first != second).any()
         assert {LABELS[s] for s in group.skill[group.answer > 0]} <= set(video_spec.SKILLS)
-    with pytest.raises(ValueError, match="tiny-llava is not taught videos"):
-        STUDENTS["tiny-llava"].video_looks(Video(0))
+    with pytest.raises(ValueError, match="tiny-llava is not trained on videos"):
+        MODEL_SPECS["tiny-llava"].video_looks(Video(0))
 
 
 @pytest.mark.parametrize("name", ["tiny-llava", "tiny-qwen"])
 def test_heads_start_at_their_neighbour(name):
     """A new tower's first block looks to the right, left, below and above: its attention is largest there."""
-    student = STUDENTS[name]
-    model, seen = student.build_model().eval(), []
-    student.prepare(model)
+    model_spec = MODEL_SPECS[name]
+    model, seen = model_spec.build_model().eval(), []
+    model_spec.prepare(model)
 
     def record(module, query, key, value, mask=None, scaling=None, **_):
         share = ((query * scaling) @ key.transpose(-1, -2)).softmax(-1)
         seen.append(share)
         return (share @ value).transpose(1, 2), None
 
-    use_attention(student.tower(model), record)
+    use_attention(model_spec.tower(model), record)
     with torch.no_grad():
-        student.encode(
+        model_spec.encode(
             model, 0.3 * torch.randn(1, 3, 96 if name == "tiny-qwen" else 112, 96 if name == "tiny-qwen" else 112)
         )
     share = seen[0][0]
     if name == "tiny-qwen":
         inside, (row, column) = share, (5, 5)
         order = torch.arange(144).view(1, 144, 1)
-        grid = student.by_token(order, (96, 96)).flatten().argsort().view(12, 12)
+        grid = model_spec.by_token(order, (96, 96)).flatten().argsort().view(12, 12)
     else:
         inside, (row, column) = share[:, 1:, 1:], (5, 5)
         grid = torch.arange(196).view(14, 14)
@@ -194,15 +194,15 @@ def test_heads_start_at_their_neighbour(name):
     assert looked == [int(e) for e in expected]
 
 
-def test_a_grafted_eye_sees_nearly_what_the_first_one_saw():
-    clip, vit = STUDENTS["tiny-llava"], STUDENTS["tiny-internvl"]
-    taught, new = clip.build_model().eval(), vit.build_model().eval()
-    clip.prepare(taught)
-    bank = make_bank(vit, 0, 4, workers=1)[0]
-    pixels = torch.from_numpy(bank.pixels[:, -1]).permute(0, 3, 1, 2) / 127.5 - 1
+def test_a_copied_tower_encodes_nearly_as_the_first_one_did():
+    clip, vit = MODEL_SPECS["tiny-llava"], MODEL_SPECS["tiny-internvl"]
+    trained, new = clip.build_model().eval(), vit.build_model().eval()
+    clip.prepare(trained)
+    dataset = make_dataset(vit, 0, 4, workers=1)[0]
+    pixels = torch.from_numpy(dataset.pixels[:, -1]).permute(0, 3, 1, 2) / 127.5 - 1
     before = vit.encode(new, pixels)[1]
-    vit.take_eye(new, clip, taught)
-    tower = clip.tower(taught)
+    vit.start_vision_from(new, clip, trained)
+    tower = clip.tower(trained)
     patches = tower.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
     places = tower.embeddings.position_embedding.weight
     patches = patches + places[1:].view(14, 14, -1)[1:13, 1:13].reshape(144, -1)
@@ -214,46 +214,46 @@ def test_a_grafted_eye_sees_nearly_what_the_first_one_saw():
     assert (after - hidden).norm() < 0.6 * hidden.norm()
     assert (before - hidden).norm() > 0.9 * hidden.norm()
     with pytest.raises(ValueError, match="tower of tiny-qwen cannot start from that of tiny-llava"):
-        STUDENTS["tiny-qwen"].take_eye(None, clip, taught)
+        MODEL_SPECS["tiny-qwen"].start_vision_from(None, clip, trained)
 
 
 @pytest.mark.parametrize("name", ["tiny-qwen", "tiny-internvl"])
-def test_a_mind_can_be_taken_from_another_model(name):
+def test_the_language_model_can_start_from_that_of_another_model(name):
     directory = vtc.embedded.path("tiny-llava")
     theirs = AutoModelForImageTextToText.from_pretrained(directory, local_files_only=True)
-    student = STUDENTS[name]
-    model = student.build_model()
-    eye = {n: p.clone() for n, p in student.tower(model).named_parameters()}
-    take_mind(model, directory)
+    model_spec = MODEL_SPECS[name]
+    model = model_spec.build_model()
+    tower = {n: p.clone() for n, p in model_spec.tower(model).named_parameters()}
+    load_language_model(model, directory)
     ids = torch.arange(7, 19)[None]
-    first = student.language_model(model)(input_ids=ids.T).last_hidden_state
-    second = student.language_model(theirs)(input_ids=ids.T).last_hidden_state
+    first = model_spec.language_model(model)(input_ids=ids.T).last_hidden_state
+    second = model_spec.language_model(theirs)(input_ids=ids.T).last_hidden_state
     found, expected = model.lm_head(first), theirs.lm_head(second)  # the norms' epsilons differ a little
     torch.testing.assert_close(found, expected, rtol=0, atol=0.03 * float(expected.detach().abs().max()))
-    assert all(torch.equal(eye[n], p) for n, p in student.tower(model).named_parameters())
+    assert all(torch.equal(tower[n], p) for n, p in model_spec.tower(model).named_parameters())
 
 
 def test_a_learner_moves_masters_workers_and_what_is_both():
     master, worker, both = (torch.nn.Parameter(torch.ones(3)) for _ in range(3))
-    learner = Learner([("a", master, worker), ("b", both, both)], 0.1)
+    optimizer = MixedOptimizer([("a", master, worker), ("b", both, both)], 0.1)
     for _ in range(2):
         (worker.sum() + both.sum()).backward()
-        learner.step(1.0)
+        optimizer.step(1.0)
     assert (master < 0.9).all()
     assert torch.equal(master, worker)
     torch.testing.assert_close(both, master)
     assert {p.grad for p in (master, worker, both)} == {None}
 
 
-@every_student
+@every_model
 def test_plain_attention_is_the_stock_one(name):
-    student = STUDENTS[name]
-    stock, fast = student.build_model().eval(), student.build_model().eval()
+    model_spec = MODEL_SPECS[name]
+    stock, fast = model_spec.build_model().eval(), model_spec.build_model().eval()
     fast.load_state_dict(stock.state_dict())
-    use_attention(student.tower(fast), plain_attention)
-    pixels = torch.randn(2, 3, *reversed(student.looks(Scene(0, student.view))[0][1]))
+    use_attention(model_spec.tower(fast), plain_attention)
+    pixels = torch.randn(2, 3, *reversed(model_spec.looks(Scene(0, model_spec.view))[0][1]))
     with torch.no_grad():
-        torch.testing.assert_close(student.encode(fast, pixels)[0], student.encode(stock, pixels)[0])
+        torch.testing.assert_close(model_spec.encode(fast, pixels)[0], model_spec.encode(stock, pixels)[0])
 
 
 def test_positions_rise_and_blocks_go_on_from_the_image(banks):
@@ -272,21 +272,21 @@ def test_positions_rise_and_blocks_go_on_from_the_image(banks):
 
 
 def test_questions_name_their_image_where_there_are_two(banks):
-    group, tokenizer = banks["tiny-llava"][0], STUDENTS["tiny-llava"].build_processor().tokenizer
+    group, tokenizer = banks["tiny-llava"][0], MODEL_SPECS["tiny-llava"].build_processor().tokenizer
     packed = pack(group, np.array([[0, 1]]), np.random.default_rng(0), 196, 12)
     for ids, question in zip(packed.ids[0], packed.question[0], strict=True):
         image = int(question.max()) // group.answer.shape[1]
         assert tokenizer.decode(ids).startswith(f"in the {('first', 'second')[image]} image, ")
 
 
-@every_student
+@every_model
 def test_patch_labels_name_what_a_look_holds(name):
-    student, symbols = STUDENTS[name], 0
+    model_spec, symbols = MODEL_SPECS[name], 0
     for seed in range(30):
-        scene = Scene(seed, student.view)
-        for look in student.looks(scene):
-            (left, top, right, bottom), (width, height) = look
-            labels = patch_labels(scene, look).reshape(height // PATCH, width // PATCH, len(FIELDS))
+        scene = Scene(seed, model_spec.view)
+        for encode_validation in model_spec.looks(scene):
+            (left, top, right, bottom), (width, height) = encode_validation
+            labels = patch_labels(scene, encode_validation).reshape(height // PATCH, width // PATCH, len(FIELDS))
             inside = [i for i in (*scene.things, *scene.plates) if left <= i.x < right and top <= i.y < bottom]
             assert 0 <= len(inside) - labels[..., 7].sum() <= 1  # two centres may share a patch
             for thing in set(inside) & set(scene.things):
@@ -299,10 +299,10 @@ def test_patch_labels_name_what_a_look_holds(name):
 
 
 def test_labels_go_to_the_tokens_that_stand_for_their_patches():
-    student = STUDENTS["tiny-internvl"]
+    model_spec = MODEL_SPECS["tiny-internvl"]
     patches = torch.arange(144).view(1, 144, 1)
     grid = torch.arange(144).view(12, 12)
-    assert student.by_token(patches, (96, 96))[0, 7, :, 0].tolist() == grid[2:4, 2:4].flatten().tolist()
+    assert model_spec.by_token(patches, (96, 96))[0, 7, :, 0].tolist() == grid[2:4, 2:4].flatten().tolist()
 
 
 def test_cosine_rises_then_falls():
@@ -310,28 +310,31 @@ def test_cosine_rises_then_falls():
     assert cosine(1.0) == cosine(1.5) == pytest.approx(0.02)
 
 
-@every_student
+@every_model
 def test_a_run_goes_on_where_it_stopped(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "PATCHES", 600)
     monkeypatch.setattr(train, "SCENES", 4)
-    flags = [name, *["--scenes", "128", "--watch", "4", "--workers", "1", "--steps", "1", "--videos", "128", "--out"]]
-    train.main([*flags, str(tmp_path), "--phases", "eye"])
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == ["eye"]
-    train.main([*flags, str(tmp_path), "--phases", "mind", "both", "--resume"])
+    flags = [
+        name,
+        *["--scenes", "128", "--validation", "4", "--workers", "1", "--steps", "1", "--videos", "128", "--out"],
+    ]
+    train.main([*flags, str(tmp_path), "--phases", "vision"])
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == ["vision"]
+    train.main([*flags, str(tmp_path), "--phases", "language", "both", "--resume"])
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [e.get("phase") for e in log] == [None, "eye", None, "mind", "both"]
+    assert [e.get("phase") for e in log] == [None, "vision", None, "language", "both"]
     finished = tmp_path / name
     assert (finished / "model.safetensors").stat().st_size < 12e6
-    train.main([*flags, str(tmp_path / "on"), "--phases", "mind", "--start", str(finished)])
+    train.main([*flags, str(tmp_path / "on"), "--phases", "language", "--start", str(finished)])
     capsys.readouterr()
     for wrong, message in (
         (["--resume", "--out", str(tmp_path / "new")], "--resume found no checkpoint.pt"),
         (["--start", str(tmp_path)], f"--start={tmp_path} holds no model.safetensors"),
-        (["--mind", str(tmp_path)], f"--mind={tmp_path} holds no model.safetensors"),
+        (["--language", str(tmp_path)], f"--language={tmp_path} holds no model.safetensors"),
         (["--hours", "0"], "must be more than 0"),
         (["--scenes", "5"], "too few"),
         (["--steps", "0"], "--steps=0 must be 1 or more"),
-        (["--watch", "-3"], "--watch=-3 must be 1 or more"),
+        (["--validation", "-3"], "--validation=-3 must be 1 or more"),
     ):
         with pytest.raises(SystemExit):
             train.main([name, *wrong])
@@ -339,9 +342,9 @@ def test_a_run_goes_on_where_it_stopped(name, tmp_path, monkeypatch, capsys):
 
 
 def test_a_bank_is_read_again_as_it_was_drawn(tmp_path, banks):
-    student = STUDENTS["tiny-internvl"]
+    model_spec = MODEL_SPECS["tiny-internvl"]
     for _ in range(2):
-        again = load_bank(tmp_path, student, 0, 8, 1)
+        again = load_dataset(tmp_path, model_spec, 0, 8, 1)
         for group, other in zip(banks["tiny-internvl"], again, strict=True):
             assert np.array_equal(group.pixels, other.pixels)
             assert np.array_equal(group.words, other.words)

@@ -27,7 +27,7 @@ from tests.video.long_videos import (
 from tests.video.videos import write
 from vtc import Recipe, reduce_tokens, restore
 from vtc.cli.progress import bars
-from vtc.embedded.video import WATCH, Video
+from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs
 from vtc.recipes.composition import recipe
@@ -36,7 +36,7 @@ from vtc.video import Sampling, ask, prepare
 from vtc.video.reading import probe
 from vtc.video.stages import Keyframes
 
-SHOT = Video(WATCH + 1)
+SHOT = Video(VALIDATION + 1)
 (QUESTION,) = [one for one in SHOT.questions if one.skill == "static"]
 """Where something stands, which no other frame shows."""
 SHOWN = 3
@@ -97,7 +97,7 @@ def test_evenly_spaced_frames_miss_it(videos):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_shot_at_any_minute_is_among_the_frames(folder, seed):
     at = float(np.random.default_rng(seed).uniform(1, 600 - SHOWN - 1))
-    path = long_video(folder / "any.mp4", 600, Video(WATCH + 10 + seed).frame(0, SIDE), at, shown=SHOWN)
+    path = long_video(folder / "any.mp4", 600, Video(VALIDATION + 10 + seed).frame(0, SIDE), at, shown=SHOWN)
     made = prepare(path, loaded()[1], "what is there?", sampling=NEAR)
     assert shown(made.frames.seconds, at)
     assert shown(probe(path).seconds[made.candidates], at) == SHOWN

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from tools.train_embedded.hard_examples import drill, drill_video
+from tools.train_embedded.hard_examples import hard_questions, hard_video_questions
 from tools.train_embedded.labels import FACTS, look_facts, patch_labels
-from tools.train_embedded.model_specs import STUDENTS
-from tools.train_embedded.model_specs.base import Student
+from tools.train_embedded.model_specs import MODEL_SPECS
+from tools.train_embedded.model_specs.base import ModelSpec
 from tools.train_embedded.tokenizer import build_tokenizer
 from vtc.embedded import spec, video_spec
 from vtc.embedded.questions import SKILLS, SceneQuestion
@@ -68,17 +68,19 @@ class SceneGroup:
         return int(self.pixels.shape[3]), int(self.pixels.shape[2])
 
 
-Bank = list[SceneGroup]
+Dataset = list[SceneGroup]
 _NAMES = [f.name for f in fields(SceneGroup)]
 
 
-def make_bank(student: Student, first: int, n: int, workers: int, videos: int = 0, drilled: bool = False) -> Bank:
+def make_dataset(
+    model_spec: ModelSpec, first: int, n: int, workers: int, videos: int = 0, hard: bool = False
+) -> Dataset:
     """Draw `n` scenes and so many videos of the seeds from `first` on, `workers` processes at once, grouped by size.
 
-    `drilled`: with the questions of `drill`.
+    `hard`: with the questions of `hard_questions`.
     """
     jobs = [
-        (student.name, kind, s, min(_CHUNK, first + count - s), drilled)
+        (model_spec.name, kind, s, min(_CHUNK, first + count - s), hard)
         for kind, count in (("scene", n), ("video", videos))
         for s in range(first, first + count, _CHUNK)
     ]
@@ -94,16 +96,16 @@ def make_bank(student: Student, first: int, n: int, workers: int, videos: int = 
     ]
 
 
-def load_bank(
-    folder: Path, student: Student, first: int, n: int, workers: int, videos: int = 0, drilled: bool = False
-) -> Bank:
-    """`make_bank`, kept in `folder` for the next time."""
-    world = f"{student.name}-{spec.VERSION}.{video_spec.VERSION}"
-    stem = folder / (f"bank-{world}-{first}-{n}-{videos}" + ("-drilled" if drilled else ""))
+def load_dataset(
+    folder: Path, model_spec: ModelSpec, first: int, n: int, workers: int, videos: int = 0, hard: bool = False
+) -> Dataset:
+    """`make_dataset`, kept in `folder` for the next time."""
+    world = f"{model_spec.name}-{spec.VERSION}.{video_spec.VERSION}"
+    stem = folder / (f"dataset-{world}-{first}-{n}-{videos}" + ("-hard" if hard else ""))
     if not stem.is_dir():
         unfinished = stem.with_suffix(".tmp")
         unfinished.mkdir(parents=True, exist_ok=True)
-        for i, group in enumerate(make_bank(student, first, n, workers, videos, drilled)):
+        for i, group in enumerate(make_dataset(model_spec, first, n, workers, videos, hard)):
             for name in _NAMES:
                 np.save(unfinished / f"{i}-{name}.npy", getattr(group, name))
         unfinished.rename(stem)
@@ -116,49 +118,49 @@ Shape = tuple[int, ...]
 
 def _chunk(job: tuple[str, str, int, int, bool]) -> dict[Shape, tuple[np.ndarray, ...]]:
     cv2.setNumThreads(1)
-    name, kind, first, n, drilled = job
-    student, tokenizer = STUDENTS[name], build_tokenizer()
+    name, kind, first, n, hard = job
+    model_spec, tokenizer = MODEL_SPECS[name], build_tokenizer()
     rows: dict[Shape, list[tuple[np.ndarray, ...]]] = {}
     for seed in range(first, first + n):
         if kind == "video":
-            arrays = _video_arrays(student, Video(seed), tokenizer, drilled)
+            arrays = _video_arrays(model_spec, Video(seed), tokenizer, hard)
         else:
-            arrays = _arrays(student, Scene(seed, student.view), tokenizer, drilled)
+            arrays = _arrays(model_spec, Scene(seed, model_spec.view), tokenizer, hard)
         rows.setdefault(arrays[0].shape, []).append(arrays)
     return {canvas: tuple(np.stack(column) for column in zip(*some, strict=True)) for canvas, some in rows.items()}
 
 
 def _arrays(
-    student: Student, scene: Scene, tokenizer: PreTrainedTokenizerFast, drilled: bool
+    model_spec: ModelSpec, scene: Scene, tokenizer: PreTrainedTokenizerFast, hard: bool
 ) -> tuple[np.ndarray, ...]:
-    looks = student.looks(scene)
+    looks = model_spec.looks(scene)
     return (
-        look_pixels(student, scene),
+        look_pixels(model_spec, scene),
         np.stack([patch_labels(scene, look) for look in looks]),
         np.stack([look_facts(scene, look) for look in looks]),
         np.array(len(scene.things), np.int8),
-        *_question_arrays(drill(scene, MAX_QUESTIONS) if drilled else scene.questions, tokenizer),
+        *_question_arrays(hard_questions(scene, MAX_QUESTIONS) if hard else scene.questions, tokenizer),
     )
 
 
 def _video_arrays(
-    student: Student, video: Video, tokenizer: PreTrainedTokenizerFast, drilled: bool
+    model_spec: ModelSpec, video: Video, tokenizer: PreTrainedTokenizerFast, hard: bool
 ) -> tuple[np.ndarray, ...]:
-    looks = student.video_looks(video)
-    frames = video_pixels(student, video)
+    looks = model_spec.video_looks(video)
+    frames = video_pixels(model_spec, video)
     labels = [patch_labels(video.state(i), looks[i // 2]) for i in range(video.frames)]
     return (
         np.concatenate([frames[::2], frames[1::2]], -1),
         np.stack([np.concatenate(labels[i : i + 2], -1) for i in range(0, video.frames, 2)]),
         np.zeros((len(looks), FACTS), np.uint8),  # models that see videos have no class token
         np.array(len(video.actors), np.int8),
-        *_question_arrays(drill_video(video, MAX_QUESTIONS) if drilled else video.questions, tokenizer),
+        *_question_arrays(hard_video_questions(video, MAX_QUESTIONS) if hard else video.questions, tokenizer),
     )
 
 
-def video_pixels(student: Student, video: Video) -> np.ndarray:
+def video_pixels(model_spec: ModelSpec, video: Video) -> np.ndarray:
     """The frames of `video` as the tower sees them, uint8 `[frames, h, w, 3]`, drawn at the size they are scored at."""
-    return video.pixels(student.video_looks(video)[0][1][0])
+    return video.pixels(model_spec.video_looks(video)[0][1][0])
 
 
 def _question_arrays(questions: list[SceneQuestion], tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, ...]:
@@ -172,16 +174,16 @@ def _question_arrays(questions: list[SceneQuestion], tokenizer: PreTrainedTokeni
     return words, answer, skill
 
 
-def look_pixels(student: Student, scene: Scene) -> np.ndarray:
+def look_pixels(model_spec: ModelSpec, scene: Scene) -> np.ndarray:
     """What the tower sees, uint8 `[looks, h, w, 3]`.
 
     Half with the processor's own resampling, half with area averages: other libraries resize a little differently.
     """
     resample = Image.Resampling.BICUBIC if scene.seed % 2 else Image.Resampling.BOX
-    width, height = student.canvas(scene)
+    width, height = model_spec.canvas(scene)
     whole = scene.image.resize((width, height), resample)
     out = []
-    for (left, top, right, bottom), (w, h) in student.looks(scene):
+    for (left, top, right, bottom), (w, h) in model_spec.looks(scene):
         x, y = round(left / scene.width * width), round(top / scene.height * height)
         box = (x, y, round(right / scene.width * width), round(bottom / scene.height * height))
         part = whole.crop(box)

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-from tools.train_embedded.model_specs import STUDENTS
+from tools.train_embedded.model_specs import MODEL_SPECS
 from vtc import reduce_tokens
 from vtc.embedded import NAMES, path
 from vtc.embedded.exam import asked, asked_videos, exact
 from vtc.embedded.questions import SKILLS, SceneQuestion
 from vtc.embedded.scene import Scene
-from vtc.embedded.spec import HELD_OUT, WATCH
+from vtc.embedded.spec import HELD_OUT, VALIDATION
 from vtc.embedded.video import Video
 from vtc.embedded.video_spec import PIXELS
 from vtc.embedded.video_spec import SKILLS as VIDEO_SKILLS
@@ -110,14 +110,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--positions", help="original or compact; default: the recipe's own")
     parser.add_argument("--weights", type=Path, help="a directory with this model's weights; default: the packaged")
     options = parser.parse_args(arguments)
-    if not HELD_OUT <= options.first < WATCH:
-        parser.error(f"--first={options.first} is no unseen seed; those are {HELD_OUT} to {WATCH - 1}")
+    if not HELD_OUT <= options.first < VALIDATION:
+        parser.error(f"--first={options.first} is no unseen seed; those are {HELD_OUT} to {VALIDATION - 1}")
     for name in ("n", "per_scene"):
         value = getattr(options, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')}={value} must be 1 or more")
-    if options.videos and not STUDENTS[options.name].videos:
-        parser.error(f"--videos: {options.name} was not taught videos")
+    if options.videos and not MODEL_SPECS[options.name].videos:
+        parser.error(f"--videos: {options.name} was not trained on videos")
     if options.recipe is None and (options.keep is not None or options.positions is not None):
         parser.error("--keep and --positions need a --recipe")
     processor, model = load(options.name, options.weights)

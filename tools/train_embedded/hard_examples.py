@@ -27,10 +27,10 @@ USUAL = 9  # of the scene's own questions
 ROUNDS = 6  # how often a video's questions are drawn anew
 EASY = ("static", "appear", "leave")
 FEW = 4  # of the easy ones about a video
-DRILLING = 7  # a stream of random numbers apart from those of `video_script`
+HARD_STREAM = 7  # a stream of random numbers apart from those of `video_script`
 
 
-def drill(scene: Scene, most: int) -> list[SceneQuestion]:
+def hard_questions(scene: Scene, most: int) -> list[SceneQuestion]:
     """At most `most` questions about `scene`: relations, nearest things and counts, then some of its own, shuffled."""
     rng = np.random.Generator(np.random.PCG64([scene.seed, 3]))
     asked: dict[str, SceneQuestion] = {}
@@ -48,9 +48,9 @@ def drill(scene: Scene, most: int) -> list[SceneQuestion]:
     ]
 
 
-def drill_video(video: Video, most: int) -> list[SceneQuestion]:
+def hard_video_questions(video: Video, most: int) -> list[SceneQuestion]:
     """At most `most` questions about `video`, drawn several times over, few of them of the easy skills."""
-    rng = np.random.Generator(np.random.PCG64([video.seed, DRILLING]))
+    rng = np.random.Generator(np.random.PCG64([video.seed, HARD_STREAM]))
     asked: dict[str, SceneQuestion] = {}
     for _ in range(ROUNDS):
         for question in every_question(video, rng):

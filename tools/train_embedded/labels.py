@@ -1,4 +1,4 @@
-"""What each patch of a look shows: the truth that the eye is taught with. Used in training only."""
+"""Labels of each patch of a look, which the vision tower is trained with."""
 
 import cv2
 import numpy as np
@@ -46,20 +46,20 @@ def _label(labels: np.ndarray, item: Thing | Plate, corner: np.ndarray, scale: n
     """Write what `item` says into the `labels` `[rows, columns, fields]` of the patches that it covers."""
     rows, columns = labels.shape[:2]
     edge = (outline(item) - corner) * scale if isinstance(item, Thing) else _corners(item.box, corner, scale)
-    mine = _covered([edge], rows, columns) == 0
+    covered = _covered([edge], rows, columns) == 0
     center = (np.array([item.x, item.y]) - corner) * scale
     at_x, at_y = (int(v) for v in center // PATCH)
     if 0 <= at_x < columns and 0 <= at_y < rows:
-        mine[at_y, at_x] = True
+        covered[at_y, at_x] = True
         labels[at_y, at_x, 7] = 1
     if isinstance(item, Thing):
-        labels[mine, 0], labels[mine, 2] = SHAPES.index(item.shape) + 1, item.striped
+        labels[covered, 0], labels[covered, 2] = SHAPES.index(item.shape) + 1, item.striped
     else:
-        labels[mine, 0], labels[mine, 2] = len(SHAPES) + 1, 0
+        labels[covered, 0], labels[covered, 2] = len(SHAPES) + 1, 0
         _label_text(labels, item, corner, scale)
-    labels[mine, 1] = COLORS.index(item.color) + 1
+    labels[covered, 1] = COLORS.index(item.color) + 1
     strips = np.floor(center / (columns * PATCH, rows * PATCH) * STRIPS).clip(-1, STRIPS).astype(int) + 1
-    labels[mine, 5], labels[mine, 6] = strips
+    labels[covered, 5], labels[covered, 6] = strips
 
 
 def _label_text(labels: np.ndarray, plate: Plate, corner: np.ndarray, scale: np.ndarray) -> None:

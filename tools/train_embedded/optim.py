@@ -38,7 +38,7 @@ def use_attention(model: nn.Module, attention: Callable[..., tuple[Tensor, None]
             setattr(module.config, "_attn_implementation", name)  # noqa: B010 - a union to mypy
 
 
-class Learner:
+class MixedOptimizer:
     """Steps `master` (fp32) with the gradients of `worker`, its bfloat16 copy on the device.
 
     Matrices inside the layers are stepped by Muon (orthogonalised momentum), everything else by AdamW.

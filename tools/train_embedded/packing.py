@@ -103,7 +103,7 @@ def draw_steps(b: int, s: int, rng: np.random.Generator, spread: bool) -> np.nda
     """Distances from token to token, float64 `[b, s]`, 1 or more.
 
     A third of the rows is consecutive. The others have gaps everywhere (up to about 4 times the length) and now and
-    then a long jump, in text and image alike: a model that has met all distances does not mind missing tokens.
+    then a long jump, in text and image alike: a model that has met all distances tolerates missing tokens.
     """
     step = np.ones((b, s))
     if spread:

@@ -1,7 +1,7 @@
 """Phase one: the vision tower and projector learn to say, for every patch, what covers it.
 
-Joint training from scratch settles on the language prior; an eye that is taught first does not. Two things make
-it quick: attention that starts as a neighbourhood (as a convolution would), and truth for every patch instead of
+Joint training from scratch settles on the language prior; a vision tower that is trained first does not. Two things
+make it quick: attention that starts as a neighbourhood (as a convolution would), and truth for every patch instead of
 one answer.
 """
 
@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tools.train_embedded.dataset import Bank, SceneGroup
+from tools.train_embedded.dataset import Dataset, SceneGroup
 from tools.train_embedded.labels import FACTS, FIELDS
-from tools.train_embedded.model_specs.base import Student
+from tools.train_embedded.model_specs.base import ModelSpec
 
 CLASSES = tuple(FIELDS.values())
 PLATE = CLASSES[0] - 1
@@ -27,8 +27,9 @@ TEXT_FIELDS = {"symbol": 2.0, "index": 1.0}  # learnt on plates alone; symbols a
 class Heads(nn.Module):
     """Linear read-outs used in training only: what covers a token and a patch, and what a look as a whole holds.
 
-    A token that stands for several patches is asked for the text of each and for one thing (see `told`): what is said
-    twice must not take room twice. A token of two frames is asked about each; an image is asked about as its first.
+    A token that stands for several patches is asked for the text of each and for one thing (see `token_labels`): what
+    is given twice must not take room twice. A token of two frames is asked about each; an image is asked about as its
+    first.
     """
 
     def __init__(self, width: int, vision_width: int, patches: int, frames: int = 1) -> None:
@@ -50,7 +51,7 @@ class Heads(nn.Module):
         return [part[..., None, :] for part in parts]
 
 
-def told(patches: Tensor) -> list[Tensor]:
+def token_labels(patches: Tensor) -> list[Tensor]:
     """The truth of each field for tokens of patches `[n, t, p, fields]`: texts of all `[n, t, p]`, else `[n, t, 1]`.
 
     The one patch that counts holds a centre, or if none does, shows something.
@@ -70,36 +71,38 @@ def to_pixels(batch: np.ndarray, generator: torch.Generator | None, dtype: torch
     return pixels.to(dtype)
 
 
-def eye_loss(
-    student: Student,
+def vision_loss(
+    model_spec: ModelSpec,
     model: Any,
     heads: Heads,
     encoded: tuple[Tensor, Tensor],
     truth: tuple[Tensor, Tensor],
     size: tuple[int, int],
 ) -> Tensor:
-    """The dense loss of what `student.encode` saw, plus that of the class token's summary on a quarter of the batch.
+    """The dense loss of what `model_spec.encode` saw, plus that of the class token's summary on a quarter of the batch.
 
     `truth` is patches `[n, p, fields]` (in videos the fields of two frames side by side) and facts `[n, facts]` of
-    looks of `size` pixels. The class token is taught what a look
+    looks of `size` pixels. The class token is trained to name what a look
     holds, so that its attention means something, as CLIP's does.
     """
     (tokens, hidden), (patches, facts) = encoded, truth
-    states, loss = student.patch_states(hidden), tokens.new_zeros(()).float()
+    states, loss = model_spec.patch_states(hidden), tokens.new_zeros(()).float()
     frames = patches.split(len(FIELDS), -1)
     for frame, shown in enumerate(frames):
-        loss = loss + patch_loss(heads.fields(tokens, frame), told(student.by_token(shown, size))) / len(frames)
+        loss = loss + patch_loss(heads.fields(tokens, frame), token_labels(model_spec.by_token(shown, size))) / len(
+            frames
+        )
         if states is not None:
-            loss = loss + patch_loss(heads.state_fields(states, frame), told(shown[:, :, None])) / len(frames)
+            loss = loss + patch_loss(heads.state_fields(states, frame), token_labels(shown[:, :, None])) / len(frames)
     few = max(1, len(hidden) // 4)
-    summary = student.summary(model, hidden[:few])
+    summary = model_spec.summary(model, hidden[:few])
     if summary is None:
         return loss
     return loss + 2.0 * F.binary_cross_entropy_with_logits(heads.scene(summary.float()), facts[:few].float())
 
 
 def patch_loss(logits: list[Tensor], truth: list[Tensor]) -> Tensor:
-    """Cross-entropy of every field (`told`), empty patches weighted `EMPTY_WEIGHT`, texts on plates alone."""
+    """Cross-entropy of every field (`token_labels`), empty patches weighted `EMPTY_WEIGHT`, texts on plates alone."""
     weight = torch.where(truth[0] > 0, 1.0, EMPTY_WEIGHT) + (CENTER_WEIGHT - 1) * truth[7]
     on_plate = (truth[0] == PLATE).float()
     total = logits[0].new_zeros(())
@@ -120,16 +123,18 @@ def some_looks(
 
 
 @torch.no_grad()
-def eye_accuracy(student: Student, model: Any, heads: Heads, bank: Bank, batch: int = 64) -> dict[str, float]:
+def vision_accuracy(
+    model_spec: ModelSpec, model: Any, heads: Heads, dataset: Dataset, batch: int = 64
+) -> dict[str, float]:
     """Share of right answers on images by field, where something is; lone: shapes of things without another."""
     some = next(model.parameters())
     right: dict[str, list[Tensor]] = {f: [] for f in (*FIELDS, "lone")}
-    for group in (g for g in bank if g.channels == 3):
+    for group in (g for g in dataset if g.channels == 3):
         for rows in batches_in_order(len(group), batch):
             pixels = np.concatenate(group.pixels[rows])
-            tokens, _ = student.encode(model, to_pixels(pixels, None, some.dtype).to(some.device))
+            tokens, _ = model_spec.encode(model, to_pixels(pixels, None, some.dtype).to(some.device))
             patches = torch.from_numpy(np.concatenate(group.patches[rows])).long()
-            truth = told(student.by_token(patches, group.size))
+            truth = token_labels(model_spec.by_token(patches, group.size))
             letter, lone = (
                 truth[3] > 0,
                 torch.from_numpy(np.repeat(group.things[rows] == 1, group.looks))[:, None, None],

@@ -1,4 +1,4 @@
-"""The state of a training run: what it works on, its checkpoints, its log."""
+"""The state of a training run: models, data, settings, checkpoints and log."""
 
 import time
 from collections.abc import Callable
@@ -11,32 +11,32 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tools.train_embedded.dataset import Bank, SceneGroup
-from tools.train_embedded.model_specs.base import Student
+from tools.train_embedded.dataset import Dataset, SceneGroup
+from tools.train_embedded.model_specs.base import ModelSpec
 from tools.train_embedded.optim import (
-    Learner,
+    MixedOptimizer,
     PhaseProgress,
     log,
     save_atomically,
 )
 from tools.train_embedded.pretrain_vision import Heads, batches_in_order, to_pixels
 
-PHASES = ("eye", "mind", "videos", "drill", "both")
-SHARES = {"eye": 0.35, "mind": 0.3, "videos": 0.2, "drill": 0.2, "both": 0.15}  # of --hours
-SECONDS_BETWEEN_NOTES = 240
+PHASES = ("vision", "language", "videos", "hard", "both")
+SHARES = {"vision": 0.35, "language": 0.3, "videos": 0.2, "hard": 0.2, "both": 0.15}  # of --hours
+SECONDS_BETWEEN_LOGS = 240
 
 
 @dataclass
 class TrainingRun:
-    """What a training run works on: fp32 `master`, its bfloat16 `worker`, the read-outs, data and settings."""
+    """Models (fp32 `master` and its bfloat16 `worker`), read-outs, data and settings of a training run."""
 
-    student: Student
+    model_spec: ModelSpec
     master: PreTrainedModel
     worker: PreTrainedModel
     heads: Heads
-    bank: Bank
-    drilled: Bank
-    watch: Bank
+    dataset: Dataset
+    hard: Dataset
+    validation: Dataset
     out: Path
     device: str
     seed: int
@@ -68,69 +68,71 @@ class TrainingRun:
         return data, torch.Generator().manual_seed(self.seed + budget.done_steps)
 
     def group(self, rng: np.random.Generator, phase: str) -> SceneGroup:
-        """A group of scenes, as likely as it is large; of the drilled ones too in the last two phases.
+        """A group of scenes, as likely as it is large; of the hard ones too in the last two phases.
 
-        There videos, if the model sees any, are as likely as images: their skills are the slowest to learn. In "drill"
-        they are drilled ones only, and "videos" has nothing else.
+        There videos, if the model sees any, are as likely as images: their skills are the slowest to learn. In "hard"
+        they are hard ones only, and "videos" has nothing else.
         """
-        late = phase in ("drill", "both")
-        bank = self.bank + self.drilled if late else self.bank
+        late = phase in ("hard", "both")
+        dataset = self.dataset + self.hard if late else self.dataset
         if phase == "videos":
-            bank = [group for group in self.drilled if group.channels == 6]
-        if phase == "drill":
-            bank = [group for group in self.bank if group.channels == 3] + self.drilled
-        sizes = np.array([len(group) for group in bank], float)
-        videos = np.array([group.channels == 6 for group in bank])
+            dataset = [group for group in self.hard if group.channels == 6]
+        if phase == "hard":
+            dataset = [group for group in self.dataset if group.channels == 3] + self.hard
+        sizes = np.array([len(group) for group in dataset], float)
+        videos = np.array([group.channels == 6 for group in dataset])
         if late and videos.any():
             sizes[videos] *= sizes[~videos].sum() / sizes[videos].sum()
-        return bank[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
+        return dataset[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
 
     def rows(self, group: SceneGroup, rng: np.random.Generator, batch: int, most: int | None = None) -> np.ndarray:
         """The numbers of `batch` scenes of `group` with at most `most` things, or as few as there are."""
         fit = np.arange(len(group)) if most is None else np.flatnonzero(group.things <= max(most, group.things.min()))
         return np.sort(rng.choice(fit, batch, replace=len(fit) < batch))
 
-    def see(self, group: SceneGroup, rows: np.ndarray | slice, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def encode_scenes(
+        self, group: SceneGroup, rows: np.ndarray | slice, noise: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         """All looks of the scenes `rows`, encoded: tokens `[n * looks, t, width]` and the tower's hidden states."""
         return self.encode(np.concatenate(group.pixels[rows]), noise)
 
     def encode(self, pixels: np.ndarray, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Looks `[n, h, w, 3]` through the worker's tower and projector."""
-        return self.student.encode(self.worker, to_pixels(pixels, noise, torch.bfloat16).to(self.device))
+        return self.model_spec.encode(self.worker, to_pixels(pixels, noise, torch.bfloat16).to(self.device))
 
     @torch.no_grad()
-    def look(self) -> list[Tensor]:
-        """The visual tokens of the watched scenes, `[n, v, width]` for each group."""
+    def encode_validation(self) -> list[Tensor]:
+        """The visual tokens of the validation scenes, `[n, v, width]` for each group."""
         return [
             torch.cat(
                 [
-                    self.see(group, rows, None)[0].unflatten(0, (-1, group.looks)).flatten(1, 2)
+                    self.encode_scenes(group, rows, None)[0].unflatten(0, (-1, group.looks)).flatten(1, 2)
                     for rows in batches_in_order(len(group), 16)
                 ]
             )
-            for group in self.watch
+            for group in self.validation
         ]
 
-    def watcher(
-        self, phase: str, budget: PhaseProgress, learner: Learner, accuracy: Callable[[], dict[str, Any]]
+    def logger(
+        self, phase: str, budget: PhaseProgress, optimizer: MixedOptimizer, accuracy: Callable[[], dict[str, Any]]
     ) -> Callable[[Tensor], None]:
         """A function that logs and checkpoints every few minutes; call it once a step with the loss."""
         last, recent = [time.monotonic()], []
 
-        def watch(loss: Tensor) -> None:
+        def log_step(loss: Tensor) -> None:
             budget.done_steps += 1
             recent.append(float(loss))
-            if time.monotonic() - last[0] < SECONDS_BETWEEN_NOTES and budget.progress < 1:
+            if time.monotonic() - last[0] < SECONDS_BETWEEN_LOGS and budget.progress < 1:
                 return
             mean = round(float(np.mean(recent)), 4)
             entry = {"phase": phase, "steps": budget.done_steps, "seconds": round(budget.spent, 1), "loss": mean}
             log(self.out, **entry, progress=round(budget.progress, 3), accuracy=accuracy())
             state = {"phase": phase, "done": self.done, "steps": budget.done_steps, "seconds": budget.spent}
-            self.checkpoint({**state, "optimizers": learner.state()})
+            self.checkpoint({**state, "optimizers": optimizer.state()})
             recent.clear()
             last[0] = time.monotonic()
 
-        return watch
+        return log_step
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Write everything that `resumed` reads."""

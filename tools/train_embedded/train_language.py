@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tools.train_embedded.dataset import LABELS, Bank, SceneGroup
-from tools.train_embedded.model_specs.base import Student
+from tools.train_embedded.dataset import LABELS, Dataset, SceneGroup
+from tools.train_embedded.model_specs.base import ModelSpec
 from tools.train_embedded.packing import Packed, pack
 from tools.train_embedded.tokenizer import vocabulary
 
@@ -40,15 +40,15 @@ def _causal(n: int, like: Tensor) -> Tensor:
     return torch.full((n, n), -1e4, dtype=like.dtype, device=like.device).triu(1)
 
 
-def around(student: Student) -> tuple[Tensor, Tensor]:
+def around(model_spec: ModelSpec) -> tuple[Tensor, Tensor]:
     """The ids of the structural tokens before and after an image."""
     ids = vocabulary()
-    before, after = ([ids[token] for token in tokens] for tokens in (student.before, student.after))
+    before, after = ([ids[token] for token in tokens] for tokens in (model_spec.before, model_spec.after))
     return torch.tensor(before, dtype=torch.long), torch.tensor(after, dtype=torch.long)
 
 
 def answer_logits(
-    student: Student, model: Any, packed: Packed, visual: Tensor, group: SceneGroup
+    model_spec: ModelSpec, model: Any, packed: Packed, visual: Tensor, group: SceneGroup
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits `[m, words]` where an answer's token comes next, that token `[m]`, its row and question `[m, 2]`, weight.
 
@@ -56,17 +56,17 @@ def answer_logits(
     """
     b, n, t = packed.ids.shape
     embed = model.get_input_embeddings()
-    before, after = (embed(ids.to(visual.device)) for ids in around(student))
+    before, after = (embed(ids.to(visual.device)) for ids in around(model_spec))
     images = torch.cat(
         [x if x.ndim == 4 else x.expand(b, visual.shape[1], -1, -1) for x in (before, visual.to(before.dtype), after)],
         2,
     )
     start = embed(packed.lead).expand(b, -1, -1)
     head = torch.cat([start, images.flatten(1, 2)], 1)
-    hidden = student.language_model(model)(
+    hidden = model_spec.language_model(model)(
         inputs_embeds=torch.cat([head, embed(packed.ids).view(b, n * t, -1)], 1),
         attention_mask=torch.zeros(1, 1, head.shape[1], t, device=visual.device),
-        position_ids=student.positions(packed.steps.cpu(), (n, t), visual.shape[1], group.size, group.looks).to(
+        position_ids=model_spec.positions(packed.steps.cpu(), (n, t), visual.shape[1], group.size, group.looks).to(
             visual.device
         ),
         use_cache=False,
@@ -82,30 +82,30 @@ def answer_logits(
     )
 
 
-def mind_loss(student: Student, model: Any, packed: Packed, visual: Tensor, group: SceneGroup) -> Tensor:
+def language_loss(model_spec: ModelSpec, model: Any, packed: Packed, visual: Tensor, group: SceneGroup) -> Tensor:
     """Mean cross-entropy of the answers' tokens, weighted by skill."""
-    logits, truth, _, weight = answer_logits(student, model, packed.to(visual.device), visual, group)
+    logits, truth, _, weight = answer_logits(model_spec, model, packed.to(visual.device), visual, group)
     return (F.cross_entropy(logits, truth, reduction="none") * weight).sum() / weight.sum()
 
 
 @torch.no_grad()
-def mind_accuracy(
-    student: Student, model: Any, bank: Bank, seen: list[Tensor], spread: bool, batch: int = 16
+def language_accuracy(
+    model_spec: ModelSpec, model: Any, dataset: Dataset, seen: list[Tensor], spread: bool, batch: int = 16
 ) -> dict[str, float]:
     """Share of questions whose every answer token is the likeliest one (what greedy decoding would find), by skill.
 
-    `seen` holds the visual tokens `[n, v, width]` of each group of `bank`.
+    `seen` holds the visual tokens `[n, v, width]` of each group of `dataset`.
     """
     rng = np.random.default_rng(0)
-    around_it = sum(len(ids) for ids in around(student))
+    around_it = sum(len(ids) for ids in around(model_spec))
     right: dict[str, list[bool]] = {}
-    for group, visual in zip(bank, seen, strict=True):
+    for group, visual in zip(dataset, seen, strict=True):
         for start in range(0, len(group), batch):
             rows = np.arange(start, min(len(group), start + batch))
             packed = pack(
                 group, rows[:, None], rng, visual.shape[1] + around_it, group.words.shape[1], spread=spread
             ).to(visual.device)
-            logits, truth, question, _ = answer_logits(student, model, packed, visual[rows, None], group)
+            logits, truth, question, _ = answer_logits(model_spec, model, packed, visual[rows, None], group)
             wrong = set(map(tuple, question[logits.argmax(-1) != truth].tolist()))
             for i, q in map(tuple, question.unique(dim=0).tolist()):
                 right.setdefault(LABELS[group.skill[rows[i], q]], []).append((i, q) not in wrong)

@@ -99,7 +99,7 @@ class AppState:
 
     @classmethod
     def load(cls, model: str | None = None, device: str = "auto", dtype: str = "auto") -> AppState:
-        """The studio of `model`, or of the embedded ones: one for images, and one that was taught videos.
+        """The studio of `model`, or of the embedded ones: one for images, and one that was trained on videos.
 
         Raises:
             OSError, ValueError: see `vtc.inference.loading.load`.

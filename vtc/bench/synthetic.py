@@ -35,13 +35,13 @@ def first_seed(first: int | None = None) -> int:
     Raises:
         ValueError: a seed that models were trained on, or chosen by.
     """
-    from vtc.embedded.spec import HELD_OUT, WATCH
+    from vtc.embedded.spec import HELD_OUT, VALIDATION
 
     if first is None:
         return HELD_OUT
-    if not HELD_OUT <= first < WATCH:
+    if not HELD_OUT <= first < VALIDATION:
         use = "was trained on" if first < HELD_OUT else "watches over training"
-        raise ValueError(f"--first {first} {use}; unseen seeds are {HELD_OUT} to {WATCH - 1}")
+        raise ValueError(f"--first {first} {use}; unseen seeds are {HELD_OUT} to {VALIDATION - 1}")
     return first
 
 

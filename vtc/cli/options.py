@@ -21,7 +21,9 @@ MODELS = "tiny-llava, tiny-internvl or tiny-qwen (embedded, work offline), a dir
 Model = Annotated[str, typer.Option(help=MODELS)]
 AnyModel = Annotated[
     str | None,
-    typer.Option(help=f"{MODELS} Default: tiny-llava for an image; tiny-qwen, which was taught videos, for a video."),
+    typer.Option(
+        help=f"{MODELS} Default: tiny-llava for an image; tiny-qwen, which was trained on videos, for a video."
+    ),
 ]
 AnyRecipe = Annotated[
     str | None,

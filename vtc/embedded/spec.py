@@ -6,14 +6,14 @@ Version 1 was fixed before any model of it was trained; version 2 draws the same
 holds the fingerprint of scenes of this version.
 
 Lengths are shares of the *unit*, the square root of the image's area (a square's side). Seeds below `HELD_OUT` are
-for training; those from `HELD_OUT` on were never trained on; those from `WATCH` on watch over training.
+for training; those from `HELD_OUT` on were never trained on; those from `VALIDATION` on are for validation.
 """
 
 from dataclasses import dataclass
 
 VERSION = "2"
 HELD_OUT = 2**40
-WATCH = 2**41
+VALIDATION = 2**41
 UNIT = 224  # pixels of a unit where nothing else is asked for
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .placement import draw_share, pick
-from .spec import HELD_OUT, UNIT, WATCH
+from .spec import HELD_OUT, UNIT, VALIDATION
 from .video_parts import (
     Actor,
     State,
@@ -28,7 +28,7 @@ from .video_spec import (
 if TYPE_CHECKING:
     from .questions import SceneQuestion
 
-__all__ = ["HELD_OUT", "WATCH", "Actor", "State", "Take", "Video", "VideoEvent"]
+__all__ = ["HELD_OUT", "VALIDATION", "Actor", "State", "Take", "Video", "VideoEvent"]
 
 
 class Video:

@@ -5,15 +5,15 @@ another `VERSION`, and figures measured on one version are not compared with tho
 `tests/embedded/test_video.py` holds the fingerprint of videos of this version.
 
 A video is a square of one unit. Its shapes, colors, symbols, fonts, grounds and the seeds of its splits are those of
-`vtc.embedded.spec`: training below `HELD_OUT`, unseen from there on, watched over from `WATCH` on. A shifted video has
-grounds, fonts and sizes that are never trained.
+`vtc.embedded.spec`: training below `HELD_OUT`, unseen from there on, validation from `VALIDATION` on. A shifted video
+has grounds, fonts and sizes that are never trained.
 """
 
 from dataclasses import dataclass
 
-from .spec import HELD_OUT, WATCH
+from .spec import HELD_OUT, VALIDATION
 
-__all__ = ["HELD_OUT", "WATCH"]
+__all__ = ["HELD_OUT", "VALIDATION"]
 
 VERSION = "1"
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.video.videos import write
-from vtc.embedded.video import WATCH, Video
+from vtc.embedded.video import VALIDATION, Video
 from vtc.video.batch.questions import Question
 
 FEW = dict(frames=4, max_new_tokens=6)
@@ -17,7 +17,7 @@ FEW = dict(frames=4, max_new_tokens=6)
 
 @cache
 def video(number: int) -> Video:
-    return Video(WATCH + number)
+    return Video(VALIDATION + number)
 
 
 def clips(folder: Path, count: int) -> list[Path]:

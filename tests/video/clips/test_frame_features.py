@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import BatchFeature
 
 from tests.families import llava
-from vtc.embedded.video import WATCH, Video
+from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.loading import load
 from vtc.video.clips.frame_features import ColorLayout, Timm, TowerFeatures
 
@@ -123,7 +123,9 @@ def test_texture_counts_where_colors_do_not():
 
 def test_the_shots_of_a_video_stand_out():
     drawn = next(
-        video for video in map(Video, range(WATCH, WATCH + 200)) if video.kind == "shots" and len(video.takes) > 2
+        video
+        for video in map(Video, range(VALIDATION, VALIDATION + 200))
+        if video.kind == "shots" and len(video.takes) > 2
     )
     rows = ColorLayout().describe(drawn.pixels(SIDE)).astype(np.float64)
     steps = 1 - (rows[1:] * rows[:-1]).sum(1)
@@ -219,7 +221,9 @@ def test_structural_tokens_describe_nothing():
 def test_the_tower_gives_the_mean_of_a_frames_tokens(name):
     model, processor = load(name, device="cpu")
     drawn = next(
-        video for video in map(Video, range(WATCH, WATCH + 200)) if video.kind == "shots" and len(video.takes) > 1
+        video
+        for video in map(Video, range(VALIDATION, VALIDATION + 200))
+        if video.kind == "shots" and len(video.takes) > 1
     )
     frames = drawn.pixels(SIDE)[:9]
     tower = TowerFeatures(model, processor, batch=4)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.video.clips.test_segmenters import pushed, series, starts
-from vtc.embedded.video import WATCH, Video
+from vtc.embedded.video import VALIDATION, Video
 from vtc.video.clips.frame_features import ColorLayout
 from vtc.video.clips.segmenters import (
     Adaptive,
@@ -306,7 +306,7 @@ def found(rule, videos) -> tuple[int, int, int, int, int]:
 
 
 def test_the_defaults_find_the_shots_of_drawn_videos():
-    drawn = [Video(seed) for seed in range(WATCH, WATCH + 120)]
+    drawn = [Video(seed) for seed in range(VALIDATION, VALIDATION + 120)]
     videos = [(video, ColorLayout().describe(video.pixels(96))) for video in drawn]
     wrong, hard, hards, soft, softs = found(Neighbour(), videos)
     assert hards >= 10

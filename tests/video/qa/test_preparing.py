@@ -18,7 +18,7 @@ from vtc import (
     reduce_tokens,
     restore,
 )
-from vtc.embedded.video import WATCH, Video
+from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs, processed
 from vtc.media.video_frames import VideoFrames
@@ -30,7 +30,9 @@ from vtc.video.qa.token_usage import account, seen
 from vtc.video.stages import ClipBudget, Keyframes
 
 LOSSLESS = {"codec": "libx264rgb", "pixels": "rgb24", "options": {"qp": "0"}}
-VIDEO = next(video for video in map(Video, range(WATCH, WATCH + 99)) if video.kind == "needle" and video.frames == 16)
+VIDEO = next(
+    video for video in map(Video, range(VALIDATION, VALIDATION + 99)) if video.kind == "needle" and video.frames == 16
+)
 NEAR = Sampling(isolated=False)
 """In this process, which saves the start of a child for each reading."""
 NAMES = ("uniform", "keyframes", "clip-budget", "video", "kcenter")
@@ -236,7 +238,7 @@ def test_budgets_that_cannot_be(options, message):
 @pytest.mark.parametrize("together", [True, False])
 def test_a_floor_that_cannot_be_met_gives_way(path, together):
     model, processor = loaded()
-    shots = next(video for video in map(Video, range(WATCH, WATCH + 99)) if len(video.shots) > 2)
+    shots = next(video for video in map(Video, range(VALIDATION, VALIDATION + 99)) if len(video.shots) > 2)
     frames = VideoFrames.regular(shots.pixels(96), 2)
     given = inputs(model, processor, ["what?"], [frames])
     counts = []

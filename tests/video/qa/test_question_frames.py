@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from tests.video.videos import write
 from vtc import Recipe, reduce_tokens
 from vtc.cli.main import app
-from vtc.embedded.video import WATCH, Video
+from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.loading import load
 from vtc.recipes.composition import recipe
 from vtc.recipes.overrides import changed
@@ -39,7 +39,9 @@ from vtc.video.clips.frame_scores import ClipScorer, ModelScorer, scorer
 from vtc.video.stages import ClipBudget
 
 LOSSLESS = {"codec": "libx264rgb", "pixels": "rgb24", "options": {"qp": "0"}}
-VIDEO = next(video for video in map(Video, range(WATCH, WATCH + 99)) if video.kind == "needle" and video.frames == 16)
+VIDEO = next(
+    video for video in map(Video, range(VALIDATION, VALIDATION + 99)) if video.kind == "needle" and video.frames == 16
+)
 NEAR = Sampling(isolated=False)
 ASKING = changed(recipe("video"), keyframes="aks")
 
@@ -57,7 +59,7 @@ def path(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
     """Sixteen unlike frames, each shown twice."""
-    pixels = np.stack([Video(seed).pixels(96)[0] for seed in range(WATCH, WATCH + 16)]).repeat(2, axis=0)
+    pixels = np.stack([Video(seed).pixels(96)[0] for seed in range(VALIDATION, VALIDATION + 16)]).repeat(2, axis=0)
     return write(tmp_path_factory.mktemp("video") / "many.mp4", pixels, fps=2, **LOSSLESS)
 
 
@@ -93,7 +95,7 @@ def test_the_question_changes_the_choice_and_a_callers_scores_come_first(many, k
 
     questions = ("what flashes?", "what color is the circle?", "how many stars are there?", "what moves to the left?")
     assert len({tuple(chosen(question)) for question in questions}) > 1
-    last = Video(WATCH + 15).pixels(96)[0]
+    last = Video(VALIDATION + 15).pixels(96)[0]
     found = chosen("what?", scores=lambda frame, question: float(np.array_equal(frame, last)))
     assert found[-1] == 15
     with pytest.raises(ValueError, match="scorer='model' compares the model's own tokens; pass the model"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.video.videos import write
-from vtc.embedded.video import WATCH, Video
+from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.loading import load
 from vtc.video import Sampling, ask
 from vtc.video.qa.strategies import (
@@ -23,7 +23,9 @@ from vtc.video.qa.strategies.decompose import sub_questions
 
 LOSSLESS = {"codec": "libx264rgb", "pixels": "rgb24", "options": {"qp": "0"}}
 NEAR = Sampling(isolated=False)
-VIDEO = next(video for video in map(Video, range(WATCH, WATCH + 99)) if video.kind == "needle" and video.frames == 16)
+VIDEO = next(
+    video for video in map(Video, range(VALIDATION, VALIDATION + 99)) if video.kind == "needle" and video.frames == 16
+)
 
 
 class Scripted:

@@ -1,4 +1,4 @@
-"""What training asks of a model: how it sees a scene, where its parts are, how its tower is run."""
+"""Interface between the training code and one embedded model: its looks at a scene, its parts, its tower."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -21,7 +21,7 @@ WIDTH, TEXT_LAYERS, HEADS, TEXT_MLP = 128, 6, 4, 384
 Look = tuple[Box, tuple[int, int]]
 
 
-class Student(ABC):
+class ModelSpec(ABC):
     """One embedded model. An image is one or more *looks* of one size: the whole, or tiles and a thumbnail."""
 
     name: str
@@ -29,9 +29,9 @@ class Student(ABC):
     merge: int  # patches to a visual token, along each side
     before: tuple[str, ...] = ()  # structural tokens around an image's visual tokens
     after: tuple[str, ...] = ()
-    eye: tuple[str, ...]  # names that the parameters of tower and projector start with
-    videos: bool = False  # whether it is taught videos too
-    mind: tuple[str, ...] = ("model.language_model", "lm_head")
+    vision_prefixes: tuple[str, ...]  # names that the parameters of tower and projector start with
+    videos: bool = False  # whether it is trained on videos too
+    language_prefixes: tuple[str, ...] = ("model.language_model", "lm_head")
 
     @abstractmethod
     def build_model(self) -> PreTrainedModel:
@@ -46,8 +46,8 @@ class Student(ABC):
         """What the tower sees of `scene`, in the order of the model's inputs; all of one size in pixels."""
 
     def video_looks(self, video: Video) -> list[Look]:
-        """What the tower sees of `video`, frames in pairs. ValueError for a model that is not taught videos."""
-        raise ValueError(f"{self.name} is not taught videos")
+        """What the tower sees of `video`, frames in pairs. ValueError for a model that is not trained on videos."""
+        raise ValueError(f"{self.name} is not trained on videos")
 
     @abstractmethod
     def canvas(self, scene: Scene) -> tuple[int, int]:
@@ -57,8 +57,8 @@ class Student(ABC):
     def prepare(self, model: nn.Module) -> None:
         """Give a new tower a start from which it learns quickly."""
 
-    def take_eye(self, model: Any, other: "Student", taught: Any) -> None:
-        """Start the tower of `model` from that of `taught`, a model of the student `other`. ValueError if it cannot."""
+    def start_vision_from(self, model: Any, other: "ModelSpec", trained: Any) -> None:
+        """Start the tower of `model` from that of `trained`, a model of the spec `other`. ValueError if it cannot."""
         raise ValueError(f"the tower of {self.name} cannot start from that of {other.name}")
 
     @abstractmethod

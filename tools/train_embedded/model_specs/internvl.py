@@ -19,12 +19,12 @@ from tools.train_embedded.model_specs.base import (
     PATCH,
     WIDTH,
     Look,
-    Student,
+    ModelSpec,
     greedy,
     text_config,
 )
 from tools.train_embedded.model_specs.start import POSITION_WIDTH, look_around, sine_positions
-from tools.train_embedded.model_specs.weight_transfer import graft
+from tools.train_embedded.model_specs.weight_transfer import copy_clip_tower
 from tools.train_embedded.tokenizer import build_tokenizer, chat_template, vocabulary
 from vtc.embedded.scene import Scene
 
@@ -40,12 +40,12 @@ NAMES = {
 }
 
 
-class TinyInternVL(Student):
+class TinyInternVL(ModelSpec):
     """See the module. A square image is cut into 2 x 2 tiles, one of 3 to 2 into six."""
 
     name, view, merge = "tiny-internvl", "native", 2
     before, after = ("<img>",), ("</img>",)
-    eye = ("model.vision_tower", "model.multi_modal_projector")
+    vision_prefixes = ("model.vision_tower", "model.multi_modal_projector")
 
     def build_model(self) -> InternVLForConditionalGeneration:
         """Pixel shuffle makes 36 visual tokens of the 144 patches of a tile."""
@@ -109,11 +109,11 @@ class TinyInternVL(Student):
         parts = [layer.attention for layer in tower.encoder.layer]
         look_around([(a.q_proj, a.k_proj, a.v_proj, a.projection_layer) for a in parts], HEADS, GRID)
 
-    def take_eye(self, model: Any, other: Student, taught: Any) -> None:
+    def start_vision_from(self, model: Any, other: ModelSpec, trained: Any) -> None:
         """From tiny-llava's."""
         if other.name != "tiny-llava":
-            super().take_eye(model, other, taught)
-        graft(other.tower(taught), self.tower(model))
+            super().start_vision_from(model, other, trained)
+        copy_clip_tower(other.tower(trained), self.tower(model))
 
     def encode(self, model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Tower, pixel shuffle and projector by their own modules."""

@@ -18,7 +18,7 @@ from tools.train_embedded.model_specs.base import (
     PATCH,
     WIDTH,
     Look,
-    Student,
+    ModelSpec,
     greedy,
     text_config,
 )
@@ -30,11 +30,11 @@ SIDE = 112
 GRID = SIDE // PATCH
 
 
-class TinyLlava(Student):
+class TinyLlava(ModelSpec):
     """See the module."""
 
     name, view, merge = "tiny-llava", "square", 1
-    eye = ("model.vision_tower", "model.multi_modal_projector")
+    vision_prefixes = ("model.vision_tower", "model.multi_modal_projector")
 
     def build_model(self) -> LlavaForConditionalGeneration:
         """196 visual tokens from the layer before the last, as LLaVA-1.5 takes them."""

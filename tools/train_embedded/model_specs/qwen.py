@@ -19,7 +19,7 @@ from tools.train_embedded.model_specs.base import (
     PATCH,
     WIDTH,
     Look,
-    Student,
+    ModelSpec,
     greedy,
     text_config,
 )
@@ -43,12 +43,12 @@ _OFFSETS = (
 )
 
 
-class TinyQwen(Student):
+class TinyQwen(ModelSpec):
     """See the module."""
 
     name, view, merge = "tiny-qwen", "native", MERGE
     before, after = ("<|vision_start|>",), ("<|vision_end|>",)
-    eye = ("model.visual",)
+    vision_prefixes = ("model.visual",)
     videos = True
 
     def build_model(self) -> Qwen2_5_VLForConditionalGeneration:

@@ -17,21 +17,21 @@ SPREAD = 0.67
 
 
 @torch.no_grad()
-def graft(clip: Any, vit: Any) -> None:
+def copy_clip_tower(clip: Any, vit: Any) -> None:
     """Copy the tower `clip` (`CLIPVisionModel`) into `vit` (`InternVLVisionModel`) of equal width and patch size.
 
     `vit` takes as many blocks as it has, and of the positions the middle of the larger grid.
     """
-    embeddings, mine, norm = clip.embeddings, vit.embeddings, clip.pre_layrnorm
+    embeddings, target, norm = clip.embeddings, vit.embeddings, clip.pre_layrnorm
     width = len(norm.weight)
     normed = (norm.weight / SPREAD)[:, None] * (torch.eye(width) - 1 / width)
     filters = embeddings.patch_embedding.weight
-    mine.patch_embeddings.projection.weight.copy_((normed @ filters.flatten(1)).view_as(filters))
-    mine.patch_embeddings.projection.bias.zero_()
+    target.patch_embeddings.projection.weight.copy_((normed @ filters.flatten(1)).view_as(filters))
+    target.patch_embeddings.projection.bias.zero_()
     places = embeddings.position_embedding.weight
-    mine.position_embeddings[0, 1:] = _middle(places[1:], mine.patch_embeddings.num_patches) @ normed.T + norm.bias
-    mine.position_embeddings[0, 0] = norm(embeddings.class_embedding + places[0])
-    mine.cls_token.zero_()
+    target.position_embeddings[0, 1:] = _middle(places[1:], target.patch_embeddings.num_patches) @ normed.T + norm.bias
+    target.position_embeddings[0, 0] = norm(embeddings.class_embedding + places[0])
+    target.cls_token.zero_()
     for block, own in zip(clip.encoder.layers, vit.encoder.layer, strict=False):
         for theirs, ours in (
             (block.layer_norm1, own.layernorm_before),
@@ -55,7 +55,7 @@ def _middle(places: Tensor, wanted: int) -> Tensor:
 
 
 @torch.no_grad()
-def take_mind(model: Any, directory: Path) -> None:
+def load_language_model(model: Any, directory: Path) -> None:
     """Give the language model of `model`, with its head, the weights of that in the finished `directory`.
 
     All embedded models share words, width and depth; biases that the other has not start at 0.
@@ -66,5 +66,5 @@ def take_mind(model: Any, directory: Path) -> None:
         if not name.startswith(("model.language_model.", "lm_head.")):
             continue
         if name not in theirs and not name.endswith("_proj.bias"):
-            raise ValueError(f"--mind={directory} has no {name}; name the directory of an embedded model")
+            raise ValueError(f"--language={directory} has no {name}; name the directory of an embedded model")
         ours.copy_(theirs.get(name, torch.zeros_like(ours)))
