@@ -2,8 +2,8 @@
 
 A new selector, or any other recipe that is known by name, is in it without a line here; those with decoder stages are
 in the checks of `tests/decoder` likewise. A recipe beyond the named ones (parameters that matter, stages composed) is
-one line in `COMPOSED`. A family is one line in `families.FAMILIES`, and one in `eyes.EYES`, which says how its encoder
-works.
+one line in `COMPOSED`. A family is one line in `families.FAMILIES`, and one in `encoders.ENCODERS`, which says how its
+encoder works.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.eyes import EYES, Eye, Image
-from tests.eyes.towers import has_cls
+from tests.encoders import ENCODERS, Image, ReferenceEncoder
+from tests.encoders.towers import has_cls
 from tests.families import Family, placeholders
 from tests.towers import by_hand
 from vtc import (
@@ -88,22 +88,22 @@ def fold(reduction: Reduction, features: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def reduce_image(model: nn.Module, eye: Eye, recipe: Recipe, image: Image, question: Tensor) -> Item:
+def reduce_image(model: nn.Module, encoder: ReferenceEncoder, recipe: Recipe, image: Image, question: Tensor) -> Item:
     """The recipe on one image, beside `question` `[T, D]`, the embeddings of the row's text."""
-    full = eye.layout(model, image)
+    full = encoder.layout(model, image)
     small, survivors_of = image, None
-    if isinstance(recipe.input, FrameSelector) and eye.modality(image) == "video":
-        small, survivors_of = _some(model, eye, recipe, image, full)
+    if isinstance(recipe.input, FrameSelector) and encoder.modality(image) == "video":
+        small, survivors_of = _some(model, encoder, recipe, image, full)
     if isinstance(recipe.input, Resizer):
         budget = Budget(recipe.input.own_share or recipe.keep).count(sum(full.candidates)) // len(full.grids)
-        small = eye.smaller(model, image, *recipe.input.target(full.grids[0], budget))
-    layout, features, survivors = _encoded(model, eye, recipe, small)
-    cues = {name: eye.cues(model, small)[name] for name in recipe.cues if name not in (FRAMES, QUESTION)}
+        small = encoder.smaller(model, image, *recipe.input.target(full.grids[0], budget))
+    layout, features, survivors = _encoded(model, encoder, recipe, small)
+    cues = {name: encoder.cues(model, small)[name] for name in recipe.cues if name not in (FRAMES, QUESTION)}
     if QUESTION in recipe.cues:
         cues[QUESTION] = question
-    if FRAMES in recipe.cues and eye.modality(image) == "video":
-        cues[FRAMES] = eye.frames(model, small)
-    key = adapters.Media(eye.modality(image), full, eye.content(image)).key
+    if FRAMES in recipe.cues and encoder.modality(image) == "video":
+        cues[FRAMES] = encoder.frames(model, small)
+    key = adapters.Media(encoder.modality(image), full, encoder.content(image)).key
     tokens = VisualTokens(features, layout, cues, key)
     total = sum(layout.candidates)
     if recipe.selector is not None:
@@ -115,7 +115,7 @@ def reduce_image(model: nn.Module, eye: Eye, recipe: Recipe, image: Image, quest
     elif small is not image:
         large, little = ((len(full.grids) * grid[0], *grid[1:]) for grid in (full.grids[0], layout.grids[0]))
         anchor = [_place(large, little, place) for place in anchor]
-    planes = [fold(reduction, plane) for plane in eye.planes(model, small)]
+    planes = [fold(reduction, plane) for plane in encoder.planes(model, small)]
     return Item(anchor, fold(reduction, features), full.cell[anchor], len(full), planes)
 
 
@@ -126,7 +126,9 @@ def engine_total(recipe: Recipe, full: Layout) -> int | None:
     return max(full.candidates[0], int(sum(full.candidates) * (1 - (1 - recipe.keep))))
 
 
-def _some(model: nn.Module, eye: Eye, recipe: Recipe, image: Image, full: Layout) -> tuple[Image, list[int] | None]:
+def _some(
+    model: nn.Module, encoder: ReferenceEncoder, recipe: Recipe, image: Image, full: Layout
+) -> tuple[Image, list[int] | None]:
     """The video less the frames that the recipe leaves out, and the place of each of its tokens in the whole video."""
     units, each = len(full.grids), full.candidates[0]
     if recipe.input.own_share is not None:
@@ -136,19 +138,21 @@ def _some(model: nn.Module, eye: Eye, recipe: Recipe, image: Image, full: Layout
         k = ceil(asked) if recipe.selector is not None else max(1, floor(asked))
     if k >= units:
         return image, None
-    chosen = recipe.input.choose(eye.frames(model, image), k).tolist()
+    chosen = recipe.input.choose(encoder.frames(model, image), k).tolist()
     places = [i for i, unit in enumerate(full.unit.tolist()) if unit in chosen or bool(full.structural[i])]
-    return eye.some(image, chosen), places
+    return encoder.some(image, chosen), places
 
 
-def _encoded(model: nn.Module, eye: Eye, recipe: Recipe, image: Image) -> tuple[Layout, Tensor, list[int]]:
+def _encoded(
+    model: nn.Module, encoder: ReferenceEncoder, recipe: Recipe, image: Image
+) -> tuple[Layout, Tensor, list[int]]:
     """The layout and the features of what the encoder gives, and which of the image's tokens each began as."""
-    layout = eye.layout(model, image)
+    layout = encoder.layout(model, image)
     if recipe.encoder is None:
-        return layout, eye.features(model, image), list(range(len(layout)))
+        return layout, encoder.features(model, image), list(range(len(layout)))
     keep = recipe.encoder.own_share or recipe.keep
     with by_hand(model, recipe.encoder, keep) as found:
-        features = eye.features(model, image)
+        features = encoder.features(model, image)
     if recipe.encoder.spread:
         return layout, features, list(range(len(layout)))
     missing = int(has_cls(model) and model.config.vision_feature_select_strategy != "full")
@@ -169,31 +173,31 @@ def _place(full: tuple[int, int, int], small: tuple[int, int, int], token: int) 
 def plans(model: nn.Module, family: Family, inputs: dict[str, Tensor], recipe: Recipe) -> list[Plan]:
     """One plan per row of `inputs`. `model` is a stock one; eager, if the recipe needs cues."""
     assert "vtc" not in model.__dict__
-    eye = EYES[family.name]
-    waiting = eye.images(inputs)
+    encoder = ENCODERS[family.name]
+    waiting = encoder.images(inputs)
     found = []
     for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
         columns = torch.nonzero(mask).flatten().tolist()
         line = ids[columns].tolist()
-        mine = taken(model, eye, line, waiting)
+        mine = taken(model, encoder, line, waiting)
         text = [token for token in line if token not in kinds(model).values()]
         question = model.get_input_embeddings()(torch.tensor(text, dtype=torch.int64))
-        items = {id(image): reduce_image(model, eye, recipe, image, question) for image in mine}
-        full = eye.positions(model, line, mine)
-        found.append(_plan(model, eye, line, columns, mine, items, full, recipe.positions == "compact"))
+        items = {id(image): reduce_image(model, encoder, recipe, image, question) for image in mine}
+        full = encoder.positions(model, line, mine)
+        found.append(_plan(model, encoder, line, columns, mine, items, full, recipe.positions == "compact"))
     assert not waiting
     return found
 
 
-def taken(model: nn.Module, eye: Eye, line: list[int], waiting: list[Image]) -> list[Image]:
+def taken(model: nn.Module, encoder: ReferenceEncoder, line: list[int], waiting: list[Image]) -> list[Image]:
     """Takes the images of one row from those that wait, by the placeholders of each kind; in prompt order."""
     mine: list[Image] = []
     for kind, token in kinds(model).items():
         left = line.count(token)
         while left > 0:
-            mine.append(next(p for p in waiting if eye.modality(p) == kind))
+            mine.append(next(p for p in waiting if encoder.modality(p) == kind))
             waiting[:] = [p for p in waiting if p is not mine[-1]]
-            left -= len(eye.layout(model, mine[-1]))
+            left -= len(encoder.layout(model, mine[-1]))
         assert left == 0
     return mine
 
@@ -205,7 +209,7 @@ def kinds(model: nn.Module) -> dict[str, int]:
 
 def _plan(
     model: nn.Module,
-    eye: Eye,
+    encoder: ReferenceEncoder,
     line: list[int],
     columns: list[int],
     images: list[Image],
@@ -214,7 +218,7 @@ def _plan(
     compact: bool,
 ) -> Plan:
     names = {token: kind for kind, token in kinds(model).items()}
-    left = {kind: [items[id(p)] for p in images if eye.modality(p) == kind] for kind in names.values()}
+    left = {kind: [items[id(p)] for p in images if encoder.modality(p) == kind] for kind in names.values()}
     done = dict.fromkeys(left, 0)
     rows, positions, kept, planes = [], [], [], []
     places: dict[int, list[int]] = {id(item): [] for item in items.values()}

@@ -1,4 +1,4 @@
-"""Cues are what the encoder itself computes: against the stock tower, eager, one image at a time (`eyes`)."""
+"""Cues are what the encoder itself computes: against the stock tower, eager, one image at a time (`encoders`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.checks import check_close
-from tests.eyes import EYES, Softmaxes
+from tests.encoders import ENCODERS, Softmaxes
 from tests.families import FAMILIES, VARIANTS, Family
 from tests.grid import (
     fresh,
@@ -45,14 +45,14 @@ def encoded(family: Family, names: list[str], attention: str = "sdpa", dtype: to
 @every_kind
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_every_cue_is_what_the_stock_tower_computes(family, attention):
-    eye, model = EYES[family.name], stock(family, "eager")
+    encoder, model = ENCODERS[family.name], stock(family, "eager")
     tokens = encoded(family, known(family), attention)
-    images = eye.images(family.inputs(ROWS))
+    images = encoder.images(family.inputs(ROWS))
     assert len(tokens) == len(images) == 4
     for item, image in zip(tokens, images, strict=True):
-        want = eye.cues(model, image)
+        want = encoder.cues(model, image)
         assert set(item.cues) == set(known(family))
-        check_close(item.features, eye.features(model, image), "features")
+        check_close(item.features, encoder.features(model, image), "features")
         for name in known(family):
             assert len(item.cue(name)) == len(item.layout)
             check_close(item.cue(name), want[name], name)
@@ -60,9 +60,9 @@ def test_every_cue_is_what_the_stock_tower_computes(family, attention):
 
 @every_kind
 def test_layouts_are_those_of_the_images(family):
-    eye, model = EYES[family.name], stock(family)
-    for item, image in zip(encoded(family, []), eye.images(family.inputs(ROWS)), strict=True):
-        want = eye.layout(model, image)
+    encoder, model = ENCODERS[family.name], stock(family)
+    for item, image in zip(encoded(family, []), encoder.images(family.inputs(ROWS)), strict=True):
+        want = encoder.layout(model, image)
         assert item.layout.unit.tolist() == want.unit.tolist()
         assert item.layout.cell.tolist() == want.cell.tolist()
         assert item.layout.structural.tolist() == want.structural.tolist()
@@ -144,7 +144,7 @@ def repainted(family, model, item, place: int) -> dict[str, torch.Tensor]:
     size = model.config.vision_config.patch_size
     patch = size if isinstance(size, int) else size[0]
     tiles = pixels if pixels.ndim == 4 else pixels[None]
-    places = EYES[family.name].painted(model, item, place) if pixels.ndim == 4 else [(0, row, column)]
+    places = ENCODERS[family.name].painted(model, item, place) if pixels.ndim == 4 else [(0, row, column)]
     for tile, y, x in places:
         tiles[tile, :, y * patch : (y + 1) * patch, x * patch : (x + 1) * patch] *= -4
     return inputs
@@ -185,9 +185,11 @@ def test_blocks_of_queries_do_not_change_what_is_received(block):
 def test_the_cls_recipe_keeps_the_most_attended(family):
     model = reduce_tokens(fresh(family), "cls", keep=5)
     generate(model, family.inputs(ROWS), tokens=1)
-    eye = EYES[family.name]
-    for item, places, image in zip(model.vtc.report.items, kept(model), eye.images(family.inputs(ROWS)), strict=True):
-        attention = eye.cues(stock(family, "eager"), image)["attention"].clone()
+    encoder = ENCODERS[family.name]
+    for item, places, image in zip(
+        model.vtc.report.items, kept(model), encoder.images(family.inputs(ROWS)), strict=True
+    ):
+        attention = encoder.cues(stock(family, "eager"), image)["attention"].clone()
         attention[item.layout.structural] = -1
         for number, unit in enumerate(item.units):
             inside = (item.layout.unit == number) & ~item.layout.structural

@@ -84,7 +84,7 @@ class Family:
     """A family in the shared checks: how to build a small model of it, and prompts.
 
     Attributes:
-        name: also that of its eye, see `eyes.EYES`.
+        name: also that of its encoder, see `encoders.ENCODERS`.
         build: a model with spread weights.
         inputs: what a processor would give for some rows.
         has_cls: whether its vision tower has a class token.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.checks import check_chosen, check_counts, check_same
-from tests.eyes import EYES
+from tests.encoders import ENCODERS
 from tests.families import VARIANTS, visual
 from tests.grid import (
     PROMPTS,
@@ -85,8 +85,8 @@ def spare_of_frames(case: Case, inputs, keep) -> bool:
     """Whether a stage that drops no frame is asked for fewer tokens than a video has frames."""
     if not isinstance(case.recipe.input, Resizer):
         return False
-    eye, model = EYES[case.family.name], stock(case.family)
-    layouts = [eye.layout(model, image) for image in eye.images(inputs)]
+    encoder, model = ENCODERS[case.family.name], stock(case.family)
+    layouts = [encoder.layout(model, image) for image in encoder.images(inputs)]
     budget = Budget(case.recipe.input.own_share or keep)
     return any(budget.count(sum(layout.candidates)) < len(layout.grids) for layout in layouts)
 

@@ -14,7 +14,7 @@ from tests.checks import (
     check_text,
     kept_columns,
 )
-from tests.eyes import EYES
+from tests.encoders import ENCODERS
 from tests.families import VARIANTS
 from tests.grid import (
     PROMPTS,
@@ -35,11 +35,11 @@ prompts = pytest.mark.parametrize("rows", PROMPTS.values(), ids=PROMPTS)
 
 def unreduced(case: Case, inputs) -> list[torch.Tensor]:
     """`[axes, L]` positions of each row of the unreduced prompt, without padding."""
-    eye, model = EYES[case.family.name], stock(case.family)
-    images, rows = eye.images(inputs), []
+    encoder, model = ENCODERS[case.family.name], stock(case.family)
+    images, rows = encoder.images(inputs), []
     for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
         line = ids[mask.bool()].tolist()
-        rows.append(eye.positions(model, line, oracle.taken(model, eye, line, images)))
+        rows.append(encoder.positions(model, line, oracle.taken(model, encoder, line, images)))
     return rows
 
 

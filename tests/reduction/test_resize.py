@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from transformers import CLIPImageProcessor, Qwen2VLImageProcessor
 
 from tests.checks import check_close, check_same
-from tests.eyes import EYES
+from tests.encoders import ENCODERS
 from tests.families import FAMILIES, Family
 from tests.grid import fresh, generate, stock
 from vtc import (
@@ -96,7 +96,7 @@ def test_a_resized_image_is_nearly_what_the_processor_makes_of_the_smaller_one(f
         check_same(got.inputs["grid_thw"], want["image_grid_thw"][0], "grid")
     (tokens,) = adapter.encode([got], [])
     grid = torch.tensor([1, 2 * small[0], 2 * small[1]])
-    near = EYES[family.name].features(stock(family), {"pixel_values": pixels, "image_grid_thw": grid})
+    near = ENCODERS[family.name].features(stock(family), {"pixel_values": pixels, "image_grid_thw": grid})
     assert tokens.layout.grids == ((1, *small),)
     assert torch.nn.functional.cosine_similarity(tokens.features, near).min() > 0.98
 

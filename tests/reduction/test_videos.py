@@ -22,7 +22,7 @@ from tests.checks import (
     check_given,
     check_same,
 )
-from tests.eyes import EYES
+from tests.encoders import ENCODERS
 from tests.families import (
     FAMILIES,
     Family,
@@ -128,7 +128,7 @@ def test_a_frame_that_keeps_nothing_leaves_its_timestamp(family, positions):
     assert len(row.embeds) == int(stays.sum())
     check_same(row.embeds[text], model.get_input_embeddings()(ids[stays][text]), "embeddings of text and timestamps")
     if positions == "original":
-        full = EYES[family.name].positions(stock(family), ids.tolist(), EYES[family.name].images(inputs))
+        full = ENCODERS[family.name].positions(stock(family), ids.tolist(), ENCODERS[family.name].images(inputs))
         check_same(row.positions, full[:, stays], "positions")
     else:
         check_same(row.positions, torch.arange(int(stays.sum())).expand(3, -1), "positions")

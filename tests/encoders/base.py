@@ -1,4 +1,4 @@
-"""What each family's encoder gives for one image, by hand: from the stock model, one image at a time, eager.
+"""Reference encoders: each family's features and cues from the stock model, one image at a time, eager.
 
 Nothing here calls an adapter. Slow and plain on purpose: the oracle and the tests of the cues are built on it.
 """
@@ -50,8 +50,8 @@ class Outputs:
             hook.remove()
 
 
-class Eye(ABC):
-    """One family's encoder by hand."""
+class ReferenceEncoder(ABC):
+    """Reference encoder of one family."""
 
     @abstractmethod
     def images(self, inputs: dict[str, Tensor]) -> list[Image]:

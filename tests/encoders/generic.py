@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import torch
 
-from tests.eyes.base import Eye
-from tests.eyes.qwen import QwenEye
+from tests.encoders.base import ReferenceEncoder
+from tests.encoders.qwen import QwenEncoder
 from vtc import Layout
 
 
-class BlindEye(Eye):
+class EncoderWithoutAttention(ReferenceEncoder):
     """A family without cues."""
 
     def cues(self, model, image):
         return {}
 
 
-class SmolVLMEye(BlindEye):
+class SmolVLMEncoder(EncoderWithoutAttention):
     """An image is a tile."""
 
     def images(self, inputs):
@@ -39,7 +39,7 @@ class SmolVLMEye(BlindEye):
         return torch.cat([part.flatten(0, -2) for part in found])
 
 
-class Mistral3Eye(BlindEye):
+class Mistral3Encoder(EncoderWithoutAttention):
     def images(self, inputs):
         return [
             {"pixel_values": image[:, :h, :w], "image_sizes": torch.tensor([h, w])}
@@ -59,7 +59,7 @@ class Mistral3Eye(BlindEye):
         return model.model.get_image_features(pixels, image_sizes=sizes).pooler_output[0]
 
 
-class Gemma3Eye(BlindEye):
+class Gemma3Encoder(EncoderWithoutAttention):
     def images(self, inputs):
         return [{"pixel_values": image} for image in inputs.get("pixel_values", ())]
 
@@ -71,6 +71,6 @@ class Gemma3Eye(BlindEye):
         return model.model.get_image_features(image["pixel_values"][None]).pooler_output[0]
 
 
-class Qwen35Eye(QwenEye):
+class Qwen35Encoder(QwenEncoder):
     def cues(self, model, image):
         return {}

@@ -8,15 +8,15 @@ import torch
 from einops import rearrange, reduce
 from torch.nn.functional import interpolate
 
-from tests.eyes.base import Eye
-from tests.eyes.towers import tower_cues
+from tests.encoders.base import ReferenceEncoder
+from tests.encoders.towers import tower_cues
 from vtc import Layout
 
 IMAGE = 90
 """The placeholder of the small models: images are told apart by the prompt alone."""
 
 
-class InternVLEye(Eye):
+class InternVLEncoder(ReferenceEncoder):
     """An image is its own tiles."""
 
     def images(self, inputs):

@@ -6,14 +6,14 @@ import torch
 from einops import rearrange, reduce
 from torch.nn.functional import interpolate
 
-from tests.eyes.base import Eye, Outputs, Softmaxes
+from tests.encoders.base import Outputs, ReferenceEncoder, Softmaxes
 from vtc import Layout
 
 GRIDS = {"image": "image_grid_thw", "video": "video_grid_thw"}
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 
 
-class QwenEye(Eye):
+class QwenEncoder(ReferenceEncoder):
     """Images before videos, each with its patches and its grid."""
 
     def images(self, inputs):
@@ -139,7 +139,7 @@ class QwenEye(Eye):
         return model.model.get_rope_index(line, types, **grids, **more)[0][:, 0]
 
 
-class Qwen25Eye(QwenEye):
+class Qwen25Encoder(QwenEncoder):
     def layers(self, model):
         full = model.config.vision_config.fullatt_block_indexes
         return full[0], full[-1]

@@ -12,12 +12,12 @@ from transformers import LlavaNextImageProcessor
 from transformers.image_processing_utils import get_patch_output_size
 from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape, unpad_image
 
-from tests.eyes.base import Eye
-from tests.eyes.towers import tower_cues
+from tests.encoders.base import ReferenceEncoder
+from tests.encoders.towers import tower_cues
 from vtc import Layout
 
 
-class AnyResEye(Eye):
+class AnyResEncoder(ReferenceEncoder):
     """An image is its own tiles and its size."""
 
     def images(self, inputs):
@@ -128,7 +128,7 @@ class AnyResEye(Eye):
         return [(i // side**2, i // side % side, i % side) for i in most]
 
 
-class OnevisionEye(AnyResEye):
+class OnevisionEncoder(AnyResEncoder):
     """Images before videos; images without tiles too."""
 
     def images(self, inputs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tests.eyes.base import Outputs, Softmaxes
+from tests.encoders.base import Outputs, Softmaxes
 
 
 def has_cls(model: nn.Module) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import interpolate
 
-from tests.eyes.base import Eye
-from tests.eyes.towers import has_cls, tower_cues
+from tests.encoders.base import ReferenceEncoder
+from tests.encoders.towers import has_cls, tower_cues
 from vtc import Layout
 
 
-class LlavaEye(Eye):
+class LlavaEncoder(ReferenceEncoder):
     def images(self, inputs):
         return [{"pixel_values": image} for image in inputs.get("pixel_values", [])]
 
