@@ -18,7 +18,7 @@ from vtc.adapters.llava import Llava
 from vtc.check.context import CheckContext, CheckPrompt
 from vtc.check.runner import check
 from vtc.core.flops import DecoderCost
-from vtc.reduction import handle
+from vtc.reduction import generate_hooks, handle
 from vtc.reduction.prompt import PromptMap
 from vtc.reduction.request import RequestBuilder
 from vtc.stages import (
@@ -118,7 +118,7 @@ def left_hook(patch):
         stock(self)
         self.model.get_decoder().layers[1].register_forward_hook(lambda *args: None)
 
-    around(patch, handle.Handle, "detach", change)
+    around(patch, handle.Handle, "_detach", change)
 
 
 def wrong_count(patch):
@@ -141,7 +141,7 @@ def late_steps(patch):
             given["position_ids"] = given["position_ids"] + 3
         return given
 
-    around(patch, handle.Handle, "prepare_inputs_for_generation", change)
+    around(patch, generate_hooks.GenerateHooks, "prepare_inputs_for_generation", change)
 
 
 def other_stream(patch):
@@ -150,7 +150,7 @@ def other_stream(patch):
             kwargs["suppress_tokens"] = list(range(0, 100, 2))
         return stock(self, *args, **kwargs)
 
-    around(patch, handle.Handle, "generate", change)
+    around(patch, generate_hooks.GenerateHooks, "generate", change)
 
 
 def other_file(patch):

@@ -136,7 +136,7 @@ def test_frames_left_out_before_the_encoder_equal_those_left_out_behind_it(kind,
 def test_the_encoder_sees_the_chosen_frames_alone(kind):
     inputs, model = kind.family.inputs(kind.rows), wrapped(kind, Drawn(), keep=0.5)
     seen: list[int] = []
-    adapter = model.vtc._adapter
+    adapter = model.vtc._wrapped.adapter
     encode = adapter.encode
     adapter.encode = lambda media, cues: seen.append(sum(len(m.layout.grids) for m in media)) or encode(media, cues)
     generate(model, inputs, tokens=1)

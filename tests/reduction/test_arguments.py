@@ -57,7 +57,7 @@ def test_dropped_positions_are_found(odd, monkeypatch):
     want = model(**inputs).logits[:, -1]
     first = generate(model, inputs).logits[0]
     check_close(first, want, "logits")
-    monkeypatch.setattr(model.vtc, "_dropped", ())
+    monkeypatch.setattr(model.vtc._wrapped, "dropped", ())
     with pytest.raises(AssertionError):
         check_close(generate(model, inputs).logits[0], want, "logits")
 

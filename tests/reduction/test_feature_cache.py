@@ -97,7 +97,7 @@ def test_another_precision_is_another_encoding():
 def test_a_hold_serves_several_blocks_and_none_between_them():
     model = player("tiny-llava")[0]
     with reduced(model, "kcenter"), counted(model) as calls:
-        held = model.vtc.hold()
+        held = model.vtc.feature_cache()
         for often in (1, 1):
             with model.vtc.encode_once(held):
                 generated("tiny-llava", ASKED[0], ONE)

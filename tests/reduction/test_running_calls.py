@@ -139,7 +139,7 @@ def test_calls_inside_of_a_call_do_not_wait_for_the_change_that_waits_for_it():
 
 def test_copies_of_a_wrapped_model_have_gates_of_their_own():
     model = reduce_tokens(llava(), keep=0.25)
-    with model.vtc._gate.call(model):
+    with model.vtc._wrapped.gate.call(model):
         twin = copy.deepcopy(model)
         thread, _ = started(lambda: restore(twin))
         thread.join(20)

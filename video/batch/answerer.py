@@ -187,7 +187,7 @@ class Answerer:
             yield nullcontext
             return
         with reduced(self.model, opened.recipe):
-            yield partial(self.model.vtc.encode_once, self.model.vtc.hold())
+            yield partial(self.model.vtc.encode_once, self.model.vtc.feature_cache())
 
     def _told(
         self,

@@ -13,7 +13,7 @@ import transformers
 from vtc.adapters import find
 from vtc.core.budget import Keep
 from vtc.recipes.composition import POSITIONS, Recipe, recipe
-from vtc.reduction.handle import Handle
+from vtc.reduction.wrapped_model import WrappedModel
 
 from .capture import footprint, generate
 from .context import CheckContext, CheckPrompt, CheckRun
@@ -141,7 +141,7 @@ def runnable(model: Any, chosen: Sequence[Recipe]) -> tuple[list[Recipe], list[s
 
 def require(model: Any, chosen: Recipe) -> None:
     """Raises ValueError, which says why, if `model` cannot run the recipe."""
-    Handle(model, find(model), chosen).check()
+    WrappedModel(model, find(model), chosen).check()
 
 
 def possible(model: Any, makers: dict[str, Sequence[Callable[[], CheckPrompt]]]) -> tuple[list[CheckPrompt], list[str]]:

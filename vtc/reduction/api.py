@@ -65,7 +65,7 @@ def reduce_tokens(
     chosen = named(recipe, keep=keep, positions=positions, seed=seed, images_as=images_as)
     inner = _stock(model)
     handle = Handle(inner, find(inner), chosen)
-    handle.check()
+    handle._check()
     _swap(inner, handle)
     return model
 
@@ -84,20 +84,20 @@ def _swap(inner: nn.Module, handle: Handle | None) -> None:
 
 def _changing(handle: object) -> AbstractContextManager[None]:
     """For the block that takes `handle` off: no call is under way. Nothing to wait for where there is none."""
-    return handle.changing() if isinstance(handle, Handle) else nullcontext()
+    return handle._changing() if isinstance(handle, Handle) else nullcontext()
 
 
 def _replace(inner: nn.Module, handle: Handle | None) -> None:
     """Detaches the handle of `inner` and attaches `handle`; the old one stays if this fails."""
     before = inner.__dict__.get("vtc")
     if isinstance(before, Handle):
-        before.detach()
+        before._detach()
     try:
         if handle is not None:
-            handle.attach()
+            handle._attach()
     except Exception:
         if isinstance(before, Handle):
-            before.attach()
+            before._attach()
         raise
 
 
