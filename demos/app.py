@@ -6,8 +6,8 @@ from vtc.app.serve import serve
 from vtc.app.state import AppState
 from vtc.embedded.samples import samples
 
-studio = AppState.load()  # or Studio.load("Qwen/Qwen2.5-VL-3B-Instruct")
-served = serve(studio, port=0, wait=False)
+state = AppState.load()  # or AppState.load("Qwen/Qwen2.5-VL-3B-Instruct")
+served = serve(state, port=0, wait=False)
 try:
     client = Client(served.url, verbose=False)
     image = handle_file(str(samples()[0].path))

@@ -16,14 +16,14 @@ CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found :=
 
 
 @pytest.fixture(scope="session")
-def studio():
+def state():
     return AppState.load()
 
 
 @pytest.fixture
-def fresh(studio):
-    """A studio of the same models that holds nothing yet."""
-    return AppState(studio.image_player, studio.video_player)
+def fresh_state(state):
+    """A state of the same models that holds nothing yet."""
+    return AppState(state.image_model, state.video_model)
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +37,8 @@ def video(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def url(studio):
-    served = serve(AppState(studio.image_player, studio.video_player), port=0, wait=False)
+def url(state):
+    served = serve(AppState(state.image_model, state.video_model), port=0, wait=False)
     yield served.url
     served.close()
 

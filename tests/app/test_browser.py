@@ -221,9 +221,9 @@ def test_a_batch_is_answered_and_downloaded(opened, image, video, tmp_path, shot
 
 
 @pytest.fixture
-def endless(studio, monkeypatch):
+def endless(state, monkeypatch):
     """Answers do not end by themselves, and every token takes a while."""
-    model = studio.image_player.model
+    model = state.image_model.model
     stock = model.prepare_inputs_for_generation
 
     def slow(*args, **kwargs):

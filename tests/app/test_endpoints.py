@@ -155,10 +155,10 @@ def test_no_path_of_the_server_is_read(url, image):
         assert caught.value.code in (403, 404)
 
 
-def test_an_upload_above_the_limit_is_refused(studio):
+def test_an_upload_above_the_limit_is_refused(state):
     from vtc.app.serve import serve
 
-    served = serve(studio, port=0, wait=False, largest="2kb")
+    served = serve(state, port=0, wait=False, largest="2kb")
     try:
         upload = f"{served.url}gradio_api/upload"
         assert httpx.post(upload, files={"files": bytes(1024)}).status_code == 200
@@ -185,7 +185,7 @@ def test_two_callers_at_once_get_their_own_answers(url, image, video, tmp_path):
         assert list(pool.map(call, range(4))) == [["196", "49"], ["196", "98"]] * 2
 
 
-def test_a_page_looks_up_no_host_but_its_own(studio, monkeypatch):
+def test_a_page_looks_up_no_host_but_its_own(state, monkeypatch):
     from vtc.app.serve import LOOPBACK, serve
 
     asked, stock = set(), socket.getaddrinfo
@@ -195,7 +195,7 @@ def test_a_page_looks_up_no_host_but_its_own(studio, monkeypatch):
         return stock(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", noted)
-    served = serve(studio, port=0, wait=False)
+    served = serve(state, port=0, wait=False)
     try:
         assert served.url.startswith(f"http://{LOOPBACK}:")
         urllib.request.urlopen(served.url).read()

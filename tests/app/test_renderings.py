@@ -27,7 +27,7 @@ def test_frames_are_seen_as_the_processor_crops_each():
     assert np.array_equal(found.seconds, given.seconds)
 
 
-def test_a_processor_of_videos_or_one_of_unknown_steps_leaves_frames_alone(studio):
+def test_a_processor_of_videos_or_one_of_unknown_steps_leaves_frames_alone(state):
     given = frames()
-    assert viewed(given, studio.video_player.processor) is given
+    assert viewed(given, state.video_model.processor) is given
     assert viewed(given, SimpleNamespace(image_processor=object())) is given

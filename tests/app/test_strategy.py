@@ -19,16 +19,16 @@ ASKED = MediumQuestion("", "what is there at the end?", "video", 0.25, True, 6)
 PLANS = ("decompose", "segment-thought")
 
 
-def told(studio, video, plan, stop=None):
+def told(state, video, plan, stop=None):
     """The pairs of an answer by a plan."""
-    asked = prepared(studio, replace(ASKED, path=str(video)))
-    return list(ask_by_plan(studio.desk, asked, ASKED.text, plan, 6, stop or threading.Event())), asked
+    asked = prepared(state, replace(ASKED, path=str(video)))
+    return list(ask_by_plan(state.inference, asked, ASKED.text, plan, 6, stop or threading.Event())), asked
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_both_answers_are_those_of_plain_calls(fresh, video, plan):
-    pairs, asked = told(fresh, video, plan)
-    model, processor = fresh.video_player.model, fresh.video_player.processor
+def test_both_answers_are_those_of_plain_calls(fresh_state, video, plan):
+    pairs, asked = told(fresh_state, video, plan)
+    model, processor = fresh_state.video_model.model, fresh_state.video_model.processor
     for recipe, said, calls in (
         (None, pairs[-1].full, pairs[-1].full_calls),
         (chosen("video", 0.25), pairs[-1].short, pairs[-1].short_calls),
@@ -45,8 +45,8 @@ def test_both_answers_are_those_of_plain_calls(fresh, video, plan):
     assert not hasattr(model, "vtc")
 
 
-def test_numbers_are_over_all_calls_and_notes_tell_them(fresh, video):
-    pair = told(fresh, video, "segment-thought")[0][-1]
+def test_numbers_are_over_all_calls_and_notes_tell_them(fresh_state, video):
+    pair = told(fresh_state, video, "segment-thought")[0][-1]
     table = {name: cells for name, *cells in plan_table(pair)}
     assert table["calls of the model"] == [str(len(pair.full_calls)), str(len(pair.short_calls))]
     full, short = (int(cell.replace(",", "")) for cell in table["visual tokens, all calls"])
@@ -56,8 +56,8 @@ def test_numbers_are_over_all_calls_and_notes_tell_them(fresh, video):
     assert lines[-1].startswith("reduced, answer: ")
 
 
-def test_the_tab_shows_calls_and_the_timeline(fresh, video):
-    shown = list(VideoTab(fresh).ask_video(str(video), ASKED.text, "video", 0.25, 6, "segment-thought", object()))
+def test_the_tab_shows_calls_and_the_timeline(fresh_state, video):
+    shown = list(VideoTab(fresh_state).ask_video(str(video), ASKED.text, "video", 0.25, 6, "segment-thought", object()))
     full, short, numbers, notes, image, _ = shown[-1]
     assert full
     assert short
@@ -67,23 +67,23 @@ def test_the_tab_shows_calls_and_the_timeline(fresh, video):
 
 
 @pytest.mark.parametrize("after", [0, 1])
-def test_stopped_it_ends_with_the_call_in_hand(fresh, video, after):
-    asked, stop = prepared(fresh, replace(ASKED, path=str(video))), threading.Event()
+def test_stopped_it_ends_with_the_call_in_hand(fresh_state, video, after):
+    asked, stop = prepared(fresh_state, replace(ASKED, path=str(video))), threading.Event()
     seen = []
-    for pair in ask_by_plan(fresh.desk, asked, ASKED.text, "segment-thought", 6, stop):
+    for pair in ask_by_plan(fresh_state.inference, asked, ASKED.text, "segment-thought", 6, stop):
         seen.append(pair)
         if len(pair.full_calls) >= after:
             stop.set()
     assert seen[-1].done
     assert seen[-1].short.stopped
     assert len(seen[-1].full_calls) <= after + 1
-    assert fresh.desk.lock.acquire(timeout=5)
-    fresh.desk.lock.release()
+    assert fresh_state.inference.lock.acquire(timeout=5)
+    fresh_state.inference.lock.release()
 
 
-def test_what_goes_wrong_in_a_call_reaches_the_reader(fresh, video):
+def test_what_goes_wrong_in_a_call_reaches_the_reader(fresh_state, video):
     with pytest.raises(ValueError, match="unknown plan 'no'"):
-        told(fresh, video, "no")
-    asked = prepared(fresh, replace(ASKED, path=str(video)))
+        told(fresh_state, video, "no")
+    asked = prepared(fresh_state, replace(ASKED, path=str(video)))
     with pytest.raises(ValueError, match="max_new_tokens=-1"):
-        list(ask_by_plan(fresh.desk, asked, ASKED.text, "direct", -1, threading.Event()))
+        list(ask_by_plan(fresh_state.inference, asked, ASKED.text, "direct", -1, threading.Event()))

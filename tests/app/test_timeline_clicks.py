@@ -15,9 +15,9 @@ from vtc.viz.timeline_tracks import LEFT
 
 
 @pytest.fixture(scope="module")
-def drawn(studio, video):
-    asked = prepared(studio, MediumQuestion(str(video), "what?", "clip-budget", 0.5, True, 1))
-    pair = list(ask(studio.desk, asked, 1, threading.Event()))[-1]
+def drawn(state, video):
+    asked = prepared(state, MediumQuestion(str(video), "what?", "clip-budget", 0.5, True, 1))
+    pair = list(ask(state.inference, asked, 1, threading.Event()))[-1]
     return drawn_timeline(asked, pair.short.report)
 
 

@@ -38,8 +38,8 @@ HOW = (
 class BatchTab:
     """Its events; uploads and answers are gone from the server's folders when a batch has ended."""
 
-    def __init__(self, studio: AppState) -> None:
-        self._studio = studio
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     def batch(
         self,
@@ -62,21 +62,21 @@ class BatchTab:
         Returns:
             How far it is, and at the end the file of answers, a JSON object a line.
         """
-        with plainly(), self._studio.call(session(request, "batch")) as stop, TemporaryDirectory() as folder:
+        with plainly(), self._state.call(session(request, "batch")) as stop, TemporaryDirectory() as folder:
             if not 1 <= max_new_tokens <= LONGEST:
                 raise ValueError(f"max_new_tokens={max_new_tokens}; expected 1 to {LONGEST}")
             gathered_at = gathered(Path(folder), questions, media or [])
             yield "loading", None
             options: dict[str, Any] = {"recipe": recipe, "keep": keep, "max_new_tokens": int(max_new_tokens)}
-            for told in batch(self._studio, gathered_at, stop, **options):
-                if told.summary is None:
-                    yield f"{told.done} of {told.total} questions answered", gr.skip()
+            for update in batch(self._state, gathered_at, stop, **options):
+                if update.summary is None:
+                    yield f"{update.done} of {update.total} questions answered", gr.skip()
                 else:
-                    yield _lines(str(told.summary)), str(Path(folder) / ANSWERS)
+                    yield _lines(str(update.summary)), str(Path(folder) / ANSWERS)
 
     def stop(self, request: gr.Request) -> None:
         """Ends the visitor's own batch behind the row in hand; what was answered can be downloaded."""
-        self._studio.stop(session(request, "batch"))
+        self._state.stop(session(request, "batch"))
 
 
 def _lines(text: str) -> str:
@@ -85,9 +85,9 @@ def _lines(text: str) -> str:
     )
 
 
-def build(studio: AppState) -> None:
+def build(state: AppState) -> None:
     """Lays the tab out."""
-    tab = BatchTab(studio)
+    tab = BatchTab(state)
     with gr.Row():
         with gr.Column(min_width=280):
             gr.Markdown(HOW)
@@ -100,12 +100,12 @@ def build(studio: AppState) -> None:
                 elem_id="media",
             )
         with gr.Column(min_width=280):
-            recipe = gr.Dropdown(list(studio.video_player.videos), value=VIDEOS[1], label="Recipe")
+            recipe = gr.Dropdown(list(state.video_model.videos), value=VIDEOS[1], label="Recipe")
             keep, longest = keep_slider(), longest_slider()
             with gr.Row():
                 start = gr.Button("Start", variant="primary", min_width=100)
                 halt = gr.Button("Stop", min_width=100)
-            state = gr.Markdown(elem_id="batch-state")
+            status = gr.Markdown(elem_id="batch-state")
             answers = gr.File(label="Answers", interactive=False, elem_id="answers")
-    start.click(tab.batch, [questions, media, recipe, keep, longest], [state, answers], api_name="batch", **MODEL)
+    start.click(tab.batch, [questions, media, recipe, keep, longest], [status, answers], api_name="batch", **MODEL)
     halt.click(tab.stop, None, None, queue=False, api_visibility="private", show_progress="hidden")

@@ -38,8 +38,8 @@ def charts(rows: Sequence[ComparisonRow]) -> tuple[pd.DataFrame, pd.DataFrame]:
 class CompareTab:
     """Its events."""
 
-    def __init__(self, studio: AppState) -> None:
-        self._studio = studio
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     def compare(
         self,
@@ -62,20 +62,20 @@ class CompareTab:
         Returns:
             A table with a row for all tokens and one for each recipe, and charts of tokens and times.
         """
-        with plainly(), self._studio.call(session(request, "compare")) as stop:
+        with plainly(), self._state.call(session(request, "compare")) as stop:
             video = medium is not None and is_video(medium)
             asked = MediumQuestion(medium, question, "", keep, video, int(max_new_tokens))
-            for rows in compared(self._studio, asked, recipes, stop):
+            for rows in compared(self._state, asked, recipes, stop):
                 yield ([row.cells() for row in rows], *charts(rows))
 
     def stop(self, request: gr.Request) -> None:
         """Stops the visitor's own comparison."""
-        self._studio.stop(session(request, "compare"))
+        self._state.stop(session(request, "compare"))
 
 
-def build(studio: AppState) -> None:
+def build(state: AppState) -> None:
     """Lays the tab out."""
-    tab, names = CompareTab(studio), _names(studio)
+    tab, names = CompareTab(state), _names(state)
     with gr.Row():
         with gr.Column(min_width=280):
             medium = gr.File(label="Image or video", file_types=["image", "video", *sorted(SUFFIXES)])
@@ -101,9 +101,9 @@ def build(studio: AppState) -> None:
     halt.click(tab.stop, None, None, cancels=[running], queue=False, api_visibility="private", show_progress="hidden")
 
 
-def _names(studio: AppState) -> list[str]:
+def _names(state: AppState) -> list[str]:
     """The recipes of both models, those of images first."""
-    return list(dict.fromkeys((*studio.image_player.images, *studio.video_player.videos)))
+    return list(dict.fromkeys((*state.image_model.images, *state.video_model.videos)))
 
 
 def _chart(y: str, title: str) -> gr.BarPlot:

@@ -55,7 +55,7 @@ class ComparisonRow:
 
 
 def compared(
-    studio: AppState, question: MediumQuestion, recipes: Sequence[str], stop: threading.Event
+    state: AppState, question: MediumQuestion, recipes: Sequence[str], stop: threading.Event
 ) -> Iterator[list[ComparisonRow]]:
     """The rows so far, each time one more is done: all tokens first, then `recipes` in their order.
 
@@ -67,13 +67,13 @@ def compared(
     names = list(dict.fromkeys(recipes))
     if not 1 <= len(names) <= MOST:
         raise ValueError(f"recipes={names}: {len(names)} of them; choose 1 to {MOST}")
-    asked = [prepared(studio, replace(question, recipe=name)) for name in names]
-    desk = InferenceLock(studio.desk.lock, None)
+    asked = [prepared(state, replace(question, recipe=name)) for name in names]
+    inference = InferenceLock(state.inference.lock, None)
     rows, pair = list[ComparisonRow](), asked[0].start
     for one in asked:
         full = pair.full if rows else None
-        deque(ask(desk, one, 1, stop, full), maxlen=0)  # the first call of a recipe loads what is loaded once
-        pair = deque(ask(desk, one, question.max_new_tokens, stop, full), maxlen=1).pop()
+        deque(ask(inference, one, 1, stop, full), maxlen=0)  # the first call of a recipe loads what is loaded once
+        pair = deque(ask(inference, one, question.max_new_tokens, stop, full), maxlen=1).pop()
         if stop.is_set():
             return
         rows = [*(rows or [_full(pair)]), _short(pair)]

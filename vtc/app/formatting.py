@@ -45,14 +45,14 @@ def plan_table(pair: Pair) -> list[list[str]]:
 
 
 def call_notes(pair: Pair) -> list[str]:
-    """What the model said on the way to both answers."""
+    """Intermediate calls of both answers, as text."""
     named = (("all tokens", pair.full_calls), ("reduced", pair.short_calls))
     return [f"{name}, {call.purpose}: {call.text}" for name, calls in named for call in calls]
 
 
-def encoding(told: StreamState) -> str:
+def encoding(update: StreamState) -> str:
     """Where the encoder's answer came from."""
-    return NONE if not told.done else "reused" if told.reused else "made"
+    return NONE if not update.done else "reused" if update.reused else "made"
 
 
 def seconds(value: float | None) -> str:

@@ -31,8 +31,8 @@ Shown = tuple[Any, ...]
 class ImageTab:
     """Its events; a session's own data is in the components alone."""
 
-    def __init__(self, studio: AppState) -> None:
-        self._studio = studio
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     def count_image(self, image: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
         """Counts the visual tokens that a recipe keeps of an image, by arithmetic: no model runs.
@@ -48,7 +48,7 @@ class ImageTab:
         if image is None:
             return None, None
         with plainly():
-            found = self._studio.count(image, recipe, keep, video=False)
+            found = self._state.count(image, recipe, keep, video=False)
         return found.after, found.before
 
     def ask_image(
@@ -72,27 +72,27 @@ class ImageTab:
         Returns:
             Both answers as they grow, the numbers of both, notes, and at the end the image before and after.
         """
-        with plainly(), self._studio.call(session(request, "image")) as stop:
-            asked = prepared(self._studio, MediumQuestion(image, question, recipe, keep, False, int(max_new_tokens)))
-            for pair in ask(self._studio.desk, asked, int(max_new_tokens), stop):
+        with plainly(), self._state.call(session(request, "image")) as stop:
+            asked = prepared(self._state, MediumQuestion(image, question, recipe, keep, False, int(max_new_tokens)))
+            for pair in ask(self._state.inference, asked, int(max_new_tokens), stop):
                 report = pair.short.report
                 overlay = gr.skip() if report is None else before_after(asked, report)
-                said = notes((*pair.notes, FIRST_CALL) if pair.done else pair.notes, pair)
-                yield pair.full.text, pair.short.text, table(pair), said, overlay
+                notes_text = notes((*pair.notes, FIRST_CALL) if pair.done else pair.notes, pair)
+                yield pair.full.text, pair.short.text, table(pair), notes_text, overlay
 
     def stop(self, request: gr.Request) -> str:
         """Stops the visitor's own answer."""
-        return "- stopped" if self._studio.stop(session(request, "image")) else "- nothing was running"
+        return "- stopped" if self._state.stop(session(request, "image")) else "- nothing was running"
 
 
-def build(studio: AppState) -> None:
+def build(state: AppState) -> None:
     """Lays the tab out."""
-    tab = ImageTab(studio)
+    tab = ImageTab(state)
     with gr.Row():
         with gr.Column(min_width=280):
             image = gr.Image(type="filepath", image_mode=None, label="Image", sources=["upload", "clipboard"])
             image.preprocess = uploaded_path  # type: ignore[method-assign]  # see there
-            controls = Controls.made(studio.image_player.images, IMAGES[1], IMAGES[2])
+            controls = Controls.made(state.image_model.images, IMAGES[1], IMAGES[2])
         with gr.Column(min_width=280, scale=2):
             results = ResultPanels.made()
             overlay = gr.ImageSlider(label="Before and after", type="pil", interactive=False, format="png")

@@ -83,32 +83,32 @@ class MediumQuestion:
 class PreparedQuestion:
     """A question, ready for the model: what `opened` and `inputs` are about is known, and nothing was encoded yet."""
 
-    player: LoadedModel
+    loaded: LoadedModel
     opened: OpenMedium
     inputs: Mapping[str, Any]
     start: Pair
 
 
-def prepared(studio: AppState, question: MediumQuestion) -> PreparedQuestion:
+def prepared(state: AppState, question: MediumQuestion) -> PreparedQuestion:
     """Opens the medium and makes the prompt.
 
     Raises:
         OSError, ValueError: what is wrong with the medium, the question, the recipe or `keep`, with the remedy.
     """
-    player = studio.player(question.video)
-    recipe = studio.recipe(question.recipe, question.keep, video=question.video)
-    opened = studio.open(question.path, recipe, video=question.video)
-    inputs = prompt(player.model, player.processor, opened.medium, question.text)
-    tokens = count(recipe, studio.layouts(question.path, recipe, video=question.video))
+    loaded = state.loaded(question.video)
+    recipe = state.recipe(question.recipe, question.keep, video=question.video)
+    opened = state.open(question.path, recipe, video=question.video)
+    inputs = prompt(loaded.model, loaded.processor, opened.medium, question.text)
+    tokens = count(recipe, state.layouts(question.path, recipe, video=question.video))
     length = int(inputs["input_ids"].shape[1])
-    cost = DecoderCost.of(decoder_of(player.model), player.model.dtype.itemsize)
-    notes = (*opened.notes, *_word_notes(player, question.text), *_recipe_notes(recipe))
+    cost = DecoderCost.of(decoder_of(loaded.model), loaded.model.dtype.itemsize)
+    notes = (*opened.notes, *_word_notes(loaded, question.text), *_recipe_notes(recipe))
     start = Pair(StreamState(), StreamState(), recipe, tokens, length, cost.cached_bytes(length), None, notes)
-    return PreparedQuestion(player, opened, inputs, start)
+    return PreparedQuestion(loaded, opened, inputs, start)
 
 
 def ask(
-    desk: InferenceLock,
+    inference: InferenceLock,
     asked: PreparedQuestion,
     max_new_tokens: int,
     stop: threading.Event,
@@ -117,7 +117,7 @@ def ask(
     """Both answers as they grow, first with all tokens, then by the recipe; the last pair is `done`.
 
     Args:
-        desk: of the page.
+        inference: of the page.
         asked: the question.
         max_new_tokens: longest answer.
         stop: set from anywhere, it ends both.
@@ -126,26 +126,26 @@ def ask(
     Raises:
         ValueError: the model cannot give what the recipe needs.
     """
-    pair, player = replace(asked.start, full=full or StreamState()), asked.player
+    pair, loaded = replace(asked.start, full=full or StreamState()), asked.loaded
     answered = partial(
-        answers, desk, player.model, player.processor, asked.inputs, max_new_tokens=max_new_tokens, stop=stop
+        answers, inference, loaded.model, loaded.processor, asked.inputs, max_new_tokens=max_new_tokens, stop=stop
     )
-    for told in answered(None) if full is None else ():
-        pair = replace(pair, full=told)
+    for update in answered(None) if full is None else ():
+        pair = replace(pair, full=update)
         yield pair
     if stop.is_set():
         yield replace(pair, short=StreamState(done=True, stopped=True))
         return
-    for told in answered(pair.recipe):
-        pair = replace(pair, short=told)
-        if told.report is not None:
-            pair = replace(pair, kv_short=pair.kv_full - told.report.bytes_saved)
+    for update in answered(pair.recipe):
+        pair = replace(pair, short=update)
+        if update.report is not None:
+            pair = replace(pair, kv_short=pair.kv_full - update.report.bytes_saved)
         yield pair
 
 
-def _word_notes(player: LoadedModel, text: str) -> list[str]:
-    words = ", ".join(map(repr, unknown_words(player.processor, text)))
-    return [f"{player.name} has no {words} among its words; the answers may be off"] if words else []
+def _word_notes(loaded: LoadedModel, text: str) -> list[str]:
+    words = ", ".join(map(repr, unknown_words(loaded.processor, text)))
+    return [f"{loaded.name} has no {words} among its words; the answers may be off"] if words else []
 
 
 def _recipe_notes(recipe: Recipe) -> list[str]:

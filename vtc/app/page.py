@@ -34,14 +34,14 @@ STYLE = """<style>
 """In the page's head, since Gradio rewrites what `css` is given."""
 
 
-def page(studio: AppState) -> gr.Blocks:
-    """The page on which `studio` answers. It tells nobody that it was opened."""
+def page(state: AppState) -> gr.Blocks:
+    """Build the page of `state`; it makes no network request of its own."""
     blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS))
     with blocks:
-        gr.Markdown(_heading(studio))
+        gr.Markdown(_heading(state))
         for name, tab in (("Image", image_tab), ("Video", video_tab), ("Compare", compare_tab), ("Batch", batch_tab)):
             with gr.Tab(name):
-                tab.build(studio)
+                tab.build(state)
     return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
 
 
@@ -52,6 +52,6 @@ def looks() -> dict[str, Any]:
     return {"theme": theme, "head": STYLE}
 
 
-def _heading(studio: AppState) -> str:
-    names = ", ".join(dict.fromkeys((studio.image_player.name, studio.video_player.name)))
+def _heading(state: AppState) -> str:
+    names = ", ".join(dict.fromkeys((state.image_model.name, state.video_model.name)))
     return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. Model: {names}."

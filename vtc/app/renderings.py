@@ -22,7 +22,7 @@ def before_after(asked: PreparedQuestion, report: Report) -> Before | None:
     medium = asked.opened.medium
     assert isinstance(medium, Image.Image)
     try:
-        return pair(medium, asked.player.processor.image_processor, report)
+        return pair(medium, asked.loaded.processor.image_processor, report)
     except ValueError:  # a processor whose steps are not known
         return None
 
@@ -31,8 +31,8 @@ def drawn_timeline(asked: PreparedQuestion, report: Report, title: str = "") -> 
     """The timeline of a video, and where a click on it leads."""
     recipe, frames = asked.start.recipe, asked.opened.medium
     assert isinstance(frames, VideoFrames)
-    video = seen(asked.player.model, asked.inputs, recipe)
-    shown = viewed(frames, asked.player.processor)
+    video = seen(asked.loaded.model, asked.inputs, recipe)
+    shown = viewed(frames, asked.loaded.processor)
     found = account(shown, report, recipe, video)
     image = timeline(shown, report, recipe, video=video, title=title)
     return image, ClickableTrack.of(found, shown.pixels.shape[1] / shown.pixels.shape[2])

@@ -82,36 +82,36 @@ def _able_on_videos(model: Any) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class AppState:
-    """All that one page works with.
+    """Models, media and running calls of one page.
 
     Attributes:
-        image_player, video_player: the models that answer about images and about videos; they may be one.
-        desk: what answers share.
-        calls: the calls at work, by session, so that a visitor can stop his own.
+        image_model, video_model: the models that answer about images and about videos; they may be one.
+        inference: lock and encoder outputs that all answers of the process share.
+        calls: stop events of the running calls, by session, so that a visitor can stop his own.
     """
 
-    image_player: LoadedModel
-    video_player: LoadedModel
-    desk: InferenceLock = field(default_factory=InferenceLock)
+    image_model: LoadedModel
+    video_model: LoadedModel
+    inference: InferenceLock = field(default_factory=InferenceLock)
     calls: dict[str, threading.Event] = field(default_factory=dict)
     _opened: RecentCache = field(default_factory=RecentCache)
     _placed: RecentCache = field(default_factory=lambda: RecentCache(32))
 
     @classmethod
     def load(cls, model: str | None = None, device: str = "auto", dtype: str = "auto") -> AppState:
-        """The studio of `model`, or of the embedded ones: one for images, and one that was trained on videos.
+        """Load `model`, or the embedded ones: one for images, and one that was trained on videos.
 
         Raises:
             OSError, ValueError: see `vtc.inference.loading.load`.
         """
         if model is not None:
-            player = LoadedModel.load(model, device, dtype)
-            return cls(player, player)
+            loaded = LoadedModel.load(model, device, dtype)
+            return cls(loaded, loaded)
         return cls(LoadedModel.load(IMAGES[0], device, dtype), LoadedModel.load(VIDEOS[0], device, dtype))
 
-    def player(self, video: bool) -> LoadedModel:
+    def loaded(self, video: bool) -> LoadedModel:
         """The model for images or for videos."""
-        return self.video_player if video else self.image_player
+        return self.video_model if video else self.image_model
 
     def recipe(self, name: str, keep: float, *, video: bool) -> Recipe:
         """The recipe of a visitor, see `vtc.app.token_count.chosen`.
@@ -119,12 +119,12 @@ class AppState:
         Raises:
             ValueError: an unknown recipe or `keep`, or one that this model cannot run.
         """
-        player = self.player(video)
-        found = chosen(name, keep, frames_are_images=video and player.video)
-        able = player.videos if video else player.images
+        loaded = self.loaded(video)
+        found = chosen(name, keep, frames_are_images=video and loaded.video)
+        able = loaded.videos if video else loaded.images
         if name not in able:
             kind = "videos" if video else "images"
-            raise ValueError(f"recipe={name!r}: {player.name} cannot run it on {kind}; it can run {', '.join(able)}")
+            raise ValueError(f"recipe={name!r}: {loaded.name} cannot run it on {kind}; it can run {', '.join(able)}")
         return found
 
     def open(self, path: str | Path | None, recipe: Recipe, *, video: bool) -> OpenMedium:
@@ -137,7 +137,7 @@ class AppState:
             raise ValueError(f"no {'video' if video else 'image'} was given; upload one first")
         if not video:
             return self._open((stamp(path), "image"), lambda: open_image(path), path)
-        processor = self.video_player.processor
+        processor = self.video_model.processor
         choice = str(recipe.input) if self._further(path, recipe) else "candidates"
         return self._open((stamp(path), "video", choice), lambda: open_video(path, recipe, processor), path)
 
@@ -157,15 +157,15 @@ class AppState:
             OSError, ValueError: see `open`.
         """
         opened = self.open(path, recipe, video=video)
-        player = self.player(video)
-        key = (id(opened), player.name)
-        _, found = self._placed.get(key, lambda: (opened, self._layouts(player, opened, video)))
+        loaded = self.loaded(video)
+        key = (id(opened), loaded.name)
+        _, found = self._placed.get(key, lambda: (opened, self._layouts(loaded, opened, video)))
         return tuple(found)
 
     @staticmethod
-    def _layouts(player: LoadedModel, opened: OpenMedium, video: bool) -> Sequence[Layout]:
-        inputs = prompt(player.model, player.processor, opened.medium, PROBE)
-        return layouts(player.model, inputs, video=video and player.video)
+    def _layouts(loaded: LoadedModel, opened: OpenMedium, video: bool) -> Sequence[Layout]:
+        inputs = prompt(loaded.model, loaded.processor, opened.medium, PROBE)
+        return layouts(loaded.model, inputs, video=video and loaded.video)
 
     def count(self, path: str | Path | None, name: str, keep: float, *, video: bool) -> Count:
         """How many visual tokens the recipe `name` keeps of the medium in `path`. No model runs.

@@ -39,41 +39,41 @@ class Streamed(Asker):
     """An asker whose calls can be watched and stopped, and wait for the model as other answers of the page do.
 
     Args:
-        desk: of the page.
+        inference: of the page.
         asked: the question about the video.
         recipe: what each call keeps; None: all.
         question: its words.
         max_new_tokens: of an answer where a call names no other number.
         stop: set from anywhere, it ends the call in hand.
-        tell: is told how far the answer has come.
+        on_update: called with the answer so far.
     """
 
     def __init__(
         self,
-        desk: InferenceLock,
+        inference: InferenceLock,
         asked: PreparedQuestion,
         recipe: Recipe | None,
         question: str,
         max_new_tokens: int,
         stop: threading.Event,
-        tell: Callable[[StreamState], None],
+        on_update: Callable[[StreamState], None],
     ) -> None:
-        player, frames = asked.player, asked.opened.medium
+        loaded, frames = asked.loaded, asked.opened.medium
         assert isinstance(frames, VideoFrames)
-        together = frames_together(player.processor)
+        together = frames_together(loaded.processor)
         shown = ShownVideo(asked.inputs, recipe, frames, together)
-        super().__init__(player.model, player.processor, shown, question, max_new_tokens)
-        self._desk, self._stop, self._tell = desk, stop, tell
+        super().__init__(loaded.model, loaded.processor, shown, question, max_new_tokens)
+        self._inference, self._stop, self._on_update = inference, stop, on_update
         self.last, self.tokens = StreamState(), 0
 
     def _answer(self, inputs: Mapping[str, Any], recipe: Recipe | None, longest: int) -> tuple[str, Report | None]:
-        for told in answers(
-            self._desk, self._model, self._processor, inputs, recipe, max_new_tokens=longest, stop=self._stop
+        for update in answers(
+            self._inference, self._model, self._processor, inputs, recipe, max_new_tokens=longest, stop=self._stop
         ):
-            self.last = told
+            self.last = update
             # The report is of a part of the video, where that is shown: only the last call's is the answer's.
-            tokens = self.tokens + told.tokens
-            self._tell(replace(told, tokens=tokens, first=None, rate=None, report=None, done=False))
+            tokens = self.tokens + update.tokens
+            self._on_update(replace(update, tokens=tokens, first=None, rate=None, report=None, done=False))
         self.tokens += self.last.tokens
         if self.last.stopped or self._stop.is_set():
             raise Stopped
@@ -81,7 +81,12 @@ class Streamed(Asker):
 
 
 def ask_by_plan(
-    desk: InferenceLock, asked: PreparedQuestion, question: str, plan: str, max_new_tokens: int, stop: threading.Event
+    inference: InferenceLock,
+    asked: PreparedQuestion,
+    question: str,
+    plan: str,
+    max_new_tokens: int,
+    stop: threading.Event,
 ) -> Iterator[Pair]:
     """Both answers as they grow, call by call, first with all tokens, then by the recipe; the last pair is `done`.
 
@@ -97,17 +102,17 @@ def ask_by_plan(
     for recipe in (None, pair.recipe):
         news: queue.SimpleQueue[StreamState | BaseException] = queue.SimpleQueue()
         closed = threading.Event()
-        asker = Streamed(desk, asked, recipe, question, max_new_tokens, _Either(stop, closed), news.put)
+        asker = Streamed(inference, asked, recipe, question, max_new_tokens, _Either(stop, closed), news.put)
         thread = threading.Thread(target=_run, args=(chosen, asker, question, news.put), daemon=True)
         thread.start()
         try:
             while True:
-                told = news.get()
-                if isinstance(told, BaseException):
-                    raise told
-                pair = _with(pair, recipe is None, told, tuple(asker.calls))
+                update = news.get()
+                if isinstance(update, BaseException):
+                    raise update
+                pair = _with(pair, recipe is None, update, tuple(asker.calls))
                 yield pair
-                if told.done:
+                if update.done:
                     break
         finally:
             closed.set()
@@ -129,15 +134,15 @@ class _Either(threading.Event):
         return any(event.is_set() for event in self._both)
 
 
-def _run(plan: Any, asker: Streamed, question: str, tell: Callable[[StreamState | BaseException], None]) -> None:
+def _run(plan: Any, asker: Streamed, question: str, on_update: Callable[[StreamState | BaseException], None]) -> None:
     try:
         text = plan.run(asker, question)
-        tell(StreamState(text, asker.tokens, report=asker.last.report, reused=asker.last.reused, done=True))
+        on_update(StreamState(text, asker.tokens, report=asker.last.report, reused=asker.last.reused, done=True))
     except Stopped:
-        tell(StreamState(asker.last.text, asker.tokens, done=True, stopped=True))
+        on_update(StreamState(asker.last.text, asker.tokens, done=True, stopped=True))
     except BaseException as error:  # raised again where the answer is read
-        tell(error)
+        on_update(error)
 
 
-def _with(pair: Pair, full: bool, told: StreamState, calls: tuple[Call, ...]) -> Pair:
-    return replace(pair, full=told, full_calls=calls) if full else replace(pair, short=told, short_calls=calls)
+def _with(pair: Pair, full: bool, update: StreamState, calls: tuple[Call, ...]) -> Pair:
+    return replace(pair, full=update, full_calls=calls) if full else replace(pair, short=update, short_calls=calls)

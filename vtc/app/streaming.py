@@ -21,7 +21,7 @@ from vtc.reduction.report import Report
 from .encodings import Encodings
 
 PAUSE = 0.05
-"""Seconds between two states that are told, at least: a page can show no more."""
+"""Least seconds between two states that are passed on: a page can show no more."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class TokenStream:
             return
         self.ids += value.flatten().tolist()
         self.at.append(time.perf_counter())
-        self.pass_on(self.told())
+        self.pass_on(self.snapshot())
 
     def end(self) -> None:
         """Called by `generate` when it is done."""
 
-    def told(self) -> StreamState:
+    def snapshot(self) -> StreamState:
         """How far it has come."""
         text = self.tokenizer.decode(self.ids, skip_special_tokens=True).strip()
         if not self.at:
@@ -83,11 +83,11 @@ class TokenStream:
 
 @dataclass(frozen=True)
 class InferenceLock:
-    """What the answers of one process share: one of them at a time is at work.
+    """Lock and encoder outputs that the answers of one process share: one model call at a time.
 
     Attributes:
         lock: held while a model works.
-        encodings: of media that were asked about; None: everything is encoded anew.
+        encodings: of media that were asked about; None: everything is encoded again.
     """
 
     lock: Any = field(default_factory=threading.Lock)
@@ -95,7 +95,7 @@ class InferenceLock:
 
 
 def answers(
-    desk: InferenceLock,
+    inference: InferenceLock,
     model: Any,
     processor: Any,
     inputs: Mapping[str, Any],
@@ -104,12 +104,12 @@ def answers(
     max_new_tokens: int = 64,
     stop: threading.Event | None = None,
 ) -> Iterator[StreamState]:
-    """A greedy answer as it grows, by `recipe` or with all tokens; the last one told is `done`.
+    """A greedy answer as it grows, by `recipe` or with all tokens; the last state is `done`.
 
     Closing the iterator stops the answer. The model is left as it was.
 
     Args:
-        desk: of the process.
+        inference: of the process.
         model: a stock model that is not wrapped.
         processor, inputs: as `vtc.inference.asking.prompt` takes and makes them.
         recipe: what to keep; None: all.
@@ -124,7 +124,7 @@ def answers(
     stop = stop or threading.Event()
     news: queue.SimpleQueue[StreamState | BaseException] = queue.SimpleQueue()
     closed = threading.Event()
-    job = _Job(desk, model, processor, inputs, recipe, max_new_tokens, (stop, closed), news.put)
+    job = _Job(inference, model, processor, inputs, recipe, max_new_tokens, (stop, closed), news.put)
     thread = threading.Thread(target=job.run, daemon=True)
     thread.start()
     try:
@@ -138,20 +138,20 @@ def _spaced(news: queue.SimpleQueue[StreamState | BaseException]) -> Iterator[St
     """What comes, but not more often than every `PAUSE` seconds, and always the last."""
     shown = 0.0
     while True:
-        told = news.get()
-        if isinstance(told, BaseException):
-            raise told
+        update = news.get()
+        if isinstance(update, BaseException):
+            raise update
         now = time.perf_counter()
-        if told.done or now - shown >= PAUSE:
+        if update.done or now - shown >= PAUSE:
             shown = now
-            yield told
-        if told.done:
+            yield update
+        if update.done:
             return
 
 
 @dataclass(frozen=True)
 class _Job:
-    desk: InferenceLock
+    inference: InferenceLock
     model: Any
     processor: Any
     inputs: Mapping[str, Any]
@@ -163,19 +163,19 @@ class _Job:
     def run(self) -> None:
         """Answers, and passes on what came, or what went wrong."""
         try:
-            while not self.desk.lock.acquire(timeout=0.1):
+            while not self.inference.lock.acquire(timeout=0.1):
                 if self._ended:
                     self.pass_on(StreamState(done=True, stopped=True))
                     return
             try:
                 self.pass_on(self._answer())
             finally:
-                self.desk.lock.release()
+                self.inference.lock.release()
         except BaseException as error:  # raised again where the answer is read
             self.pass_on(error)
 
     def _answer(self) -> StreamState:
-        encodings = self.desk.encodings
+        encodings = self.inference.encodings
         reused = encodings.reused if encodings else 0
         with reduced(self.model, self.recipe) if self.recipe else nullcontext(), self._remembering():
             stream = TokenStream(self.processor.tokenizer, self.pass_on)
@@ -188,11 +188,11 @@ class _Job:
             )
             report = self.model.vtc.report if self.recipe else None
         again = encodings is not None and encodings.reused > reused
-        return replace(stream.told(), report=report, reused=again, done=True, stopped=self._ended)
+        return replace(stream.snapshot(), report=report, reused=again, done=True, stopped=self._ended)
 
     def _remembering(self) -> Any:
         """Holds encodings, unless a stage must see the encoder at work."""
-        recipe, encodings = self.recipe, self.desk.encodings
+        recipe, encodings = self.recipe, self.inference.encodings
         watches = recipe is not None and (recipe.encoder is not None or bool(encoder_cues(recipe)))
         if encodings is None or watches:
             return nullcontext()

@@ -45,8 +45,8 @@ Shown = tuple[Any, ...]
 class VideoTab:
     """Its events; where a click on the timeline leads is kept with each session."""
 
-    def __init__(self, studio: AppState) -> None:
-        self._studio = studio
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     def count_video(self, video: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
         """Counts the visual tokens that a recipe keeps of a video, by arithmetic: no model runs.
@@ -62,7 +62,7 @@ class VideoTab:
         if video is None:
             return None, None
         with plainly():
-            found = self._studio.count(video, recipe, keep, video=True)
+            found = self._state.count(video, recipe, keep, video=True)
         return found.after, found.before
 
     def ask_video(
@@ -89,8 +89,8 @@ class VideoTab:
             Both answers as they grow, the numbers of both, notes (of a plan, its calls), and at the end the timeline of
             shots, budgets and keyframes.
         """
-        with plainly(), self._studio.call(session(request, "video")) as stop:
-            asked = prepared(self._studio, MediumQuestion(video, question, recipe, keep, True, int(max_new_tokens)))
+        with plainly(), self._state.call(session(request, "video")) as stop:
+            asked = prepared(self._state, MediumQuestion(video, question, recipe, keep, True, int(max_new_tokens)))
             for pair in self._pairs(asked, question, plan, int(max_new_tokens), stop):
                 image, track = gr.skip(), gr.skip()
                 if pair.short.report is not None:
@@ -103,8 +103,8 @@ class VideoTab:
         self, asked: PreparedQuestion, question: str, plan: str, max_new_tokens: int, stop: threading.Event
     ) -> Iterator[Pair]:
         if plan == DIRECT:
-            return ask(self._studio.desk, asked, max_new_tokens, stop)
-        return ask_by_plan(self._studio.desk, asked, question, plan, max_new_tokens, stop)
+            return ask(self._state.inference, asked, max_new_tokens, stop)
+        return ask_by_plan(self._state.inference, asked, question, plan, max_new_tokens, stop)
 
     def jump(self, track: ClickableTrack | None, event: gr.SelectData) -> Any:
         """Moves the player to where a click on the timeline leads."""
@@ -113,16 +113,16 @@ class VideoTab:
 
     def stop(self, request: gr.Request) -> str:
         """Stops the visitor's own answer."""
-        return "- stopped" if self._studio.stop(session(request, "video")) else "- nothing was running"
+        return "- stopped" if self._state.stop(session(request, "video")) else "- nothing was running"
 
 
-def build(studio: AppState) -> None:
+def build(state: AppState) -> None:
     """Lays the tab out."""
-    tab, track = VideoTab(studio), gr.State()
+    tab, track = VideoTab(state), gr.State()
     with gr.Row():
         with gr.Column(min_width=280):
             video = gr.Video(label="Video", sources=["upload"], elem_id="player", height=280)
-            controls = Controls.made(studio.video_player.videos, VIDEOS[1], VIDEOS[2])
+            controls = Controls.made(state.video_model.videos, VIDEOS[1], VIDEOS[2])
             plan = gr.Dropdown(list(PLANS), value=DIRECT, label="Plan", info="One call of the model, or several")
         with gr.Column(min_width=280, scale=2):
             results = ResultPanels.made()

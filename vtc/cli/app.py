@@ -55,10 +55,10 @@ def _serve(model: str | None, host: str, port: int | None, device: str, dtype: s
     serving.free_port(host, port)  # before a model is loaded for nothing
     with progress() as say:
         say("loading")
-        studio = AppState.load(model, device, dtype)
+        state = AppState.load(model, device, dtype)
     if host not in ("127.0.0.1", "localhost", "::1"):
         note(f"--host {host}: everybody who reaches this machine's network can ask, and upload files")
-    served = serving.serve(studio, host=host, port=port, wait=False)
+    served = serving.serve(state, host=host, port=port, wait=False)
     try:
         note(f"the page is at {served.url}; Ctrl-C ends it")
         served.blocks.block_thread()
