@@ -48,7 +48,7 @@ MOVED = {
     "vtc.loading": "vtc.inference.loading",
     "vtc.report": "vtc.reduction.report",
     "vtc.tiny": "vtc.embedded",
-    "vtc.tiny.video": "vtc.embedded.video",
+    "vtc.tiny.film": "vtc.embedded.video",
     "vtc.tiny.world": "vtc.embedded.scene",
     "vtc.tokens": "vtc.core.tokens",
     "vtc.vision": "vtc.reduction.vision_encoder",
