@@ -156,7 +156,7 @@ def test_a_plan_is_asked_by_and_no_argument_of_the_backend(host):
     backend = host.module.Vtc.create_from_arg_string("backend=hf,plan=decompose")
     backend.task_dict = {"task": {"test": [{}]}}
     assert "plan" not in backend.arguments
-    with pytest.raises(ValueError, match="a plan asks about one video, and a request of this task holds 0"):
+    with pytest.raises(ValueError, match="a strategy asks about one video, and a request of this task holds 0"):
         backend.generate_until([Request(("what?", {}, lambda document: [], 0, "task", "test"))])
     whole = host.module.Vtc.create_from_arg_string("backend=hf,plan=direct,keep=1.0")
     assert whole.generate_until(_asked()) == Backend().generate_until(_asked())
@@ -193,7 +193,7 @@ def test_a_recipe_file_is_named_with_its_hash(host, tmp_path):
         ("backend=hf,keep=half", ValueError, "keep='half' is no number"),
         ("backend=hf,keep=1.5", ValueError, "1.5"),
         ("backend=hf,recipe=stride,recipe_hash=sha256:00", ValueError, "leave it out"),
-        ("backend=hf,plan=decompos", ValueError, "unknown plan 'decompos'; did you mean 'decompose'"),
+        ("backend=hf,plan=decompos", ValueError, "unknown strategy 'decompos'; did you mean 'decompose'"),
     ],
 )
 def test_what_is_refused(host, arguments, error, said):

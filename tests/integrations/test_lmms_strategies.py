@@ -15,11 +15,11 @@ from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.asking import answer
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs
-from vtc.integrations.lmms_strategies import by_plan, cut
+from vtc.integrations.lmms_strategies import by_strategy, cut
 from vtc.media.video_frames import VideoFrames
 from vtc.video import frames, probe
 from vtc.video.qa.strategies import Asker
-from vtc.video.qa.strategies import plan as named
+from vtc.video.qa.strategies import strategy as named
 
 VIDEO = next(
     video for video in map(Video, range(VALIDATION, VALIDATION + 99)) if video.kind == "needle" and video.frames == 16
@@ -97,18 +97,18 @@ def media_of(kind, path):
 
 @pytest.mark.parametrize("kind", ["path", "frames"])
 @pytest.mark.parametrize("protocol", [simple, chat])
-@pytest.mark.parametrize("plan", ["decompose", "segment-thought"])
-def test_answers_are_those_of_plain_calls(path, kind, protocol, plan):
+@pytest.mark.parametrize("strategy", ["decompose", "segment-thought"])
+def test_answers_are_those_of_plain_calls(path, kind, protocol, strategy):
     backend, media = Backend(), media_of(kind, path)
     request = protocol(media)
     before = list(request.arguments)
-    [found] = by_plan(backend.generate_until, backend, named(plan))([request])
+    [found] = by_strategy(backend.generate_until, backend, named(strategy))([request])
     shown = SimpleNamespace(inputs=None, recipe=None, frames=video_of(media), together=1)
     asker = Asker(*loaded(), shown, "", 6)
-    assert found.text == named(plan).run(asker, QUESTION)
+    assert found.text == named(strategy).run(asker, QUESTION)
     with_video = [call for call in asker.calls if call.start is not None]
     assert [text for text, _, _ in backend.asked] == [call.prompt for call in with_video]
-    if plan == "segment-thought":
+    if strategy == "segment-thought":
         assert [count for _, count, _ in backend.asked] == [5, 5, 6, 16]
         assert [longest for _, _, longest in backend.asked] == [128] * 3 + [6]
     assert list(request.arguments) == before  # the host keys its cache on them
@@ -117,7 +117,7 @@ def test_answers_are_those_of_plain_calls(path, kind, protocol, plan):
 def test_the_wrapped_model_is_the_one_that_is_asked(path):
     backend = Backend()
     reduce_tokens(backend.model, "kcenter", keep=0.25)
-    by_plan(backend.generate_until, backend, named("segment-thought"))([simple([str(path)])])
+    by_strategy(backend.generate_until, backend, named("segment-thought"))([simple([str(path)])])
     report = backend.model.vtc.report
     restore(backend.model)
     assert (report.after, report.before) == (72, 288)
@@ -125,7 +125,7 @@ def test_the_wrapped_model_is_the_one_that_is_asked(path):
 
 def test_direct_is_the_backend_itself():
     backend = Backend()
-    assert by_plan(backend.generate_until, backend, named("direct")) == backend.generate_until
+    assert by_strategy(backend.generate_until, backend, named("direct")) == backend.generate_until
 
 
 @pytest.mark.parametrize(
@@ -133,15 +133,15 @@ def test_direct_is_the_backend_itself():
 )
 def test_what_is_no_video_is_refused(media):
     backend = Backend()
-    with pytest.raises(ValueError, match="a plan asks about one video, and a request of this task holds"):
-        by_plan(backend.generate_until, backend, named("decompose"))([simple(media)])
+    with pytest.raises(ValueError, match="a strategy asks about one video, and a request of this task holds"):
+        by_strategy(backend.generate_until, backend, named("decompose"))([simple(media)])
 
 
 def test_a_backend_without_a_processor_cannot_ask_without_the_video(path):
     backend = Backend()
     backend.processor = None
     with pytest.raises(ValueError, match="holds no processor with a chat template"):
-        by_plan(backend.generate_until, backend, named("decompose"))([simple([str(path)])])
+        by_strategy(backend.generate_until, backend, named("decompose"))([simple([str(path)])])
 
 
 @pytest.mark.parametrize("pixels", ["rgb24", "yuv420p", "yuv444p", "yuv422p10le"])

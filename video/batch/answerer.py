@@ -20,7 +20,7 @@ from vtc.reduction.api import reduced
 from vtc.reduction.report import Report
 from vtc.video.qa.placeholders import placeholders
 from vtc.video.qa.strategies import Direct
-from vtc.video.qa.strategies import plan as named_plan
+from vtc.video.qa.strategies import strategy as named_strategy
 
 from .alike import alike, size_class
 from .attempts import (
@@ -47,7 +47,7 @@ from .shared_prefix import (
     read_prefix,
     shareable,
 )
-from .strategy_answers import ask_by_plan
+from .strategy_answers import ask_by_strategy
 
 Row = dict[str, Any]
 Once = Callable[[], AbstractContextManager[None]]
@@ -69,7 +69,7 @@ class Answerer:
         self.model, self.processor = load(job.model, device=job.device, dtype=job.dtype)
         self.versions = {name: version(name) for name in ("vtc-vlm", "torch", "transformers", "av")}
         self._batch = job.batch
-        self._plan = named_plan(job.plan)
+        self._strategy = named_strategy(job.strategy)
         self._limits = PromptLimits.of(self.model, job.max_prompt)
 
     def open(self, group: Group, *, frames: int | None = None, processor: Any = None) -> LoadedMedium:
@@ -163,8 +163,10 @@ class Answerer:
         for question in questions:
             apart.setdefault(question.system, []).append(question)
         read = {name: value / len(questions) for name, value in opened.seconds.items()}
-        direct = isinstance(self._plan, Direct)
-        with self._wrapped(opened) if direct else nullcontext(nullcontext) as once:  # a plan wraps each of its calls
+        direct = isinstance(self._strategy, Direct)
+        with (
+            self._wrapped(opened) if direct else nullcontext(nullcontext) as once
+        ):  # a strategy wraps each of its calls
             for system, some in apart.items():
                 try:
                     asker = told(self.processor, system)
@@ -241,7 +243,7 @@ class Answerer:
         stop: Callable[[], bool],
         attempts: Begun,
     ) -> Iterator[Row]:
-        """Rows of questions that are asked by a plan, one after the other; an error of one is no other's."""
+        """Rows of questions that are asked by a strategy, one after the other; an error of one is no other's."""
         visual = placeholders(self.processor, prompts.inputs)
         fitting, errors = self._fitting(prompts, visual, opened.recipe)
         yield from (self.failed(questions[i], error) for i, error in errors)
@@ -250,11 +252,11 @@ class Answerer:
                 return
             own = prompts.prefix - visual + len(prompts.tails[i])
             longest = self._limits.longest(own, visual, opened.recipe, self.job.max_new_tokens)
-            ask = partial(ask_by_plan, self._plan, self.model, asker, opened, prompts, i, asked[i], longest)
+            ask = partial(ask_by_strategy, self._strategy, self.model, asker, opened, prompts, i, asked[i], longest)
             with attempts.during([questions[i].id], ROWS):
                 found = self._alone(ask)
             seconds = {name: {**read, **found.seconds}.get(name) for name in STAGES}
-            more = {"plan": self._plan.name, "calls": found.rows}
+            more = {"plan": self._strategy.name, "calls": found.rows}
             yield self._row(questions[i], found.text, opened, found.tokens, seconds, more)
 
     def _fitting(

@@ -17,7 +17,7 @@ from vtc.recipes.composition import recipe as named
 from vtc.recipes.video import DEFAULT
 from vtc.video.clips.frame_features import TOWER
 from vtc.video.clips.frame_scores import MODEL
-from vtc.video.qa.strategies import plan as named_plan
+from vtc.video.qa.strategies import strategy as named_strategy
 from vtc.video.reading.sampling import Sampling
 from vtc.video.stages import Keyframes
 
@@ -47,8 +47,8 @@ class Job:
             that the answer names is looked for.
         max_prompt: tokens of a prompt at most, all visual ones among them; a longer one is an error of its row. None:
             as many as the model takes.
-        plan: how questions are asked: a name in `vtc.video.qa.strategies.PLANS`. All but `direct` call the model
-            several times, and are about videos alone.
+        strategy: how questions are asked: a name in `vtc.video.qa.strategies.STRATEGIES`. All but `direct` call the
+            model several times, and are about videos alone.
         allow_fewer_frames: whether a medium that memory does not suffice for is read anew with half the frames, until
             it does.
     """
@@ -70,7 +70,7 @@ class Job:
     allow_fewer_frames: bool = False
     max_prompt: int | None = None
     track: int | None = None
-    plan: str = "direct"
+    strategy: str = "direct"
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "batch", "max_prompt"):
@@ -83,7 +83,7 @@ class Job:
             raise ValueError(f"timeout={self.timeout!r}; expected seconds above 0, such as 60, that a clock can count")
         if self.choices not in CHOICES:
             raise ValueError(f"choices={self.choices!r}; expected one of {', '.join(CHOICES)}")
-        named_plan(self.plan)
+        named_strategy(self.strategy)
         self.sampling()
         for image in (False, True) if self.recipe is None else (False,):
             self.recipe_for(image)
@@ -158,8 +158,9 @@ class Job:
             del fields[name]
         if self.track is None:  # answers from before there was a choice stay those of this job
             del fields["track"]
-        if self.plan == "direct":
-            del fields["plan"]
+        plan = fields.pop("strategy")  # under its name of before, so that earlier answers stay those of this job
+        if plan != "direct":
+            fields["plan"] = plan
         recipes = [self.recipe_for(image).to_dict() for image in (False, True)]
         return digest([fields, self.revision, recipes])
 

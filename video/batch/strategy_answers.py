@@ -1,4 +1,4 @@
-"""Questions of a batch that are asked by a plan: in several calls of the model, each of which is told."""
+"""Questions of a batch that are asked by a strategy: in several calls of the model, each of which is told."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PreparedVideo:
 
 @dataclass(frozen=True)
 class StrategyAnswer:
-    """An answer by a plan.
+    """An answer by a strategy.
 
     Attributes:
         text: what the model says in the end.
@@ -58,8 +58,8 @@ class StrategyAnswer:
         return [{name: _rounded(getattr(call, name)) for name in names} for call in self.calls]
 
 
-def ask_by_plan(
-    plan: Strategy,
+def ask_by_strategy(
+    strategy: Strategy,
     model: Any,
     processor: Any,
     opened: LoadedMedium,
@@ -71,7 +71,7 @@ def ask_by_plan(
     """The answer to prompt `i`, which asks `question` about a video.
 
     Args:
-        plan: how it is asked.
+        strategy: how it is asked.
         model: not wrapped, and left so.
         processor: which begins conversations as the question wants it, see `prompts.told`.
         opened: the video.
@@ -83,10 +83,12 @@ def ask_by_plan(
         ValueError: the medium is an image, or the model cannot give what the recipe needs.
     """
     if not isinstance(opened.medium, VideoFrames):
-        raise ValueError(f"plan={plan.name!r} asks about parts of a video, and this is an image; leave the plan out")
+        raise ValueError(
+            f"strategy={strategy.name!r} asks about parts of a video, and this is an image; leave the strategy out"
+        )
     shown = PreparedVideo(prompts.whole(i), opened.recipe, opened.medium, opened.together)
     asker = Asker(model, processor, shown, question, longest)
-    return StrategyAnswer(plan.run(asker, question), tuple(asker.calls))
+    return StrategyAnswer(strategy.run(asker, question), tuple(asker.calls))
 
 
 def _rounded(value: Any) -> Any:

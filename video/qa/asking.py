@@ -16,7 +16,7 @@ from vtc.video.reading.sampling import Progress, Sampling
 
 from .preparing import Prepared, Score, prepare
 from .strategies import Asker, Call, Strategy
-from .strategies import plan as named_plan
+from .strategies import strategy as named_strategy
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Answer:
     Attributes:
         text: what the model says.
         prepared: which frames it saw, of which it could have seen.
-        calls: every call of the model that the plan made; the last one gave the answer.
+        calls: every call of the model that the strategy made; the last one gave the answer.
     """
 
     text: str
@@ -60,7 +60,7 @@ def ask(
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
     selector: KeyframeSelector | None = None,
     scores: Score | str | None = None,
-    plan: str | Strategy = "direct",
+    strategy: str | Strategy = "direct",
     max_new_tokens: int = 64,
     progress: Progress | None = None,
     on_call: Callable[[Call], None] | None = None,
@@ -70,16 +70,16 @@ def ask(
     Args:
         model: a stock model that is not wrapped; it is left so.
         processor, path, question, recipe, keep, sampling, selector, scores: see `prepare`.
-        plan: how the question is asked: a name in `vtc.video.qa.strategies.PLANS` or a plan. All but `direct` call the
-            model several times, about the same frames.
+        strategy: how the question is asked: a name in `vtc.video.qa.strategies.STRATEGIES` or a strategy. All but
+            `direct` call the model several times, about the same frames.
         max_new_tokens: longest answer.
         progress: is told how far reading is, see `prepare`.
         on_call: is told of each call of the model when it is done.
 
     Raises:
-        OSError, ValueError: see `prepare`, an unknown plan, or a model that cannot give what the recipe needs.
+        OSError, ValueError: see `prepare`, an unknown strategy, or a model that cannot give what the recipe needs.
     """
-    chosen = named_plan(plan)
+    chosen = named_strategy(strategy)
     prepared = prepare(
         path,
         processor,

@@ -31,8 +31,8 @@ def table(pair: Pair) -> list[list[str]]:
     ]
 
 
-def plan_table(pair: Pair) -> list[list[str]]:
-    """The numbers of both answers by a plan, over all calls of the model that each took."""
+def strategy_table(pair: Pair) -> list[list[str]]:
+    """The numbers of both answers by a strategy, over all calls of the model that each took."""
     calls = pair.full_calls, pair.short_calls
     full, short = sum(call.tokens_kept for call in calls[0]), sum(call.tokens_kept for call in calls[1])
     spent = (seconds(sum(call.seconds for call in some)) if some else NONE for some in calls)

@@ -35,7 +35,7 @@ class Pair:
         kv_full: bytes of keys and values of the prompt, with all tokens, by arithmetic.
         kv_short: the same by the recipe; None until its answer is done.
         notes: what a visitor ought to know.
-        full_calls, short_calls: where a plan asks, the calls that each answer took so far.
+        full_calls, short_calls: where a strategy asks, the calls that each answer took so far.
     """
 
     full: StreamState

@@ -1,4 +1,4 @@
-"""One question about a video on the page, asked by a plan: both answers, and the calls that each took."""
+"""One question about a video on the page, asked by a strategy: both answers, and the calls that each took."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.reduction.report import Report
 from vtc.video.qa.strategies import Asker, Call
-from vtc.video.qa.strategies import plan as named_plan
+from vtc.video.qa.strategies import strategy as named_strategy
 from vtc.video.qa.two_pass import frames_together
 
 from .inference import Pair, PreparedQuestion
@@ -80,11 +80,11 @@ class Streamed(Asker):
         return self.last.text, self.last.report
 
 
-def ask_by_plan(
+def ask_by_strategy(
     inference: InferenceLock,
     asked: PreparedQuestion,
     question: str,
-    plan: str,
+    strategy: str,
     max_new_tokens: int,
     stop: threading.Event,
 ) -> Iterator[Pair]:
@@ -93,12 +93,12 @@ def ask_by_plan(
     Args:
         desk, asked, max_new_tokens, stop: as `vtc.app.inference.ask` takes them.
         question: its words.
-        plan: a name in `vtc.video.qa.strategies.PLANS`.
+        strategy: a name in `vtc.video.qa.strategies.STRATEGIES`.
 
     Raises:
-        ValueError: an unknown plan, or the model cannot give what the recipe needs.
+        ValueError: an unknown strategy, or the model cannot give what the recipe needs.
     """
-    chosen, pair = named_plan(plan), asked.start
+    chosen, pair = named_strategy(strategy), asked.start
     for recipe in (None, pair.recipe):
         news: queue.SimpleQueue[StreamState | BaseException] = queue.SimpleQueue()
         closed = threading.Event()
@@ -134,9 +134,11 @@ class _Either(threading.Event):
         return any(event.is_set() for event in self._both)
 
 
-def _run(plan: Any, asker: Streamed, question: str, on_update: Callable[[StreamState | BaseException], None]) -> None:
+def _run(
+    strategy: Any, asker: Streamed, question: str, on_update: Callable[[StreamState | BaseException], None]
+) -> None:
     try:
-        text = plan.run(asker, question)
+        text = strategy.run(asker, question)
         on_update(StreamState(text, asker.tokens, report=asker.last.report, reused=asker.last.reused, done=True))
     except Stopped:
         on_update(StreamState(asker.last.text, asker.tokens, done=True, stopped=True))

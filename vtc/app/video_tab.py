@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from vtc.inference.defaults import VIDEOS
-from vtc.video.qa.strategies import PLANS
+from vtc.video.qa.strategies import STRATEGIES
 
 from .components import (
     COUNTING,
@@ -24,7 +24,7 @@ from .formatting import (
     FIRST_CALL,
     call_notes,
     notes,
-    plan_table,
+    strategy_table,
     table,
 )
 from .inference import (
@@ -36,7 +36,7 @@ from .inference import (
 )
 from .renderings import drawn_timeline
 from .state import AppState
-from .strategy import DIRECT, ask_by_plan
+from .strategy import DIRECT, ask_by_strategy
 from .timeline_clicks import ClickableTrack
 
 Shown = tuple[Any, ...]
@@ -72,7 +72,7 @@ class VideoTab:
         recipe: str,
         keep: float,
         max_new_tokens: int,
-        plan: str,
+        strategy: str,
         request: gr.Request,
     ) -> Iterator[Shown]:
         """Answers a question about a video twice, from all visual tokens and from those that a recipe keeps.
@@ -83,28 +83,28 @@ class VideoTab:
             recipe: a name from `vtc recipes`.
             keep: the share of the visual tokens to keep, above 0 and at most 1.
             max_new_tokens: longest answer in tokens, 1 to 512.
-            plan: direct, or in several calls of the model: decompose or segment-thought.
+            strategy: direct, or in several calls of the model: decompose or segment-thought.
 
         Returns:
-            Both answers as they grow, the numbers of both, notes (of a plan, its calls), and at the end the timeline of
-            shots, budgets and keyframes.
+            Both answers as they grow, the numbers of both, notes (of a strategy, its calls), and at the end the
+            timeline of shots, budgets and keyframes.
         """
         with plainly(), self._state.call(session(request, "video")) as stop:
             asked = prepared(self._state, MediumQuestion(video, question, recipe, keep, True, int(max_new_tokens)))
-            for pair in self._pairs(asked, question, plan, int(max_new_tokens), stop):
+            for pair in self._pairs(asked, question, strategy, int(max_new_tokens), stop):
                 image, track = gr.skip(), gr.skip()
                 if pair.short.report is not None:
                     image, track = drawn_timeline(asked, pair.short.report, Path(str(video)).name)
-                more = call_notes(pair) if plan != DIRECT else [FIRST_CALL] if pair.done else []
-                numbers = table(pair) if plan == DIRECT else plan_table(pair)
+                more = call_notes(pair) if strategy != DIRECT else [FIRST_CALL] if pair.done else []
+                numbers = table(pair) if strategy == DIRECT else strategy_table(pair)
                 yield pair.full.text, pair.short.text, numbers, notes((*pair.notes, *more), pair), image, track
 
     def _pairs(
-        self, asked: PreparedQuestion, question: str, plan: str, max_new_tokens: int, stop: threading.Event
+        self, asked: PreparedQuestion, question: str, strategy: str, max_new_tokens: int, stop: threading.Event
     ) -> Iterator[Pair]:
-        if plan == DIRECT:
+        if strategy == DIRECT:
             return ask(self._state.inference, asked, max_new_tokens, stop)
-        return ask_by_plan(self._state.inference, asked, question, plan, max_new_tokens, stop)
+        return ask_by_strategy(self._state.inference, asked, question, strategy, max_new_tokens, stop)
 
     def jump(self, track: ClickableTrack | None, event: gr.SelectData) -> Any:
         """Moves the player to where a click on the timeline leads."""
@@ -123,7 +123,9 @@ def build(state: AppState) -> None:
         with gr.Column(min_width=280):
             video = gr.Video(label="Video", sources=["upload"], elem_id="player", height=280)
             controls = Controls.made(state.video_model.videos, VIDEOS[1], VIDEOS[2])
-            plan = gr.Dropdown(list(PLANS), value=DIRECT, label="Plan", info="One call of the model, or several")
+            strategy = gr.Dropdown(
+                list(STRATEGIES), value=DIRECT, label="Strategy", info="One call of the model, or several"
+            )
         with gr.Column(min_width=280, scale=2):
             results = ResultPanels.made()
     gr.Markdown("Shots, keyframes and the budget of each clip. A click moves the player.")
@@ -150,7 +152,7 @@ def build(state: AppState) -> None:
     running = gr.on(
         [controls.ask.click, controls.question.submit],
         tab.ask_video,
-        [video, controls.question, controls.recipe, controls.keep, controls.longest, plan],
+        [video, controls.question, controls.recipe, controls.keep, controls.longest, strategy],
         [*results.all, timeline, track],
         api_name="ask_video",
         **MODEL,

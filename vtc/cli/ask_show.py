@@ -134,9 +134,9 @@ def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_
     Raises:
         OSError, ValueError: see `ask`, an unknown plan, or an image.
     """
-    from vtc.video.qa.strategies import plan as named_plan
+    from vtc.video.qa.strategies import strategy as named_strategy
 
-    chosen = named_plan(plan)
+    chosen = named_strategy(plan)
     opened = _opened(path, options)
     if not isinstance(opened, VideoInput):
         raise ValueError(f"--plan {plan} asks about parts of a video, and {path} is an image; leave it away")
@@ -158,7 +158,7 @@ def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_
             question,
             recipe,
             sampling=opened.sampling,
-            plan=chosen,
+            strategy=chosen,
             max_new_tokens=max_new_tokens,
             progress=tell,
             on_call=lambda call: console.print(shown(f"{call.purpose}: {call.text}"), highlight=False),

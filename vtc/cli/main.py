@@ -319,8 +319,8 @@ def answer_batch(
     given = {name: value for name, value in locals().items() if name not in ("questions", "out", "engine", "shard")}
     from .batch import batch as run
 
-    backend = given.pop("reader") or "pyav"
-    run(questions, out, engine, shard, {**given, "keep": _keep(keep), "backend": backend})
+    backend, strategy = given.pop("reader") or "pyav", given.pop("plan")
+    run(questions, out, engine, shard, {**given, "keep": _keep(keep), "backend": backend, "strategy": strategy})
 
 
 @app.command()

@@ -44,10 +44,10 @@ def _listed(parts: Iterable[str]) -> str:
 
 def plans_table() -> Table:
     """How a question about a video can be asked."""
-    from vtc.video.qa.strategies import PLANS
+    from vtc.video.qa.strategies import STRATEGIES
 
     table = Table("plan (vtc ask --plan)", "calls of the model", "paper")
-    for name in PLANS:
-        plan = PLANS.get(name)
+    for name in STRATEGIES:
+        plan = STRATEGIES.get(name)
         table.add_row(name, plan.calls, plan.paper or "-")
     return table

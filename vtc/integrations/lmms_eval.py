@@ -25,14 +25,14 @@ from torch import nn
 from vtc.core.budget import Keep
 from vtc.recipes.composition import DEFAULT
 from vtc.reduction.api import reduce_tokens
-from vtc.video.qa.strategies import plan as named_plan
+from vtc.video.qa.strategies import strategy as named_strategy
 
-from .lmms_strategies import by_plan
+from .lmms_strategies import by_strategy
 
 OURS = ("backend", "recipe", "keep", "recipe_hash", "plan")
 DIGITS = 12
 PLANNED = "generate_until"
-"""The method whose requests hold one question, which a plan may ask in several calls."""
+"""The method whose requests hold one question, which a strategy may ask in several calls."""
 GENERATE = ("generate_until", "generate_until_multi_round", "generate_visual_cot")
 
 
@@ -52,7 +52,7 @@ class Vtc(lmms):  # type: ignore[misc]  # lmms-eval is untyped
 
         Args:
             arg_string: `--model_args`: `backend` (a model name of lmms-eval), `recipe` (default kcenter), `keep` (at
-                most 1: a share; 2 or more: a count), `recipe_hash` (of a recipe file), `plan` (how questions about
+                most 1: a share; 2 or more: a count), `recipe_hash` (of a recipe file), `strategy` (how questions about
                 videos are asked, such as decompose; see `vtc.integrations.lmms_strategies`); all others go to the
                 backend.
             additional_config: batch size and device, as lmms-eval hands them on.
@@ -60,7 +60,7 @@ class Vtc(lmms):  # type: ignore[misc]  # lmms-eval is untyped
         Raises:
             TypeError: the backend holds no transformers model.
             ValueError: no backend named, one that is no other model of lmms-eval, a recipe file without its hash, an
-                unknown plan, or what `reduce_tokens` refuses.
+                unknown strategy, or what `reduce_tokens` refuses.
         """
         from lmms_eval.models import get_model
         from lmms_eval.utils import simple_parse_args_string
@@ -71,7 +71,7 @@ class Vtc(lmms):  # type: ignore[misc]  # lmms-eval is untyped
             raise ValueError(f"backend={name!r}; name a model of lmms-eval, such as backend=llava_hf, in --model_args")
         recipe = str(given.get("recipe", DEFAULT))
         _check_file(recipe, given.get("recipe_hash"))
-        plan = named_plan(str(given.get("plan", "direct")))
+        strategy = named_strategy(str(given.get("plan", "direct")))
         rest = {key: value for key, value in given.items() if key not in OURS}
         config = {key: value for key, value in (additional_config or {}).items() if value is not None}
         backend = get_model(name, cls._forced)(**{**rest, **config})
@@ -79,7 +79,7 @@ class Vtc(lmms):  # type: ignore[misc]  # lmms-eval is untyped
         for method in filter(partial(hasattr, backend), GENERATE):
             setattr(backend, method, _on_copies(getattr(backend, method)))
         if hasattr(backend, PLANNED):
-            setattr(backend, PLANNED, by_plan(getattr(backend, PLANNED), backend, plan))
+            setattr(backend, PLANNED, by_strategy(getattr(backend, PLANNED), backend, strategy))
         return backend
 
     def loglikelihood(self, requests: Any) -> Any:

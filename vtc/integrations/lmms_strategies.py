@@ -1,7 +1,8 @@
-"""Plans in lmms-eval: a request about a video is answered in several calls of its backend.
+"""Question strategies in lmms-eval: a request about a video is answered in several calls of its backend.
 
-A call is a request of the backend's own protocol with another text, and where a plan looks at a part of the video with
-another video: frames of it, written to a file of their own. What a plan asks without the video goes to the model.
+A call is a request of the backend's own protocol with another text, and where a strategy looks at a part of the video
+with another video: frames of it, written to a file of their own. What a strategy asks without the video goes to the
+model.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ PROCESSORS = ("processor", "_image_processor", "image_processor", "_processor")
 KEPT_FORMATS = ("yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "nv12")
 """Of pixels, in which a part of a video can be written as it was read."""
 DEFAULT_LONGEST = 64
-"""Tokens of an answer where neither the plan nor the task says how many."""
+"""Tokens of an answer where neither the strategy nor the task says how many."""
 
 Answer = Callable[[Sequence[Any]], Sequence[Any]]
 Message = dict[str, Any]
 
 
-def by_plan(generate: Answer, backend: Any, plan: Strategy) -> Answer:
-    """`generate` of a backend, each of whose requests is answered by `plan`.
+def by_strategy(generate: Answer, backend: Any, strategy: Strategy) -> Answer:
+    """`generate` of a backend, each of whose requests is answered by `strategy`.
 
     Args:
         generate: the backend's `generate_until`.
         backend: holds `model`, and the processor, for what is asked without the video.
-        plan: `direct` changes nothing.
+        strategy: `direct` changes nothing.
     """
-    if isinstance(plan, Direct):
+    if isinstance(strategy, Direct):
         return generate
 
     def answered(requests: Sequence[Any]) -> Sequence[Any]:
@@ -46,7 +47,7 @@ def by_plan(generate: Answer, backend: Any, plan: Strategy) -> Answer:
         for request in requests:
             with TemporaryDirectory(prefix="vtc-") as folder:
                 asker = HostAsker(generate, backend, request, Path(folder))
-                plan.run(asker, asker.question)  # type: ignore[arg-type]  # an asker by what it does
+                strategy.run(asker, asker.question)  # type: ignore[arg-type]  # an asker by what it does
                 found.append(asker.last)
         return found
 
@@ -54,11 +55,11 @@ def by_plan(generate: Answer, backend: Any, plan: Strategy) -> Answer:
 
 
 class HostAsker:
-    """What a plan asks through a backend of lmms-eval; see `vtc.video.qa.strategies.Asker`.
+    """What a strategy asks through a backend of lmms-eval; see `vtc.video.qa.strategies.Asker`.
 
     Args:
         generate: the backend's `generate_until`.
-        backend: see `by_plan`.
+        backend: see `by_strategy`.
         request: whose video is asked about, of the simple protocol or of the chat protocol.
         folder: for the parts of the video.
 
@@ -135,8 +136,8 @@ def _frames(media: list[Any]) -> list[Any] | str:
     if len(media) > 1 and not any(isinstance(one, (str, Path)) for one in media):
         return media
     raise ValueError(
-        f"a plan asks about one video, and a request of this task holds {len(media)} images or videos; leave plan out "
-        "of --model_args"
+        f"a strategy asks about one video, and a request of this task holds {len(media)} images or videos; leave "
+        "plan out of --model_args"
     )
 
 

@@ -13,11 +13,11 @@ from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.loading import load
 from vtc.video import Sampling, ask
 from vtc.video.qa.strategies import (
-    PLANS,
+    STRATEGIES,
     Decompose,
     Direct,
     SegmentThought,
-    plan,
+    strategy,
 )
 from vtc.video.qa.strategies.decompose import sub_questions
 
@@ -101,15 +101,15 @@ def test_segments_cover_the_video_and_are_described_before_the_answer(units, wan
 
 
 def test_plans_are_found_by_name():
-    assert plan("decompose") == Decompose()
-    assert plan(SegmentThought(parts=2)) == SegmentThought(parts=2)
-    for name in PLANS:
-        assert plan(name).name == name
-        assert plan(name).calls
+    assert strategy("decompose") == Decompose()
+    assert strategy(SegmentThought(parts=2)) == SegmentThought(parts=2)
+    for name in STRATEGIES:
+        assert strategy(name).name == name
+        assert strategy(name).calls
     with pytest.raises(ValueError, match="decompose"):
-        plan("decompos")
-    with pytest.raises(TypeError, match="plan=3"):
-        plan(3)
+        strategy("decompos")
+    with pytest.raises(TypeError, match="strategy=3"):
+        strategy(3)
     for make in (lambda: Decompose(most=0), lambda: SegmentThought(parts=True), lambda: Decompose(longest="9")):
         with pytest.raises(ValueError, match="expected an int"):
             make()
@@ -126,7 +126,7 @@ def test_every_call_is_counted_and_the_model_is_left_as_it_was(path, recipe):
         "what flashes?",
         recipe,
         sampling=NEAR,
-        plan=SegmentThought(longest=4),
+        strategy=SegmentThought(longest=4),
         on_call=told.append,
     )
     parts = min(3, len(said.prepared.chosen))
@@ -156,8 +156,8 @@ def test_a_plan_of_one_call_is_a_plain_question(path):
     assert all(done <= total for _, done, total in told)
     assert len(plain.calls) == 1
     assert plain.calls[0].prompt == "what flashes?"
-    again = ask(model, processor, path, "what flashes?", sampling=NEAR, plan="decompose")
-    # The tiny model writes no list: it is asked once blind, and then as it is without a plan.
+    again = ask(model, processor, path, "what flashes?", sampling=NEAR, strategy="decompose")
+    # The tiny model writes no list: it is asked once blind, and then as it is without a strategy.
     assert (again.text, len(again.calls)) == (plain.text, 2)
     assert again.calls[0].report is None
     assert again.calls[0].start is None
@@ -173,7 +173,7 @@ def test_frames_of_a_stretch_are_those_of_the_file(path, monkeypatch):
         return own(self, conversation, **options)
 
     monkeypatch.setattr(type(processor), "apply_chat_template", watching)
-    ask(model, processor, path, "q?", "clip-budget", sampling=NEAR, plan=SegmentThought(parts=2, longest=1))
+    ask(model, processor, path, "q?", "clip-budget", sampling=NEAR, strategy=SegmentThought(parts=2, longest=1))
     first, second, whole = seen[-3:]
     assert np.array_equal(whole, VIDEO.pixels(96))
     assert np.array_equal(np.concatenate([first, second]), whole)

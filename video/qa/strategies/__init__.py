@@ -1,18 +1,18 @@
-"""Plans: how a question about a video is asked, in one call of the model or in several. One plan a file."""
+"""Strategies by which a question about a video is asked, in one call of the model or in several; one a file."""
 
 from .base import (
-    PLANS,
+    STRATEGIES,
     Asker,
     Call,
     Strategy,
-    plan,
+    strategy,
 )
 from .decompose import Decompose
 from .direct import Direct
 from .thought import SegmentThought
 
-PLANS.add(Direct.name, Direct)
-PLANS.add(Decompose.name, Decompose)
-PLANS.add(SegmentThought.name, SegmentThought)
+STRATEGIES.add(Direct.name, Direct)
+STRATEGIES.add(Decompose.name, Decompose)
+STRATEGIES.add(SegmentThought.name, SegmentThought)
 
-__all__ = ["PLANS", "Asker", "Call", "Decompose", "Direct", "SegmentThought", "Strategy", "plan"]
+__all__ = ["STRATEGIES", "Asker", "Call", "Decompose", "Direct", "SegmentThought", "Strategy", "strategy"]

@@ -1,4 +1,4 @@
-"""What a plan is: it asks one model about one video as often as it likes, and every call is counted."""
+"""Base of question strategies: one model is asked about one video any number of times, and every call is counted."""
 
 from __future__ import annotations
 
@@ -177,22 +177,22 @@ class Strategy(ABC):
         """The answer to `question`; the last call of `asker` gives it."""
 
 
-PLANS: Registry[type[Strategy]] = Registry("plan", PLUGINS)
+STRATEGIES: Registry[type[Strategy]] = Registry("strategy", PLUGINS)
 """Plans by name."""
 
 
-def plan(spec: str | Strategy) -> Strategy:
-    """The plan that `spec` names, or is.
+def strategy(spec: str | Strategy) -> Strategy:
+    """Resolve a strategy name, or return the instance.
 
     Raises:
         TypeError: it is neither.
-        ValueError: no plan of that name (the nearest is suggested).
+        ValueError: no strategy of that name (the nearest is suggested).
     """
     if isinstance(spec, Strategy):
         return spec
     if not isinstance(spec, str):
-        raise TypeError(f"plan={spec!r} is a {type(spec).__name__}; expected a name in PLANS or a Plan")
-    return PLANS.get(spec)()
+        raise TypeError(f"strategy={spec!r} is a {type(spec).__name__}; expected a name in STRATEGIES or a Strategy")
+    return STRATEGIES.get(spec)()
 
 
 def with_context(question: str, known: list[str]) -> str:
