@@ -99,7 +99,7 @@ def test_a_failed_call_leaves_it_guarded():
     with pytest.raises(MemoryError):
         answer(model, second(FAMILIES[0], inputs, first))
     broken.remove()
-    assert not first[CACHE].led
+    assert not first[CACHE].claimed
 
 
 def test_copies_and_pickles_stay_guarded():

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .cache_metadata import ReducedPromptInfo, cache_among
 from .decoder.prefill_state import STEP
-from .guarded_cache import unlead
+from .guarded_cache import release
 from .model_inputs import continued, full_logits, inner_logits, shortened
 from .request import Request, ShortenedOutputs
 from .wrapped_model import WrappedModel
@@ -38,18 +38,18 @@ class ForwardHooks:
         if args:
             kwargs = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
         if isinstance(kwargs.get("mm_encoder_outputs"), ShortenedOutputs):
-            self.wrapped.led.open(cache_among(kwargs))
+            self.wrapped.claimed.open(cache_among(kwargs))
             self._stepping(kwargs)
             return None
         # A step of `generate` is part of a call that is counted; a compiled one takes no locks.
         if torch.compiler.is_compiling() or self.wrapped.generates():
-            self.wrapped.led.open(cache_among(kwargs))
+            self.wrapped.claimed.open(cache_among(kwargs))
             return self._forward_arguments(kwargs)
         with self.wrapped.gate.call(self.wrapped.model):
             current = getattr(self.wrapped.model, "vtc", None)
             if current is None or current._forward is not self:  # wrapped again, or restored, while this call waited
                 return None if current is None else current._forward.before(module, (), kwargs)
-            self.wrapped.led.open(cache_among(kwargs))
+            self.wrapped.claimed.open(cache_among(kwargs))
             made = self._forward_arguments(kwargs)
             if made is not None:
                 self.wrapped.gate.begin()
@@ -101,7 +101,7 @@ class ForwardHooks:
     def after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """The hook: marks the cache, and gives logits back at full length."""
         cache = cache_among(kwargs)
-        unlead(cache)
+        release(cache)
         if not torch.compiler.is_compiling() and not self.wrapped.generates():
             self.wrapped.gate.end()
         spliced = kwargs.get("mm_encoder_outputs")
@@ -116,7 +116,7 @@ class ForwardHooks:
         cache = next((part for part in parts if hasattr(part, "get_seq_length")), cache)
         if cache is not None:  # only now that the model has filled it
             request.note(len(kwargs["input_ids"])).attach(cache)
-            unlead(cache)
+            release(cache)
         if wanted is None:
             return None
         if isinstance(output, tuple):  # (logits, ...), or (loss, logits, ...)

@@ -1,7 +1,8 @@
-"""The class of a cache whose prompt is shortened: models that are not wrapped are kept from reading it.
+"""Guard of a cache whose prompt was shortened: an unwrapped model that reads it raises.
 
-To them it looks like the cache of a shorter conversation, from which they would go on at wrong positions, without a
-word. The class of the caller's own object is changed, so that whoever holds it holds a guarded cache.
+To such a model it looks like the cache of a shorter conversation, which it would continue at wrong positions without
+an error. The cache object is the caller's and may be referred to from anywhere, so a proxy would not do: the class of
+the object itself is swapped for a subclass made on the fly (`guarded_class`), which is state on the caller's object.
 """
 
 from __future__ import annotations
@@ -18,68 +19,69 @@ _CLASSES: dict[type, type] = {}
 
 
 def guard(cache: Any) -> None:
-    """Makes `cache` refuse to be read by a model that is not wrapped, and to be cropped to a length."""
-    if isinstance(cache, Cache) and not hasattr(cache, "led"):
+    """Swap the class of `cache` for its guarded subclass, which refuses unwrapped readers and crops to a length."""
+    if isinstance(cache, Cache) and not hasattr(cache, "claimed"):
         cache.__class__ = guarded_class(type(cache))
 
 
-def lead(cache: Any) -> None:
-    """Tells a guarded cache that a wrapped model reads it now."""
-    if not torch.compiler.is_compiling() and hasattr(cache, "led"):
-        cache.led = True
+def claim(cache: Any) -> None:
+    """Mark a guarded cache as in use by a wrapped forward; an unwrapped model raises instead of reading it."""
+    if not torch.compiler.is_compiling() and hasattr(cache, "claimed"):
+        cache.claimed = True
 
 
-def unlead(cache: Any) -> None:
-    """Takes back what `lead` told, which holds for one call."""
-    if not torch.compiler.is_compiling() and hasattr(cache, "led"):
-        cache.led = False
+def release(cache: Any) -> None:
+    """Undo `claim`, which holds for one call."""
+    if not torch.compiler.is_compiling() and hasattr(cache, "claimed"):
+        cache.claimed = False
 
 
-class LedCaches:
-    """The caches that a wrapped model has led; what an interrupted call leaves open, `close` closes.
+class ClaimedCaches:
+    """Caches that a wrapped model has claimed and not yet released, so that an interrupted call can be cleaned up.
 
-    A copy or a pickle holds none.
+    Weak references: it keeps no cache alive. A copy or a pickle starts empty.
     """
 
     def __init__(self) -> None:
         self._caches: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def __reduce__(self) -> tuple[type[LedCaches], tuple[()]]:
-        return LedCaches, ()
+    def __reduce__(self) -> tuple[type[ClaimedCaches], tuple[()]]:
+        return ClaimedCaches, ()
 
     def open(self, cache: Any) -> None:
-        """Lets the call that begins read `cache`, if it is guarded."""
-        if not torch.compiler.is_compiling() and hasattr(cache, "led"):
-            lead(cache)
+        """Claim `cache`, if it is guarded, for the call that begins."""
+        if not torch.compiler.is_compiling() and hasattr(cache, "claimed"):
+            claim(cache)
             self._caches.add(cache)
 
     def close(self) -> None:
-        """Lets no model read them but one that leads them again."""
+        """Release all claimed caches."""
         for cache in self._caches:
-            unlead(cache)
+            release(cache)
         self._caches.clear()
 
 
 def guarded_class(base: type) -> type:
-    """The guarded subclass of a class of caches. One base only: an object's class could not be changed to another."""
+    """Return the guarded subclass of a cache class. One base only: assigning `__class__` needs an equal layout."""
     if base not in _CLASSES:
         name = f"Guarded{base.__name__}"
         body = {**_BODY, "__module__": __name__, "__qualname__": name, "_base": base}
+        # In the module's globals, so that pickle finds the class by its name; a new process makes it in `__getattr__`.
         _CLASSES[base] = globals()[name] = type(name, (base,), body)
     return _CLASSES[base]
 
 
 def __getattr__(name: str) -> Any:
-    """Finds the classes again that a pickled cache names."""
+    """Make the guarded class that a pickled cache names."""
     base = getattr(stock_caches, name.removeprefix("Guarded"), None) if name.startswith("Guarded") else None
     if isinstance(base, type) and issubclass(base, Cache):
         return guarded_class(base)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _check_led(cache: Any) -> None:
-    """Raises ValueError where a model that is not wrapped is about to add to what the cache holds."""
-    if torch.compiler.is_compiling() or cache.led:
+def _check_claimed(cache: Any) -> None:
+    """Raise ValueError where an unwrapped model is about to append to a shortened cache."""
+    if torch.compiler.is_compiling() or cache.claimed:
         return
     lacking = any(getattr(held, "slots", None) is not None for held in cache.layers)
     if not lacking and getattr(cache, "vtc", None) is None:
@@ -95,7 +97,7 @@ def _check_led(cache: Any) -> None:
 
 def _checked(name: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _check_led(self)
+        _check_claimed(self)
         return getattr(type(self)._base, name)(self, *args, **kwargs)
 
     return method
@@ -135,7 +137,7 @@ PICKS: dict[str, Callable[[torch.Tensor, Any], torch.Tensor]] = {
 
 _BODY: dict[str, Any] = {
     "__doc__": "A cache of a shortened prompt; wrapped models alone read it.",
-    "led": False,
+    "claimed": False,
     "crop": _crop,
     **{name: _checked(name) for name in ("update", "update_conv_state", "update_recurrent_state")},
     **{name: _over_rows(name) for name in PICKS},

@@ -121,7 +121,7 @@ class Handle:
 
     def _detach(self) -> None:
         """Removes every hook; the model is what it was."""
-        self._wrapped.led.close()
+        self._wrapped.claimed.close()
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()

@@ -20,7 +20,7 @@ from .decoder.engine import check_attention
 from .decoder.sparse_cache import is_shortened
 from .drafting import encoded_media
 from .dry_call import dropped_arguments
-from .guarded_cache import LedCaches
+from .guarded_cache import ClaimedCaches
 from .report import Report
 from .request import Request, RequestBuilder
 
@@ -39,7 +39,7 @@ class WrappedModel:
         builder: makes requests from calls.
         stock: methods that stood on the instance itself before it was wrapped.
         gate: keeps the wrapping from changing under a call.
-        led: caches that calls read.
+        claimed: caches that running calls read.
         dropped: arguments of the prompt's length that the class's own method leaves out.
         flash: whether the decoder ran flash attention when it was wrapped.
     """
@@ -50,7 +50,7 @@ class WrappedModel:
         self.builder = RequestBuilder(adapter, recipe)
         self.stock: dict[str, Any] = {}
         self.gate = CallGate()
-        self.led = LedCaches()
+        self.claimed = ClaimedCaches()
         self.dropped: tuple[str, ...] = ()
         self.flash = False
 

@@ -310,7 +310,7 @@ def test_a_stage_that_reads_keys_of_a_quantised_cache():
 
 
 @torch.no_grad()
-def test_a_call_that_failed_does_not_lead_the_next_one():
+def test_a_call_that_failed_leaves_no_claim_to_the_next_one():
     family = FAMILIES[0]
     model, inputs = wrapped(family, recipe("layer-0")), family.inputs(BATCHES["one"])
     first = generate(model, inputs, tokens=1)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vtc.reduction.cache_metadata import cache_among
-from vtc.reduction.guarded_cache import lead, unlead
+from vtc.reduction.guarded_cache import claim, release
 from vtc.stages.decoder import Cut, DecoderStage
 
 from .apply_cut import cut_before
@@ -121,7 +121,7 @@ class Engine:
             self._hooks += [AttentionCapture(self._layers[layer].self_attn) for layer in sorted(self._tapped)]
             for i, layer in enumerate(self._layers):
                 self._hooks.append(layer.register_forward_pre_hook(partial(self._before, i), with_kwargs=True))
-            self._hooks.append(self._decoder.register_forward_hook(_unlead, with_kwargs=True, always_call=True))
+            self._hooks.append(self._decoder.register_forward_hook(_release, with_kwargs=True, always_call=True))
             self._hooks.append(self._layers[-1].register_forward_hook(_lengthen, with_kwargs=True))
         except Exception:
             self.remove()
@@ -139,7 +139,7 @@ class Engine:
         states = args[0] if args else kwargs["hidden_states"]
         if i == 0:
             check_room(cache_among(kwargs), states.shape[1])
-            lead(cache_among(kwargs))
+            claim(cache_among(kwargs))
         if step is None:
             self._resume(i, None, states, kwargs)
             return None
@@ -264,9 +264,9 @@ def _dense(shown: Tensor, plane: Tensor) -> Tensor:
     return plane.new_zeros(*shown.shape, plane.shape[-1]).masked_scatter(shown[..., None], plane)
 
 
-def _unlead(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+def _release(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
     """Behind the last layer, and where one failed, the cache may be read by whoever comes next."""
-    unlead(cache_among(kwargs))
+    release(cache_among(kwargs))
 
 
 def _lengthen(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:

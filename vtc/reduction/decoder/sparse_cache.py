@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import cache_utils as stock_caches
 from transformers.cache_utils import Cache, CacheLayerMixin, StaticLayer
 
-from vtc.reduction.guarded_cache import PICKS, guard, lead
+from vtc.reduction.guarded_cache import PICKS, claim, guard
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ def shortened(cache: Cache, layer: int) -> Any:
                 "every token; use stages before the language model"
             )
         held.__class__ = shortened_class(type(held))
-    if not hasattr(cache, "led"):
+    if not hasattr(cache, "claimed"):
         guard(cache)
-        lead(cache)
+        claim(cache)
     return held
 
 
