@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from tests.check_models import NAMES, checked
 from tests.families import LLAVA
 from tests.families.odd import ODD
 from tests.families.odd_grids import ODD_GRIDS, ODD_VIDEOS
-from tests.looking import NAMES, looked
 from tests.names import CACHE
 from vtc import Recipe, Reduction
 from vtc.adapters import Adapter
@@ -188,12 +188,12 @@ def test_what_is_broken_fails_its_own_row_and_no_other(control, positions, monke
         monkeypatch.setitem(STAGES._entries, f"{stage.kind}/{stage.name}", stage)
     recipe = Recipe(stages if isinstance(stages, tuple) else (stages,), positions=positions)
     model = LLAVA.build()
-    assert control in (company, first_in_line) or isinstance(control, str) or looked(model, [recipe]).holds
+    assert control in (company, first_in_line) or isinstance(control, str) or checked(model, [recipe]).holds
     if callable(control):
         control(monkeypatch)
     # These spoil requests with images: a row of text goes wrong in such company only, which its own row finds too.
     alone = (late_positions, lost_text, other_text, late_steps)
-    result = looked(model, [recipe], batch=control not in alone)
+    result = checked(model, [recipe], batch=control not in alone)
     failing = {row.name for row in result.rows if row.holds is False}
     if positions == "compact" and control is late_positions:
         wanted = {"positions"}  # by hand, compact positions are those that were given

@@ -17,9 +17,9 @@ from tests.check.test_broken import (
     company,
     left_hook,
 )
+from tests.check_models import FEW, NAMES, checked
 from tests.cli.test_main import vtc_command
 from tests.families import LLAVA
-from tests.looking import FEW, NAMES, looked
 from vtc import Recipe
 from vtc.check import capture, decoder_invariants, tolerance
 from vtc.check import runner as checking
@@ -85,9 +85,9 @@ def only_masked(patch):
     """The layers are given everything, as if what left were only masked."""
 
     def change(stock, model):
-        with stock(model) as watched:
-            yield watched
-        watched.widths[:] = watched.widths[:1] * len(watched.widths)
+        with stock(model) as first_call:
+            yield first_call
+        first_call.widths[:] = first_call.widths[:1] * len(first_call.widths)
 
     around(patch, capture, "_first_call", lambda stock, model: contextmanager(change)(stock, model))
 
@@ -127,9 +127,9 @@ def test_what_is_broken_inside_fails_its_own_row_and_no_other(control, monkeypat
     crowded, first = control is company_inside, control is physical_length
     stage = CrowdedInside() if crowded else Layerwise(((0 if first else 1, 0.5),))
     model = LLAVA.build()
-    assert crowded or looked(model, [Recipe((stage,))], batch=False).holds
+    assert crowded or checked(model, [Recipe((stage,))], batch=False).holds
     control(monkeypatch)
-    result = looked(model, [Recipe((stage,))], batch=crowded)
+    result = checked(model, [Recipe((stage,))], batch=crowded)
     failing = {row.name for row in result.rows if row.holds is False}
     wanted = tuple(INSIDE[control])
     assert failing == {name for name in NAMES if name.startswith(wanted)}, [r.failures for r in result.rows]
@@ -138,7 +138,7 @@ def test_what_is_broken_inside_fails_its_own_row_and_no_other(control, monkeypat
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", ["llavolta", "sparsevlm", "vtw", "todre+late"])
 def test_stages_that_fold_or_withdraw(name, attention):
-    result = looked(LLAVA.build(attention), recipes([name], positions="original"), batch=False)
+    result = checked(LLAVA.build(attention), recipes([name], positions="original"), batch=False)
     assert result.holds, [row.failures for row in result.rows]
     blind = [row.name for row in result.rows if row.holds is None]
     assert (NAMES[0] in blind) == (name == "vtw")
@@ -165,22 +165,22 @@ def test_masks_of_each_kernel_say_the_same():
 
 
 def test_rows_in_which_rounding_chose_otherwise_are_set_aside_in_half_precision_only():
-    trial = SimpleNamespace(exact=False, recipe=Recipe((FastV(((1, 0.5),)),)))
+    check_run = SimpleNamespace(exact=False, recipe=Recipe((FastV(((1, 0.5),)),)))
     runs_ = [SimpleNamespace(kept=lambda r: [], inside=lambda r, left=left: [(1, left)]) for left in ([1], [2])]
     pairs = [(runs_[0], 0, runs_[1], 0), (runs_[0], 0, runs_[0], 0)]
-    found = alike(trial, pairs, lambda left: CheckResult(len(left), 5))
+    found = alike(check_run, pairs, lambda left: CheckResult(len(left), 5))
     assert (found.worst, found.note) == (1, "rounding changed what left inside the language model in 1 of 2 rows")
-    trial.exact = True
-    assert not alike(trial, pairs, lambda left: CheckResult(0)).holds
-    trial.exact, trial.recipe = False, Recipe((Layerwise(((1, 0.5),)),))
-    assert not alike(trial, pairs, lambda left: CheckResult(0)).holds
+    check_run.exact = True
+    assert not alike(check_run, pairs, lambda left: CheckResult(0)).holds
+    check_run.exact, check_run.recipe = False, Recipe((Layerwise(((1, 0.5),)),))
+    assert not alike(check_run, pairs, lambda left: CheckResult(0)).holds
 
 
 def test_rows_in_which_rounding_kept_other_places_are_not_compared(monkeypatch):
-    monkeypatch.setattr(tolerance, "_selected_alone", lambda trial: True)
-    monkeypatch.setattr(tolerance, "_stock_drift", lambda trial, case: 0.0)
-    trial = SimpleNamespace(exact=False, case=None, model=SimpleNamespace(dtype=torch.bfloat16))
-    trial.bench = SimpleNamespace(cases=[None])
+    monkeypatch.setattr(tolerance, "_selected_alone", lambda check_run: True)
+    monkeypatch.setattr(tolerance, "_stock_drift", lambda check_run, case: 0.0)
+    check_run = SimpleNamespace(exact=False, case=None, model=SimpleNamespace(dtype=torch.bfloat16))
+    check_run.context = SimpleNamespace(cases=[None])
 
     def run(place: int, best: int) -> capture.GenerationCapture:
         item = SimpleNamespace(row=0, reduction=SimpleNamespace(anchor=torch.tensor([place, 9])))
@@ -188,11 +188,11 @@ def test_rows_in_which_rounding_kept_other_places_are_not_compared(monkeypatch):
         return capture.GenerationCapture(torch.tensor([[best]]), logits, (), SimpleNamespace(items=[item]))
 
     one, other, wrong = run(1, 0), run(2, 5), run(1, 3)
-    found = tolerance.meet(trial, [(one, 0, other, 0), (one, 0, one, 0)])
+    found = tolerance.same_rows(check_run, [(one, 0, other, 0), (one, 0, one, 0)])
     assert (found.worst, found.note.split(";")[0]) == (0, "in 1 rows the encoder's rounding changed 2 kept places")
-    assert not tolerance.meet(trial, [(one, 0, other, 0), (one, 0, wrong, 0)]).holds
-    trial.exact = True
-    assert not tolerance.meet(trial, [(one, 0, other, 0), (one, 0, one, 0)]).holds
+    assert not tolerance.same_rows(check_run, [(one, 0, other, 0), (one, 0, wrong, 0)]).holds
+    check_run.exact = True
+    assert not tolerance.same_rows(check_run, [(one, 0, other, 0), (one, 0, one, 0)]).holds
 
 
 def test_the_command_names_what_fails_and_exits_with_1(monkeypatch):
@@ -205,11 +205,11 @@ def test_the_command_names_what_fails_and_exits_with_1(monkeypatch):
 
 
 def test_an_exception_is_a_failure_and_stops_nothing(monkeypatch):
-    def explode(trial):
+    def explode(check_run):
         raise RuntimeError("out of\nmemory")
 
     monkeypatch.setattr(checking, "CHECKS", (Check("explodes", explode), *CHECKS))
-    result = looked(LLAVA.build(), recipes(["stride"], positions="original"), batch=False)
+    result = checked(LLAVA.build(), recipes(["stride"], positions="original"), batch=False)
     assert result.rows[0].holds is False
     assert result.rows[0].failures[0] == "stride, original, one image: RuntimeError: out of memory"
     assert all(row.holds for row in result.rows[1:] if row.holds is not None)

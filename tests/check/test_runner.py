@@ -11,17 +11,17 @@ import torch
 from transformers import BertConfig, BertModel, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
 from tests.adapters.test_processors import qwen_processor
-from tests.cli.test_main import vtc_command
-from tests.families import FAMILIES, LLAVA
-from tests.families.qwen import qwen3vl, qwen25vl
-from tests.looking import (
+from tests.check_models import (
     FEW,
     NAMES,
     SHOWN,
     TEMPLATE,
     cases,
-    looked,
+    checked,
 )
+from tests.cli.test_main import vtc_command
+from tests.families import FAMILIES, LLAVA
+from tests.families.qwen import qwen3vl, qwen25vl
 from vtc import embedded
 from vtc.check.capture import few_threads
 from vtc.check.context import CheckContext, CheckPrompt
@@ -43,7 +43,7 @@ from vtc.inference.loading import load
 def test_all_holds_of_small_models(family):
     model = family.build()
     able, _ = runnable(model, recipes())
-    result = looked(model, able, family)
+    result = checked(model, able, family)
     assert [row.failures for row in result.rows if not row.holds] == []
     assert result.holds
     assert result.summary == f"{len(CHECKS)} of {len(CHECKS)} hold"
@@ -103,7 +103,7 @@ def test_a_directory_with_videos(tmp_path, name):
 
 
 def test_results_are_plain_data():
-    result = looked(LLAVA.build(), recipes(["stride"], positions="original"))
+    result = checked(LLAVA.build(), recipes(["stride"], positions="original"))
     assert json.loads(json.dumps(asdict(result)))["rows"][0]["name"] == NAMES[0]
 
 
@@ -137,11 +137,11 @@ def test_a_video_that_cannot_be_built_is_named(tmp_path, monkeypatch):
 
 def test_an_input_stage_that_cannot_shrink_a_video_is_left_out():
     video = next(family for family in FAMILIES if family.name == "qwen25vl-video")
-    bench = CheckContext(
+    context = CheckContext(
         video.build(), [CheckPrompt("video", video.inputs([[2, (5, 3, 4, 4), 3]]))], recipes(["resize"], keep=2)
     )
     with pytest.raises(ValueError, match="no recipe or prompt to check; resize, original, video: not possible"):
-        check(bench)
+        check(context)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One call of `generate` under watch: what the language model was given, and what it answered."""
+"""Runs `generate` once and captures the language model's inputs at prefill and its answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLACED = ("input_ids", "attention_mask", "position_ids", "visual_pos_masks")
 
 @dataclass(frozen=True)
 class DecoderInputs:
-    """What the language model was given of one row at prefill, without padding.
+    """Decoder inputs of one batch row at prefill, padding removed.
 
     Attributes:
         embeds: `[S, D]`.
@@ -54,24 +54,24 @@ class GenerationCapture:
 
     Attributes:
         tokens, logits: `[B, T]` and `[B, T, V]` fp32, of each step, on the CPU.
-        given: of each row, what the language model was given first.
+        decoder_inputs: of each row, of the first call of the language model.
         report: of a wrapped model.
-        widths: the columns that each layer of the language model was given first, padding among them.
+        widths: the sequence length at the entry of each layer in the first call, padding included.
     """
 
     tokens: Tensor
     logits: Tensor
-    given: tuple[DecoderInputs, ...]
+    decoder_inputs: tuple[DecoderInputs, ...]
     report: Report | None = None
     widths: tuple[int, ...] = ()
 
     def kept(self, row: int) -> list[list[int]]:
-        """The places that were kept of each item of a row."""
+        """Return the indices of the kept tokens of each item of a row."""
         items = self.report.items if self.report is not None else ()
         return [item.reduction.anchor.tolist() for item in items if item.row == row]
 
     def inside(self, row: int) -> list[tuple[int, list[int]]]:
-        """The layers before which tokens left, with the places that stayed of each item of a row."""
+        """Return the layers at which tokens were dropped, each with the indices that remained of each item of a row."""
         trace = self.report.decoder if self.report is not None else None
         kept = trace.kept.items() if trace is not None else ()
         items = [n for n, own in enumerate(trace.rows) if own == row] if trace is not None else []
@@ -79,7 +79,7 @@ class GenerationCapture:
 
 
 def generate(model: Any, inputs: Mapping[str, Any], tokens: int, **options: Any) -> GenerationCapture:
-    """Greedy, never ending early and never writing a placeholder, whatever the checkpoint's own settings are.
+    """Generate greedily, without early stop and without placeholders, whatever the checkpoint's own settings are.
 
     Without a cache, stock models would take a placeholder that they wrote themselves for one of an image.
     """
@@ -89,7 +89,7 @@ def generate(model: Any, inputs: Mapping[str, Any], tokens: int, **options: Any)
 def two_turns(
     model: Any, inputs: Mapping[str, Any], words: Tensor, tokens: int
 ) -> tuple[GenerationCapture, GenerationCapture]:
-    """The answer to a prompt of one row, and what is answered to `words` `[1, W]` after it, from the cache."""
+    """Answer a prompt of one row, then a second turn `words` `[1, W]` from its cache."""
     first, left = _answer(model, inputs, tokens, {})
     ids = torch.cat([inputs["input_ids"], first.tokens.to(words.device), words], dim=1)
     mask = full_mask(inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])), ids.shape[1])
@@ -100,11 +100,11 @@ def two_turns(
 def _answer(
     model: Any, inputs: Mapping[str, Any], tokens: int, options: Mapping[str, Any]
 ) -> tuple[GenerationCapture, dict[str, Any]]:
-    """A run, and its cache by the name that `generate` takes it by."""
+    """Return a run, and its cache under the name of `generate`'s argument."""
     placeholders = sorted(set(find(model).placeholders.values()))
     unset = {name: None for name in ("temperature", "top_p", "top_k") if getattr(model.generation_config, name, None)}
     settings = {"do_sample": False, "num_beams": 1, "eos_token_id": None, "suppress_tokens": placeholders, **unset}
-    with _first_call(model) as watched:
+    with _first_call(model) as first_call:
         out = model.generate(
             **inputs,
             **{**settings, "max_new_tokens": tokens, **options},
@@ -115,14 +115,14 @@ def _answer(
     logits = torch.stack([step.float().cpu() for step in out.logits], dim=1)
     report = handle.report if handle is not None else None
     answered = out.sequences[:, -len(out.logits) :].cpu()
-    run = GenerationCapture(answered, logits, tuple(watched.given), report, tuple(watched.widths))
+    run = GenerationCapture(answered, logits, tuple(first_call.decoder_inputs), report, tuple(first_call.widths))
     name = next((name for name in CACHE_NAMES if name in set(out)), None)  # to ask for a name that is gone warns
     return run, {} if name is None else {name: out[name]}
 
 
 @contextmanager
 def few_threads(model: Any) -> Iterator[None]:
-    """One thread inside the block for a small model on a CPU: several would mostly wait for each other."""
+    """Context manager: one thread for a small model on a CPU, where several would mostly wait for each other."""
     before = torch.get_num_threads()
     small = model.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL
     torch.set_num_threads(1 if small else before)
@@ -133,32 +133,32 @@ def few_threads(model: Any) -> Iterator[None]:
 
 
 @dataclass
-class _Watched:
+class _FirstCall:
     """Decoder inputs of the first call, see `GenerationCapture`; `mask` is that of the model around the decoder."""
 
-    given: list[DecoderInputs] = field(default_factory=list)
+    decoder_inputs: list[DecoderInputs] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
     mask: Tensor | None = None
 
 
 @contextmanager
-def _first_call(model: Any) -> Iterator[_Watched]:
-    """Notes what the language model is given in its first call."""
-    watched, decoder = _Watched(), decoder_of(model)
+def _first_call(model: Any) -> Iterator[_FirstCall]:
+    """Context manager: records the inputs of the language model's first call."""
+    first_call, decoder = _FirstCall(), decoder_of(model)
     layers = getattr(decoder, "layers", ())
 
     def note_mask(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
-        if not watched.given and isinstance(mask, Tensor) and mask.ndim == 2:
-            watched.mask = mask
+        if not first_call.decoder_inputs and isinstance(mask, Tensor) and mask.ndim == 2:
+            first_call.mask = mask
 
     def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not watched.given:
-            watched.given.extend(_given(kwargs, watched.mask))
+        if not first_call.decoder_inputs:
+            first_call.decoder_inputs.extend(_decoder_inputs(kwargs, first_call.mask))
 
     def note_width(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if len(watched.widths) < len(layers):
-            watched.widths.append((args[0] if args else kwargs["hidden_states"]).shape[1])
+        if len(first_call.widths) < len(layers):
+            first_call.widths.append((args[0] if args else kwargs["hidden_states"]).shape[1])
 
     hooks = [
         model.register_forward_pre_hook(note_mask, with_kwargs=True),
@@ -167,14 +167,14 @@ def _first_call(model: Any) -> Iterator[_Watched]:
         *(layer.register_forward_pre_hook(note_width, with_kwargs=True) for layer in layers),
     ]
     try:
-        yield watched
+        yield first_call
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _given(kwargs: Mapping[str, Any], outer: Tensor | None) -> list[DecoderInputs]:
-    """The rows of a call of the language model. `outer` is the mask that the model around it was given."""
+def _decoder_inputs(kwargs: Mapping[str, Any], outer: Tensor | None) -> list[DecoderInputs]:
+    """Return the rows of one decoder call. `outer` is the attention mask of the model around the decoder."""
     embeds, ids, own = kwargs["inputs_embeds"], kwargs.get("position_ids"), kwargs.get("attention_mask")
     size, length = embeds.shape[:2]
     mask = own if isinstance(own, Tensor) and own.ndim == 2 else outer  # some models make a 4-D mask or several
@@ -210,7 +210,7 @@ def _is_marks(value: Any, rows: int) -> bool:
 
 
 def footprint(model: Any) -> dict[str, tuple[list[str], list[tuple[str, int]]]]:
-    """All that hangs on a model, by module: the names of its attributes, and the number of its hooks of each kind."""
+    """Return, by module, attribute names and number of hooks of each kind; undo must bring back what it was."""
     found = {}
     for name, module in model.named_modules():
         own = vars(module)

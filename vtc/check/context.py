@@ -1,4 +1,4 @@
-"""A model under check: its prompts, its recipes, and what each run of one on another gave."""
+"""Check context: a model, its prompts and recipes, and the cached runs of each recipe on each prompt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CheckPrompt:
     """A prompt that a model is checked on.
 
     Attributes:
-        name: how the result calls it.
+        name: shown in results.
         inputs: the model's keyword arguments, on its device.
         rows: of a batch, each row's inputs alone; empty for a prompt of one row.
         permuted: of a batch, the inputs whose row i is row `order[i]` of this one.
@@ -42,7 +42,7 @@ class CheckPrompt:
 
 @dataclass(frozen=True)
 class PlacedItem:
-    """An item of a prompt: `columns` `[N]` of its `row`, counted without padding, and what became of them.
+    """An item of a prompt: `columns` `[N]` of its `row`, counted without padding, and their reduction.
 
     `structural` `[N]` bool says which of them are no candidates.
     """
@@ -55,7 +55,7 @@ class PlacedItem:
 
 @dataclass(frozen=True)
 class CheckContext:
-    """A stock model, and what it is checked with.
+    """A stock model with the prompts and recipes that it is checked with.
 
     Attributes:
         model: not wrapped; it is left so.
@@ -76,7 +76,7 @@ class CheckContext:
             raise ValueError(f"tokens={self.tokens}; generate at least 1")
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gave the first time, by `key`."""
+        """Return the cached result of `make` under `key`."""
         if key not in self._known:
             self._known[key] = make()
         found: T = self._known[key]
@@ -91,16 +91,16 @@ class CheckContext:
         """The stock model's answers to the rows of a batch, each alone."""
         return self.once((case.name, "rows"), lambda: [generate(self.model, row, self.tokens) for row in case.rows])
 
-    def trials(self) -> list[CheckRun]:
+    def runs(self) -> list[CheckRun]:
         """Every recipe on every case."""
         return [CheckRun(self, recipe, case) for recipe in self.recipes for case in self.cases]
 
 
 @dataclass(frozen=True)
 class CheckRun:
-    """One recipe on one case. What several checks look at is computed once."""
+    """One recipe on one case. Results that several checks need are computed once."""
 
-    bench: CheckContext
+    context: CheckContext
     recipe: Recipe
     case: CheckPrompt
 
@@ -110,7 +110,7 @@ class CheckRun:
     @property
     def model(self) -> Any:
         """The model, not wrapped."""
-        return self.bench.model
+        return self.context.model
 
     @cached_property
     def adapter(self) -> Adapter:
@@ -125,12 +125,12 @@ class CheckRun:
     def wrapped(self, inputs: Mapping[str, Any], tokens: int | None = None, **options: Any) -> GenerationCapture:
         """The answer to `inputs` of the model wrapped for one call."""
         with reduced(self.model, self.recipe):
-            return generate(self.model, inputs, self.bench.tokens if tokens is None else tokens, **options)
+            return generate(self.model, inputs, self.context.tokens if tokens is None else tokens, **options)
 
     @cached_property
     def stock(self) -> GenerationCapture:
         """The stock model's answer."""
-        return self.bench.stock(self.case)
+        return self.context.stock(self.case)
 
     @cached_property
     def run(self) -> GenerationCapture:
@@ -173,6 +173,6 @@ class CheckRun:
         return ~torch.isin(line, torch.tensor(list(self.adapter.placeholders.values()), device=line.device))
 
     def columns(self, row: int) -> Tensor:
-        """The columns of a row that go on by the report: all text, and the kept visual ones. Ascending."""
+        """Return the columns of a row that are kept by the report: all text, and the kept visual ones, ascending."""
         kept = [p.columns[p.reduction.anchor] for p in self.placed if p.row == row]
         return torch.cat([self.text(row).nonzero().flatten().cpu(), *kept]).sort().values.to(self.lines[row].device)

@@ -44,12 +44,12 @@ def _keeping_all(stage: DecoderStage) -> DecoderStage | None:
     return whole
 
 
-def counted(trial: CheckRun) -> int:
+def counted(check_run: CheckRun) -> int:
     """By how many tokens what is left at each layer differs from what the schedule declares, and from its width."""
-    trace = trial.report.decoder
+    trace = check_run.report.decoder
     if trace is None:
         return 0
-    planned, now, wrong = plan(trial.recipe.decoder, trace.depth), trace.sizes, 0
+    planned, now, wrong = plan(check_run.recipe.decoder, trace.depth), trace.sizes, 0
     if list(planned) != list(trace.kept):
         raise ValueError(f"tokens left before layers {list(trace.kept)}; the schedule has {list(planned)}")
     for layer, entry in planned.items():
@@ -57,7 +57,7 @@ def counted(trial: CheckRun) -> int:
         due = [min(before, entry.cut.count(size)) for before, size in zip(now, trace.sizes, strict=True)]
         wrong += 0 if entry.stage.adaptive else sum(abs(a - b) for a, b in zip(left, due, strict=True))
         now = left
-    return wrong + sum(abs(a - b) for a, b in zip(_widths(trial.run, trace), trial.run.widths, strict=True))
+    return wrong + sum(abs(a - b) for a, b in zip(_widths(check_run.run, trace), check_run.run.widths, strict=True))
 
 
 def _widths(run: GenerationCapture, trace: Trace) -> list[int]:
@@ -71,18 +71,18 @@ def _widths(run: GenerationCapture, trace: Trace) -> list[int]:
 
 def _held(run: GenerationCapture, trace: Trace, left: Sequence[int]) -> list[int]:
     """Tokens of each row where `left` candidates of each item are left; structural ones leave with the last."""
-    held = [len(given.embeds) for given in run.given]
+    held = [len(row_inputs.embeds) for row_inputs in run.decoder_inputs]
     for row, size, fixed, count in zip(trace.rows, trace.sizes, trace.structural, left, strict=True):
         held[row] -= size - count + (fixed if size and not count else 0)
     return held
 
 
-def disordered(trial: CheckRun) -> int:
+def disordered(check_run: CheckRun) -> int:
     """How many of the tokens that are left at each layer are not in order, or were not left before."""
-    trace, wrong = trial.report.decoder, 0
+    trace, wrong = check_run.report.decoder, 0
     if trace is None:
         return 0
-    now = tuple(item.reduction.anchor.cpu() for item in trial.report.items)
+    now = tuple(item.reduction.anchor.cpu() for item in check_run.report.items)
     for kept in trace.kept.values():
         for before, after in zip(now, kept, strict=True):
             wrong += int((after.diff() <= 0).sum()) + int((~torch.isin(after, before)).sum())
@@ -90,9 +90,9 @@ def disordered(trial: CheckRun) -> int:
     return wrong
 
 
-def sums(trial: CheckRun) -> tuple[bool, ...]:
+def sums(check_run: CheckRun) -> tuple[bool, ...]:
     """Whether FLOPs and bytes of a call fall where tokens left inside the language model, and only there."""
-    report = trial.report
+    report = check_run.report
     if report.decoder is None:
         return ()
     fewer = min(report.decoder.layers) < report.after
@@ -103,7 +103,7 @@ def sums(trial: CheckRun) -> tuple[bool, ...]:
     )
 
 
-def alike(trial: CheckRun, pairs: Sequence[Pair], find: Callable[[Sequence[Pair]], CheckResult]) -> CheckResult:
+def alike(check_run: CheckRun, pairs: Sequence[Pair], find: Callable[[Sequence[Pair]], CheckResult]) -> CheckResult:
     """What `find` finds in the pairs of rows in which the same tokens left inside the language model.
 
     They must be all. In half precision rounding may change a score and with it a choice: rows in which a stage that
@@ -111,8 +111,8 @@ def alike(trial: CheckRun, pairs: Sequence[Pair], find: Callable[[Sequence[Pair]
     """
     same = [(a, i, b, j) for a, i, b, j in pairs if a.kept(i) != b.kept(j) or a.inside(i) == b.inside(j)]
     others = len(pairs) - len(same)
-    reads = any(stage.reads is not None for stage in trial.recipe.decoder)
-    if others and (trial.exact or not reads):
+    reads = any(stage.reads is not None for stage in check_run.recipe.decoder)
+    if others and (check_run.exact or not reads):
         return CheckResult(others, unit="rows of which other tokens left inside the language model")
     found = find(same)
     note = f"rounding changed what left inside the language model in {others} of {len(pairs)} rows"

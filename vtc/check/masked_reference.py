@@ -31,16 +31,16 @@ class Leaving:
     folds: tuple[tuple[Tensor, Reduction], ...]
 
 
-def leaving(trial: CheckRun, run: GenerationCapture) -> dict[int, Leaving]:
-    """By layer, what left before it in a run on the trial's prompt of one row; empty without decoder stages."""
+def leaving(check_run: CheckRun, run: GenerationCapture) -> dict[int, Leaving]:
+    """By layer, what left before it in a run on its prompt of one row; empty without decoder stages."""
     trace = run.report.decoder if run.report is not None else None
     if trace is None:
         return {}
-    columns, found = trial.columns(0).cpu(), {}
-    here = [_candidates(item, columns) for item in trial.placed]
+    columns, found = check_run.columns(0).cpu(), {}
+    here = [_candidates(item, columns) for item in check_run.placed]
     for layer, kept in trace.kept.items():
         gone, folds = [], []
-        for n, (item, left) in enumerate(zip(trial.placed, kept, strict=True)):
+        for n, (item, left) in enumerate(zip(check_run.placed, kept, strict=True)):
             stays = torch.isin(here[n][0], left)
             fold = trace.folds[layer][n]
             folds += [(here[n][1], fold)] if fold is not None else []

@@ -26,32 +26,32 @@ SPREAD = ("kcenter", "kcenter-mean", "stride", "cls", "resize", "globalcom2", "l
 
 @dataclass(frozen=True)
 class InvariantResult:
-    """One invariant over all trials.
+    """One invariant over all runs.
 
     Attributes:
         name: what it says.
         holds: None if it could not be looked at.
-        trials: how many it was looked at in.
-        worst: the finding that came nearest to failing, or failed most; None if an exception was all there was.
-        where: the trial of `worst`.
-        failures: a line for each trial that failed.
+        runs: in how many it was checked.
+        worst: the result that came nearest to failing, or failed most; None if an exception was all there was.
+        where: the run of `worst`.
+        failures: a line for each run that failed.
     """
 
     name: str
     holds: bool | None
-    trials: int
+    runs: int
     worst: CheckResult | None
     where: str
     failures: tuple[str, ...]
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Name, trials, worst figure, the stock model's own, what is allowed, and whether it holds, for a person."""
+        """Name, runs, worst figure, the stock model's own, what is allowed, and whether it holds, for a person."""
         word = "not possible" if self.holds is None else "yes" if self.holds else "NO"
         if self.worst is None:
-            return (self.name, str(self.trials), "", "", "", word)
+            return (self.name, str(self.runs), "", "", "", word)
         figures = (self.worst.worst, self.worst.stock, self.worst.allowed)
-        return (self.name, str(self.trials), *("" if value is None else _number(value) for value in figures), word)
+        return (self.name, str(self.runs), *("" if value is None else _number(value) for value in figures), word)
 
 
 @dataclass(frozen=True)
@@ -176,64 +176,64 @@ def possible(model: Any, makers: dict[str, Sequence[Callable[[], CheckPrompt]]])
 
 
 def check(
-    bench: CheckContext, notes: Sequence[str] = (), progress: Callable[[str], None] = lambda text: None
+    context: CheckContext, notes: Sequence[str] = (), progress: Callable[[str], None] = lambda text: None
 ) -> ModelResult:
-    """Looks at every invariant in every trial. The model is left as it was.
+    """Check every invariant in every run. The model is left as it was.
 
     Args:
-        bench: the model, with at least one case and one recipe.
+        context: the model, with at least one case and one recipe.
         notes: what is known not to be possible, for the result.
-        progress: is told what is being tried.
+        progress: called with a line for each run.
 
     Raises:
         ValueError: nothing to try.
     """
     begun = time.perf_counter()
-    trials, skipped = _tried(bench)
-    if not trials:
+    runs, skipped = _tried(context)
+    if not runs:
         raise ValueError(f"there is no recipe or prompt to check; {'; '.join((*notes, *skipped))}")
-    for case in bench.cases:  # before anything is wrapped; transformers installs hooks of its own at the first run
-        bench.stock(case)
-    bench.once("footprint", lambda: footprint(bench.model))
+    for case in context.cases:  # before anything is wrapped; transformers installs hooks of its own at the first run
+        context.stock(case)
+    context.once("footprint", lambda: footprint(context.model))
     found: dict[str, list[tuple[str, CheckResult | str | None]]] = {one.name: [] for one in CHECKS}
-    for i, planned in enumerate(trials):
-        trial = replace(planned)  # its runs go when it is done
-        progress(f"{i + 1} of {len(trials)}: {trial}")
+    for i, planned in enumerate(runs):
+        check_run = replace(planned)  # its runs go when it is done
+        progress(f"{i + 1} of {len(runs)}: {check_run}")
         for one in CHECKS:
-            found[one.name].append((str(trial), _attempt(one, trial)))
-    model = bench.model
+            found[one.name].append((str(check_run), _attempt(one, check_run)))
+    model = context.model
     return ModelResult(
         model=type(model).__name__,
         adapter=type(find(model)).__name__,
         versions={"transformers": transformers.__version__, "torch": torch.__version__},
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
-        recipes=tuple(dict.fromkeys(one.name for one in bench.recipes)),
-        cases=tuple(case.name for case in bench.cases),
+        recipes=tuple(dict.fromkeys(one.name for one in context.recipes)),
+        cases=tuple(case.name for case in context.cases),
         notes=(*notes, *skipped),
         rows=tuple(_summed(name, outcomes) for name, outcomes in found.items()),
         seconds=time.perf_counter() - begun,
     )
 
 
-def _tried(bench: CheckContext) -> tuple[list[CheckRun], list[str]]:
-    """The trials that make sense, and a note on each of the others: an input stage cannot shrink everything."""
+def _tried(context: CheckContext) -> tuple[list[CheckRun], list[str]]:
+    """Return the runs that make sense, and a note on each of the others: an input stage cannot shrink everything."""
     able, notes = [], []
-    for trial in bench.trials():
+    for check_run in context.runs():
         try:
-            if trial.recipe.input is not None:
-                for item in trial.adapter.media(trial.case.inputs):
-                    trial.recipe.count(item.layout)
-            able.append(trial)
+            if check_run.recipe.input is not None:
+                for item in check_run.adapter.media(check_run.case.inputs):
+                    check_run.recipe.count(item.layout)
+            able.append(check_run)
         except ValueError as error:
-            notes.append(f"{trial}: not possible: {_line(error)}")
+            notes.append(f"{check_run}: not possible: {_line(error)}")
     return able, notes
 
 
-def _attempt(one: Check, trial: CheckRun) -> CheckResult | str | None:
+def _attempt(one: Check, check_run: CheckRun) -> CheckResult | str | None:
     """What a check found, or the message of an exception in it."""
     try:
-        return one.find(trial)
+        return one.find(check_run)
     except Exception as error:  # whatever breaks must neither pass nor stop the other checks
         return _line(error)
 
@@ -248,7 +248,7 @@ def _line(error: Exception) -> str:
 
 
 def _summed(name: str, outcomes: Sequence[tuple[str, CheckResult | str | None]]) -> InvariantResult:
-    """One invariant over all trials."""
+    """One invariant over all runs."""
     seen = [(where, found) for where, found in outcomes if found is not None]
     figures = [(found, where) for where, found in seen if isinstance(found, CheckResult)]
     worst, where = max(figures, key=lambda pair: _badness(pair[0]), default=(None, ""))
@@ -256,5 +256,5 @@ def _summed(name: str, outcomes: Sequence[tuple[str, CheckResult | str | None]])
     return InvariantResult(name, not failures if seen else None, len(seen), worst, where, tuple(failures))
 
 
-def _badness(finding: CheckResult) -> tuple[bool, float]:
-    return not finding.holds, finding.worst / finding.allowed if finding.allowed else finding.worst
+def _badness(result: CheckResult) -> tuple[bool, float]:
+    return not result.holds, result.worst / result.allowed if result.allowed else result.worst

@@ -1,4 +1,4 @@
-"""What a check finds, and how differences are measured and judged."""
+"""Check results, and how differences of logits are measured and judged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPREAD = "of the logits' spread"
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found in one trial.
+    """Outcome of one check in one run.
 
     Attributes:
         worst: the worst figure.
@@ -50,7 +50,7 @@ class CheckResult:
 
 
 def drift(got: tuple[Tensor, Tensor], want: tuple[Tensor, Tensor]) -> float:
-    """How far the logits of one row are apart, until the tokens part: a share of the spread of each step's logits.
+    """Return the difference of one row's logits up to the first differing token, as a share of each step's spread.
 
     Tokens that part where the logits are next to equal were a tie.
 
@@ -72,73 +72,75 @@ def of_row(run: GenerationCapture, row: int) -> tuple[Tensor, Tensor]:
     return run.tokens[row], run.logits[row]
 
 
-def near(trial: CheckRun, worst: float, stock: Callable[[], float], note: str = "") -> CheckResult:
-    """A difference that rounding may make: judged beside those that the stock model shows by itself.
+def within_noise(check_run: CheckRun, worst: float, stock: Callable[[], float], note: str = "") -> CheckResult:
+    """Compare a difference with the stock model's own batch-against-single noise.
 
     These are what `stock` gives, and how far its batches are from their singles: a single figure can be small by luck.
     In fp32 the stock model is asked only where the difference is above what is allowed anyway.
     """
-    floor = 1e-4 if trial.exact else 2 * float(torch.finfo(trial.model.dtype).eps)
-    if trial.exact and worst <= floor:
+    floor = 1e-4 if check_run.exact else 2 * float(torch.finfo(check_run.model.dtype).eps)
+    if check_run.exact and worst <= floor:
         return CheckResult(worst, floor, SPREAD, note=note)
-    own = max(stock(), *(_stock_drift(trial, case) for case in trial.bench.cases))
+    own = max(stock(), *(_stock_drift(check_run, case) for case in check_run.context.cases))
     return CheckResult(worst, max(floor, TIMES * own), SPREAD, own, note)
 
 
 def unequal(got: Tensor, want: Tensor) -> CheckResult:
-    """Bit for bit."""
+    """Compare bit for bit."""
     return CheckResult(0.0 if torch.equal(got, want) else max(float((got - want).abs().max()), 1e-45), unit="apart")
 
 
-def _stock_drift(trial: CheckRun, case: CheckPrompt) -> float:
-    """How far the stock model's batch is from its singles; 0 for a prompt of one row."""
-    run, singles = trial.bench.stock(case), trial.bench.stock_rows(case)
+def _stock_drift(check_run: CheckRun, case: CheckPrompt) -> float:
+    """Return the drift between the stock model's batch and its singles; 0 for a prompt of one row."""
+    run, singles = check_run.context.stock(case), check_run.context.stock_rows(case)
     return max((drift(of_row(run, r), of_row(single, 0)) for r, single in enumerate(singles)), default=0.0)
 
 
-def meet(trial: CheckRun, pairs: Sequence[tuple[GenerationCapture, int, GenerationCapture, int]]) -> CheckResult:
-    """How far rows are apart that should be answered alike: two runs, and a row in each.
+def same_rows(
+    check_run: CheckRun, pairs: Sequence[tuple[GenerationCapture, int, GenerationCapture, int]]
+) -> CheckResult:
+    """Compare rows that should be answered alike: pairs of a run and a row in it.
 
     They must keep the same tokens. In half precision the encoder's own rounding depends on the batch and may change a
     choice: then the choice made from the batch's features must not depend on the batch.
     """
     unlike = [(a, i, b, j) for a, i, b, j in pairs if a.kept(i) != b.kept(j)]
     moved = sum(len(set(x) ^ set(y)) for a, i, b, j in unlike for x, y in zip(a.kept(i), b.kept(j), strict=True))
-    if unlike and (trial.exact or not _selected_alone(trial)):
+    if unlike and (check_run.exact or not _selected_alone(check_run)):
         return CheckResult(max(moved, 1), unit="tokens kept otherwise")
     alike = [(a, i, b, j) for a, i, b, j in pairs if a.kept(i) == b.kept(j)]
     note = f"in {len(unlike)} rows the encoder's rounding changed {moved} kept places; only the other rows compare"
     worst = max((drift(of_row(a, i), of_row(b, j)) for a, i, b, j in alike), default=0.0)
-    return near(trial, worst, lambda: _stock_drift(trial, trial.case), note if unlike else "")
+    return within_noise(check_run, worst, lambda: _stock_drift(check_run, check_run.case), note if unlike else "")
 
 
-def encoded(trial: CheckRun) -> list[tuple[VisualTokens, int]]:
-    """The visual tokens of each item as the recipe sees them, and how many of them it keeps."""
-    recipe, adapter = trial.recipe, trial.adapter
-    media = adapter.media(trial.case.inputs)
+def encoded(check_run: CheckRun) -> list[tuple[VisualTokens, int]]:
+    """Return the visual tokens of each item as the recipe gets them, each with its count of kept tokens."""
+    recipe, adapter = check_run.recipe, check_run.adapter
+    media = adapter.media(check_run.case.inputs)
     small = []
     for item in media:
         grids = recipe.encoded_grids(item.layout)
         small.append(item if grids == item.layout.grids else adapter.resized(item, *grids[0][1:]))
-    with reduced(trial.model, recipe), torch.no_grad():
+    with reduced(check_run.model, recipe), torch.no_grad():
         encoded = adapter.encode(small, encoder_cues(recipe))
-    embed, found = trial.model.get_input_embeddings(), []
-    for item, place, tokens in zip(media, trial.placed, encoded, strict=True):
+    embed, found = check_run.model.get_input_embeddings(), []
+    for item, place, tokens in zip(media, check_run.placed, encoded, strict=True):
         cues = dict(tokens.cues)
         if QUESTION in recipe.cues:
-            cues[QUESTION] = embed(trial.lines[place.row][trial.text(place.row)]).detach()
+            cues[QUESTION] = embed(check_run.lines[place.row][check_run.text(place.row)]).detach()
         key = item.key if recipe.seeded else tokens.key
         total = min(recipe.count(item.layout), sum(tokens.layout.candidates))
         found.append((replace(tokens, cues=cues, key=key), total))
     return found
 
 
-def _selected_alone(trial: CheckRun) -> bool:
+def _selected_alone(check_run: CheckRun) -> bool:
     """Whether each item's features, taken from the batch, give the same kept tokens by themselves."""
-    if trial.recipe.input is not None:
+    if check_run.recipe.input is not None:
         return False
-    items = zip(encoded(trial), trial.report.items, strict=True)
+    items = zip(encoded(check_run), check_run.report.items, strict=True)
     return all(
-        torch.equal(trial.recipe.reduce(tokens, total).anchor.cpu(), item.reduction.anchor)
+        torch.equal(check_run.recipe.reduce(tokens, total).anchor.cpu(), item.reduction.anchor)
         for (tokens, total), item in items
     )

@@ -1,4 +1,4 @@
-"""What the tests of `vtc check` share: ready inputs of small models, and a look at them."""
+"""Shared by the tests of `vtc check`: ready inputs of small models, and a check of them."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def cases(family: Family) -> list[CheckPrompt]:
     return [CheckPrompt("one image", rows[1]), CheckPrompt("two images", rows[0]), batch]
 
 
-def looked(model, chosen, family: Family = LLAVA, *, batch: bool = True):
+def checked(model, chosen, family: Family = LLAVA, *, batch: bool = True):
     return check(CheckContext(model, cases(family)[: 3 if batch else 2], chosen, 3))
