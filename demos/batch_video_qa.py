@@ -15,7 +15,7 @@ out.mkdir(exist_ok=True)
 rows = []
 for seed in range(4):
     video = Video(seed)
-    if not (out / f"{seed}.mp4").exists():  # a file that is written anew is another medium
+    if not (out / f"{seed}.mp4").exists():  # a file that is written again is another medium
         video.save(out / f"{seed}.mp4")
     for number, one in enumerate(video.questions[:3]):
         row = {"id": f"{seed}-{number}", "video": f"{seed}.mp4", "question": one.question, "answer": one.answer}

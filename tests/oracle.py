@@ -280,7 +280,7 @@ def ladders(full: Tensor, stays: list[int]) -> tuple[Tensor, int]:
 
 @torch.no_grad()
 def logits(model: nn.Module, plan: Plan, tokens: Sequence[int] = ()) -> Tensor:
-    """`[S + T, V]` logits of the planned row and `tokens` after it: the whole sequence anew, no cache, no padding."""
+    """`[S + T, V]` logits of the planned row and `tokens` after it: the whole sequence again, no cache, no padding."""
     new = torch.tensor(tokens, dtype=torch.int64)
     embeds = torch.cat([plan.embeds, model.get_input_embeddings()(new)])[None]
     steps = (plan.following + torch.arange(len(new))).expand(len(plan.positions), -1)

@@ -1,6 +1,6 @@
 """Each recipe's accuracy on the embedded models, held within a band, so that a regression in any stage is seen.
 
-`pytest tests/bench/test_golden.py --golden` writes the figures anew, after a change that is meant to change them.
+`pytest tests/bench/test_golden.py --golden` writes the figures again, after a change that is meant to change them.
 """
 
 from __future__ import annotations

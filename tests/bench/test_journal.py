@@ -62,14 +62,14 @@ def test_a_line_that_is_no_row_is_named(out, line):
     (out / ROWS).write_bytes(b"\n".join([lines[0], line, *lines[1:]]))
     with pytest.raises(ValueError, match=r"rows\.jsonl, line 2 is no row .*--fresh"):
         opened(out)
-    assert opened(out, fresh=True) == []
+    assert opened(out, overwrite=True) == []
 
 
 def test_another_configuration_is_refused_by_what_differs(out):
     with pytest.raises(ValueError, match=r"n: 3 there, 4 here\); pass another --out, or --fresh"):
         opened(out, {**CONFIGURATION, "n": 4})
     assert opened(out) == GOOD
-    assert opened(out, {**CONFIGURATION, "n": 4}, fresh=True) == []
+    assert opened(out, {**CONFIGURATION, "n": 4}, overwrite=True) == []
     assert opened(out, {**CONFIGURATION, "n": 4}) == []
 
 

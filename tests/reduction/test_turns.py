@@ -160,7 +160,7 @@ def test_a_cache_filled_by_the_bare_model_is_refused(family):
 
 
 @each_family
-def test_a_cache_that_was_emptied_starts_anew(family):
+def test_a_cache_that_was_emptied_starts_again(family):
     model, inputs, first = first_turn(family, ROWS[1:])
     cache = DynamicCache(config=model.config.get_text_config())
     cache.vtc = first[CACHE].vtc

@@ -26,7 +26,7 @@ def lowest(score: np.ndarray, slack: float) -> int:
 
 
 def oracle(x: torch.Tensor, k: int, first: int | None = None) -> list[int]:
-    """The rule as it is written: sums taken anew for each pick, in fp64."""
+    """The rule as it is written: sums taken again for each pick, in fp64."""
     rows = unit(x)
     if first is None:
         first = lowest(rows @ rows.sum(axis=0), module.TIE * len(rows))

@@ -24,7 +24,7 @@ from vtc.embedded.video_questions import every_question
 
 AT_MOST = {"relation": 7, "nearest": 4, "count": 4}
 USUAL = 9  # of the scene's own questions
-ROUNDS = 6  # how often a video's questions are drawn anew
+ROUNDS = 6  # how often a video's questions are drawn again
 EASY = ("static", "appear", "leave")
 FEW = 4  # of the easy ones about a video
 HARD_STREAM = 7  # a stream of random numbers apart from those of `video_script`

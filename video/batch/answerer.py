@@ -132,7 +132,7 @@ class Answerer:
                     else:
                         yield from self._apart(left.values(), _share(ready, len(asked)), stop, attempts)
                     return
-                frames, note = fewer, f"memory did not suffice: read anew with {fewer} frames at most"
+                frames, note = fewer, f"memory did not suffice: read again with {fewer} frames at most"
 
     def _apart(
         self, questions: Iterable[Question], opened: LoadedMedium, stop: Callable[[], bool], attempts: Begun

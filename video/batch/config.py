@@ -49,7 +49,7 @@ class Job:
             as many as the model takes.
         strategy: how questions are asked: a name in `vtc.video.qa.strategies.STRATEGIES`. All but `direct` call the
             model several times, and are about videos alone.
-        allow_fewer_frames: whether a medium that memory does not suffice for is read anew with half the frames, until
+        allow_fewer_frames: whether a medium that memory does not suffice for is read again with half the frames, until
             it does.
     """
 

@@ -44,7 +44,7 @@ from .questions import (
 )
 from .summary import Summary, Tally
 
-Told = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Is told how many of the questions are done, and how many there are."""
 
 
@@ -60,9 +60,9 @@ def answer_batch(
     max_errors: int | None = None,
     root: str | Path | None = None,
     allow_urls: bool = False,
-    anew: bool = False,
+    overwrite: bool = False,
     retry: bool = False,
-    progress: Told | None = None,
+    progress: ProgressCallback | None = None,
     stop: Callable[[], bool] = lambda: False,
     **fields: Any,
 ) -> Summary:
@@ -83,7 +83,7 @@ def answer_batch(
         limit: questions at most.
         max_errors: ends the run when it has written more rows with an error than that.
         root, allow_urls: see `read_questions`.
-        anew: throw away what `out` holds.
+        overwrite: throw away what `out` holds.
         retry: ask again where `out` holds an error; such rows are taken out of it first.
         progress: is told how far the run is.
         stop: asked before each batch of questions; where it is true, the run ends, and can be gone on with.
@@ -106,20 +106,20 @@ def answer_batch(
     journal = journal_of(out)
     check_place(questions, out)
     if journal != out:
-        check_table(out, journal, anew)
-    with Records(journal, anew=anew) as records:
+        check_table(out, journal, overwrite)
+    with Records(journal, overwrite=overwrite) as records:
         again = records.failed & wanted.keys() if retry else set()
         records.check({name: digits for name, digits in wanted.items() if name not in again})
         records.forget(again)
         asked = [q for group in groups for q in group.questions]
         tally = Tally({q.id: q.medium for q in asked}).add_all(rows(journal))
         left = [group for group in groups if any(q.id not in records.done for q in group.questions)]
-        if journal != out and (left or anew):
+        if journal != out and (left or overwrite):
             check_rows([*rows(journal), *(row_of(q) for q in asked if q.id not in records.done)])
             Path(os.path.realpath(out)).unlink(missing_ok=True)  # it is not all any more
         if left:
-            with _noted(journal, records, again, anew) as attempts:
-                told = progress or _tell_nobody
+            with _noted(journal, records, again, overwrite) as attempts:
+                told = progress or _no_progress
                 summary = _run(Answerer(job), left, records, attempts, tally, workers, max_errors, told, stop)
         else:
             summary = tally.summary(fresh=0, seconds=0.0)
@@ -180,10 +180,10 @@ def _check_listed(questions: Sequence[Question]) -> None:
 
 
 @contextmanager
-def _noted(journal: Path, records: Records, again: Collection[str], anew: bool) -> Iterator[Attempts]:
+def _noted(journal: Path, records: Records, again: Collection[str], overwrite: bool) -> Iterator[Attempts]:
     """The note of what is begun, beside the rows; it stays where the process is killed, and nowhere else."""
     path = journal.with_name(journal.name + ENDING)
-    if anew:
+    if overwrite:
         path.unlink(missing_ok=True)
     attempts = Attempts(path, records.done, forget=again)
     try:
@@ -209,7 +209,7 @@ def _run(
     tally: Tally,
     workers: int,
     max_errors: int | None,
-    progress: Told,
+    progress: ProgressCallback,
     stop: Callable[[], bool],
 ) -> Summary:
     begun, fresh, failed, stopped = time.perf_counter(), 0, 0, ""
@@ -293,5 +293,5 @@ def _ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _tell_nobody(done: int, total: int) -> None:
+def _no_progress(done: int, total: int) -> None:
     """Progress that nobody asked for."""

@@ -31,7 +31,7 @@ class Records:
 
     Args:
         path: a .jsonl file; it is made where it is missing.
-        anew: whether answers in it are thrown away; what is no file of answers never is.
+        overwrite: whether answers in it are thrown away; what is no file of answers never is.
 
     Attributes:
         done: fingerprint of each id that the file has a row of.
@@ -43,7 +43,7 @@ class Records:
         ValueError: another ending, or a line that is no row, nor the beginning of one at the file's end.
     """
 
-    def __init__(self, path: str | Path, *, anew: bool = False) -> None:
+    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
         self.path = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
         if self.path.suffix.lower() != ".jsonl":
             raise ValueError(f"out={self.path}: expected the ending .jsonl, or .parquet for a file made of those rows")
@@ -55,7 +55,7 @@ class Records:
             self.done: dict[str, str | None] = {}
             self.failed: set[str] = set()
             self.repaired = self._repair()
-            if anew:  # only now that all of it is known to be ours
+            if overwrite:  # only now that all of it is known to be ours
                 self._file.truncate(0)
                 self.done.clear()
                 self.failed.clear()
@@ -182,8 +182,8 @@ def check_bound(out: Path, done: Mapping[str, str | None], failed: Collection[st
         if others:
             raise ValueError(
                 f"out={out}: {name!r} was answered when {' and '.join(others)} were not what they are now (fingerprint "
-                f"{done[name]}, now {digits}); write to another file, or start anew (--anew), which throws the answers "
-                "away" + (", or ask again what is an error (--retry)" if name in failed else "")
+                f"{done[name]}, now {digits}); write to another file, or start again (--anew), which throws the "
+                "answers away" + (", or ask again what is an error (--retry)" if name in failed else "")
             )
 
 

@@ -23,7 +23,7 @@ class Decord(Backend):
     It is taken where it lists the same frames at the same times as the index. What is broken it hands over as another
     frame, without a word; so an image that equals the one before it is looked up by PyAV, and is lost where that
     has none. It decodes ahead in threads of its own, so that a fault further on can come up at a sound frame: what it
-    fails at is looked up likewise, and it is opened anew.
+    fails at is looked up likewise, and it is opened again.
     """
 
     name = "decord"

@@ -46,7 +46,7 @@ class AdaptiveCodebook(Codebook):
     """As many codes as the video asks for: so that no token is unlike all seeds, `keep` being the ceiling.
 
     Seeds are picked by max-min distance until every token has a cosine of at least `reach` to one of them. The released
-    criterion, called a silhouette, is none and runs K-means anew for each number of codes; here there is one pass over
+    criterion, called a silhouette, is none and runs K-means again for each number of codes; here there is one pass over
     the seeds, and one K-means.
 
     Attributes:

@@ -24,9 +24,9 @@ class FrameFusion(VideoSelector):
     FrameFusion's rule (arXiv 2501.01986) ahead of the language model: a token is like the same cell of the frame before
     where their cosine is at least `similarity`; the most similar ones join their run first. Where all such runs are
     still too many, runs are pruned. There that is by the last query's attention and between layers, whose states
-    are merged anew after each; here no attention is known, and the runs stay whose first tokens leave no other far away
-    (max-min distance, as `kcenter`). The budget is meant for all tokens of the video (`Whole`), and `AlongTime` makes
-    the means.
+    are merged again after each; here no attention is known, and the runs stay whose first tokens leave no other far
+    away (max-min distance, as `kcenter`). The budget is meant for all tokens of the video (`Whole`), and `AlongTime`
+    makes the means.
 
     Attributes:
         similarity: cosine from which a token continues a run, in [-1, 1].

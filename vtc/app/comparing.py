@@ -59,7 +59,7 @@ def compared(
 ) -> Iterator[list[ComparisonRow]]:
     """The rows so far, each time one more is done: all tokens first, then `recipes` in their order.
 
-    Every recipe is checked before the first model runs. Each is timed behind a call of one token, and encodes anew.
+    Every recipe is checked before the first model runs. Each is timed behind a call of one token, and encodes again.
 
     Raises:
         OSError, ValueError: no recipe, too many of them, or what `prepared` says of one.

@@ -63,7 +63,7 @@ class RowFile:
         rows: by key; what a later run wrote goes before what an earlier one did.
     """
 
-    def __init__(self, out: Path, config: Mapping[str, Any], fresh: bool = False) -> None:
+    def __init__(self, out: Path, config: Mapping[str, Any], overwrite: bool = False) -> None:
         """Opens the rows in `out`, or begins them.
 
         Rows of errors are dropped, so that they are tried again, and so is a last line that was torn by a kill.
@@ -75,7 +75,7 @@ class RowFile:
         self._path = out / ROWS
         self.rows: dict[tuple[str, str, str], BenchRow] = {}
         out.mkdir(parents=True, exist_ok=True)
-        if fresh:
+        if overwrite:
             self._path.unlink(missing_ok=True)
         elif self._path.exists():
             _check_config(out, config)
@@ -110,7 +110,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _check_config(out: Path, config: Mapping[str, Any]) -> None:
-    remedy = "pass another --out, or --fresh to begin anew"
+    remedy = "pass another --out, or --fresh to begin again"
     try:
         held = loads((out / CONFIG).read_text(encoding="utf-8"))
         here = json.loads(json.dumps(config))  # as it would come back: schedules are pairs, in a file lists
@@ -143,6 +143,6 @@ def _read(path: Path) -> list[BenchRow]:
             rows.append(BenchRow(**entry))
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"{path}, line {number} is no row of a run ({error}); pass --fresh to begin anew"
+                f"{path}, line {number} is no row of a run ({error}); pass --fresh to begin again"
             ) from error
     return rows

@@ -40,7 +40,7 @@ def run(
     out: Path,
     *,
     jobs: int = 1,
-    fresh: bool = False,
+    overwrite: bool = False,
     curve: bool = True,
     seed: int = 0,
     draws: int = DRAWS,
@@ -50,7 +50,7 @@ def run(
 
     Args:
         jobs: processes.
-        fresh: forget what `out` holds of an earlier run.
+        overwrite: forget what `out` holds of an earlier run.
         curve: draw it, as PNG and SVG.
         seed, draws: of the bootstrap.
         say: told how many answers there are, of how many.
@@ -67,7 +67,7 @@ def run(
     config = plan.config()
     _check_images(plan)
     failures: list[WorkerFailure] = []
-    with RowFile(out, config, fresh) as file:
+    with RowFile(out, config, overwrite) as file:
         _fill(plan, file, jobs, failures, say)
     if len(failures) == len(plan.models):
         raise ValueError(failures[0].why)

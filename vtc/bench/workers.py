@@ -77,7 +77,7 @@ def _load(plan: BenchConfig, name: str) -> tuple[Any, Any]:
         RuntimeError,
         EOFError,
     ) as error:  # so torch and safetensors say that a file is no file of theirs
-        raise ValueError(f"--models {name}: its weights cannot be read ({error}); fetch or train them anew") from error
+        raise ValueError(f"--models {name}: its weights cannot be read ({error}); fetch or train them again") from error
 
 
 def _together(

@@ -75,7 +75,7 @@ def quality(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 32,
     jobs: Annotated[int, typer.Option(help="Processes; each loads the model.")] = 1,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget an earlier run in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--fresh", help="Forget an earlier run in --out.")] = False,
     curve: Annotated[bool, typer.Option(help="Draw the curve (needs matplotlib).")] = True,
     device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.")] = "auto",
@@ -110,7 +110,7 @@ def quality(
     )
     _note_unread(plan)
     with _bar() as say:
-        outcome = run(plan, out, jobs=jobs, fresh=fresh, curve=curve, seed=seed or 0, draws=draws, say=say)
+        outcome = run(plan, out, jobs=jobs, overwrite=overwrite, curve=curve, seed=seed or 0, draws=draws, say=say)
     _print(outcome)
     if outcome.errors:
         note(f"{outcome.errors} questions or models have no answer; see the errors in {outcome.files[1]}")

@@ -287,10 +287,10 @@ def answer_batch(
     max_errors: Annotated[int | None, typer.Option(min=0, help="End when more rows than that are errors.")] = None,
     root: Annotated[Path | None, typer.Option(help="The folder that all media must lie in.")] = None,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch media that are URLs.")] = False,
-    anew: Annotated[bool, typer.Option("--anew", help="Throw away what --out holds.")] = False,
+    overwrite: Annotated[bool, typer.Option("--anew", help="Throw away what --out holds.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Ask again where --out holds an error.")] = False,
     allow_fewer_frames: Annotated[
-        bool, typer.Option("--allow-fewer-frames", help="Where memory does not suffice, read anew with half of them.")
+        bool, typer.Option("--allow-fewer-frames", help="Where memory does not suffice, read again with half of them.")
     ] = False,
     choices: Annotated[
         str, typer.Option(metavar="listed|hidden", help="Put choices under the question, or keep them from the model.")

@@ -1,7 +1,7 @@
 """Four drawn scenes with questions and true answers, packaged for demos.
 
 They are the first unseen seeds whose scene has three shapes or more and a plate; no model had a say in the choice.
-`python -m vtc.embedded.samples` draws them anew.
+`python -m vtc.embedded.samples` draws them again.
 """
 
 import json

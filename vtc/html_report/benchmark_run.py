@@ -57,7 +57,7 @@ def read_run(folder: Path) -> BenchmarkRun:
 
 
 def _read_rows(path: Path, again: str) -> list[BenchRow]:
-    """All whole lines; one that a kill tore is written anew when the run goes on."""
+    """All whole lines; one that a kill tore is written again when the run goes on."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, and the answers were in it; {again}")
     known = {field.name for field in fields(BenchRow)}

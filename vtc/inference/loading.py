@@ -49,13 +49,13 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto") -> tuple[Any, 
     try:
         processor = processors.from_pretrained(place, **options)
     except AttributeError as error:  # so transformers says that a tokenizer lacks the tokens its processor needs
-        raise ValueError(f"{name}: its processor cannot be built: {error}; fetch its files anew") from error
+        raise ValueError(f"{name}: its processor cannot be built: {error}; fetch its files again") from error
     model, info = models.from_pretrained(place, dtype=dtype, output_loading_info=True, **options)
     # transformers fills such gaps with random numbers and only warns, so that the answers would be nonsense.
     gaps = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
     if gaps:
         raise ValueError(
-            f"{name}: its weights lack or misfit {len(gaps)} of the model's, such as {gaps[0]}; fetch it anew"
+            f"{name}: its weights lack or misfit {len(gaps)} of the model's, such as {gaps[0]}; fetch it again"
         )
     return model.to(where).eval(), processor
 

@@ -17,7 +17,7 @@ Entry = tuple[int, "Recipe | str | None"]
 
 
 class RecipeSchedule(TrainerCallback):
-    """Wraps the trained model anew when training reaches a step; the model is the stock one again at the end.
+    """Wraps the trained model again when training reaches a step; the model is the stock one again at the end.
 
     Steps are the optimiser's (`state.global_step`), so that gradient accumulation does not shift the schedule, and a
     run that goes on from a checkpoint finds its place. Pass it to a `Trainer` among its `callbacks`.
@@ -58,7 +58,7 @@ class RecipeSchedule(TrainerCallback):
         self.on_step_begin(args, state, control, **kwargs)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Wraps the model anew where the schedule moves on."""
+        """Wraps the model again where the schedule moves on."""
         due = self.due(state.global_step)
         if due == self._at:
             return

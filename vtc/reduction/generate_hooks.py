@@ -136,7 +136,7 @@ class GenerateHooks:
         return made if request is None else self._with_dropped(made, given)
 
     def _with_dropped(self, made: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Puts back what the class's own method leaves out, and would count anew from the shortened prompt."""
+        """Puts back what the class's own method leaves out, and would count again from the shortened prompt."""
         ids = made["input_ids"]
         lost = [name for name in self.wrapped.dropped if given.get(name) is not None and made.get(name) is None]
         return {**made, **{name: given[name][..., -ids.shape[1] :].to(ids.device) for name in lost}}

@@ -137,7 +137,7 @@ class WrappedModel:
         if not self.recipe.decoder and any(is_shortened(layer) for layer in getattr(cache, "layers", ())):
             raise ValueError(
                 "the cache holds a prompt that visual tokens left inside the language model; go on with a "
-                "recipe that has decoder stages, or start anew"
+                "recipe that has decoder stages, or start again"
             )
 
     def _check_text(self, ids: Any, cache: Any) -> None:

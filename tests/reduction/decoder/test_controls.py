@@ -64,7 +64,7 @@ def test_an_oracle_from_which_nothing_left_is_another(family, schedule):
 
 
 @four
-def test_positions_that_are_numbered_anew(family, monkeypatch):
+def test_positions_that_are_renumbered(family, monkeypatch):
     """As PyramidDrop's code does it: angles of the first places instead of the own ones."""
     real = engine.Step.turned
 

@@ -31,7 +31,7 @@ def test_llavoltas_stages_end_at_their_pivots():
     assert found == [((2, 1 / 8),), ((2, 1 / 2),), ((16, 1 / 2),), None]
 
 
-def test_the_model_is_wrapped_anew_and_given_back():
+def test_the_model_is_wrapped_again_and_given_back():
     model = fresh(LLAVA)
     assert sizes(model) == ()  # transformers leaves hooks of its own in the first call
     before = footprint(model)

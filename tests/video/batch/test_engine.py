@@ -214,13 +214,13 @@ NO_ANSWERS += ['{"id": "conf", "settings": [1, 2', "{ "]
 
 
 @pytest.mark.parametrize("before", ["", '{"id": "a", "answer": null, "error": null}\n'])
-@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("text", NO_ANSWERS)
-def test_what_is_no_answer_is_left_as_it_is(tmp_path, text, anew, before):
+def test_what_is_no_answer_is_left_as_it_is(tmp_path, text, overwrite, before):
     path = tmp_path / "a.jsonl"
     path.write_text(before + text)
     with pytest.raises(ValueError, match="is no answer"):
-        Records(path, anew=anew)
+        Records(path, overwrite=overwrite)
     assert path.read_text() == before + text
 
 
@@ -235,7 +235,7 @@ def test_a_last_line_is_cut_off_where_it_is_torn_and_ended_where_it_is_whole(tmp
             records.append({"id": "3", "error": None})
         assert read(path) == [*rows[: 1 + whole], {"id": "3", "error": None}]
         path.write_bytes(first + b"\n" + second[:cut])
-        with Records(path, anew=True) as records:
+        with Records(path, overwrite=True) as records:
             assert (records.done, path.read_bytes()) == ({}, b"")
 
 
@@ -244,9 +244,9 @@ def test_answers_are_not_written_over_the_questions(folder, tmp_path):
     (tmp_path / "link.jsonl").symlink_to(path)
     before = path.read_bytes()
     for out in (path, tmp_path / "link.jsonl"):
-        for anew in (False, True):
+        for overwrite in (False, True):
             with pytest.raises(ValueError, match="is the file of questions"):
-                answer_batch(path, out, anew=anew, **FEW)
+                answer_batch(path, out, overwrite=overwrite, **FEW)
     assert path.read_bytes() == before
 
 

@@ -204,7 +204,7 @@ def test_errors_are_asked_again_where_that_is_wanted(folder, tmp_path):
     assert found[0] == before["b"]
     assert timeless([found[2]]) == timeless([before["c"]])
     assert sorted(p.name for p in tmp_path.glob("a.jsonl*")) == ["a.jsonl"]
-    with pytest.raises(ValueError, match="start anew"):  # answers of another job are never asked again by this
+    with pytest.raises(ValueError, match="start again"):  # answers of another job are never asked again by this
         answer_batch(path, out, retry=True, keep=0.9, **FEW)
     assert read(out) == found
 

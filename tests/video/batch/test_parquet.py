@@ -91,9 +91,9 @@ def test_a_table_of_somebody_else_is_left_even_beside_a_journal(asked, tmp_path)
     out = tmp_path / "a.parquet"
     answer_batch(asked, out, **FEW)
     write_table(table({"mine": [1]}), out)
-    for anew in (False, True):
+    for overwrite in (False, True):
         with pytest.raises(ValueError, match="is no file of answers"):
-            answer_batch(asked, out, anew=anew, **FEW)
+            answer_batch(asked, out, overwrite=overwrite, **FEW)
     assert read_table(out).column_names == ["mine"]
 
 
@@ -116,9 +116,9 @@ def test_what_no_table_can_hold_is_refused_before_anything_is_answered(asked, tm
         with pytest.raises(ValueError, match=match):
             answer_batch(save(tmp_path / "bad.jsonl", rows), tmp_path / "bad.parquet", **FEW)
     (tmp_path / "other.parquet").write_bytes(b"somebody's")
-    for anew in (False, True):
+    for overwrite in (False, True):
         with pytest.raises(ValueError, match="is no file of answers"):
-            answer_batch(asked, tmp_path / "other.parquet", anew=anew, **FEW)
+            answer_batch(asked, tmp_path / "other.parquet", overwrite=overwrite, **FEW)
     assert (tmp_path / "other.parquet").read_bytes() == b"somebody's"
     assert not any(path.stat().st_size for path in tmp_path.glob("*.parquet.jsonl"))
 
@@ -136,9 +136,9 @@ def test_answers_whose_journal_is_gone_are_thrown_away_where_that_is_asked(asked
     out = tmp_path / "a.parquet"
     answer_batch(asked, out, **FEW)
     (tmp_path / "a.parquet.jsonl").unlink()
-    with pytest.raises(ValueError, match=r"or start anew \(--anew\)"):
+    with pytest.raises(ValueError, match=r"or start again \(--anew\)"):
         answer_batch(asked, out, **FEW)
-    answer_batch(asked, out, anew=True, limit=1, **FEW)
+    answer_batch(asked, out, overwrite=True, limit=1, **FEW)
     assert len(read_parquet(out)) == 1
 
 

@@ -126,7 +126,7 @@ def write(data: Dataset, sink: Lines) -> None:
         try:
             data.write_datasink(sink)
         except UserWarning as warning:
-            raise CheckpointError(f"Ray's checkpoint is off, so a cut-off run would answer anew: {warning}") from None
+            raise CheckpointError(f"Ray's checkpoint is off, so a cut-off run would answer again: {warning}") from None
 
 
 class Lines(BlockBasedFileDatasink):

@@ -17,7 +17,7 @@ from vtc.recipes.composition import Recipe
 from vtc.video.batch.attempts import ENDING, Attempts
 from vtc.video.batch.config import Job
 from vtc.video.batch.engine import (
-    Told,
+    ProgressCallback,
     _check,
     check_place,
     chosen_groups,
@@ -60,9 +60,9 @@ def answer_batch_on_ray(
     max_errors: int | None = None,
     root: str | Path | None = None,
     allow_urls: bool = False,
-    anew: bool = False,
+    overwrite: bool = False,
     retry: bool = False,
-    progress: Told | None = None,
+    progress: ProgressCallback | None = None,
     stop: Callable[[], bool] = lambda: False,
     **fields: Any,
 ) -> Summary:
@@ -78,7 +78,7 @@ def answer_batch_on_ray(
         workers: how many actors; None: one for each GPU, or one where there is none.
         progress: is told at the beginning and at the end; Ray prints what happens between.
         retry: ask again where `out` holds an error; questions about one stretch of one medium are asked together.
-        questions, recipe, job, shard, limit, max_errors, root, allow_urls, anew, stop, fields: see `answer_batch`.
+        questions, recipe, job, shard, limit, max_errors, root, allow_urls, overwrite, stop, fields: see `answer_batch`.
 
     Raises:
         ImportError: Ray is not installed.
@@ -96,11 +96,11 @@ def answer_batch_on_ray(
     groups = chosen_groups(listed, shard=shard, limit=limit)
     wanted = {question.id: question.medium for group in groups for question in group.questions}
     asked = [question for question in listed if question.id in wanted]
-    place.check(asked, anew)
+    place.check(asked, overwrite)
     blocks = _blocks()
     tell = progress or (lambda done, total: None)
     with locked(place.folder):
-        if anew:
+        if overwrite:
             place.clear()
         done = _bound(job, asked, place.folder, retry)
         before = len(wanted.keys() & done)
@@ -120,7 +120,7 @@ def answer_batch_on_ray(
         elif not stopped:
             raise CheckpointError(
                 f"{place.folder} lacks {len(wanted) - tally.rows} answers that Ray's checkpoint has noted as written: "
-                "files were taken out of it; start anew (--anew)"
+                "files were taken out of it; start again (--anew)"
             )
     tell(tally.rows, len(wanted))
     return tally.summary(fresh=tally.rows - before, seconds=seconds, stopped=stopped)

@@ -35,7 +35,7 @@ class Place:
         """Whether `out` is a file, or is to become one; what is a folder stays one, whatever it is called."""
         return self.out.suffix.lower() in FORMATS and not self.out.is_dir()
 
-    def check(self, asked: Sequence[Question], anew: bool) -> None:
+    def check(self, asked: Sequence[Question], overwrite: bool) -> None:
         """Finds out beforehand what would keep a night's answers from becoming the file.
 
         Raises:
@@ -45,13 +45,13 @@ class Place:
         if not self.is_file:
             return
         if self.out.suffix.lower() == ENDING:
-            check_table(self.out, self.folder, anew)
+            check_table(self.out, self.folder, overwrite)
             check_rows([*answers(self.folder), *map(row_of, asked)])
         elif self.out.exists():
-            if not anew and not self.folder.exists():
+            if not overwrite and not self.folder.exists():
                 raise ValueError(
                     f"out={self.out} is there, but {self.folder.name}, which Ray makes it of, is not: what it holds "
-                    "cannot be gone on with; write to another file, or start anew (--anew), which throws it away"
+                    "cannot be gone on with; write to another file, or start again (--anew), which throws it away"
                 )
             for _ in rows(self.out):  # all of it, since all of it is replaced
                 pass

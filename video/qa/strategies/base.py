@@ -69,7 +69,7 @@ class Asker:
     Args:
         model, processor: the model is not wrapped, and left so.
         prepared: the video, and the inputs of `question` about the whole of it.
-        question: what the video was prepared for; calls with other prompts are processed anew.
+        question: what the video was prepared for; calls with other prompts are processed again.
         max_new_tokens: of an answer where a call names no other number.
         on_call: is told of each call when it is done, so that a user sees that something happens.
 

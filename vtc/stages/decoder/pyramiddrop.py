@@ -21,7 +21,7 @@ from .base import (
 class PyramidDrop(DecoderStage):
     """The highest attention of the last instruction token by the next layer's own queries and keys (section 3.2).
 
-    The paper's code numbers positions anew after each drop; here tokens keep theirs.
+    The paper's code renumbers positions after each drop; here tokens keep theirs.
     """
 
     schedule: Schedule = ((0.25, 0.5), (0.5, 0.25), (0.75, 0.125))

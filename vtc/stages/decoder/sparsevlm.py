@@ -33,7 +33,7 @@ class SparseVLM(DecoderStage):
     Raters are the words behind the item whose mean affinity to its tokens, as both enter the first layer, is above the
     average; they are the same at every layer. The best of the dropped tokens are clustered by density peaks, and each
     cluster's mean stays at the place of its centre (the authors' code appends them behind the others and numbers all
-    positions anew). The clusters are part of the exact count. That code takes its counts from a table, which the
+    positions again). The clusters are part of the exact count. That code takes its counts from a table, which the
     default schedule holds as shares (192 tokens on average, layers 3, 7 and 16 of 32); the paper's own counts follow
     the rank of the attention.
 

@@ -387,11 +387,11 @@ def place_of(folder, name, count=2):
 def test_a_file_is_made_of_the_blocks_beside_it(tmp_path, name):
     place, asked = place_of(tmp_path, name)
     assert place.folder == tmp_path / f"{name}.blocks"
-    place.check(asked, anew=False)
+    place.check(asked, overwrite=False)
     place.finish(asked[::-1])
     found = read_parquet(place.out) if name.endswith("parquet") else read(place.out)
     assert [row["id"] for row in found] == ["key1", "key0"]
-    place.check(asked, anew=False)
+    place.check(asked, overwrite=False)
     place.clear()
     assert not place.out.exists()
     assert not list(place.folder.glob("*.*"))
@@ -402,7 +402,7 @@ def test_a_folder_stays_one_whatever_it_is_called(tmp_path):
     (tmp_path / "old.jsonl").mkdir()
     place, asked = place_of(tmp_path, "old.jsonl")
     assert place.folder == place.out
-    place.check(asked, anew=False)
+    place.check(asked, overwrite=False)
     place.finish(asked)
     assert [row["id"] for row in answers(place.out)] == ["key1", "key0"]
 
@@ -411,14 +411,14 @@ def test_a_file_that_ray_did_not_write_is_neither_gone_on_with_nor_thrown_away(t
     place = Place(tmp_path / "a.jsonl")
     place.out.write_text('{"id": "1", "error": null}\n')
     with pytest.raises(ValueError, match=r"a\.jsonl\.blocks, which Ray makes it of, is not"):
-        place.check([], anew=False)
-    place.check([], anew=True)  # answers of another engine
+        place.check([], overwrite=False)
+    place.check([], overwrite=True)  # answers of another engine
     place.out.write_text('{"id": "1", "question": "what?"}\n')
     with pytest.raises(ValueError, match="line 1 is no answer"):
-        place.check([], anew=True)
+        place.check([], overwrite=True)
     mixed = [Question(str(i), "a.mp4", "what?", extra={"mark": mark}) for i, mark in enumerate((1, "one"))]
     with pytest.raises(ValueError, match="'mark' does not fit"):
-        Place(tmp_path / "b.parquet").check(mixed, anew=False)
+        Place(tmp_path / "b.parquet").check(mixed, overwrite=False)
 
 
 def test_what_is_refused(clips, out):
@@ -430,5 +430,5 @@ def test_what_is_refused(clips, out):
     with pytest.raises(ValueError, match="shard=3/2"):
         answer_batch_on_ray(asked, out, shard=(3, 2))
     with pytest.raises(ValueError, match="is the file of questions"):
-        answer_batch_on_ray(asked, asked, anew=True)
+        answer_batch_on_ray(asked, asked, overwrite=True)
     assert not out.exists()
