@@ -15,7 +15,7 @@ from transformers.image_processing_utils import select_best_resolution
 from vtc.core.tokens import Layout, VisualTokens
 
 from .base import Media
-from .cues import hearing
+from .cues import recording
 from .tiles import Size, Tile, tiled
 from .vision_tower import Towered
 
@@ -111,11 +111,11 @@ class AnyRes(Towered):
         """Encodes images in one pass, those with tiles apart from those without."""
         counts = [len(item.inputs["pixel_values"]) for item in media]
         sizes = torch.stack([item.inputs["image_sizes"] for item in media])
-        with hearing() as heard, at_hand(self.model.base_model):
+        with recording() as recorded, at_hand(self.model.base_model):
             features = self._features(torch.cat([item.inputs["pixel_values"] for item in media]), sizes)
         values = {}
         for cue in cues:
-            signal = self._tower.cue(cue, heard)
+            signal = self._tower.cue(cue, recorded)
             packed = self._packed((signal if signal.ndim > 2 else signal[..., None]).split(counts), sizes)
             values[cue] = [part if signal.ndim > 2 else part[:, 0] for part in packed]
         return [

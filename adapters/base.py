@@ -174,7 +174,7 @@ class Adapter(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
+    def input_recorders(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
         """The modules to listen to, so that `cues` can be computed.
 
         Raises:
@@ -182,8 +182,8 @@ class Adapter(ABC):
         """
 
     def listen(self, cues: Sequence[str]) -> list[RemovableHandle]:
-        """Installs the taps for `cues`; they do nothing outside of `encode`."""
-        return [module.register_forward_pre_hook(tap, with_kwargs=True) for module, tap in self.taps(cues)]
+        """Install the input recorders for `cues`; they do nothing outside of `encode`."""
+        return [module.register_forward_pre_hook(tap, with_kwargs=True) for module, tap in self.input_recorders(cues)]
 
     def blocks(self, stage: str, *, spread: bool) -> Blocks:
         """The blocks of the vision tower, up to the one whose output is the feature, for an encoder stage.

@@ -221,9 +221,9 @@ class Generic(Adapter):
         # Blocks of one token: SmolVLM of transformers 5.18 shares the blocks among the rows.
         return BaseModelOutputWithPooling(pooler_output=torch.cat([item.features for item in items])[:, None])
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
-        """See `Adapter.taps`."""
-        return _no_taps(self.model, cues)
+    def input_recorders(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
+        """See `Adapter.input_recorders`."""
+        return _no_recorders(self.model, cues)
 
     def blocks(self, stage: str, *, spread: bool) -> Blocks:
         """See `Adapter.blocks`. What the model makes of its tower's output is not known: it must get all of it."""
@@ -330,9 +330,9 @@ class GenericGrid(Qwen3VL):
         """See `Adapter.output`."""
         return super().output(modality, items) if items[0].planes else Adapter.output(self, modality, items)
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
-        """See `Adapter.taps`."""
-        return _no_taps(self.model, cues)
+    def input_recorders(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
+        """See `Adapter.input_recorders`."""
+        return _no_recorders(self.model, cues)
 
 
 def _merge_size(model: Any) -> int | None:
@@ -396,7 +396,7 @@ def _image_token(model: Any) -> int | None:
     return _token(model, "image")
 
 
-def _no_taps(model: Any, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
+def _no_recorders(model: Any, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
     if cues:
         raise ValueError(
             f"cue {cues[0]!r}: the generic adapter knows nothing of the encoder of {type(model).__name__}; use a "

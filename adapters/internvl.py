@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from vtc.core.tokens import Embedded, Layout, VisualTokens
 
 from .base import Media
-from .cues import hearing
+from .cues import recording
 from .vision_tower import Towered
 
 COARSE = 32
@@ -117,9 +117,9 @@ class InternVL(Towered):
     def _encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
         counts = [len(item.inputs["pixel_values"]) for item in media]
         pixels = torch.cat([item.inputs["pixel_values"] for item in media])
-        with hearing() as heard:
+        with recording() as recorded:
             features = self.model.base_model.get_image_features(pixels, return_dict=True).pooler_output
-        values = {cue: self._cue(cue, heard).split(counts) for cue in cues}
+        values = {cue: self._cue(cue, recorded).split(counts) for cue in cues}
         return [
             VisualTokens(
                 rows.flatten(0, 1), item.layout, {cue: value[i].flatten(0, 1) for cue, value in values.items()}
@@ -127,9 +127,9 @@ class InternVL(Towered):
             for i, (rows, item) in enumerate(zip(features.split(counts), media, strict=True))
         ]
 
-    def _cue(self, name: str, heard: Mapping[str, Any]) -> Tensor:
+    def _cue(self, name: str, recorded: Mapping[str, Any]) -> Tensor:
         """The cue for all tiles of one pass, `[tiles, tokens, ...]`."""
-        values = self._tower.cue(name, heard)
+        values = self._tower.cue(name, recorded)
         if name == "encoder_features":  # the projector gets tokens already
             return values
         side = int(values.shape[1] ** 0.5) // self._merge

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from vtc.core.tokens import Layout, VisualTokens
 
 from .base import Media
-from .cues import hearing
+from .cues import recording
 from .vision_tower import Towered
 
 
@@ -77,9 +77,9 @@ class Llava(Towered):
         pixels = torch.stack([item.inputs["pixel_values"] for item in media])
         native = self.model.config.vision_config.image_size
         extra = {} if tuple(pixels.shape[2:]) == (native, native) else {"interpolate_pos_encoding": True}
-        with hearing() as heard:
+        with recording() as recorded:
             features = self.model.base_model.get_image_features(pixels, return_dict=True, **extra).pooler_output
-        values = {cue: self._tower.cue(cue, heard) for cue in cues}
+        values = {cue: self._tower.cue(cue, recorded) for cue in cues}
         found = self._tower.tokens(features, [item.layout for item in media])
         return [
             replace(tokens, cues={cue: value[i] for cue, value in values.items()}) for i, tokens in enumerate(found)

@@ -20,7 +20,7 @@ from vtc.core.tokens import (
 
 from .anyres import AnyRes, at_hand, with_structural
 from .base import Media
-from .cues import hearing
+from .cues import recording
 from .tiles import Size, surviving, tiled
 
 
@@ -144,9 +144,9 @@ class LlavaOnevision(AnyRes):
 
     def _encode_videos(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
         videos = torch.stack([item.inputs["pixel_values"] for item in media])
-        with hearing() as heard, at_hand(self.model.base_model):
+        with recording() as recorded, at_hand(self.model.base_model):
             features = self.model.base_model.get_video_features(videos, return_dict=True).pooler_output
-        values = {cue: self._pooled(self._tower.cue(cue, heard)).unflatten(0, videos.shape[:2]) for cue in cues}
+        values = {cue: self._pooled(self._tower.cue(cue, recorded)).unflatten(0, videos.shape[:2]) for cue in cues}
         return [
             VisualTokens(
                 row, item.layout, {cue: with_structural(item.layout, v[i].flatten(0, 1)) for cue, v in values.items()}

@@ -20,7 +20,7 @@ from .base import Adapter, Media
 from .cues import (
     InputRecorder,
     first_argument,
-    hearing,
+    recording,
     split_heads,
 )
 
@@ -112,10 +112,10 @@ class Qwen2VL(Adapter):
     def _encode(self, media: Sequence[Media], modality: str, cues: Sequence[str]) -> list[VisualTokens]:
         pixels = torch.cat([item.inputs["pixel_values"] for item in media])
         grids = torch.stack([item.inputs["grid_thw"] for item in media])
-        with hearing() as heard:
+        with recording() as recorded:
             output = getattr(self.model.base_model, f"get_{modality}_features")(pixels, grids, return_dict=True)
         counts = [len(item.layout) for item in media]
-        values = {cue: self._cue(cue, heard, grids).split(counts) for cue in cues}
+        values = {cue: self._cue(cue, recorded, grids).split(counts) for cue in cues}
         planes = [torch.cat(list(plane)).split(counts) for plane in getattr(output, "deepstack_features", None) or ()]
         return [
             VisualTokens(
@@ -127,16 +127,16 @@ class Qwen2VL(Adapter):
             for i, (row, item) in enumerate(zip(output.pooler_output, media, strict=True))
         ]
 
-    def _cue(self, name: str, heard: Mapping[str, Any], grids: Tensor) -> Tensor:
+    def _cue(self, name: str, recorded: Mapping[str, Any], grids: Tensor) -> Tensor:
         """The cue for all tokens of one pass, `[tokens, ...]`, in the order of the features."""
-        return self._patch_cue(name, heard).unflatten(0, (-1, self._merge**2)).float().mean(dim=1)
+        return self._patch_cue(name, recorded).unflatten(0, (-1, self._merge**2)).float().mean(dim=1)
 
-    def _patch_cue(self, name: str, heard: Mapping[str, Any]) -> Tensor:
+    def _patch_cue(self, name: str, recorded: Mapping[str, Any]) -> Tensor:
         """The cue for all patches, in the tower's own order."""
         if name == "encoder_features":
-            return first_argument(heard["merger"])
+            return first_argument(recorded["merger"])
         early = name == "early_attention"
-        args, kwargs = heard["early" if early else "attention"]
+        args, kwargs = recorded["early" if early else "attention"]
         attention = self._attention(early)
         with torch.no_grad():
             queries, keys, _ = attention.qkv(first_argument((args, kwargs))).chunk(3, dim=-1)
@@ -155,9 +155,9 @@ class Qwen2VL(Adapter):
         blocks = self._visual.blocks
         return blocks[(len(blocks) - 1) // 2 if early else -1].attn
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
-        """See `Adapter.taps`."""
-        return signals.taps(cues, self._attention, (self._visual.merger, "merger"), has_cls=False)
+    def input_recorders(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
+        """See `Adapter.input_recorders`."""
+        return signals.input_recorders(cues, self._attention, (self._visual.merger, "merger"), has_cls=False)
 
     def resized(self, media: Media, height: int, width: int) -> Media:
         """See `Adapter.resized`."""
@@ -225,10 +225,10 @@ class Qwen25VL(Qwen2VL):
 
     classes = ("Qwen2_5_VLForConditionalGeneration",)
 
-    def _cue(self, name: str, heard: Mapping[str, Any], grids: Tensor) -> Tensor:
+    def _cue(self, name: str, recorded: Mapping[str, Any], grids: Tensor) -> Tensor:
         vision = self.model.config.vision_config
         order, _ = get_vision_window_index(grids.cpu(), self._merge, vision.window_size, vision.patch_size)
-        tokens = super()._cue(name, heard, grids)
+        tokens = super()._cue(name, recorded, grids)
         return tokens[torch.argsort(order).to(tokens.device)]
 
     def _attention(self, early: bool) -> Any:

@@ -35,9 +35,9 @@ class Towered(Adapter):
         super().__init__(model)
         self._tower = Tower(self.model)
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
-        """See `Adapter.taps`."""
-        return self._tower.taps(cues)
+    def input_recorders(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
+        """See `Adapter.input_recorders`."""
+        return self._tower.input_recorders(cues)
 
     def blocks(self, stage: str, *, spread: bool) -> Blocks:
         """See `Adapter.blocks`."""
@@ -123,20 +123,20 @@ class Tower:
             found.append(VisualTokens(row, layout.take(folded.anchor), folded=folded))
         return found
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
-        """The modules to listen to, see `Adapter.taps`."""
+    def input_recorders(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
+        """The modules to listen to, see `Adapter.input_recorders`."""
         source = (self._model.base_model.multi_modal_projector, "projector")
-        return signals.taps(cues, self._attention, source, has_cls=self.has_cls)
+        return signals.input_recorders(cues, self._attention, source, has_cls=self.has_cls)
 
-    def cue(self, name: str, heard: Mapping[str, Any]) -> Tensor:
+    def cue(self, name: str, recorded: Mapping[str, Any]) -> Tensor:
         """The cue for all images of one pass, `[images, N, ...]`: the class token only if it is passed on.
 
         `encoder_features` is what the projector was given, and so without a class token that is not passed on.
         """
         if name == "encoder_features":
-            return first_argument(heard["projector"])
+            return first_argument(recorded["projector"])
         early = name == "early_attention"
-        attention, hidden = self._attention(early), first_argument(heard["early" if early else "attention"])
+        attention, hidden = self._attention(early), first_argument(recorded["early" if early else "attention"])
         with torch.no_grad():
             keys = self._projected(attention, hidden, "k")
             if name == "keys":

@@ -202,10 +202,10 @@ def test_taps_hear_only_their_own_call():
     family = FAMILIES[0]
     model = reduce_tokens(fresh(family), "cls")
     pixels = family.inputs(ROWS)["pixel_values"]
-    with adapters.cues.hearing() as heard:
-        with adapters.cues.hearing() as inner:
+    with adapters.cues.recording() as recorded:
+        with adapters.cues.recording() as inner:
             model.model.get_image_features(pixels)
         assert set(inner) == {"attention"}
-    assert heard == {}
+    assert recorded == {}
     model.model.get_image_features(pixels)
     assert set(inner) == {"attention"}

@@ -143,12 +143,12 @@ def test_tokens_of_a_unit_are_counted_at_full_size(tmp_path):
     assert len(made.chosen) == 300 // each
 
 
-@pytest.mark.parametrize(("name", "together"), [("tiny-qwen", 2), ("tiny-internvl", 1)])
-def test_units_stay_together(videos, name, together):
+@pytest.mark.parametrize(("name", "temporal_patch_size"), [("tiny-qwen", 2), ("tiny-internvl", 1)])
+def test_units_stay_together(videos, name, temporal_patch_size):
     made = prepare(videos[2], load(name)[1], "what?", "keyframes", sampling=NEAR)
-    assert made.together == together
+    assert made.temporal_patch_size == temporal_patch_size
     times = made.info.seconds[made.candidates]
-    want = np.concatenate([times[u * together : (u + 1) * together] for u in made.chosen])
+    want = np.concatenate([times[u * temporal_patch_size : (u + 1) * temporal_patch_size] for u in made.chosen])
     assert made.frames.seconds.tolist() == want.tolist()
 
 

@@ -73,8 +73,8 @@ BOTH = Recipe((Keyframes(share=0.5), ClipBudget(), KCenter()), name="video")
 
 
 @given(st.integers(1, 12), st.integers(1, 2), st.data())
-def test_units_and_clips_cover_the_video_and_count_every_token_once(frames, together, data):
-    units = -(-frames // together)
+def test_units_and_clips_cover_the_video_and_count_every_token_once(frames, temporal_patch_size, data):
+    units = -(-frames // temporal_patch_size)
     kept = data.draw(st.sets(st.integers(0, units * SIDE**2 - 1), min_size=1))
     video = shots(*[1 + i % 3 for i in range(frames)])
     video = VideoFrames(video.pixels[:frames], video.seconds[:frames], video.duration)
@@ -249,10 +249,10 @@ def test_keyframes_have_a_mark_where_a_stage_chooses_them():
     assert fills[1] == 0
 
 
-@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("temporal_patch_size", [1, 2])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 33, 64])
-def test_any_number_of_frames_is_drawn_at_a_size_to_look_at(count, together):
-    units = -(-count // together)
+def test_any_number_of_frames_is_drawn_at_a_size_to_look_at(count, temporal_patch_size):
+    units = -(-count // temporal_patch_size)
     drawn = timeline(shots(count), report(units, some(units, 3)), BOTH, title="x")
     assert drawn.width == WIDTH
     assert 450 < drawn.height < 1400

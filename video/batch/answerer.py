@@ -280,7 +280,7 @@ class Answerer:
             said, report = self._alone(lambda: ask_whole(self.model, self.processor, prompts, todo[0], longest))
             return said, report, 1
         while True:
-            count = prefix.together([len(prompts.tails[i]) for i in todo[: self._batch]], longest)
+            count = prefix.batch_size([len(prompts.tails[i]) for i in todo[: self._batch]], longest)
             ask = _asking(self.model, self.processor, prompts, prefix, todo[:count], longest)
             try:
                 return (self._alone(ask) if count == 1 else ask()), prefix.report, count

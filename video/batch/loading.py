@@ -40,7 +40,7 @@ class LoadedMedium:
         stamp: of the file that was read, see `medium_stamp`.
         seconds: spent, by stage: `read` (looking, decoding, processing) and `segment` (clips and keyframes).
         note: what is to be told of it; empty if nothing is.
-        together: how many frames the encoder takes as one unit.
+        temporal_patch_size: how many frames the encoder takes as one unit.
     """
 
     medium: Medium
@@ -52,7 +52,7 @@ class LoadedMedium:
     stamp: str
     seconds: dict[str, float]
     note: str = ""
-    together: int = 1
+    temporal_patch_size: int = 1
 
 
 def open_group(group: Group, job: Job, processor: Any, frames: int | None = None, model: Any = None) -> LoadedMedium:
@@ -100,7 +100,7 @@ def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str
     note = "; ".join(note for note in notes if note)
     return LoadedMedium(
         *(found.frames, found.inputs, prompt, first.system, found.recipe, found.tokens, stamp, seconds, note),
-        together=found.together,
+        temporal_patch_size=found.temporal_patch_size,
     )
 
 

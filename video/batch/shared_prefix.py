@@ -64,7 +64,7 @@ class Prefix:
         """Whether several questions can go on at once; the state of linear layers cannot be repeated."""
         return all(hasattr(layer, "batch_repeat_interleave") for layer in self.cache.layers)
 
-    def together(self, lengths: Sequence[int], longest: int) -> int:
+    def batch_size(self, lengths: Sequence[int], longest: int) -> int:
         """How many of the next questions can go on at once, at least one.
 
         A layer with a sliding window counts the padding in front of shorter questions as tokens that it has seen. Where

@@ -21,7 +21,7 @@ class PreparedVideo:
     inputs: Mapping[str, Any]
     recipe: Recipe | None
     frames: VideoFrames
-    together: int
+    temporal_patch_size: int
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def ask_by_strategy(
         raise ValueError(
             f"strategy={strategy.name!r} asks about parts of a video, and this is an image; leave the strategy out"
         )
-    shown = PreparedVideo(prompts.whole(i), opened.recipe, opened.medium, opened.together)
+    shown = PreparedVideo(prompts.whole(i), opened.recipe, opened.medium, opened.temporal_patch_size)
     asker = Asker(model, processor, shown, question, longest)
     return StrategyAnswer(strategy.run(asker, question), tuple(asker.calls))
 

@@ -33,8 +33,8 @@ class Looked:
     Attributes:
         frames: `[T]` those that could be read, ascending.
         seconds: `[T]` when each is shown.
-        units: `[U, together * D]` float32 features of as many frames as the encoder takes together; the last unit
-            repeats its last frame where it is not full. Mapped from a file where they are large, and gone with it.
+        units: `[U, temporal_patch_size * D]` float32 features of as many frames as the encoder takes together; the last
+            unit repeats its last frame where it is not full. Mapped from a file where they are large, and gone with it.
         scores: `[U]` the best score of each unit's frames; None where nothing scores them.
         cuts: of each segmenter that was shown the frames, between frames.
         report: what became of the frames that were to be looked at; those that a break has cost are among the lost.
@@ -56,7 +56,7 @@ def look(
     indices: NDArray[np.int64],
     sampling: Sampling,
     *,
-    together: int = 1,
+    temporal_patch_size: int = 1,
     features: FrameFeatures = ColorLayout(),  # noqa: B008 - frozen
     score: ScoreFrames | None = None,
     cutters: Sequence[Segmenter] = (),
@@ -73,7 +73,7 @@ def look(
         path: a video file.
         indices: frames, ascending, each once.
         sampling: how it is read.
-        together: frames to a unit.
+        temporal_patch_size: frames to a unit.
         features: what describes frames.
         score: of frames, if any.
         cutters: segmenters that look at the frames themselves; they are shown all of them, in order.
@@ -88,7 +88,7 @@ def look(
     scores: list[float] = []
     runs = [cutter.begin() for cutter in cutters]
     cuts: list[list[SceneCut]] = [[] for _ in runs]
-    with spill(len(indices) + -len(indices) % together, large) as rows:
+    with spill(len(indices) + -len(indices) % temporal_patch_size, large) as rows:
         with Stream(str(path), indices, partial(sampling.open, path, resize=LOOK)) as stream:
             while chunk := list(islice(stream, CHUNK)):
                 pixels = np.stack([frame.pixels for frame in chunk])
@@ -106,24 +106,24 @@ def look(
         yield Looked(
             stream.seen,
             np.array(times),
-            _filled(rows, together),
-            None if score is None else _best(scores, together),
+            _filled(rows, temporal_patch_size),
+            None if score is None else _best(scores, temporal_patch_size),
             stream.report,
             stream.broken,
             tuple(map(tuple, cuts)),
         )
 
 
-def _filled(rows: Spill, together: int) -> NDArray[np.float32]:
+def _filled(rows: Spill, temporal_patch_size: int) -> NDArray[np.float32]:
     """The rows of frames as rows of units."""
-    missing = -len(rows) % together
+    missing = -len(rows) % temporal_patch_size
     if missing:
         rows.add(np.repeat(rows.rows[-1:], missing, axis=0))
     found = rows.rows
-    return found.reshape(-1, together * found.shape[1])
+    return found.reshape(-1, temporal_patch_size * found.shape[1])
 
 
-def _best(scores: list[float], together: int) -> NDArray[np.float64]:
+def _best(scores: list[float], temporal_patch_size: int) -> NDArray[np.float64]:
     found = np.array(scores, dtype=np.float64)
-    missing = -len(found) % together
-    return np.concatenate([found, np.repeat(found[-1:], missing)]).reshape(-1, together).max(axis=1)
+    missing = -len(found) % temporal_patch_size
+    return np.concatenate([found, np.repeat(found[-1:], missing)]).reshape(-1, temporal_patch_size).max(axis=1)

@@ -38,10 +38,10 @@ from vtc.video.stages import ClipBudget, Keyframes
 
 from .low_res_scan import LOOK
 from .two_pass import (
-    frames_together,
     measured,
     pick,
     read_picked,
+    temporal_patch_size_of,
 )
 
 __all__ = ["LOOK", "Prepared", "Score", "prepare"]
@@ -56,9 +56,9 @@ class Prepared:
         recipe: what is left to do inside the model, with an exact `keep`; None if nothing is. Wrap the model with it.
         frames: the chosen frames.
         info: of the file.
-        candidates: `[T]` the frames that were looked at, as units of `together` frames lie in them.
+        candidates: `[T]` the frames that were looked at, as units of `temporal_patch_size` frames lie in them.
         chosen: `[k]` units that were chosen.
-        together: how many frames the encoder takes as one unit.
+        temporal_patch_size: how many frames the encoder takes as one unit.
         clips: of the units, as `ClipBudget` cuts them.
         tokens: visual tokens that the model would have got had no frame been left out: those of all units of a video
             that is looked at by its candidates, of a longer one those of `Sampling.frames` frames.
@@ -74,7 +74,7 @@ class Prepared:
     info: Info
     candidates: NDArray[np.int64]
     chosen: NDArray[np.int64]
-    together: int
+    temporal_patch_size: int
     clips: tuple[Clip, ...]
     tokens: int
     read: ReadReport
@@ -131,17 +131,17 @@ def prepare(
         raise ValueError(f"question={question!r} is empty; ask something about the video")
     chosen_recipe = named(recipe, keep=keep)
     stage = _stage(chosen_recipe, selector)
-    together = frames_together(processor)
+    temporal_patch_size = temporal_patch_size_of(processor)
     tell = progress or _tell_nobody
     rule = _features(chosen_recipe, model, processor)
     judge = _judge(chosen_recipe, stage, scores, model, processor)
     info = sampling.probe(path)
-    each = _each(processor, info, question, together) if stage else 0
+    each = _each(processor, info, question, temporal_patch_size) if stage else 0
     picked = pick(
         path,
         info,
         sampling,
-        together=together,
+        temporal_patch_size=temporal_patch_size,
         selector=stage,
         count=lambda units: chosen_recipe.frames(_video(units, each)) if stage else units,
         budget=_budget(chosen_recipe),
@@ -164,7 +164,7 @@ def prepare(
         info,
         picked.looked,
         chosen,
-        together,
+        temporal_patch_size,
         picked.clips,
         tokens,
         read,
@@ -218,10 +218,10 @@ def _video(units: int, each: int) -> Layout:
     return Layout.join([Layout.of_grid(1, each, kind="frame")] * units)
 
 
-def _each(processor: Any, info: Info, question: str, together: int) -> int:
+def _each(processor: Any, info: Info, question: str, temporal_patch_size: int) -> int:
     """How many tokens a unit of the video takes at full size, by one that is black."""
-    black = np.zeros((together, info.height, info.width, 3), np.uint8)
-    one = VideoFrames(black, np.arange(together, dtype=np.float64), info.duration)
+    black = np.zeros((temporal_patch_size, info.height, info.width, 3), np.uint8)
+    one = VideoFrames(black, np.arange(temporal_patch_size, dtype=np.float64), info.duration)
     return _placeholders(processor, processed(processor, [question], [one]))
 
 

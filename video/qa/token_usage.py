@@ -76,7 +76,7 @@ class Account:
         return "clip" if self.shares else "shot"
 
     def __str__(self) -> str:
-        units = "frames" if self.together == 1 else f"units of {self.together} frames"
+        units = "frames" if self.temporal_patch_size == 1 else f"units of {self.temporal_patch_size} frames"
         report = self.report
         through = f"{self.encoded} of {len(self.units)} {units} encoded"
         lines = [f"{report.recipe}: {report.after} of {report.before} visual tokens; {through}"]
@@ -94,7 +94,7 @@ class Account:
         return next(number for number, clip in enumerate(self.clips) if unit < clip.end)
 
     @property
-    def together(self) -> int:
+    def temporal_patch_size(self) -> int:
         """How many frames the encoder takes at once."""
         return max(unit.frames for unit in self.units)
 
@@ -119,21 +119,21 @@ def account(frames: VideoFrames, report: Report, recipe: Recipe, video: Tensor |
     """
     item = _item(report)
     places = [(unit, time) for unit, part in enumerate(item.units) for time in range(part.grid[0])]
-    together = -(-len(frames) // len(places)) if video is None else video.shape[1]
-    if len(places) != -(-len(frames) // together) or (video is not None and len(video) != len(places)):
+    temporal_patch_size = -(-len(frames) // len(places)) if video is None else video.shape[1]
+    if len(places) != -(-len(frames) // temporal_patch_size) or (video is not None and len(video) != len(places)):
         given = "" if video is None else f", video {tuple(video.shape)}"
         raise ValueError(
-            f"frames={len(frames)}{given}: the report is on {len(places)} units of up to {together} frames; pass the "
-            "frames that the model was given"
+            f"frames={len(frames)}{given}: the report is on {len(places)} units of up to "
+            f"{temporal_patch_size} frames; pass the frames that the model was given"
         )
-    video = _video(frames, together) if video is None else video
+    video = _video(frames, temporal_patch_size) if video is None else video
     after = [int((item.units[unit].cells[:, 0] == time).sum()) for unit, time in places]
     encoded = _encoded(recipe, item, video, after)
     budget = recipe.allocator if isinstance(recipe.allocator, ClipBudget) else None
     # What the model's tower says is not known here: clips by it are stood in for by shots.
     shares = budget is not None and budget.features != TOWER and set(item.layout.kinds) == {"frame"}
     clips = _clips(budget or ClipBudget(), video, np.flatnonzero(encoded | (not shares)))
-    units = _units(item, places, after, encoded, frames, together)
+    units = _units(item, places, after, encoded, frames, temporal_patch_size)
     return Account(report, item, units, clips, isinstance(recipe.input, FrameSelector), shares)
 
 
@@ -167,13 +167,21 @@ def _units(
     after: Sequence[int],
     encoded: np.ndarray,
     frames: VideoFrames,
-    together: int,
+    temporal_patch_size: int,
 ) -> tuple[VideoUnit, ...]:
-    firsts = range(0, len(frames), together)
+    firsts = range(0, len(frames), temporal_patch_size)
     starts = [float(frames.seconds[first]) for first in firsts]
     ends = [*starts[1:], _end(frames)]
     return tuple(
-        VideoUnit(*place, first, min(together, len(frames) - first), *span, _before(item, place[0]), own, bool(through))
+        VideoUnit(
+            *place,
+            first,
+            min(temporal_patch_size, len(frames) - first),
+            *span,
+            _before(item, place[0]),
+            own,
+            bool(through),
+        )
         for place, first, span, own, through in zip(
             places, firsts, zip(starts, ends, strict=True), after, encoded, strict=True
         )
@@ -185,12 +193,12 @@ def _before(item: ItemReport, unit: int) -> int:
     return item.units[unit].before // item.units[unit].grid[0]
 
 
-def _video(frames: VideoFrames, together: int) -> Tensor:
+def _video(frames: VideoFrames, temporal_patch_size: int) -> Tensor:
     """The frames in units; a last one that is not full repeats its last frame, as processors do."""
-    missing = -len(frames) % together
+    missing = -len(frames) % temporal_patch_size
     pixels = [shrunk(rearrange(torch.from_numpy(frame), "h w c -> 1 1 c h w")) for frame in frames.pixels]
     video = torch.cat([*pixels, *pixels[-1:] * missing])
-    return rearrange(video, "(units t) 1 c h w -> units t c h w", t=together)
+    return rearrange(video, "(units t) 1 c h w -> units t c h w", t=temporal_patch_size)
 
 
 def _end(frames: VideoFrames) -> float:

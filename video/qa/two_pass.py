@@ -30,9 +30,9 @@ class Picked:
     """Which frames of a video to decode at full size.
 
     Attributes:
-        looked: `[T]` the frames that were looked at and could be read; units of `together` lie in them.
+        looked: `[T]` the frames that were looked at and could be read; units of `temporal_patch_size` lie in them.
         chosen: `[k]` the units that were chosen, ascending.
-        together: frames to a unit; the last unit may have fewer.
+        temporal_patch_size: frames to a unit; the last unit may have fewer.
         given: units that a model would have got had none been left out: those of the candidates.
         clips: of the units that were looked at.
         report: what became of the frames that were to be looked at.
@@ -42,7 +42,7 @@ class Picked:
 
     looked: NDArray[np.int64]
     chosen: NDArray[np.int64]
-    together: int
+    temporal_patch_size: int
     given: int
     clips: tuple[Clip, ...]
     report: ReadReport
@@ -56,7 +56,7 @@ class Picked:
 
     def unit(self, u: int) -> NDArray[np.int64]:
         """The frames of unit `u`."""
-        return self.looked[u * self.together : (u + 1) * self.together]
+        return self.looked[u * self.temporal_patch_size : (u + 1) * self.temporal_patch_size]
 
 
 def pick(
@@ -64,7 +64,7 @@ def pick(
     info: Info,
     sampling: Sampling,
     *,
-    together: int = 1,
+    temporal_patch_size: int = 1,
     selector: KeyframeSelector | None = None,
     count: Callable[[int], int] = lambda units: units,
     budget: ClipBudget = ClipBudget(),  # noqa: B008 - frozen
@@ -81,7 +81,7 @@ def pick(
         path: a video file.
         info: what `probe` says of it.
         sampling: which frames are candidates, and how many more are looked at.
-        together: frames to a unit.
+        temporal_patch_size: frames to a unit.
         selector: chooses among all frames that are looked at; None: nothing is left out, and only the candidates are
             looked at.
         count: how many units to choose where a model would get so many.
@@ -95,7 +95,7 @@ def pick(
     """
     candidates = sampling.candidates(info)
     indices = candidates if selector is None else sampling.looked_at(info)
-    count(-(-len(candidates) // together))  # what cannot be is said before hours are looked at
+    count(-(-len(candidates) // temporal_patch_size))  # what cannot be is said before hours are looked at
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
         with measured(seconds, "look"):
@@ -104,26 +104,26 @@ def pick(
                 path,
                 indices,
                 sampling,
-                together=together,
+                temporal_patch_size=temporal_patch_size,
                 features=features,
                 score=score,
                 cutters=tuple(cutters.values()),
                 progress=progress,
             )
             seen = stack.enter_context(opened)
-        given = -(-min(len(candidates), len(seen.frames)) // together)
+        given = -(-min(len(candidates), len(seen.frames)) // temporal_patch_size)
         with measured(seconds, "choose"):
             found = zip(cutters, seen.cuts, strict=True)
-            cut = {name: unit_clips(cuts, len(seen.frames), together) for name, cuts in found}
+            cut = {name: unit_clips(cuts, len(seen.frames), temporal_patch_size) for name, cuts in found}
             units = seen.units - seen.units.mean(axis=0) if features.centred else seen.units
             clips = budget.clips(units, cut.get("budget"))
             chosen = np.arange(len(units), dtype=np.int64)
             if selector is not None:
-                times = seen.seconds[::together]
+                times = seen.seconds[::temporal_patch_size]
                 chosen = selector.select(
                     units, count(given), seconds=times, scores=seen.scores, clips=cut.get("selector")
                 )
-    return Picked(seen.frames, chosen, together, given, clips, seen.report, seen.broken, seconds)
+    return Picked(seen.frames, chosen, temporal_patch_size, given, clips, seen.report, seen.broken, seconds)
 
 
 def _cutters(selector: KeyframeSelector | None, budget: ClipBudget) -> dict[str, Segmenter | None]:
@@ -152,7 +152,7 @@ def read_picked(
     return VideoFrames(frames.pixels[left], frames.seconds[left], frames.duration), whole, report
 
 
-def frames_together(processor: Any) -> int:
+def temporal_patch_size_of(processor: Any) -> int:
     """How many frames the encoder behind `processor` takes as one unit."""
     return int(getattr(getattr(processor, "video_processor", None), "temporal_patch_size", 1))
 

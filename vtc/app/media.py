@@ -18,7 +18,7 @@ from vtc.media.images import is_video, load_image
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.video.clips.frame_features import features
-from vtc.video.qa.two_pass import frames_together, pick, read_picked
+from vtc.video.qa.two_pass import pick, read_picked, temporal_patch_size_of
 from vtc.video.reading import ReadReport
 from vtc.video.reading.sampling import Sampling
 from vtc.video.stages import Keyframes
@@ -94,8 +94,10 @@ def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampl
     notes = ["the file is cut short, or its header is wrong"] if info.truncated else []
     notes += [info.choice] if info.choice else []
     if isinstance(stage, Keyframes) and not np.array_equal(sampling.looked_at(info), candidates):
-        rule, together = features(stage.features), frames_together(processor)
-        picked = pick(path, info, sampling, together=together, selector=stage.selector, features=rule)
+        rule, temporal_patch_size = features(stage.features), temporal_patch_size_of(processor)
+        picked = pick(
+            path, info, sampling, temporal_patch_size=temporal_patch_size, selector=stage.selector, features=rule
+        )
         frames, _, report = read_picked(path, picked, sampling)
         notes.append(f"{len(frames)} of {len(picked.looked)} frames that were looked at are shown to the model")
         notes += [f"a part could not be looked at: {picked.broken}"] if picked.broken else []

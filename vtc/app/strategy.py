@@ -13,7 +13,7 @@ from vtc.recipes.composition import Recipe
 from vtc.reduction.report import Report
 from vtc.video.qa.strategies import Asker, Call
 from vtc.video.qa.strategies import strategy as named_strategy
-from vtc.video.qa.two_pass import frames_together
+from vtc.video.qa.two_pass import temporal_patch_size_of
 
 from .inference import Pair, PreparedQuestion
 from .streaming import InferenceLock, StreamState, answers
@@ -32,7 +32,7 @@ class ShownVideo:
     inputs: Mapping[str, Any]
     recipe: Recipe | None
     frames: VideoFrames
-    together: int
+    temporal_patch_size: int
 
 
 class Streamed(Asker):
@@ -60,8 +60,8 @@ class Streamed(Asker):
     ) -> None:
         loaded, frames = asked.loaded, asked.opened.medium
         assert isinstance(frames, VideoFrames)
-        together = frames_together(loaded.processor)
-        shown = ShownVideo(asked.inputs, recipe, frames, together)
+        temporal_patch_size = temporal_patch_size_of(loaded.processor)
+        shown = ShownVideo(asked.inputs, recipe, frames, temporal_patch_size)
         super().__init__(loaded.model, loaded.processor, shown, question, max_new_tokens)
         self._inference, self._stop, self._on_update = inference, stop, on_update
         self.last, self.tokens = StreamState(), 0

@@ -47,7 +47,7 @@ class ClickableTrack:
             ratio: height of a frame over its width.
         """
         starts = tuple(unit.start for unit in found.units)
-        behind = BEHIND * (found.together > 1)
+        behind = BEHIND * (found.temporal_patch_size > 1)
         columns, (width, height) = thumbnails(len(starts), ratio, behind)
         clips = tuple(starts[clip.start] for clip in found.clips)
         return cls(

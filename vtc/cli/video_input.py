@@ -14,9 +14,9 @@ from vtc.recipes.composition import Recipe
 from vtc.video.clips.frame_features import features
 from vtc.video.qa.two_pass import (
     Picked,
-    frames_together,
     pick,
     read_picked,
+    temporal_patch_size_of,
 )
 from vtc.video.reading import Info, ReadReport
 from vtc.video.reading.sampling import Progress, Sampling
@@ -76,12 +76,12 @@ class VideoInput:
         if not isinstance(stage, Keyframes) or np.array_equal(sampling.looked_at(self.info), candidates):
             frames, report = sampling.read(self.path, candidates, progress=progress)
             return Watched(frames, report, None)
-        together = frames_together(processor)
+        temporal_patch_size = temporal_patch_size_of(processor)
         picked = pick(
             self.path,
             self.info,
             sampling,
-            together=together,
+            temporal_patch_size=temporal_patch_size,
             selector=stage.selector,
             features=features(stage.features),
             progress=progress,

@@ -23,7 +23,7 @@ def check_recipe(adapter: Adapter, recipe: Recipe) -> None:
         _check_stage(adapter, recipe, stage)
     if uses_flash(adapter.decoder):
         _check_positions(adapter.decoder)
-    adapter.taps(encoder_cues(recipe))
+    adapter.input_recorders(encoder_cues(recipe))
     if recipe.encoder is not None:
         adapter.blocks(recipe.encoder.label, spread=recipe.encoder.spread).check(recipe.encoder)
     if isinstance(recipe.input, Resizer) and not adapter.resizable:

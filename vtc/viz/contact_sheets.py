@@ -93,7 +93,7 @@ def _alone(frames: VideoFrames) -> list[_Unit]:
 
 def _units(frames: VideoFrames, item: ItemReport, encoded: Sequence[bool] | None) -> list[_Unit]:
     places = [(unit, time) for unit, part in enumerate(item.units) for time in range(part.grid[0])]
-    together = _together(len(frames), len(places))
+    temporal_patch_size = _temporal_patch_size(len(frames), len(places))
     if encoded is not None and len(encoded) != len(places):
         raise ValueError(f"encoded has {len(encoded)} entries; the item has {len(places)} units of frames")
     found = []
@@ -101,7 +101,9 @@ def _units(frames: VideoFrames, item: ItemReport, encoded: Sequence[bool] | None
         kept = int((item.units[unit].cells[:, 0] == time).sum())
         through = kept > 0 if encoded is None else bool(encoded[number])
         before = item.units[unit].before // item.units[unit].grid[0]
-        found.append(_Unit(number * together, (unit, time), f"{kept} of {before}" if through else "", through))
+        found.append(
+            _Unit(number * temporal_patch_size, (unit, time), f"{kept} of {before}" if through else "", through)
+        )
     return found
 
 
@@ -128,13 +130,13 @@ def crossed(image: Image.Image) -> Image.Image:
     return out
 
 
-def _together(frames: int, places: int) -> int:
-    together = -(-frames // places) if places else 0
-    if not places or -(-frames // together) != places:
+def _temporal_patch_size(frames: int, places: int) -> int:
+    temporal_patch_size = -(-frames // places) if places else 0
+    if not places or -(-frames // temporal_patch_size) != places:
         raise ValueError(
             f"frames={frames}: the item has {places} units of frames; pass the frames that the model was given"
         )
-    return together
+    return temporal_patch_size
 
 
 def _grid(count: int, ratio: float) -> tuple[int, tuple[int, int]]:

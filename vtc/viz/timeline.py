@@ -75,7 +75,7 @@ def timeline(
 
 def _header(title: str, frames: VideoFrames, found: Account) -> Image.Image:
     out, pen = canvas(44)
-    pairs = f" in units of {found.together}" if found.together > 1 else ""
+    pairs = f" in units of {found.temporal_patch_size}" if found.temporal_patch_size > 1 else ""
     cuts = _many(len(found.clips), found.clip_word)
     facts = f"{_many(len(frames), 'frame')}{pairs}, {cuts}; the video lasts {clock(frames.duration)}"
     write(pen, (WIDTH - MARGIN, 24), facts, 14, SOFT, "rm")
@@ -90,7 +90,7 @@ def _many(count: int, word: str) -> str:
 
 def _sheet(frames: VideoFrames, found: Account) -> Image.Image:
     """The thumbnails, in rows."""
-    behind = BEHIND * (found.together > 1)
+    behind = BEHIND * (found.temporal_patch_size > 1)
     columns, size = thumbnails(len(found.units), frames.pixels.shape[1] / frames.pixels.shape[2], behind)
     wide, high = size[0] + behind + GAP, STRIP + size[1] + behind + UNDER + GAP
     out, pen = canvas(-(-len(found.units) // columns) * high)
@@ -134,7 +134,7 @@ def _thumbnail(frames: VideoFrames, found: Account, unit: VideoUnit, size: Size)
     draw: Callable[[Image.Image], Image.Image] = (
         (lambda image: marked(image, found.item, unit.unit, unit.time, colors)) if unit.encoded else _crossed
     )
-    if found.together == 1:
+    if found.temporal_patch_size == 1:
         return draw(first)
     out, _ = canvas(size[1] + BEHIND)
     out = out.crop((0, 0, size[0] + BEHIND, size[1] + BEHIND))
@@ -180,7 +180,7 @@ def _line_under(pen: ImageDraw.ImageDraw, at: tuple[int, int], room: int, found:
 
 def _caption(report: Report, recipe: Recipe, found: Account) -> Image.Image:
     out, pen = canvas(64)
-    units = "units" if found.together > 1 else "frames"
+    units = "units" if found.temporal_patch_size > 1 else "frames"
     encoded = f"; {found.encoded} of {len(found.units)} {units} encoded" if found.chooses else ""
     text = f"{recipe.name}, keep {recipe.keep}: {report.after} of {report.before} visual tokens{encoded}"
     write(pen, (MARGIN, 18), shortened(pen, text, 15, WIDTH - 2 * MARGIN), 15)

@@ -52,7 +52,7 @@ def lanes(found: Account) -> Image.Image:
     remark = f"up to {top:.0%} kept"
     _name(pen, CLIPS, f"{found.clip_word}s", "" if found.shares else "budget: not by shot")
     _name(pen, BUDGETS, f"tokens per {found.clip_word}", remark)
-    _name(pen, COUNTS, f"tokens per {'unit' if found.together > 1 else 'frame'}", remark)
+    _name(pen, COUNTS, f"tokens per {'unit' if found.temporal_patch_size > 1 else 'frame'}", remark)
     for number, (span, count) in enumerate(zip(spans, clips, strict=True)):
         _clip(pen, span, number, found.clip_word)
         _bar(pen, span, BUDGETS, color_of(number), count, top)

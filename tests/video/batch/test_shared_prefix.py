@@ -43,7 +43,7 @@ def test_uneven_questions_from_one_prefix(family):
 
         whole = [ask_whole(model, processor, prompts, i, 5)[0].texts[0] for i in range(4)]
         assert [forked(i)[0] for i in range(4)] == whole
-        count = prefix.together([len(tail) for tail in tails], 5)
+        count = prefix.batch_size([len(tail) for tail in tails], 5)
         assert count == {"full": 4, "sliding": 2, "linear": 1}[family.layers]
         assert forked(*range(count)) == whole[:count]
         if family.layers == "sliding":  # the reason: padding counts as tokens that were seen
@@ -53,4 +53,4 @@ def test_uneven_questions_from_one_prefix(family):
 def test_a_window_that_does_not_slide_lets_padding_in():
     layers = [SimpleNamespace(batch_repeat_interleave=None, is_sliding=True, sliding_window=20)]
     prefix = Prefix(SimpleNamespace(layers=layers, get_seq_length=lambda: 10), None)
-    assert [prefix.together([3, 3, 4, 3], longest) for longest in (6, 7)] == [4, 2]
+    assert [prefix.batch_size([3, 3, 4, 3], longest) for longest in (6, 7)] == [4, 2]

@@ -55,29 +55,33 @@ class Small(FrameFeatures):
 # What is seen
 
 
-@pytest.mark.parametrize("together", [1, 2, 3])
+@pytest.mark.parametrize("temporal_patch_size", [1, 2, 3])
 @pytest.mark.parametrize("large", [0, 1 << 24], ids=["file", "memory"])
 @pytest.mark.parametrize("count", [1, 7, 64, 65, 130])
-def test_features_are_those_of_all_frames_at_once(video, scratch, together, large, count):
+def test_features_are_those_of_all_frames_at_once(video, scratch, temporal_patch_size, large, count):
     indices = np.arange(count)
     small, _ = NEAR.read(video, indices, low_res_scan.LOOK)
     rows = ColorLayout().describe(small.pixels)
-    rows = np.concatenate([rows, np.repeat(rows[-1:], -count % together, axis=0)])
-    with look(video, indices, NEAR, together=together, large=large) as seen:
+    rows = np.concatenate([rows, np.repeat(rows[-1:], -count % temporal_patch_size, axis=0)])
+    with look(video, indices, NEAR, temporal_patch_size=temporal_patch_size, large=large) as seen:
         assert isinstance(seen.units, np.memmap) == (large == 0)
-        assert np.array_equal(seen.units, rows.reshape(-1, together * rows.shape[1]))
+        assert np.array_equal(seen.units, rows.reshape(-1, temporal_patch_size * rows.shape[1]))
         assert (seen.frames.tolist(), seen.broken, seen.scores) == (indices.tolist(), "", None)
         assert np.array_equal(seen.seconds, small.seconds)
         assert (seen.report.asked, seen.report.delivered, seen.report.lost) == (count, count, ())
     assert not list(scratch.iterdir())
 
 
-@pytest.mark.parametrize("together", [1, 2])
-def test_a_unit_scores_as_its_best_frame(video, together):
-    with look(video, np.arange(5), NEAR, together=together, score=lambda some: some.mean(axis=(1, 2, 3))) as seen:
+@pytest.mark.parametrize("temporal_patch_size", [1, 2])
+def test_a_unit_scores_as_its_best_frame(video, temporal_patch_size):
+    with look(
+        video, np.arange(5), NEAR, temporal_patch_size=temporal_patch_size, score=lambda some: some.mean(axis=(1, 2, 3))
+    ) as seen:
         small, _ = NEAR.read(video, np.arange(5), low_res_scan.LOOK)
         each = [float(frame.mean()) for frame in small.pixels]
-        assert seen.scores.tolist() == [max(each[i : i + together]) for i in range(0, 5, together)]
+        assert seen.scores.tolist() == [
+            max(each[i : i + temporal_patch_size]) for i in range(0, 5, temporal_patch_size)
+        ]
 
 
 def test_progress_is_told_chunk_by_chunk(video):
@@ -232,7 +236,9 @@ def test_a_video_that_breaks_is_seen_up_to_there(halved, isolated):
 
 
 def test_what_is_chosen_of_a_broken_video_is_sound(halved):
-    picked = pick(halved, probe(halved, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), together=2)
+    picked = pick(
+        halved, probe(halved, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), temporal_patch_size=2
+    )
     assert "damaged" in picked.broken
     frames, chosen, report = read_picked(halved, picked, LONG)
     assert (len(frames), len(chosen), report.lost) == (8, 4, ())
@@ -279,7 +285,9 @@ def test_bits_that_flipped_cost_the_frames_they_hit(folder):
 
 
 def test_a_unit_that_cannot_be_read_again_is_left_out(video, tmp_path):
-    picked = pick(video, probe(video, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), together=2)
+    picked = pick(
+        video, probe(video, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), temporal_patch_size=2
+    )
     frames, report = NEAR.read(video, picked.frames)
     gone = int(picked.frames[3])
     left = picked.frames != gone
@@ -316,22 +324,26 @@ def test_frames_that_slack_moved_are_told_with_their_own_times(video):
 
 
 @pytest.mark.parametrize("name", [name for name in KEYFRAMES if not KEYFRAMES.get(name).asks])
-@pytest.mark.parametrize("together", [1, 2])
-def test_choosing_is_as_if_all_small_frames_were_at_hand(video, name, together):
+@pytest.mark.parametrize("temporal_patch_size", [1, 2])
+def test_choosing_is_as_if_all_small_frames_were_at_hand(video, name, temporal_patch_size):
     sampling, selector = replace(LONG, fps=5, look=2.5), KEYFRAMES.get(name)()
     picked = pick(
         video,
         probe(video, isolated=False),
         sampling,
         selector=selector,
-        together=together,
+        temporal_patch_size=temporal_patch_size,
         count=lambda units: units - 1,
     )
     small, _ = NEAR.read(video, sampling.looked_at(probe(video, isolated=False)), low_res_scan.LOOK)
-    rows = ColorLayout().describe(small.pixels).reshape(len(small) // together, -1)
-    want = selector.select(rows, 8 // together - 1, seconds=small.seconds[::together])
+    rows = ColorLayout().describe(small.pixels).reshape(len(small) // temporal_patch_size, -1)
+    want = selector.select(rows, 8 // temporal_patch_size - 1, seconds=small.seconds[::temporal_patch_size])
     assert picked.chosen.tolist() == want.tolist()
-    assert (len(picked.looked), picked.given, len(picked.frames)) == (100, 8 // together, 8 - together)
+    assert (len(picked.looked), picked.given, len(picked.frames)) == (
+        100,
+        8 // temporal_patch_size,
+        8 - temporal_patch_size,
+    )
 
 
 def test_without_a_selector_the_candidates_are_all(video):

@@ -52,7 +52,7 @@ def test_a_file_is_read_as_it_was_drawn(path):
     made = prepare(path, loaded()[1], "what flashes?", "clip-budget", sampling=NEAR)
     assert np.array_equal(made.frames.pixels, VIDEO.pixels(96))
     assert made.frames.seconds.tolist() == [i / 2 for i in range(16)]
-    assert (made.together, made.chosen.tolist(), made.tokens) == (2, list(range(8)), 8 * 36)
+    assert (made.temporal_patch_size, made.chosen.tolist(), made.tokens) == (2, list(range(8)), 8 * 36)
     assert made.recipe == recipe("clip-budget")
     assert set(made.seconds) == {"look", "choose", "read", "process"}
     assert (made.read.asked, made.read.delivered, made.read.lost) == (16, 16, ())
@@ -120,7 +120,12 @@ def test_models_that_know_no_videos_get_frames_as_images(path, name, each):
     model, processor = loaded(name)
     said = ask(model, processor, path, "what color is the star?", "video", keep=0.25, sampling=NEAR)
     made = said.prepared
-    assert (made.together, made.recipe.images_as, len(made.chosen), made.tokens) == (1, "frames", 12, 16 * each)
+    assert (made.temporal_patch_size, made.recipe.images_as, len(made.chosen), made.tokens) == (
+        1,
+        "frames",
+        12,
+        16 * each,
+    )
     (item,) = said.report.items
     assert {unit.kind for unit in item.units} == {"frame"}
     assert item.after == 4 * each

@@ -23,16 +23,16 @@ def frame_cuts(segmenter: Segmenter, frames: Iterable[NDArray[np.uint8]]) -> lis
     return cuts + run.flush()
 
 
-def unit_clips(cuts: Iterable[SceneCut], frames: int, together: int) -> tuple[Clip, ...]:
-    """The clips of the units of `together` frames.
+def unit_clips(cuts: Iterable[SceneCut], frames: int, temporal_patch_size: int) -> tuple[Clip, ...]:
+    """The clips of the units of `temporal_patch_size` frames.
 
     A cut inside a unit counts for the unit that begins nearest to it, the later of two; of several that count for one
     unit the strongest stays.
     """
-    units = -(-frames // together)
+    units = -(-frames // temporal_patch_size)
     best: dict[int, SceneCut] = {}
     for cut in cuts:
-        unit = (2 * cut.index + together) // (2 * together)
+        unit = (2 * cut.index + temporal_patch_size) // (2 * temporal_patch_size)
         if 0 < unit < units and (unit not in best or cut.score > best[unit].score):
             best[unit] = SceneCut(unit, float(unit), cut.score, cut.reason)
     return to_clips(best.values(), np.arange(units, dtype=float).tolist())
@@ -42,7 +42,7 @@ def clips_of(
     segmenter: Segmenter,
     features: NDArray[np.floating[Any]],
     cuts: Sequence[SceneCut] | None = None,
-    together: int = 1,
+    temporal_patch_size: int = 1,
     frames: int | None = None,
 ) -> tuple[Clip, ...]:
     """The clips of the units that `features` `[T, D]` describe, evenly spaced.
@@ -51,7 +51,7 @@ def clips_of(
         segmenter: cuts them.
         features: of units.
         cuts: of `frame_cuts`, for a segmenter that looks at frames.
-        together: frames to a unit.
+        temporal_patch_size: frames to a unit.
         frames: how many frames there are; None: all units are full.
 
     Raises:
@@ -64,4 +64,4 @@ def clips_of(
             f"segmenter={segmenter.name!r} looks at the frames themselves, and there are features alone; pass its "
             "cuts, or take one such as 'neighbour'"
         )
-    return unit_clips(cuts, len(features) * together if frames is None else frames, together)
+    return unit_clips(cuts, len(features) * temporal_patch_size if frames is None else frames, temporal_patch_size)

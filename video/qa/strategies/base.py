@@ -59,7 +59,7 @@ class Watchable(Protocol):
         """The chosen frames."""
 
     @property
-    def together(self) -> int:
+    def temporal_patch_size(self) -> int:
         """How many of them the encoder takes as one unit."""
 
 
@@ -94,7 +94,7 @@ class Asker:
     @property
     def units(self) -> int:
         """How many parts of the video the encoder takes at once; no stretch is shorter than one."""
-        return -(-len(self._prepared.frames) // self._prepared.together)
+        return -(-len(self._prepared.frames) // self._prepared.temporal_patch_size)
 
     def ask(
         self, prompt: str, purpose: str, *, units: tuple[int, int] | None = None, max_new_tokens: int | None = None
@@ -116,8 +116,8 @@ class Asker:
         return self._call(prompt, purpose, None, None, max_new_tokens)
 
     def _stretch(self, first: int, end: int) -> VideoFrames:
-        frames, together = self._prepared.frames, self._prepared.together
-        part = slice(first * together, end * together)
+        frames, temporal_patch_size = self._prepared.frames, self._prepared.temporal_patch_size
+        part = slice(first * temporal_patch_size, end * temporal_patch_size)
         return VideoFrames(frames.pixels[part], frames.seconds[part], frames.duration)
 
     def _recipe(self, frames: int) -> Recipe | None:
