@@ -9,7 +9,7 @@ from vtc.inference.loading import load
 from vtc.recipes.composition import recipe
 from vtc.reduction.api import reduced
 from vtc.video import Sampling, probe
-from vtc.video.qa.token_usage import account, seen
+from vtc.video.qa.token_usage import low_res_frames, token_usage
 from vtc.viz.contact_sheets import contact_sheet
 from vtc.viz.overlays import caption
 from vtc.viz.timeline import timeline
@@ -29,8 +29,8 @@ for name in ("uniform", "clip-budget", "video"):
     chosen = recipe(name, keep=0.25)
     with reduced(model, chosen):
         said = answer(model, processor, inputs, 8)
-    report, small = report_on(model, inputs, chosen), seen(model, inputs, chosen)
-    found = account(frames, report, chosen, small)
+    report, small = report_on(model, inputs, chosen), low_res_frames(model, inputs, chosen)
+    found = token_usage(frames, report, chosen, small)
     print(f"{said}\n  {found}")
     timeline(frames, report, chosen, video=small, title=question.question).save(out / f"{name}-timeline.png")
     encoded = [unit.encoded for unit in found.units]

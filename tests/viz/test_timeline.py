@@ -16,7 +16,7 @@ from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe, recipe
 from vtc.reduction.report import ItemReport, Report
 from vtc.stages import KCenter
-from vtc.video.qa.token_usage import account, seen
+from vtc.video.qa.token_usage import low_res_frames, token_usage
 from vtc.video.stages import ClipBudget, Keyframes, describe
 from vtc.viz import drawing, timeline_tracks
 from vtc.viz.cell_marks import marked
@@ -79,7 +79,7 @@ def test_units_and_clips_cover_the_video_and_count_every_token_once(frames, temp
     video = shots(*[1 + i % 3 for i in range(frames)])
     video = VideoFrames(video.pixels[:frames], video.seconds[:frames], video.duration)
     for one in (ALL, Recipe((ClipBudget(), KCenter()))):
-        found = account(video, report(units, list(kept)), one)
+        found = token_usage(video, report(units, list(kept)), one)
         assert [unit.first + i for unit in found.units for i in range(unit.frames)] == list(range(frames))
         assert [i for clip in found.clips for i in range(clip.start, clip.end)] == list(range(units))
         assert sum(unit.after for unit in found.units) == len(kept)
@@ -94,10 +94,10 @@ def test_frames_without_tokens_are_left_out_where_the_stage_leaves_them_out():
     pixels = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
     chosen = Keyframes(share=0.5).choose(pixels, 8).tolist()
     kept = [unit * SIDE**2 for unit in chosen[:5]]  # three keyframes get no token
-    found = account(video, report(16, kept), BOTH, pixels)
+    found = token_usage(video, report(16, kept), BOTH, pixels)
     assert [i for i, unit in enumerate(found.units) if unit.encoded] == chosen
     assert found.chooses
-    assert all(unit.encoded for unit in account(video, report(16, kept), ALL, pixels).units)
+    assert all(unit.encoded for unit in token_usage(video, report(16, kept), ALL, pixels).units)
 
 
 def test_a_frame_with_tokens_was_encoded_whatever_the_pixels_say():
@@ -105,7 +105,7 @@ def test_a_frame_with_tokens_was_encoded_whatever_the_pixels_say():
     pixels = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
     chosen = Keyframes(share=0.5).choose(pixels, 8).tolist()
     other = next(unit for unit in range(16) if unit not in chosen)
-    found = account(video, report(16, [other * SIDE**2]), BOTH, pixels)
+    found = token_usage(video, report(16, [other * SIDE**2]), BOTH, pixels)
     assert found.units[other].encoded
     assert found.encoded == 8
 
@@ -114,12 +114,12 @@ def test_clips_are_those_of_the_allocator_and_begin_where_shots_do():
     """Of three shots the recipe sees every second frame: its cuts lie where the images change, seen or not."""
     video = shots(6, 5, 7)
     kept = some(18, 2)
-    found = account(video, report(18, kept), Recipe((ClipBudget(), KCenter())))
+    found = token_usage(video, report(18, kept), Recipe((ClipBudget(), KCenter())))
     assert [clip.start for clip in found.clips] == [0, 6, 11]
     pixels = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
     chosen = sorted({0, 2, 4, 5, 7, 9, 10, 13, 17})  # none of them begins a shot
     half = [unit * SIDE**2 for unit in chosen]
-    found = account(video, report(18, half), BOTH, pixels)
+    found = token_usage(video, report(18, half), BOTH, pixels)
     assert [i for i, unit in enumerate(found.units) if unit.encoded] == chosen
     assert [clip.start for clip in found.clips] == [0, 6, 11]
     inside = ClipBudget().clips(describe(pixels[chosen]))
@@ -130,15 +130,15 @@ def test_a_shot_of_which_no_frame_was_encoded_is_no_clip():
     video = shots(4, 3, 5)
     chosen = [0, 1, 3, 7, 9, 11]
     told = report(12, [unit * SIDE**2 for unit in chosen])
-    found = account(video, told, BOTH)
+    found = token_usage(video, told, BOTH)
     assert [i for i, unit in enumerate(found.units) if unit.encoded] == chosen
     assert len(found.clips) == 2
     assert found.clips[1].start in (4, 7)
-    assert [clip.start for clip in account(video, told, replace(BOTH, stages=BOTH.stages[1:])).clips] == [0, 4, 7]
+    assert [clip.start for clip in token_usage(video, told, replace(BOTH, stages=BOTH.stages[1:])).clips] == [0, 4, 7]
 
 
 def test_a_recipe_that_shares_by_no_clips_has_shots():
-    found = account(shots(4, 4), report(8, some(8, 1)), ALL)
+    found = token_usage(shots(4, 4), report(8, some(8, 1)), ALL)
     assert (found.shares, found.clip_word, len(found.clips)) == (False, "shot", 2)
     assert "shot 2, 2 to 4 s: 4 of 64 tokens, 4 of 4 encoded" in str(found)
 
@@ -146,28 +146,28 @@ def test_a_recipe_that_shares_by_no_clips_has_shots():
 def test_grids_with_an_axis_of_time_are_told_apart_by_it():
     layout = Layout.of_grid(2, 2, frames=3)
     item = ItemReport.of("video", 0, layout, Reduction.pruning(torch.tensor([0, 4, 5, 8]), len(layout)))
-    found = account(shots(6), Report("x", (item,)), ALL)
+    found = token_usage(shots(6), Report("x", (item,)), ALL)
     assert [(unit.before, unit.after, unit.frames) for unit in found.units] == [(4, 1, 2), (4, 2, 2), (4, 1, 2)]
 
 
 def test_the_last_unit_ends_with_the_video():
     video = VideoFrames(shots(2).pixels, np.array([2.5, 7.5]), 10.0)
-    assert account(video, report(2, [0]), ALL).units[-1].end == 10.0
+    assert token_usage(video, report(2, [0]), ALL).units[-1].end == 10.0
     video = VideoFrames(shots(2).pixels, np.array([2.5, 7.5]), 20.0)
-    assert account(video, report(2, [0]), ALL).units[-1].end == 12.5
+    assert token_usage(video, report(2, [0]), ALL).units[-1].end == 12.5
     video = VideoFrames(shots(1).pixels, np.array([4.0]), 9.0)
-    assert account(video, report(1, [0]), ALL).units[-1].end == 9.0
+    assert token_usage(video, report(1, [0]), ALL).units[-1].end == 9.0
 
 
 def test_what_does_not_fit_is_refused():
     video = shots(4)
     two = Report("x", report(4, [0]).items * 2)
     with pytest.raises(ValueError, match=r"report holds 2 items, and this is about one video.*images_as='frames'"):
-        account(video, two, ALL)
+        token_usage(video, two, ALL)
     with pytest.raises(ValueError, match="frames=4: the report is on 5 units"):
-        account(video, report(5, [0]), ALL)
-    with pytest.raises(ValueError, match=r"frames=4, pixels \(3, 1, 3, 8, 8\): the report is on 4 units"):
-        account(video, report(4, [0]), ALL, torch.zeros(3, 1, 3, 8, 8))
+        token_usage(video, report(5, [0]), ALL)
+    with pytest.raises(ValueError, match=r"frames=4, video \(3, 1, 3, 8, 8\): the report is on 4 units"):
+        token_usage(video, report(4, [0]), ALL, torch.zeros(3, 1, 3, 8, 8))
 
 
 @pytest.mark.parametrize("name", ["tiny-qwen", "tiny-internvl"])
@@ -187,12 +187,12 @@ def test_seen_is_what_the_stages_look_at(name, monkeypatch):
     monkeypatch.setattr(Keyframes, "choose", choose)
     inputs = prompt(model, processor, video, "what is in the second shot?")
     told = report_on(model, inputs, one)
-    found = seen(model, inputs, one)
+    found = low_res_frames(model, inputs, one)
     assert torch.equal(found, looked[0].cpu())
-    whole = account(video, told, one, found)
+    whole = token_usage(video, told, one, found)
     assert whole.encoded == one.frames(told.items[0].layout)
     assert all(unit.encoded for unit in whole.units if unit.after)
-    assert seen(model, inputs, recipe("kcenter")) is None
+    assert low_res_frames(model, inputs, recipe("kcenter")) is None
 
 
 # The image
@@ -207,7 +207,7 @@ def test_kept_cells_are_clear_and_frames_that_were_left_out_are_pale():
     kept = [3, 16 + 5, 16 + 6]
     pixels = torch.from_numpy(video.pixels).permute(0, 3, 1, 2)[:, None].float()
     told = report(4, kept)
-    drawn = np.asarray(timeline(video, told, BOTH, pixels=pixels))
+    drawn = np.asarray(timeline(video, told, BOTH, video=pixels))
     size = next(size for size in range(100, 400) if size * 4 + 30 + 2 * MARGIN > WIDTH - 4)
     parts = [drawn[sheet_top() :, MARGIN + i * (size + 10) :][:size, :size] for i in range(4)]
     for i in (0, 1):
@@ -222,7 +222,7 @@ def test_kept_cells_are_clear_and_frames_that_were_left_out_are_pale():
 def test_bars_are_as_high_as_the_share_that_is_kept():
     video = shots(3, 3)
     kept = [*some(3, 16), *(3 * 16 + token for token in some(3, 4))]
-    found = account(video, report(6, kept), Recipe((ClipBudget(), KCenter())))
+    found = token_usage(video, report(6, kept), Recipe((ClipBudget(), KCenter())))
     drawn = np.asarray(timeline_tracks.lanes(found))
     full = BUDGETS[1] - BUDGETS[0] - NUMBER
     for lane in (BUDGETS, COUNTS):
@@ -242,8 +242,10 @@ def test_another_choice_gives_another_image_and_the_same_one_the_same():
 def test_keyframes_have_a_mark_where_a_stage_chooses_them():
     video = shots(4, 4)
     told = report(8, some(8, 1)[:4])
-    found = account(video, told, BOTH)
-    below = [np.asarray(timeline_tracks.lanes(account(video, told, one)))[COUNTS[1] + 1 : AXIS] for one in (BOTH, ALL)]
+    found = token_usage(video, told, BOTH)
+    below = [
+        np.asarray(timeline_tracks.lanes(token_usage(video, told, one)))[COUNTS[1] + 1 : AXIS] for one in (BOTH, ALL)
+    ]
     fills = [(strip == KEPT).all(axis=2).any(axis=0).sum() for strip in below]
     assert fills[0] >= 7 * found.encoded
     assert fills[1] == 0

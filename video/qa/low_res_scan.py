@@ -16,7 +16,7 @@ from vtc.video.clips.frame_features import ColorLayout, FrameFeatures
 from vtc.video.clips.frame_scores import ScoreFrames
 from vtc.video.clips.segmenters import SceneCut, Segmenter
 from vtc.video.reading import ReadReport
-from vtc.video.reading.disk_buffer import LARGE, Spill, spill
+from vtc.video.reading.disk_buffer import LARGE, DiskBackedRows, disk_backed_rows
 from vtc.video.reading.resilient_reader import Stream
 from vtc.video.reading.sampling import Progress, Sampling
 
@@ -27,7 +27,7 @@ CHUNK = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class ScanResult:
     """What was seen of a video.
 
     Attributes:
@@ -51,7 +51,7 @@ class Looked:
 
 
 @contextmanager
-def look(
+def scan(
     path: str | Path,
     indices: NDArray[np.int64],
     sampling: Sampling,
@@ -62,7 +62,7 @@ def look(
     cutters: Sequence[Segmenter] = (),
     progress: Progress | None = None,
     large: int = LARGE,
-) -> Iterator[Looked]:
+) -> Iterator[ScanResult]:
     """Streams the frames `indices` by, small, and describes them; what was seen is good inside of the block.
 
     It holds `CHUNK` frames, and `len(indices) * D * 4` bytes of features, in a temporary file from `large` bytes on.
@@ -88,7 +88,7 @@ def look(
     scores: list[float] = []
     runs = [cutter.begin() for cutter in cutters]
     cuts: list[list[SceneCut]] = [[] for _ in runs]
-    with spill(len(indices) + -len(indices) % temporal_patch_size, large) as rows:
+    with disk_backed_rows(len(indices) + -len(indices) % temporal_patch_size, large) as rows:
         with Stream(str(path), indices, partial(sampling.open, path, resize=LOOK)) as stream:
             while chunk := list(islice(stream, CHUNK)):
                 pixels = np.stack([frame.pixels for frame in chunk])
@@ -103,7 +103,7 @@ def look(
                     progress("look", len(times), len(indices))
         for run, found in zip(runs, cuts, strict=True):
             found += run.flush()
-        yield Looked(
+        yield ScanResult(
             stream.seen,
             np.array(times),
             _filled(rows, temporal_patch_size),
@@ -114,7 +114,7 @@ def look(
         )
 
 
-def _filled(rows: Spill, temporal_patch_size: int) -> NDArray[np.float32]:
+def _filled(rows: DiskBackedRows, temporal_patch_size: int) -> NDArray[np.float32]:
     """The rows of frames as rows of units."""
     missing = -len(rows) % temporal_patch_size
     if missing:

@@ -39,8 +39,8 @@ from vtc.video.stages import ClipBudget, Keyframes
 from .low_res_scan import LOOK
 from .two_pass import (
     measured,
-    pick,
-    read_picked,
+    read_selected,
+    select_frames,
     temporal_patch_size_of,
 )
 
@@ -137,7 +137,7 @@ def prepare(
     judge = _judge(chosen_recipe, stage, scores, model, processor)
     info = sampling.probe(path)
     each = _each(processor, info, question, temporal_patch_size) if stage else 0
-    picked = pick(
+    selected = select_frames(
         path,
         info,
         sampling,
@@ -149,28 +149,28 @@ def prepare(
         features=rule,
         progress=progress,
     )
-    seconds = picked.seconds
+    seconds = selected.seconds
     with measured(seconds, "read"):
-        frames, chosen, read = read_picked(path, picked, sampling, progress)
+        frames, chosen, read = read_selected(path, selected, sampling, progress)
     tell("process", 0, 1)
     with measured(seconds, "process"):
         inputs = processed(processor, [question], [frames])
     tell("process", 1, 1)
-    rest, tokens = _rest(chosen_recipe, processor, inputs, picked.given, len(chosen))
+    rest, tokens = _rest(chosen_recipe, processor, inputs, selected.given, len(chosen))
     return Prepared(
         inputs,
         rest,
         frames,
         info,
-        picked.looked,
+        selected.scanned,
         chosen,
         temporal_patch_size,
-        picked.clips,
+        selected.clips,
         tokens,
         read,
         seconds,
-        picked.report,
-        picked.broken,
+        selected.report,
+        selected.broken,
     )
 
 

@@ -46,7 +46,7 @@ class VideoUnit:
 
 
 @dataclass(frozen=True)
-class Account:
+class TokenUsage:
     """A report on one video, in the order of time.
 
     Attributes:
@@ -104,15 +104,16 @@ class Account:
         return sum(unit.encoded for unit in self.units)
 
 
-def account(frames: VideoFrames, report: Report, recipe: Recipe, video: Tensor | None = None) -> Account:
+def token_usage(frames: VideoFrames, report: Report, recipe: Recipe, video: Tensor | None = None) -> TokenUsage:
     """Finds in a report on one video what became of each of its frames and clips.
 
     Args:
         frames: all that the model was given.
         report: of a call with that video alone.
         recipe: which the call followed.
-        video: `[T, F, 3, h, w]` what the recipe's stages looked at, see `seen`. Without it frames and cuts are judged
-            by `frames`, which a processor may have resized: a close choice among frames without tokens can differ then.
+        video: `[T, F, 3, h, w]` what the recipe's stages looked at, see `low_res_frames`. Without it frames and cuts
+            are judged by `frames`, which a processor may have resized: a close choice among frames without tokens can
+            differ then.
 
     Raises:
         ValueError: the report is not on one video, or on another number of frames.
@@ -134,10 +135,10 @@ def account(frames: VideoFrames, report: Report, recipe: Recipe, video: Tensor |
     shares = budget is not None and budget.features != TOWER and set(item.layout.kinds) == {"frame"}
     clips = _clips(budget or ClipBudget(), video, np.flatnonzero(encoded | (not shares)))
     units = _units(item, places, after, encoded, frames, temporal_patch_size)
-    return Account(report, item, units, clips, isinstance(recipe.input, FrameSelector), shares)
+    return TokenUsage(report, item, units, clips, isinstance(recipe.input, FrameSelector), shares)
 
 
-def seen(model: Any, inputs: Any, recipe: Recipe) -> Tensor | None:
+def low_res_frames(model: Any, inputs: Any, recipe: Recipe) -> Tensor | None:
     """`[T, F, 3, h, w]` the small frames that the stages of `recipe` look at; None where they look at none.
 
     Args:

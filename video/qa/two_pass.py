@@ -1,4 +1,4 @@
-"""Two passes over a video: all that is to be looked at goes by small, and what is chosen of it is read at full size."""
+"""Two-pass reading of a video: all frames of the scan go by small, and what is chosen of it is read at full size."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from vtc.video.reading import Info, ReadReport
 from vtc.video.reading.sampling import Progress, Sampling
 from vtc.video.stages import ClipBudget
 
-from .low_res_scan import look
+from .low_res_scan import scan
 
 
 @dataclass(frozen=True, eq=False)
-class Picked:
+class SelectedFrames:
     """Which frames of a video to decode at full size.
 
     Attributes:
@@ -40,7 +40,7 @@ class Picked:
         seconds: spent, by phase: `look` and `choose`.
     """
 
-    looked: NDArray[np.int64]
+    scanned: NDArray[np.int64]
     chosen: NDArray[np.int64]
     temporal_patch_size: int
     given: int
@@ -56,10 +56,10 @@ class Picked:
 
     def unit(self, u: int) -> NDArray[np.int64]:
         """The frames of unit `u`."""
-        return self.looked[u * self.temporal_patch_size : (u + 1) * self.temporal_patch_size]
+        return self.scanned[u * self.temporal_patch_size : (u + 1) * self.temporal_patch_size]
 
 
-def pick(
+def select_frames(
     path: str | Path,
     info: Info,
     sampling: Sampling,
@@ -71,7 +71,7 @@ def pick(
     score: ScoreFrames | None = None,
     features: FrameFeatures = ColorLayout(),  # noqa: B008 - frozen
     progress: Progress | None = None,
-) -> Picked:
+) -> SelectedFrames:
     """Looks at a video and chooses `count(given)` units of it.
 
     Time grows with the frames that are looked at, by as many passes over their features as units are chosen; nothing
@@ -91,16 +91,16 @@ def pick(
         progress: is told of the phase `look`.
 
     Raises:
-        OSError, ValueError: see `look`; a stretch that the video does not have; scores that the selector needs.
+        OSError, ValueError: see `scan`; a stretch that the video does not have; scores that the selector needs.
     """
     candidates = sampling.candidates(info)
-    indices = candidates if selector is None else sampling.looked_at(info)
+    indices = candidates if selector is None else sampling.scan_indices(info)
     count(-(-len(candidates) // temporal_patch_size))  # what cannot be is said before hours are looked at
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
         with measured(seconds, "look"):
             cutters = {name: one for name, one in _cutters(selector, budget).items() if one is not None}
-            opened = look(
+            opened = scan(
                 path,
                 indices,
                 sampling,
@@ -123,7 +123,7 @@ def pick(
                 chosen = selector.select(
                     units, count(given), seconds=times, scores=seen.scores, clips=cut.get("selector")
                 )
-    return Picked(seen.frames, chosen, temporal_patch_size, given, clips, seen.report, seen.broken, seconds)
+    return SelectedFrames(seen.frames, chosen, temporal_patch_size, given, clips, seen.report, seen.broken, seconds)
 
 
 def _cutters(selector: KeyframeSelector | None, budget: ClipBudget) -> dict[str, Segmenter | None]:
@@ -131,8 +131,8 @@ def _cutters(selector: KeyframeSelector | None, budget: ClipBudget) -> dict[str,
     return {"selector": selector.cutter if selector is not None else None, "budget": budget.cutter}
 
 
-def read_picked(
-    path: str | Path, picked: Picked, sampling: Sampling, progress: Progress | None = None
+def read_selected(
+    path: str | Path, selected: SelectedFrames, sampling: Sampling, progress: Progress | None = None
 ) -> tuple[VideoFrames, NDArray[np.int64], ReadReport]:
     """The second pass: the frames that were chosen, at full size, and the units that they are.
 
@@ -141,14 +141,14 @@ def read_picked(
     Raises:
         OSError, ValueError: see `Sampling.read`, or no unit is left.
     """
-    frames, report = sampling.read(path, picked.frames, progress=progress)
+    frames, report = sampling.read(path, selected.frames, progress=progress)
     if not report.lost:
-        return frames, picked.chosen, report
-    delivered = np.setdiff1d(picked.frames, report.lost)
-    whole = np.array([u for u in picked.chosen if np.isin(picked.unit(u), delivered).all()], dtype=np.int64)
+        return frames, selected.chosen, report
+    delivered = np.setdiff1d(selected.frames, report.lost)
+    whole = np.array([u for u in selected.chosen if np.isin(selected.unit(u), delivered).all()], dtype=np.int64)
     if not len(whole):
         raise ValueError(f"{path}: of each unit that was chosen a frame could not be read again; fetch the file again")
-    left = np.isin(delivered, np.concatenate([picked.unit(u) for u in whole]))
+    left = np.isin(delivered, np.concatenate([selected.unit(u) for u in whole]))
     return VideoFrames(frames.pixels[left], frames.seconds[left], frames.duration), whole, report
 
 

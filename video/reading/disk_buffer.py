@@ -16,7 +16,7 @@ LARGE = 1 << 24
 """Bytes from which rows are kept in a file; 16 MiB are the `ColorLayout` of 5,000 frames."""
 
 
-class Spill:
+class DiskBackedRows:
     """Rows `[n, D]`, of which no more than `most` are expected. Closing it ends the rows that it gave.
 
     Args:
@@ -92,9 +92,9 @@ class Spill:
 
 
 @contextmanager
-def spill(most: int, large: int = LARGE) -> Iterator[Spill]:
-    """A `Spill` that is closed behind the block."""
-    held = Spill(most, large)
+def disk_backed_rows(most: int, large: int = LARGE) -> Iterator[DiskBackedRows]:
+    """A `DiskBackedRows` that is closed behind the block."""
+    held = DiskBackedRows(most, large)
     try:
         yield held
     finally:

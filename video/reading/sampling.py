@@ -88,7 +88,7 @@ class Sampling:
         count = int(self.frames)
         return _at(info, start + (np.arange(count) + 0.5) * (end - start) / count, inside)
 
-    def looked_at(self, info: Info) -> NDArray[np.int64]:
+    def scan_indices(self, info: Info) -> NDArray[np.int64]:
         """The frames to look at where some are left out, ascending and unique: the candidates, or more than those.
 
         Raises:

@@ -18,7 +18,7 @@ from vtc.media.images import is_video, load_image
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.video.clips.frame_features import features
-from vtc.video.qa.two_pass import pick, read_picked, temporal_patch_size_of
+from vtc.video.qa.two_pass import read_selected, select_frames, temporal_patch_size_of
 from vtc.video.reading import ReadReport
 from vtc.video.reading.sampling import Sampling
 from vtc.video.stages import Keyframes
@@ -93,14 +93,14 @@ def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampl
     candidates, stage = sampling.candidates(info), recipe.input
     notes = ["the file is cut short, or its header is wrong"] if info.truncated else []
     notes += [info.choice] if info.choice else []
-    if isinstance(stage, Keyframes) and not np.array_equal(sampling.looked_at(info), candidates):
+    if isinstance(stage, Keyframes) and not np.array_equal(sampling.scan_indices(info), candidates):
         rule, temporal_patch_size = features(stage.features), temporal_patch_size_of(processor)
-        picked = pick(
+        selected = select_frames(
             path, info, sampling, temporal_patch_size=temporal_patch_size, selector=stage.selector, features=rule
         )
-        frames, _, report = read_picked(path, picked, sampling)
-        notes.append(f"{len(frames)} of {len(picked.looked)} frames that were looked at are shown to the model")
-        notes += [f"a part could not be looked at: {picked.broken}"] if picked.broken else []
+        frames, _, report = read_selected(path, selected, sampling)
+        notes.append(f"{len(frames)} of {len(selected.scanned)} frames that were looked at are shown to the model")
+        notes += [f"a part could not be looked at: {selected.broken}"] if selected.broken else []
     else:
         frames, report = sampling.read(path, candidates)
     return OpenMedium(frames, (*notes, *_losses(report)))
@@ -111,7 +111,7 @@ def looks_further(path: str | Path, recipe: Recipe, sampling: Sampling = SAMPLIN
     if not isinstance(recipe.input, Keyframes):
         return False
     info = sampling.probe(path)
-    return not np.array_equal(sampling.looked_at(info), sampling.candidates(info))
+    return not np.array_equal(sampling.scan_indices(info), sampling.candidates(info))
 
 
 def size_of(medium: Medium) -> tuple[int, int]:

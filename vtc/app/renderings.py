@@ -6,7 +6,7 @@ from PIL import Image
 
 from vtc.media.video_frames import VideoFrames
 from vtc.reduction.report import Report
-from vtc.video.qa.token_usage import account, seen
+from vtc.video.qa.token_usage import low_res_frames, token_usage
 from vtc.viz.overlays import pair
 from vtc.viz.timeline import timeline
 from vtc.viz.visible_crop import viewed
@@ -31,8 +31,8 @@ def drawn_timeline(asked: PreparedQuestion, report: Report, title: str = "") -> 
     """The timeline of a video, and where a click on it leads."""
     recipe, frames = asked.start.recipe, asked.opened.medium
     assert isinstance(frames, VideoFrames)
-    video = seen(asked.loaded.model, asked.inputs, recipe)
+    video = low_res_frames(asked.loaded.model, asked.inputs, recipe)
     shown = viewed(frames, asked.loaded.processor)
-    found = account(shown, report, recipe, video)
+    found = token_usage(shown, report, recipe, video)
     image = timeline(shown, report, recipe, video=video, title=title)
     return image, ClickableTrack.of(found, shown.pixels.shape[1] / shown.pixels.shape[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vtc.video.qa.token_usage import Account
+from vtc.video.qa.token_usage import TokenUsage
 from vtc.viz.drawing import MARGIN, WIDTH
 from vtc.viz.timeline import (
     BEHIND,
@@ -39,7 +39,7 @@ class ClickableTrack:
     high: int
 
     @classmethod
-    def of(cls, found: Account, ratio: float) -> ClickableTrack:
+    def of(cls, found: TokenUsage, ratio: float) -> ClickableTrack:
         """The track of the timeline that `vtc.viz.timeline.timeline` draws.
 
         Args:

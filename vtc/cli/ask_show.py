@@ -190,11 +190,11 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
         inputs = prompt(network, processor, medium, usual if question is None else question)
         report = report_on(network, inputs, recipe)
     if isinstance(medium, VideoFrames):
-        from vtc.video.qa.token_usage import account, seen
+        from vtc.video.qa.token_usage import low_res_frames, token_usage
         from vtc.viz.timeline import timeline
 
-        video = seen(network, inputs, recipe)
-        found: object = account(medium, report, recipe, video)
+        video = low_res_frames(network, inputs, recipe)
+        found: object = token_usage(medium, report, recipe, video)
         drawn = timeline(viewed(medium, processor), report, recipe, video=video, title=path.name)
     else:
         from vtc.viz.overlays import draw

@@ -13,9 +13,9 @@ from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.video.clips.frame_features import features
 from vtc.video.qa.two_pass import (
-    Picked,
-    pick,
-    read_picked,
+    SelectedFrames,
+    read_selected,
+    select_frames,
     temporal_patch_size_of,
 )
 from vtc.video.reading import Info, ReadReport
@@ -38,7 +38,7 @@ class Watched:
 
     frames: VideoFrames
     report: ReadReport
-    picked: Picked | None
+    selected: SelectedFrames | None
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,13 @@ class VideoInput:
         Says so where some could not be read.
 
         Raises:
-            OSError, ValueError: see `vtc.video.reading.sampling.Sampling.read` and `vtc.video.qa.two_pass.pick`.
+            OSError, ValueError: see `vtc.video.reading.sampling.Sampling.read` and
+                `vtc.video.qa.two_pass.select_frames`.
         """
         with bars() as progress:
             watched = self._watched(recipe, processor, progress)
-        if watched.picked is not None:
-            _tell_looking(watched.picked)
+        if watched.selected is not None:
+            _tell_looking(watched.selected)
         if watched.report.lost:
             note(f"{len(watched.report.lost)} of {watched.report.asked} frames could not be read and are left out")
         if watched.report.resized:
@@ -73,11 +74,11 @@ class VideoInput:
     def _watched(self, recipe: Recipe, processor: Any, progress: Progress) -> Watched:
         stage, sampling = recipe.input, self.sampling
         candidates = sampling.candidates(self.info)
-        if not isinstance(stage, Keyframes) or np.array_equal(sampling.looked_at(self.info), candidates):
+        if not isinstance(stage, Keyframes) or np.array_equal(sampling.scan_indices(self.info), candidates):
             frames, report = sampling.read(self.path, candidates, progress=progress)
             return Watched(frames, report, None)
         temporal_patch_size = temporal_patch_size_of(processor)
-        picked = pick(
+        selected = select_frames(
             self.path,
             self.info,
             sampling,
@@ -86,23 +87,23 @@ class VideoInput:
             features=features(stage.features),
             progress=progress,
         )
-        frames, _, report = read_picked(self.path, picked, sampling, progress)
-        return Watched(frames, report, picked)
+        frames, _, report = read_selected(self.path, selected, sampling, progress)
+        return Watched(frames, report, selected)
 
 
 def print_picked(watched: Watched | None) -> None:
     """Prints how the frames of a long video were chosen; nothing of another."""
-    if watched is None or watched.picked is None:
+    if watched is None or watched.selected is None:
         return
-    looked, seconds = len(watched.picked.looked), watched.picked.seconds
-    line = f"chosen: {len(watched.frames)} of {looked} frames that were looked at"
+    scanned, seconds = len(watched.selected.scanned), watched.selected.seconds
+    line = f"chosen: {len(watched.frames)} of {scanned} frames that were looked at"
     Console().print(f"{line}, {sum(seconds.values()):.3g} s of looking and choosing", highlight=False)
 
 
-def _tell_looking(picked: Picked) -> None:
+def _tell_looking(selected: SelectedFrames) -> None:
     """Notes what was not looked at."""
-    if picked.broken:
-        note(f"a part of the video could not be looked at: {picked.broken}")
-    if picked.report.lost:
-        lost, asked = len(picked.report.lost), picked.report.asked
+    if selected.broken:
+        note(f"a part of the video could not be looked at: {selected.broken}")
+    if selected.report.lost:
+        lost, asked = len(selected.report.lost), selected.report.asked
         note(f"{lost} of {asked} frames to look at could not be read; those of the model are chosen from the others")

@@ -60,9 +60,9 @@ class Artist:
         words = caption(report, recipe)
         if isinstance(medium, Image.Image):
             return Figure(draw(medium, processor.image_processor, report, recipe), words, report.after)
-        from vtc.video.qa.token_usage import account, seen
+        from vtc.video.qa.token_usage import low_res_frames, token_usage
 
-        found = account(medium, report, recipe, seen(network, inputs, recipe))
+        found = token_usage(medium, report, recipe, low_res_frames(network, inputs, recipe))
         encoded = [unit.encoded for unit in found.units]
         return Figure(contact_sheet(medium, at_last_layer(report)[0], words, encoded=encoded), words, report.after)
 

@@ -50,8 +50,8 @@ def contact_sheet(
         frames: all that the model was given.
         item: the report's only item; None draws the frames alone.
         caption: a line to put under them.
-        encoded: whether each unit went through the encoder, as `vtc.video.qa.token_usage.account` finds it; by default
-            units of which no token is kept are drawn like those that did not.
+        encoded: whether each unit went through the encoder, as `vtc.video.qa.token_usage.token_usage` finds it; by
+            default units of which no token is kept are drawn like those that did not.
         most: units that are drawn at most; of more, that many evenly spaced ones, as the caption then says.
 
     Returns:

@@ -11,7 +11,7 @@ from torch import Tensor
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.reduction.report import Report
-from vtc.video.qa.token_usage import Account, VideoUnit, account
+from vtc.video.qa.token_usage import TokenUsage, VideoUnit, token_usage
 
 from .cell_marks import colors_of, marked
 from .colors import KEPT, REGIONS
@@ -59,21 +59,21 @@ def timeline(
         frames: all that the model was given, as it sees them.
         report: of a call with that video alone.
         recipe: which the call followed.
-        video: what the recipe's stages looked at, see `vtc.video.qa.token_usage.account`.
+        video: what the recipe's stages looked at, see `vtc.video.qa.token_usage.token_usage`.
         title: what to call the video; cut where it is too long.
 
     Returns:
         An RGB image, 1360 pixels wide; with up to 64 units it is about as high or less, with more it gets higher.
 
     Raises:
-        ValueError: see `vtc.video.qa.token_usage.account`.
+        ValueError: see `vtc.video.qa.token_usage.token_usage`.
     """
-    found = account(frames, report, recipe, video)
+    found = token_usage(frames, report, recipe, video)
     parts = (_header(title, frames, found), lanes(found), _sheet(frames, found), _caption(report, recipe, found))
     return stacked(parts)
 
 
-def _header(title: str, frames: VideoFrames, found: Account) -> Image.Image:
+def _header(title: str, frames: VideoFrames, found: TokenUsage) -> Image.Image:
     out, pen = canvas(44)
     pairs = f" in units of {found.temporal_patch_size}" if found.temporal_patch_size > 1 else ""
     cuts = _many(len(found.clips), found.clip_word)
@@ -88,7 +88,7 @@ def _many(count: int, word: str) -> str:
     return f"{count} {word}{'s' * (count != 1)}"
 
 
-def _sheet(frames: VideoFrames, found: Account) -> Image.Image:
+def _sheet(frames: VideoFrames, found: TokenUsage) -> Image.Image:
     """The thumbnails, in rows."""
     behind = BEHIND * (found.temporal_patch_size > 1)
     columns, size = thumbnails(len(found.units), frames.pixels.shape[1] / frames.pixels.shape[2], behind)
@@ -124,7 +124,7 @@ def thumbnails(count: int, ratio: float, behind: int) -> tuple[int, Size]:
     return columns, size
 
 
-def _thumbnail(frames: VideoFrames, found: Account, unit: VideoUnit, size: Size) -> Image.Image:
+def _thumbnail(frames: VideoFrames, found: TokenUsage, unit: VideoUnit, size: Size) -> Image.Image:
     """The first frame of a unit with its marks, before the last one where it has several."""
     first, last = (
         Image.fromarray(frames.pixels[i]).resize(size, Image.Resampling.LANCZOS)
@@ -162,7 +162,7 @@ def _crossed(image: Image.Image) -> Image.Image:
     return out
 
 
-def _line_under(pen: ImageDraw.ImageDraw, at: tuple[int, int], room: int, found: Account, unit: VideoUnit) -> None:
+def _line_under(pen: ImageDraw.ImageDraw, at: tuple[int, int], room: int, found: TokenUsage, unit: VideoUnit) -> None:
     """When a unit begins, and what is kept of it."""
     left, middle = at
     x = left + 15 * (found.chooses and unit.encoded)
@@ -178,7 +178,7 @@ def _line_under(pen: ImageDraw.ImageDraw, at: tuple[int, int], room: int, found:
 # What it means
 
 
-def _caption(report: Report, recipe: Recipe, found: Account) -> Image.Image:
+def _caption(report: Report, recipe: Recipe, found: TokenUsage) -> Image.Image:
     out, pen = canvas(64)
     units = "units" if found.temporal_patch_size > 1 else "frames"
     encoded = f"; {found.encoded} of {len(found.units)} {units} encoded" if found.chooses else ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from vtc.video.qa.token_usage import Account, VideoUnit
+from vtc.video.qa.token_usage import TokenUsage, VideoUnit
 
 from .drawing import (
     FAINT,
@@ -41,7 +41,7 @@ Count = tuple[int, int]
 """Candidate tokens, and those kept."""
 
 
-def lanes(found: Account) -> Image.Image:
+def lanes(found: TokenUsage) -> Image.Image:
     """The clips, and bars as high as the share of tokens that is kept of each clip and each unit, with the numbers."""
     out, pen = canvas(AXIS + 34)
     edges = _edges(found.units)

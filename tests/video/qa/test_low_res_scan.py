@@ -17,10 +17,10 @@ from tests.video.videos import flipped, numbered, write
 from vtc.video.clips.frame_features import ColorLayout, FrameFeatures
 from vtc.video.keyframes import KEYFRAMES, MaxMin
 from vtc.video.qa import low_res_scan
-from vtc.video.qa.low_res_scan import look
-from vtc.video.qa.two_pass import pick, read_picked
+from vtc.video.qa.low_res_scan import scan
+from vtc.video.qa.two_pass import read_selected, select_frames
 from vtc.video.reading import disk_buffer, probe
-from vtc.video.reading.disk_buffer import Spill
+from vtc.video.reading.disk_buffer import DiskBackedRows
 from vtc.video.reading.sampling import Sampling
 
 NEAR = Sampling(isolated=False)
@@ -63,7 +63,7 @@ def test_features_are_those_of_all_frames_at_once(video, scratch, temporal_patch
     small, _ = NEAR.read(video, indices, low_res_scan.LOOK)
     rows = ColorLayout().describe(small.pixels)
     rows = np.concatenate([rows, np.repeat(rows[-1:], -count % temporal_patch_size, axis=0)])
-    with look(video, indices, NEAR, temporal_patch_size=temporal_patch_size, large=large) as seen:
+    with scan(video, indices, NEAR, temporal_patch_size=temporal_patch_size, large=large) as seen:
         assert isinstance(seen.units, np.memmap) == (large == 0)
         assert np.array_equal(seen.units, rows.reshape(-1, temporal_patch_size * rows.shape[1]))
         assert (seen.frames.tolist(), seen.broken, seen.scores) == (indices.tolist(), "", None)
@@ -74,7 +74,7 @@ def test_features_are_those_of_all_frames_at_once(video, scratch, temporal_patch
 
 @pytest.mark.parametrize("temporal_patch_size", [1, 2])
 def test_a_unit_scores_as_its_best_frame(video, temporal_patch_size):
-    with look(
+    with scan(
         video, np.arange(5), NEAR, temporal_patch_size=temporal_patch_size, score=lambda some: some.mean(axis=(1, 2, 3))
     ) as seen:
         small, _ = NEAR.read(video, np.arange(5), low_res_scan.LOOK)
@@ -86,7 +86,7 @@ def test_a_unit_scores_as_its_best_frame(video, temporal_patch_size):
 
 def test_progress_is_told_chunk_by_chunk(video):
     told = []
-    with look(video, np.arange(150), NEAR, progress=lambda *given: told.append(given)):
+    with scan(video, np.arange(150), NEAR, progress=lambda *given: told.append(given)):
         pass
     assert told == [("look", 64, 150), ("look", 128, 150), ("look", 150, 150)]
 
@@ -111,7 +111,7 @@ def test_memory_is_a_chunk_however_many_frames(folder):
 
     def watch(count):
         def run():
-            with look(path, np.arange(count), NEAR, features=Small()):
+            with scan(path, np.arange(count), NEAR, features=Small()):
                 pass
 
         return run
@@ -127,7 +127,7 @@ def test_features_in_a_file_are_not_in_memory():
 
     def fill(large):
         def run():
-            with disk_buffer.spill(4000, large) as held:
+            with disk_buffer.disk_backed_rows(4000, large) as held:
                 for _ in range(40):
                     held.add(rows)
                 assert held.rows.shape == (4000, 500)
@@ -140,7 +140,7 @@ def test_features_in_a_file_are_not_in_memory():
 
 @given(st.lists(st.integers(0, 5), max_size=6), st.booleans())
 def test_rows_come_back_in_order(counts, in_file):
-    with disk_buffer.spill(sum(counts), 0 if in_file else 1 << 30) as held:
+    with disk_buffer.disk_backed_rows(sum(counts), 0 if in_file else 1 << 30) as held:
         rows = np.random.default_rng(0).random((sum(counts), 3)).astype(np.float32)
         at = 0
         for count in counts:
@@ -151,7 +151,7 @@ def test_rows_come_back_in_order(counts, in_file):
 
 
 def test_more_rows_than_expected_are_our_own_mistake():
-    with disk_buffer.spill(3) as held, pytest.raises(AssertionError):
+    with disk_buffer.disk_backed_rows(3) as held, pytest.raises(AssertionError):
         held.add(np.zeros((4, 2), np.float32))
 
 
@@ -164,7 +164,7 @@ def test_too_little_space_is_said_before_anything_is_read(video, scratch, monkey
     told = []
     with (
         pytest.raises(OSError, match=rf"{scratch}: no space for .* MiB.* of 200 frames .*TMPDIR"),
-        look(video, np.arange(200), NEAR, large=0, progress=lambda *given: told.append(given)),
+        scan(video, np.arange(200), NEAR, large=0, progress=lambda *given: told.append(given)),
     ):
         raise AssertionError("not reached")
     assert not told
@@ -175,7 +175,7 @@ def test_space_that_runs_out_is_an_error_that_names_the_folder(video, scratch, m
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda prefix: open("/dev/full", "w+b"))  # noqa: SIM115
     with (
         pytest.raises(OSError, match=rf"{scratch}: no space for .*No space left on device.*free some") as caught,
-        look(video, np.arange(200), NEAR, large=0),
+        scan(video, np.arange(200), NEAR, large=0),
     ):
         raise AssertionError("not reached")
     assert caught.value.__cause__.errno == errno.ENOSPC
@@ -183,7 +183,7 @@ def test_space_that_runs_out_is_an_error_that_names_the_folder(video, scratch, m
 
 def test_no_folder_for_temporary_files_is_an_error(video, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-    with pytest.raises(OSError, match="none"), look(video, np.arange(9), NEAR, large=0):
+    with pytest.raises(OSError, match="none"), scan(video, np.arange(9), NEAR, large=0):
         raise AssertionError("not reached")
 
 
@@ -200,7 +200,7 @@ def test_an_interrupt_is_passed_on_and_leaves_nothing(video, scratch, isolated, 
     monkeypatch.setattr(Sampling, "open", lambda *given, **more: opened.append(open_(*given, **more)) or opened[-1])
     with (
         pytest.raises(KeyboardInterrupt),
-        look(video, np.arange(99), Sampling(isolated=isolated), large=0, progress=interrupt),
+        scan(video, np.arange(99), Sampling(isolated=isolated), large=0, progress=interrupt),
     ):
         raise AssertionError("not reached")
     assert not list(scratch.iterdir())
@@ -228,7 +228,7 @@ def halved(folder) -> Path:
 @pytest.mark.parametrize("isolated", [True, False])
 def test_a_video_that_breaks_is_seen_up_to_there(halved, isolated):
     sampling = Sampling(isolated=isolated)
-    with look(halved, np.arange(150), sampling) as seen:
+    with scan(halved, np.arange(150), sampling) as seen:
         assert "is damaged: 33 packets cannot be decoded" in seen.broken
         assert 50 < len(seen.frames) == len(seen.units) < 100
         assert sorted({*seen.frames.tolist(), *seen.report.lost}) == list(range(150))
@@ -236,13 +236,13 @@ def test_a_video_that_breaks_is_seen_up_to_there(halved, isolated):
 
 
 def test_what_is_chosen_of_a_broken_video_is_sound(halved):
-    picked = pick(
+    selected = select_frames(
         halved, probe(halved, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), temporal_patch_size=2
     )
-    assert "damaged" in picked.broken
-    frames, chosen, report = read_picked(halved, picked, LONG)
+    assert "damaged" in selected.broken
+    frames, chosen, report = read_selected(halved, selected, LONG)
     assert (len(frames), len(chosen), report.lost) == (8, 4, ())
-    assert picked.frames.max() < 100
+    assert selected.frames.max() < 100
 
 
 def test_a_video_in_which_nothing_can_be_read_is_an_error(folder):
@@ -253,7 +253,7 @@ def test_a_video_in_which_nothing_can_be_read_is_an_error(folder):
     data[start + 2000 : end] = bytes(end - start - 2000)
     path.write_bytes(data)
     with pytest.raises(ValueError, match="packets cannot be decoded"):
-        pick(path, info, replace(LONG, look=5.0, start=10), selector=MaxMin())
+        select_frames(path, info, replace(LONG, look=5.0, start=10), selector=MaxMin())
 
 
 def test_reading_at_full_size_goes_on_behind_a_break_too(halved):
@@ -270,7 +270,7 @@ def test_a_child_that_dies_on_the_way_ends_the_look_and_is_told(video, monkeypat
     opened = []
     open_ = Sampling.open
     monkeypatch.setattr(Sampling, "open", lambda *given, **more: opened.append(open_(*given, **more)) or opened[-1])
-    with look(video, np.arange(200), Sampling(), progress=kill) as seen:
+    with scan(video, np.arange(200), Sampling(), progress=kill) as seen:
         assert "the child that decodes was killed by signal 9" in seen.broken
         assert 64 <= len(seen.frames) < 200
         assert len(seen.report.lost) == 200 - len(seen.frames)
@@ -278,19 +278,19 @@ def test_a_child_that_dies_on_the_way_ends_the_look_and_is_told(video, monkeypat
 
 def test_bits_that_flipped_cost_the_frames_they_hit(folder):
     path = flipped(write(folder / "flip.mp4", numbered(150, 128, 192), fps=5, gop=25), 6, seed=1)
-    with look(path, np.arange(150), NEAR) as seen:
+    with scan(path, np.arange(150), NEAR) as seen:
         assert seen.report.lost  # else the video is not damaged enough for this test
         assert seen.broken == ""
         assert len(seen.frames) + len(seen.report.lost) == 150
 
 
 def test_a_unit_that_cannot_be_read_again_is_left_out(video, tmp_path):
-    picked = pick(
+    selected = select_frames(
         video, probe(video, isolated=False), replace(LONG, look=5.0), selector=MaxMin(), temporal_patch_size=2
     )
-    frames, report = NEAR.read(video, picked.frames)
-    gone = int(picked.frames[3])
-    left = picked.frames != gone
+    frames, report = NEAR.read(video, selected.frames)
+    gone = int(selected.frames[3])
+    left = selected.frames != gone
 
     def read(self, path, indices, progress):
         kept = replace(frames, pixels=frames.pixels[left], seconds=frames.seconds[left])
@@ -300,14 +300,14 @@ def test_a_unit_that_cannot_be_read_again_is_left_out(video, tmp_path):
         pass
 
     Losing.read = read
-    got, chosen, told = read_picked(video, picked, Losing(isolated=False))
-    assert chosen.tolist() == np.delete(picked.chosen, 1).tolist()
+    got, chosen, told = read_selected(video, selected, Losing(isolated=False))
+    assert chosen.tolist() == np.delete(selected.chosen, 1).tolist()
     assert np.array_equal(got.pixels, np.delete(frames.pixels, [2, 3], axis=0))
     assert told.lost == (gone,)
-    report = replace(report, lost=tuple(picked.frames[::2].tolist()))
+    report = replace(report, lost=tuple(selected.frames[::2].tolist()))
     Losing.read = lambda *_, **__: (frames, report)
     with pytest.raises(ValueError, match="of each unit that was chosen a frame could not be read again"):
-        read_picked(video, picked, Losing(isolated=False))
+        read_selected(video, selected, Losing(isolated=False))
 
 
 # What is chosen
@@ -317,17 +317,17 @@ def test_frames_that_slack_moved_are_told_with_their_own_times(video):
     info = probe(video, isolated=False)
     assert info.keyframes.tolist() == list(range(0, 200, 10))
     sampling = replace(LONG, end=39, fps=5, look=2.5, slack=1.0)
-    picked = pick(video, info, sampling, selector=MaxMin())
-    assert np.isin(picked.looked, info.keyframes).all()
-    frames, _, _ = read_picked(video, picked, sampling)
-    assert np.array_equal(frames.seconds, info.seconds[picked.frames])
+    selected = select_frames(video, info, sampling, selector=MaxMin())
+    assert np.isin(selected.scanned, info.keyframes).all()
+    frames, _, _ = read_selected(video, selected, sampling)
+    assert np.array_equal(frames.seconds, info.seconds[selected.frames])
 
 
 @pytest.mark.parametrize("name", [name for name in KEYFRAMES if not KEYFRAMES.get(name).asks])
 @pytest.mark.parametrize("temporal_patch_size", [1, 2])
 def test_choosing_is_as_if_all_small_frames_were_at_hand(video, name, temporal_patch_size):
     sampling, selector = replace(LONG, fps=5, look=2.5), KEYFRAMES.get(name)()
-    picked = pick(
+    selected = select_frames(
         video,
         probe(video, isolated=False),
         sampling,
@@ -335,11 +335,11 @@ def test_choosing_is_as_if_all_small_frames_were_at_hand(video, name, temporal_p
         temporal_patch_size=temporal_patch_size,
         count=lambda units: units - 1,
     )
-    small, _ = NEAR.read(video, sampling.looked_at(probe(video, isolated=False)), low_res_scan.LOOK)
+    small, _ = NEAR.read(video, sampling.scan_indices(probe(video, isolated=False)), low_res_scan.LOOK)
     rows = ColorLayout().describe(small.pixels).reshape(len(small) // temporal_patch_size, -1)
     want = selector.select(rows, 8 // temporal_patch_size - 1, seconds=small.seconds[::temporal_patch_size])
-    assert picked.chosen.tolist() == want.tolist()
-    assert (len(picked.looked), picked.given, len(picked.frames)) == (
+    assert selected.chosen.tolist() == want.tolist()
+    assert (len(selected.scanned), selected.given, len(selected.frames)) == (
         100,
         8 // temporal_patch_size,
         8 - temporal_patch_size,
@@ -347,9 +347,9 @@ def test_choosing_is_as_if_all_small_frames_were_at_hand(video, name, temporal_p
 
 
 def test_without_a_selector_the_candidates_are_all(video):
-    picked = pick(video, probe(video, isolated=False), replace(LONG, look=5.0))
-    assert np.array_equal(picked.frames, LONG.candidates(probe(video, isolated=False)))
-    assert (picked.given, len(picked.chosen)) == (8, 8)
+    selected = select_frames(video, probe(video, isolated=False), replace(LONG, look=5.0))
+    assert np.array_equal(selected.frames, LONG.candidates(probe(video, isolated=False)))
+    assert (selected.given, len(selected.chosen)) == (8, 8)
 
 
 def test_a_stretch_is_all_that_is_decoded(folder):
@@ -362,15 +362,15 @@ def test_a_stretch_is_all_that_is_decoded(folder):
     path.write_bytes(data)
     for stretch in ((30, 39), (0, 10)):
         sampling = replace(LONG, start=stretch[0], end=stretch[1], fps=5, look=4.0)
-        picked = pick(path, probe(path, isolated=False), sampling, selector=MaxMin())
-        assert (picked.report.decode_failures, picked.report.lost, picked.broken) == (0, (), "")
-        assert stretch[0] * 5 <= picked.looked.min() <= picked.looked.max() < stretch[1] * 5
-    whole = pick(path, probe(path, isolated=False), replace(LONG, fps=5, look=5.0), selector=MaxMin())
+        selected = select_frames(path, probe(path, isolated=False), sampling, selector=MaxMin())
+        assert (selected.report.decode_failures, selected.report.lost, selected.broken) == (0, (), "")
+        assert stretch[0] * 5 <= selected.scanned.min() <= selected.scanned.max() < stretch[1] * 5
+    whole = select_frames(path, probe(path, isolated=False), replace(LONG, fps=5, look=5.0), selector=MaxMin())
     assert "damaged" in whole.broken
     # Both sound parts are seen; a part of a group of images may go with the gap.
-    assert np.setdiff1d(np.arange(200), whole.looked).tolist() == list(whole.report.lost)
-    assert whole.looked.tolist()[:50] == list(range(50))
-    assert whole.looked.tolist()[-25:] == list(range(175, 200))
+    assert np.setdiff1d(np.arange(200), whole.scanned).tolist() == list(whole.report.lost)
+    assert whole.scanned.tolist()[:50] == list(range(50))
+    assert whole.scanned.tolist()[-25:] == list(range(175, 200))
     assert whole.report.delivered + len(whole.report.lost) == 200
 
 
@@ -380,7 +380,7 @@ def test_what_cannot_be_is_said_before_anything_is_read(video):
 
     told = []
     with pytest.raises(ValueError, match="8 units cannot be"):
-        pick(
+        select_frames(
             video,
             probe(video, isolated=False),
             LONG,
@@ -391,8 +391,8 @@ def test_what_cannot_be_is_said_before_anything_is_read(video):
     assert not told
 
 
-def test_a_closed_spill_is_empty():
-    held = Spill(4)
+def test_closed_rows_are_empty():
+    held = DiskBackedRows(4)
     assert (held.rows.shape, len(held)) == ((0, 0), 0)
     held.add(np.ones((2, 2), np.float32))
     held.close()

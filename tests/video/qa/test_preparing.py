@@ -26,7 +26,7 @@ from vtc.recipes.composition import recipe
 from vtc.stages import KCenter, Resize
 from vtc.video import Sampling, ask, prepare
 from vtc.video.keyframes import AKS, Uniform
-from vtc.video.qa.token_usage import account, seen
+from vtc.video.qa.token_usage import low_res_frames, token_usage
 from vtc.video.stages import ClipBudget, Keyframes
 
 LOSSLESS = {"codec": "libx264rgb", "pixels": "rgb24", "options": {"qp": "0"}}
@@ -250,7 +250,7 @@ def test_a_floor_that_cannot_be_met_gives_way(path, together):
     for floor in (30, 0):
         mine = Recipe((ClipBudget(floor=floor, together=together), KCenter()), keep=40)
         generate(reduce_tokens(model, mine), given, tokens=1)
-        found = account(frames, model.vtc.report, mine, seen(model, given, mine))
+        found = token_usage(frames, model.vtc.report, mine, low_res_frames(model, given, mine))
         counts.append([found.tokens(clip)[1] for clip in found.clips])
     restore(model)
     assert [sum(some) for some in counts] == [40, 40]

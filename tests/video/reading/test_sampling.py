@@ -39,9 +39,9 @@ def test_frames_to_look_at(gaps, fps, frames, rate, slack, stretch, gop):
     inside = [i for i, time in enumerate(times) if start <= time < end]
     if not inside:
         with pytest.raises(ValueError, match="start="):
-            sampling.looked_at(info)
+            sampling.scan_indices(info)
         return
-    even, looked = sampling.candidates(info), sampling.looked_at(info)
+    even, looked = sampling.candidates(info), sampling.scan_indices(info)
     assert len(even) <= frames
     assert set(looked.tolist()) <= set(inside)
     assert looked.tolist() == sorted(set(looked.tolist()))
@@ -60,28 +60,28 @@ def test_frames_to_look_at(gaps, fps, frames, rate, slack, stretch, gop):
 
 def test_long_videos_are_looked_at_once_a_second_and_short_ones_as_ever():
     hours = video_of(np.arange(7200 * 5) / 5, np.arange(0, 7200 * 5, 10), 7200.0)
-    assert Sampling().looked_at(hours).tolist() == list(range(0, 36000, 5))
+    assert Sampling().scan_indices(hours).tolist() == list(range(0, 36000, 5))
     assert len(Sampling().candidates(hours)) == 64
-    assert Sampling(look=2.5).looked_at(hours).tolist() == list(range(0, 36000, 2))
-    assert np.array_equal(Sampling(look=None).looked_at(hours), Sampling().candidates(hours))
-    assert np.array_equal(Sampling(look=0.001).looked_at(hours), Sampling().candidates(hours))
-    assert Sampling(start=3600, end=3700).looked_at(hours).tolist() == list(range(18000, 18500, 5))
+    assert Sampling(look=2.5).scan_indices(hours).tolist() == list(range(0, 36000, 2))
+    assert np.array_equal(Sampling(look=None).scan_indices(hours), Sampling().candidates(hours))
+    assert np.array_equal(Sampling(look=0.001).scan_indices(hours), Sampling().candidates(hours))
+    assert Sampling(start=3600, end=3700).scan_indices(hours).tolist() == list(range(18000, 18500, 5))
     short = video_of(np.arange(160) / 5, np.arange(0, 160, 10), 32.0)
-    assert np.array_equal(Sampling().looked_at(short), Sampling().candidates(short))
-    assert np.array_equal(Sampling(look=5).looked_at(short), Sampling().candidates(short))
+    assert np.array_equal(Sampling().scan_indices(short), Sampling().candidates(short))
+    assert np.array_equal(Sampling(look=5).scan_indices(short), Sampling().candidates(short))
 
 
 def test_slack_takes_keyframes_that_are_near_enough_and_no_others():
     times = np.arange(6000) / 5
     info = video_of(times, np.arange(3, 6000, 10), 1200.0)  # a keyframe at .6 s of every second second
-    exact = Sampling().looked_at(info)
-    half = Sampling(slack=0.5).looked_at(info)
+    exact = Sampling().scan_indices(info)
+    half = Sampling(slack=0.5).scan_indices(info)
     assert np.isin(half, info.keyframes).sum() == 600
     assert len(half) == len(exact) == 1200
     assert np.abs(times[half] - times[exact]).max() <= 0.5
-    assert np.array_equal(Sampling(slack=0.3).looked_at(info), exact)
-    assert np.array_equal(Sampling(slack=1.0).looked_at(info), info.keyframes)
-    inside = Sampling(slack=100, start=300, end=400).looked_at(info)
+    assert np.array_equal(Sampling(slack=0.3).scan_indices(info), exact)
+    assert np.array_equal(Sampling(slack=1.0).scan_indices(info), info.keyframes)
+    inside = Sampling(slack=100, start=300, end=400).scan_indices(info)
     assert times[inside].min() >= 300
     assert times[inside].max() < 400
     assert np.isin(inside, info.keyframes).all()
