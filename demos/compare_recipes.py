@@ -8,7 +8,7 @@ from vtc.inference.asking import greedy
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs
 from vtc.media.images import load_image
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.reduction.api import reduced
 from vtc.viz.overlays import before_after
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from vtc.embedded.video import HELD_OUT, Video
 from vtc.inference.asking import answer, prompt, report_on
 from vtc.inference.loading import load
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.reduction.api import reduced
 from vtc.video import Sampling, probe
 from vtc.video.qa.token_usage import low_res_frames, token_usage

@@ -23,7 +23,8 @@ from vtc.bench.variants import (
     parse_keeps,
 )
 from vtc.embedded.samples import samples
-from vtc.recipes.composition import RECIPES, recipe
+from vtc.recipes.named import recipe
+from vtc.recipes.registration import RECIPES
 
 GOOD = {"image": "a.png", "question": "what?"}
 

@@ -23,7 +23,7 @@ from vtc.bench.variants import ALL_TOKENS, TEXT_ALONE, arms
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs
 from vtc.media.images import load_image
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 
 NAMES = ("llava", "qwen2.5-vl", "internvl")
 

@@ -21,7 +21,7 @@ from vtc.bench.explained import (
 from vtc.bench.journal import BenchRow
 from vtc.bench.results import _arms
 from vtc.cli.main import app
-from vtc.recipes.composition import RECIPES
+from vtc.recipes.registration import RECIPES
 
 DOCS = Path(__file__).parents[2] / "docs" / "below-random.md"
 

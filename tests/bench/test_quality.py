@@ -19,7 +19,7 @@ from vtc.bench.quality import run
 from vtc.bench.workers import WorkerFailure, work
 from vtc.cli.main import app
 from vtc.embedded.samples import FOLDER, samples
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 
 RECIPES = tuple(map(recipe, ("kcenter", "random", "resize", "globalcom2")))
 PLAN = BenchConfig(("tiny-llava",), RECIPES, (1.0, 0.1), n=10, batch=4, dtype="float32", max_new_tokens=6)

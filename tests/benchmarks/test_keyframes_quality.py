@@ -16,7 +16,7 @@ from vtc.core.statistics import intervals
 from vtc.embedded.exam import exact
 from vtc.embedded.video import HELD_OUT, Video
 from vtc.inference.loading import load
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.recipes.overrides import changed
 from vtc.video import Sampling, ask
 

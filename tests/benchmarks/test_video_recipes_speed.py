@@ -20,7 +20,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Q
 from tests.video.videos import write
 from vtc import named_recipes, reduce_tokens
 from vtc.inference.loading import load
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.video import prepare
 
 SIDE, FRAMES, START, END, VIDEO = 392, 32, 90, 91, 92

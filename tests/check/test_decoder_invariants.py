@@ -31,15 +31,8 @@ from vtc.check.tolerance import CheckResult
 from vtc.reduction.decoder import engine
 from vtc.reduction.decoder import sparse_cache as caches
 from vtc.reduction.decoder.report import Trace
-from vtc.stages import STAGES, Resize, Stride
-from vtc.stages.decoder import (
-    VTW,
-    Cut,
-    DecoderStage,
-    FastV,
-    Layerwise,
-    ToDRE,
-)
+from vtc.stages import STAGES, VTW, FastV, Layerwise, Resize, Stride, ToDRE
+from vtc.stages.decoder import Cut, DecoderStage
 
 # What is wrong inside the language model
 

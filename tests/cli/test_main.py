@@ -18,7 +18,7 @@ from vtc.embedded.samples import samples
 from vtc.inference import asking as ask
 from vtc.inference.loading import load
 from vtc.media.images import load_image
-from vtc.recipes.composition import named_recipes, recipe
+from vtc.recipes.named import named_recipes, recipe
 
 SAMPLE = samples()[0]
 PHOTOGRAPHS = Path(vtc.__file__).parent / "embedded" / "photographs"

@@ -26,7 +26,7 @@ from vtc.embedded.video import Video
 from vtc.inference import prompting
 from vtc.inference.asking import compare
 from vtc.inference.loading import load
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.video.reading import probe
 from vtc.video.reading.sampling import Sampling
 

@@ -10,7 +10,7 @@ import torch
 
 from vtc import Recipe
 from vtc.core.specification import spec_of
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.recipes.overrides import changed
 from vtc.stages import KCenter
 from vtc.video.clips.segmenters import (

@@ -16,7 +16,7 @@ from vtc.bench.results import (
 )
 from vtc.bench.variants import TEXT_ALONE, Variant, arms
 from vtc.core.statistics import Interval, intervals
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 
 NAN = float("nan")
 

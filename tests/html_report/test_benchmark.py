@@ -22,7 +22,7 @@ from vtc.html_report.curve import (
 )
 from vtc.html_report.failure_examples import worst
 from vtc.html_report.html import Markup
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 
 RECIPES = tuple(map(recipe, ("kcenter", "random", "globalcom2")))
 PLAN = BenchConfig(("tiny-llava",), RECIPES, (0.5, 0.05), n=10, batch=10, dtype="float32", max_new_tokens=6)

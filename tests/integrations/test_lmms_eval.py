@@ -19,7 +19,7 @@ import vtc
 from vtc import embedded
 from vtc.embedded.samples import samples
 from vtc.inference.loading import load
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 
 SAMPLE = samples()[0]
 VERSION = "0.7.3"

@@ -16,7 +16,7 @@ import vtc
 from vtc.embedded.samples import samples
 from vtc.inference.loading import load
 from vtc.integrations.vlmevalkit import enrol, reduced
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 
 SAMPLE = samples()[0]
 

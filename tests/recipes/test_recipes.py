@@ -19,8 +19,9 @@ from vtc import (
     VisualTokens,
     named_recipes,
 )
-from vtc.recipes.composition import DEFAULT, SCHEMA, recipe
-from vtc.recipes.composition import RECIPES as NAMED
+from vtc.recipes.named import DEFAULT, recipe
+from vtc.recipes.registration import RECIPES as NAMED
+from vtc.recipes.serialization import SCHEMA
 from vtc.stages import (
     Cls,
     Even,

@@ -17,7 +17,7 @@ from tests.stages.images import (
     with_logits,
 )
 from vtc import Layout, Recipe, VisualTokens
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.stages import Joint, LocalGlobal, Thumbnail
 from vtc.stages.allocate.thumbnail import _attended
 from vtc.stages.thumbnail_maps import sampled

@@ -30,7 +30,7 @@ from vtc.cli.progress import bars
 from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.stages import KCenter
 from vtc.video import Sampling, ask, prepare
 from vtc.video.reading import probe

@@ -15,7 +15,7 @@ from vtc.inference.asking import prompt, report_on
 from vtc.inference.loading import load
 from vtc.media.images import load_image
 from vtc.media.video_frames import VideoFrames
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.reduction.report import ItemReport
 from vtc.viz.contact_sheets import (
     GAP,

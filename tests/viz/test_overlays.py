@@ -15,7 +15,7 @@ from vtc.core.flops import DecoderCost
 from vtc.core.tokens import Layout, Reduction
 from vtc.inference.asking import prompt, report_on
 from vtc.media.images import load_image
-from vtc.recipes.composition import recipe as find_recipe
+from vtc.recipes.named import recipe as find_recipe
 from vtc.reduction.decoder.report import Trace
 from vtc.reduction.report import ItemReport, Report
 from vtc.viz.colors import KEPT, REGIONS, TINT

@@ -13,7 +13,8 @@ from vtc.inference import prompting
 from vtc.inference.asking import prompt, report_on
 from vtc.inference.loading import load
 from vtc.media.video_frames import VideoFrames
-from vtc.recipes.composition import Recipe, recipe
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe
 from vtc.reduction.report import ItemReport, Report
 from vtc.stages import KCenter
 from vtc.video.qa.token_usage import low_res_frames, token_usage

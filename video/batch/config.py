@@ -13,7 +13,7 @@ from typing import Any
 
 from vtc.core.budget import Keep
 from vtc.recipes.composition import Recipe
-from vtc.recipes.composition import recipe as named
+from vtc.recipes.named import recipe as named
 from vtc.recipes.video import DEFAULT
 from vtc.video.clips.frame_features import TOWER
 from vtc.video.clips.frame_scores import MODEL

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vtc.core.registry import PLUGINS, Registry
+from vtc.core.registry import Registry
 from vtc.core.specification import build
 from vtc.video.clips.clip import Clip
 from vtc.video.clips.frame_arrays import (
@@ -145,7 +145,7 @@ def check_share(name: str, value: object) -> float:
     return float(value)
 
 
-KEYFRAMES: Registry[type[KeyframeSelector]] = Registry("keyframe selector", PLUGINS)
+KEYFRAMES: Registry[type[KeyframeSelector]] = Registry("keyframe selector", plugins=True)
 """Keyframe selectors by name."""
 
 

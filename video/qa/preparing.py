@@ -16,7 +16,7 @@ from vtc.core.tokens import Layout
 from vtc.inference.prompting import processed
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
-from vtc.recipes.composition import recipe as named
+from vtc.recipes.named import recipe as named
 from vtc.recipes.video import DEFAULT
 from vtc.video.clips.clip import Clip
 from vtc.video.clips.frame_features import (

@@ -16,7 +16,8 @@ from vtc.inference.defaults import IMAGES, VIDEOS
 from vtc.inference.loading import load
 from vtc.inference.prompting import frames_are_images
 from vtc.inference.quiet import quiet
-from vtc.recipes.composition import Recipe, named_recipes
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import named_recipes
 
 from .media import (
     OpenMedium,

@@ -9,8 +9,9 @@ from typing import Any
 from vtc.adapters import Media, find
 from vtc.core.registry import nearest
 from vtc.core.tokens import Layout
-from vtc.recipes.composition import RECIPES, Recipe
-from vtc.recipes.composition import recipe as named
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe as named
+from vtc.recipes.registration import RECIPES
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vtc.recipes.composition import RECIPES
+from vtc.recipes.registration import RECIPES
 
 RANDOM = "random"
 FEW = 30

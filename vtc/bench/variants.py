@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vtc.core.budget import Keep
-from vtc.recipes.composition import RECIPES, Recipe
-from vtc.recipes.composition import recipe as named
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe as named
+from vtc.recipes.registration import RECIPES
 
 FULL, NONE = "full", "none"
 BASELINES = ("random", "resize", "uniform")

@@ -12,7 +12,8 @@ import transformers
 
 from vtc.adapters import find
 from vtc.core.budget import Keep
-from vtc.recipes.composition import POSITIONS, Recipe, recipe
+from vtc.recipes.composition import POSITIONS, Recipe
+from vtc.recipes.named import recipe
 from vtc.reduction.wrapped_model import WrappedModel
 
 from .capture import footprint, generate

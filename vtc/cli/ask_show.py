@@ -15,7 +15,7 @@ from vtc.inference.quiet import quiet
 from vtc.media.images import is_video, load_image
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
-from vtc.recipes.composition import recipe as named
+from vtc.recipes.named import recipe as named
 from vtc.recipes.overrides import changed
 from vtc.video.reading.backends import check_backend
 from vtc.video.reading.sampling import Sampling

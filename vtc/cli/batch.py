@@ -63,7 +63,7 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
 
 def _recipe(options: dict[str, Any]) -> Any:
     """The recipe with the changes that are given, which are taken out of `options`."""
-    from vtc.recipes.composition import recipe as named
+    from vtc.recipes.named import recipe as named
     from vtc.recipes.overrides import changed
     from vtc.recipes.video import DEFAULT
 

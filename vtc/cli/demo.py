@@ -14,7 +14,8 @@ from vtc.embedded.samples import samples
 from vtc.inference.asking import compare, prompt, report_on
 from vtc.inference.loading import load
 from vtc.media.images import load_image
-from vtc.recipes.composition import Recipe, recipe
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe
 from vtc.viz.overlays import draw
 
 PHOTOGRAPHS = Path(__file__).parents[1] / "embedded" / "photographs"

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from vtc.recipes.composition import Recipe, named_recipes
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import named_recipes
 
 
 def recipes_table() -> Table:

@@ -12,7 +12,7 @@ import numpy as np
 from vtc.core.statistics import DRAWS, Interval, intervals
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
-from vtc.recipes.composition import recipe as named
+from vtc.recipes.named import recipe as named
 from vtc.video import Sampling
 
 from .answers_summary import (

@@ -23,7 +23,7 @@ from lmms_eval.api.model import lmms
 from torch import nn
 
 from vtc.core.budget import Keep
-from vtc.recipes.composition import DEFAULT
+from vtc.recipes.named import DEFAULT
 from vtc.reduction.api import reduce_tokens
 from vtc.video.qa.strategies import strategy as named_strategy
 

@@ -9,9 +9,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from vtc.recipes.composition import Recipe
-from vtc.recipes.composition import recipe as named
+from vtc.recipes.named import recipe as named
 from vtc.reduction.api import reduce_tokens, restore
-from vtc.stages.decoder import LLaVolta
+from vtc.stages import LLaVolta
 
 Entry = tuple[int, "Recipe | str | None"]
 

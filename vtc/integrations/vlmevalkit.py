@@ -23,8 +23,9 @@ from typing import Any
 from torch import nn
 
 from vtc.core.budget import Keep
-from vtc.recipes.composition import DEFAULT, Recipe
-from vtc.recipes.composition import recipe as named
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import DEFAULT
+from vtc.recipes.named import recipe as named
 from vtc.reduction.api import reduce_tokens
 
 Factory = Callable[..., Any]

@@ -1,61 +1,40 @@
-"""Recipes: named, saved compositions of stages."""
+"""What a recipe is: a composition of stages with their parameters, and which of them go together."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
-
-from vtc.core.budget import Budget, Keep, check_keep
-from vtc.core.json_text import loads
-from vtc.core.registry import PLUGINS, Registry, nearest
+from vtc.core.budget import Keep, check_keep
 from vtc.core.tokens import (
     FRAMES,
     Layout,
     Reduction,
     VisualTokens,
 )
+from vtc.core.warn import warn_caller
 from vtc.stages import (
-    STAGES,
     Allocator,
-    Area,
-    ClsSampling,
     DecoderStage,
-    Density,
     EncoderStage,
     Even,
-    Feather,
     FrameSelector,
-    Grid,
     InputStage,
-    Joint,
-    KCenter,
-    Layerwise,
-    LocalGlobal,
-    MaxSum,
-    Mean,
     Merger,
-    Resize,
     Resizer,
     Selector,
     Stage,
-    Thumbnail,
-    ToDRE,
-    ToMe,
 )
-from vtc.stages.decoder import DECODER
-from vtc.stages.select import MERGED, SELECTORS
 
-SCHEMA = 1
+from . import counting, reducing, serialization
+
 POSITIONS = ("original", "compact")
 IMAGES_AS = ("items", "frames")
 FOLDED_CUES = frozenset(("encoder_features", "question"))
 """Cues that are there where the encoder folds tokens together: they are about what comes out of it."""
+FEW = 8
+"""An int `keep` below it is more often a share that lacks its point than meant."""
 S = TypeVar("S", bound=Stage)
 
 
@@ -87,6 +66,11 @@ class Recipe:
         if self.keep is None:
             object.__setattr__(self, "keep", 1.0 if self.only_decoder else 0.25)
         object.__setattr__(self, "keep", check_keep(self.keep))
+        if isinstance(self.keep, int) and self.keep < FEW:
+            warn_caller(
+                f"keep={self.keep} is an int, so that at most {self.keep} of each item's tokens stay; for all of them "
+                "pass the float keep=1.0, for a share one such as keep=0.25"
+            )
         if self.positions not in POSITIONS:
             raise ValueError(f"positions={self.positions!r}; expected one of {', '.join(POSITIONS)}")
         if self.images_as not in IMAGES_AS:
@@ -217,9 +201,7 @@ class Recipe:
         Raises:
             ValueError: an input stage meets what it could not count: structural tokens, units of unlike size.
         """
-        if isinstance(self.input, Resizer):
-            return self._resized_grids(self.input, layout)
-        return layout.grids[: self.frames(layout)]
+        return counting.encoded_grids(self, layout)
 
     def frames(self, layout: Layout) -> int:
         """How many units are encoded: fewer than there are where the item is a video and a stage leaves frames out.
@@ -231,55 +213,11 @@ class Recipe:
         Raises:
             ValueError: frames of unlike size, or a `keep` that is less than one frame with nothing to cut it.
         """
-        units = len(layout.grids)
-        is_video = set(layout.kinds) == {"frame"} and any(layout.candidates)
-        if not isinstance(self.input, FrameSelector) or not is_video:
-            return units
-        if len(set(layout.grids)) > 1:
-            raise ValueError(
-                f"stages={self.labels}: frames have unlike sizes {sorted(set(layout.grids))}, so that no count is "
-                "known before some are left out; give all frames one size"
-            )
-        if self.input.own_share is not None:
-            return Budget(self.input.own_share).count(units)
-        each = layout.candidates[0]
-        count = Budget(self.keep).count(units * each)
-        if self.selector is not None:
-            return -(-count // each)
-        if isinstance(self.keep, int) and count < each:
-            raise ValueError(
-                f"keep={self.keep} is less than the {each} tokens of one frame, and stages={self.labels} keep whole "
-                f"frames; raise it to {each} or more, or add a selector such as KCenter()"
-            )
-        return max(1, count // each)
-
-    def _resized_grids(self, stage: Resizer, layout: Layout) -> tuple[tuple[int, int, int], ...]:
-        if layout.structural.any() or len(set(layout.grids)) > 1:
-            raise ValueError(
-                f"stages={self.labels}: an input stage cannot resize an item with structural tokens or units of unlike "
-                "size; use a selector"
-            )
-        keep = self.keep if stage.own_share is None else stage.own_share
-        frames, height, width = layout.grids[0]
-        units = len(layout.grids)
-        count = Budget(keep).count(sum(layout.candidates))
-        if count < units * frames:
-            raise ValueError(
-                f"keep={keep} leaves {count} tokens for {units * frames} frames, and stages={self.labels} "
-                "drops none of them: keep at least one token a frame, or use a selector"
-            )
-        height, width = stage.target((frames, height, width), count // units)
-        return ((frames, height, width),) * units
+        return counting.frames(self, layout)
 
     def count(self, layout: Layout) -> int:
         """Exact number of candidate tokens that go on. Pure arithmetic, known before the encoder runs."""
-        encoded = sum(t * h * w for t, h, w in self.encoded_grids(layout)) if self.input else sum(layout.candidates)
-        if self.encoder is not None and not self.encoder.spread:
-            encoded = Budget(self.encoder_keep).count(encoded)
-        if self.selector is None:
-            return encoded
-        own = self.selector.count(layout, self.keep)
-        return min(encoded, Budget(self.keep).count(sum(layout.candidates)) if own is None else own)
+        return counting.count(self, layout)
 
     def reduce(self, tokens: VisualTokens, total: int) -> Reduction:
         """Allocates, selects and merges: keeps exactly `total` candidates of the encoded tokens, and all structural.
@@ -289,69 +227,28 @@ class Recipe:
         Raises:
             ValueError: a selector broke its contract.
         """
-        if self.selector is None or total == sum(tokens.layout.candidates):
-            return Reduction.identity(len(tokens)).to(tokens.features.device)
-        anchor = self._select(tokens, total)
-        if self.merger is None:
-            return Reduction.pruning(anchor, len(tokens))
-        return self.merger.merge(tokens, anchor)
-
-    def _select(self, tokens: VisualTokens, total: int) -> Tensor:
-        assert self.selector is not None
-        device = tokens.features.device
-        layout = tokens.layout
-        picked = [torch.nonzero(layout.structural).flatten().to(device)]
-        stray = torch.zeros((), dtype=torch.bool, device=device)
-        for i, (pool, k) in enumerate(self.allocator.pools(tokens, total)):
-            if k == 0:
-                continue
-            pool = pool.to(device)
-            seed = (self.seed * 0x9E3779B97F4A7C15 + tokens.key * 0x100000001B3 + i) % 2**63
-            chosen = pool if k == len(pool) else self.selector.select(tokens, pool, k, seed=seed)
-            picked.append(chosen)
-            stray |= ~torch.isin(chosen, pool).all()
-        anchor = torch.cat(picked).sort().values
-        expected = total + int(layout.structural.sum())
-        wrong = len(anchor) > expected if self.selector.adaptive else len(anchor) != expected
-        if wrong or bool((anchor[1:] <= anchor[:-1]).any() | stray):
-            raise ValueError(
-                f"selector {self.selector.name!r} kept {len(anchor)} tokens ({len(anchor.unique())} different) where "
-                f"{expected} were due; a selector must return exactly k unique indices of its pool"
-            )
-        return anchor
+        return reducing.reduce(self, tokens, total)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON can hold it."""
-        stages = [{"stage": stage.label, **stage.parameters()} for stage in self.stages]
-        return {
-            "schema": SCHEMA,
-            "name": self.name,
-            "stages": stages,
-            "keep": self.keep,
-            "positions": self.positions,
-            "seed": self.seed,
-            "images_as": self.images_as,
-        }
+        return serialization.to_dict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
-        """The recipe that `to_dict` wrote.
+        """The recipe that `to_dict` wrote, in this version or an earlier one.
 
         Raises:
-            ValueError: another schema, an unknown entry, stage or parameter.
+            ValueError: an unknown schema, entry, stage or parameter.
         """
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            found = data.get("schema") if isinstance(data, dict) else data
-            raise ValueError(f"recipe has schema {found!r}; this version reads schema {SCHEMA}")
-        rest = {key: value for key, value in data.items() if key not in ("schema", "stages")}
-        unknown = set(rest) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ValueError(f"recipe has unknown entries {sorted(unknown)}; expected {[f.name for f in fields(cls)]}")
-        return cls(stages=tuple(map(_stage_from, data.get("stages", ()))), **rest)
+        return cls(**serialization.arguments(data))
 
     def save(self, path: str | Path) -> None:
-        """Writes the recipe to `path` as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        """Writes the recipe to the file `path` as JSON.
+
+        Raises:
+            ValueError: a stage that `load` could not find or would read as another. Nothing is written.
+        """
+        serialization.save(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
@@ -359,95 +256,24 @@ class Recipe:
 
         Raises:
             OSError: the file is not there, or cannot be read.
-            ValueError: the file is no recipe of this schema.
+            ValueError: the file is no recipe that this version reads.
         """
-        try:
-            data = loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"recipe={str(path)!r}: no such file; pass the path of a recipe file, or a name from `vtc recipes`"
-            ) from None
-        except ValueError as error:
-            raise ValueError(f"{path} is no recipe file: {error}") from error
-        return cls.from_dict(data)
+        return cls.from_dict(serialization.read(path))
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes the recipe into `folder` as `recipe.json`, beside what else a model's folder may hold.
 
-def _stage_from(entry: Any) -> Stage:
-    if not isinstance(entry, dict):
-        raise ValueError(
-            f'recipe has {entry!r} among its stages; expected an object such as {{"stage": "select/kcenter"}}'
-        )
-    parameters = dict(entry)
-    stage = STAGES.get(str(parameters.pop("stage", None)))
-    known = [field.name for field in fields(stage)]  # type: ignore[arg-type]
-    for name in parameters:
-        if name not in known:
-            raise ValueError(
-                f"stage {entry['stage']!r} has no parameter {name!r}{nearest(name, known)}; it has {known}"
-            )
-    return stage(**parameters)
+        Raises:
+            ValueError: see `save`.
+        """
+        serialization.save_pretrained(self, folder)
 
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Recipe:
+        """Reads the recipe of a local folder that `save_pretrained` wrote.
 
-RECIPES: Registry[Callable[[], tuple[Stage, ...]]] = Registry("recipe", PLUGINS)
-"""The stages of each named recipe, made by a function without arguments."""
-DEFAULT = "kcenter"
-
-
-def _enrol_recipes() -> None:
-    for selector in SELECTORS:
-        RECIPES.add(selector.name, lambda s=selector: (s(),))  # type: ignore[misc]
-        if selector in MERGED:
-            RECIPES.add(f"{selector.name}-mean", lambda s=selector: (s(), Mean()))  # type: ignore[misc]
-    RECIPES.add("pool", lambda: (Grid(), Area()))
-    RECIPES.add("cls-outliers", lambda: (ClsSampling(rule="outliers"),))
-    RECIPES.add("todre", lambda: (Joint(), MaxSum(pivot="attention")))
-    RECIPES.add("globalcom2", lambda: (Thumbnail(), LocalGlobal()))
-    released = (Thumbnail(temperature=10.0, attend="logits"), LocalGlobal(attend="logits"))
-    RECIPES.add("globalcom2-released", lambda: released)
-    RECIPES.add("tokencorr", lambda: (Density(), ClsSampling()))
-    RECIPES.add("resize", lambda: (Resize(),))
-    RECIPES.add("tome", lambda: (ToMe(),))
-    for stage in DECODER:
-        RECIPES.add("todre-late" if stage is ToDRE else stage.name, lambda s=stage: (s(),))  # type: ignore[misc]
-    RECIPES.add("kcenter+layerwise", lambda: (KCenter(), Layerwise()))
-    RECIPES.add("kcenter+feather", lambda: (KCenter(), Feather()))
-    RECIPES.add("todre+late", lambda: (Joint(), MaxSum(pivot="attention"), ToDRE()))
-
-
-_enrol_recipes()
-
-
-def recipe(
-    spec: str | Path | Recipe = DEFAULT,
-    *,
-    keep: Keep | None = None,
-    positions: str | None = None,
-    seed: int | None = None,
-    images_as: str | None = None,
-) -> Recipe:
-    """The recipe that `spec` names, with what the caller overrides.
-
-    Args:
-        spec: a name from `vtc recipes`, the path of a recipe file (`.json`), or a recipe.
-        keep, positions, seed, images_as: in place of the recipe's own, where not None.
-
-    Raises:
-        TypeError: `spec` or `keep` is of another type.
-        ValueError: no recipe of that name (the nearest is suggested), or a value out of range.
-    """
-    if isinstance(spec, Recipe):
-        found = spec
-    elif isinstance(spec, Path) or (isinstance(spec, str) and spec.endswith(".json")):
-        found = Recipe.load(spec)
-    elif isinstance(spec, str):
-        found = Recipe(RECIPES.get(spec)(), name=spec)
-    else:
-        raise TypeError(f"recipe={spec!r} is a {type(spec).__name__}; expected a name, a path or a Recipe")
-    given = {"keep": keep, "positions": positions, "seed": seed, "images_as": images_as}
-    return replace(found, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
-
-
-def named_recipes() -> Iterator[Recipe]:
-    """Every named recipe, in the order of enrolment."""
-    for name in RECIPES:
-        yield Recipe(RECIPES.get(name)(), name=name)
+        Raises:
+            FileNotFoundError: the folder holds no `recipe.json`.
+            ValueError: see `load`.
+        """
+        return cls.load(serialization.file_in(folder))

@@ -1,4 +1,4 @@
-"""The named recipes of videos; the core finds this module by its entry point."""
+"""The named recipes of videos; registries import this module once a name is not there yet."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from vtc.stages import (
     Joint,
     KCenter,
     Mean,
-    enrol,
 )
+from vtc.stages.base import add_stages
 from vtc.video.stages import (
     EVS,
     AdaptiveCodebook,
@@ -30,29 +30,31 @@ from vtc.video.stages import (
     VidCom2,
 )
 
-from .composition import RECIPES
+from .registration import register_recipe
 
-enrol(Keyframes, ClipBudget, FirstOfSegment, KeyDensity, SemanticDensity, EVS, VidCom2, DyCoke, FrameFusion, AlongTime)
-enrol(FastVID, FastVIDMean, Codebook, AdaptiveCodebook, CodebookMean, StrongApart, QuestionBudget)
+add_stages(
+    Keyframes, ClipBudget, FirstOfSegment, KeyDensity, SemanticDensity, EVS, VidCom2, DyCoke, FrameFusion, AlongTime
+)
+add_stages(FastVID, FastVIDMean, Codebook, AdaptiveCodebook, CodebookMean, StrongApart, QuestionBudget)
 
-RECIPES.add("uniform", lambda: (Keyframes("uniform"), Grid()))
-RECIPES.add("keyframes", lambda: (Keyframes(), KCenter()))
-RECIPES.add("clip-budget", lambda: (ClipBudget(), KCenter()))
-RECIPES.add("video", lambda: (Keyframes(share=0.75), ClipBudget(), KCenter()))
-RECIPES.add("video-question", lambda: (Keyframes(share=0.75), QuestionBudget(), KCenter()))
-RECIPES.add("evs", lambda: (Joint(), EVS()))
-RECIPES.add("evs-vllm", lambda: (Joint(), EVS(engine=True)))
-RECIPES.add("vidcom2", lambda: (Joint(), VidCom2()))
-RECIPES.add("dycoke", lambda: (Joint(), DyCoke()))
-RECIPES.add("framefusion", lambda: (Joint(), FrameFusion(), AlongTime()))
-RECIPES.add("fastvid", lambda: (Joint(), FastVID(), FastVIDMean()))
-RECIPES.add("vqtoken", lambda: (Joint(), Codebook(), CodebookMean()))
-RECIPES.add("vqtoken-adaptive", lambda: (Joint(), AdaptiveCodebook(), CodebookMean()))
-RECIPES.add("dcode", lambda: (Keyframes("dcode", share=0.5), StrongApart(), Mean(least=0.8)))
-RECIPES.add("kffocus", lambda: (Keyframes("kffocus", share=0.75), KeyDensity(), KCenter()))
-RECIPES.add("tdc", lambda: (FirstOfSegment(), KCenter(), Mean()))
-RECIPES.add("videogpt+", lambda: (Keyframes("segments", share=0.5), Grid(), Area()))
-RECIPES.add("langdc", lambda: (SemanticDensity(), KCenter()))
+register_recipe("uniform", (Keyframes("uniform"), Grid()))
+register_recipe("keyframes", (Keyframes(), KCenter()))
+register_recipe("clip-budget", (ClipBudget(), KCenter()))
+register_recipe("video", (Keyframes(share=0.75), ClipBudget(), KCenter()))
+register_recipe("video-question", (Keyframes(share=0.75), QuestionBudget(), KCenter()))
+register_recipe("evs", (Joint(), EVS()))
+register_recipe("evs-vllm", (Joint(), EVS(engine=True)))
+register_recipe("vidcom2", (Joint(), VidCom2()))
+register_recipe("dycoke", (Joint(), DyCoke()))
+register_recipe("framefusion", (Joint(), FrameFusion(), AlongTime()))
+register_recipe("fastvid", (Joint(), FastVID(), FastVIDMean()))
+register_recipe("vqtoken", (Joint(), Codebook(), CodebookMean()))
+register_recipe("vqtoken-adaptive", (Joint(), AdaptiveCodebook(), CodebookMean()))
+register_recipe("dcode", (Keyframes("dcode", share=0.5), StrongApart(), Mean(least=0.8)))
+register_recipe("kffocus", (Keyframes("kffocus", share=0.75), KeyDensity(), KCenter()))
+register_recipe("tdc", (FirstOfSegment(), KCenter(), Mean()))
+register_recipe("videogpt+", (Keyframes("segments", share=0.5), Grid(), Area()))
+register_recipe("langdc", (SemanticDensity(), KCenter()))
 
 DEFAULT = "video"
 """What a video is reduced by where nothing is said."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import TypeVar
 
 from torch import nn
 
 from vtc.adapters import find
 from vtc.core.budget import Keep
-from vtc.recipes.composition import DEFAULT, Recipe
-from vtc.recipes.composition import recipe as named
+from vtc.recipes.named import DEFAULT, RecipeSpec
+from vtc.recipes.named import recipe as named
 
 from .handle import Handle
 
@@ -32,7 +31,7 @@ def _stock(model: nn.Module) -> nn.Module:
 
 def reduce_tokens(
     model: M,
-    recipe: str | Path | Recipe = DEFAULT,
+    recipe: RecipeSpec = DEFAULT,
     *,
     keep: Keep | None = None,
     positions: str | None = None,
@@ -46,16 +45,18 @@ def reduce_tokens(
 
     Args:
         model: a stock transformers vision-language model, bare or inside a PEFT model.
-        recipe: a name from `vtc recipes`, the path of a recipe file (`.json`), or a `Recipe`.
+        recipe: a name from `vtc recipes` or of its paper, the path of a recipe file (`.json`) or folder, a `Recipe`, a
+            stage such as `KCenter()`, or several: `[KCenter(), Mean()]`.
         keep: a float in (0, 1], the share of each item's candidate tokens that reach the language model, or an int,
-            at most that many per item; default: the recipe's own.
+            at most that many per item (one below 8 warns: `keep=1` is one token, `keep=1.0` all of them); default:
+            the recipe's own.
         positions: `original` (kept tokens keep their coordinates) or `compact` (renumbered); default: the recipe's own.
         seed: for seeded stages; default: the recipe's own.
         images_as: `items`, or `frames` where the images of a prompt are the frames of one video; default: the
             recipe's own.
 
     Returns:
-        The same model, with `model.vtc` for its recipe and the report on the last call.
+        The same model, with `model.vtc` for its recipe and the report on the last call; `handle(model)` is that, typed.
 
     Raises:
         TypeError: an argument of another type.
@@ -68,6 +69,22 @@ def reduce_tokens(
     handle._check()
     _swap(inner, handle)
     return model
+
+
+def handle(model: nn.Module) -> Handle:
+    """What `reduce_tokens` put on `model` as `model.vtc`, for type checkers and editors.
+
+    Args:
+        model: a wrapped model, bare or inside a PEFT model or `torch.compile`.
+
+    Raises:
+        TypeError: `model` is no module.
+        ValueError: it is not wrapped.
+    """
+    found = _stock(model).__dict__.get("vtc")
+    if not isinstance(found, Handle):
+        raise ValueError(f"model={type(model).__name__} is not wrapped; call vtc.reduce_tokens(model) before")
+    return found
 
 
 _SWAPPING = threading.Lock()
@@ -116,7 +133,7 @@ def restore(model: M) -> M:
 @contextmanager
 def reduced(
     model: M,
-    recipe: str | Path | Recipe = DEFAULT,
+    recipe: RecipeSpec = DEFAULT,
     *,
     keep: Keep | None = None,
     positions: str | None = None,

@@ -15,7 +15,7 @@ from vtc.encoder import (
     is_hooked,
     merging,
 )
-from vtc.stages.encoder import EncoderStage
+from vtc.stages import EncoderStage
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vtc.core.budget import Keep
-from vtc.core.registry import PLUGINS, Registry
+from vtc.core.registry import BUILT_IN, Registry
 from vtc.core.tokens import Layout, Reduction, VisualTokens
 
 
@@ -161,11 +162,17 @@ class Merger(Stage):
         """Folds the other candidates into the kept `anchor` tokens `[K]` (structural ones among them)."""
 
 
-STAGES: Registry[type[Stage]] = Registry("stage", PLUGINS)
+STAGES: Registry[type[Stage]] = Registry("stage", plugins=True, built_in=BUILT_IN)
 """Stage classes by the names that recipe files give them, such as `select/kcenter`."""
 
 
-def enrol(*stages: type[Stage]) -> None:
+def add_stages(*stages: type[Stage]) -> None:
     """Makes stages known by name to recipes and recipe files."""
     for stage in stages:
         STAGES.add(f"{stage.kind}/{stage.name}", stage)
+
+
+def concrete(names: Mapping[str, object]) -> tuple[type[Stage], ...]:
+    """The stages among a package's `names` (its `globals()`), without the base classes of their kinds."""
+    found = (value for value in names.values() if isinstance(value, type) and issubclass(value, Stage))
+    return tuple(stage for stage in found if hasattr(stage, "name") and not inspect.isabstract(stage))

@@ -13,12 +13,7 @@ from tests.reduction.decoder.common import (
     wrapped,
 )
 from vtc import Recipe, named_recipes
-from vtc.stages.decoder import (
-    FastV,
-    LLaVolta,
-    SparseVLM,
-    ToDRE,
-)
+from vtc.stages import FastV, LLaVolta, SparseVLM, ToDRE
 
 NAMED = [r for r in named_recipes() if r.decoder]
 RECIPES = [

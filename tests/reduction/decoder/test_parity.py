@@ -13,17 +13,8 @@ from tests.families import Family, visual
 from tests.grid import fresh, generate
 from tests.reduction.decoder.common import FOUR, wrapped
 from vtc import Recipe, VisualTokens
-from vtc.stages import Grid
-from vtc.stages.decoder import (
-    DecoderStage,
-    FastV,
-    Feather,
-    Layerwise,
-    LLaVolta,
-    PyramidDrop,
-    SparseVLM,
-    ToDRE,
-)
+from vtc.stages import FastV, Feather, Grid, Layerwise, LLaVolta, PyramidDrop, SparseVLM, ToDRE
+from vtc.stages.decoder import DecoderStage
 
 four = pytest.mark.parametrize("family", FOUR, ids=lambda family: family.name)
 ROWS = [[3, (1, 12, 4), 4], [2, (3, 8, 6), 6, (4, 12, 4), 3]]

@@ -22,18 +22,8 @@ from tests.reduction.decoder.common import four, wrapped
 from tests.reduction.decoder.slow import At, walk
 from tests.reduction.test_turns import TYPES
 from vtc import Layout, Recipe
-from vtc.stages import KCenter
-from vtc.stages.decoder import (
-    Attention,
-    Cut,
-    DecoderStage,
-    DecoderTokens,
-    FastV,
-    Feather,
-    PyramidDrop,
-    SparseVLM,
-    ToDRE,
-)
+from vtc.stages import FastV, Feather, KCenter, PyramidDrop, SparseVLM, ToDRE
+from vtc.stages.decoder import Attention, Cut, DecoderStage, DecoderTokens
 
 ROWS = [[3, (1, 12, 4), 4], [2, (3, 8, 6), 6, (4, 12, 4), 3], [4, (2, 4, 8), 2]]
 SCHEDULE = ((1, 0.6), (2, 0.3))

@@ -15,7 +15,7 @@ from tests.grid import generate, steps
 from tests.reduction.decoder.common import ByLot
 from vtc import Recipe, reduce_tokens
 from vtc.reduction.decoder.prefill_state import PrefillState
-from vtc.stages.decoder import FastV, PyramidDrop
+from vtc.stages import FastV, PyramidDrop
 
 ROWS = [[3, (1, 12, 8), 4], [2, (3, 8, 12), 6]]
 STAGES = (ByLot(((0, 0.7), (1, 0.4))), FastV(((1, 0.5),)), PyramidDrop(((1, 0.5), (2, 0.2))))

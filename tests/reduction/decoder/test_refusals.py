@@ -29,15 +29,7 @@ from tests.reduction.decoder.common import (
 )
 from tests.reduction.test_turns import longer
 from vtc import Recipe, reduce_tokens, restore
-from vtc.stages import KCenter
-from vtc.stages.decoder import (
-    VTW,
-    FastV,
-    Feather,
-    Layerwise,
-    PyramidDrop,
-    ToDRE,
-)
+from vtc.stages import VTW, FastV, Feather, KCenter, Layerwise, PyramidDrop, ToDRE
 
 PARTIAL = [family for family in FAMILIES if family.layers != "full"]
 

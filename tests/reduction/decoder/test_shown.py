@@ -14,7 +14,7 @@ from tests.families.odd import ODD
 from tests.reduction.decoder.common import ByLot
 from vtc import Recipe, reduce_tokens
 from vtc.reduction.decoder import apply_cut
-from vtc.stages.decoder import Feather, SparseVLM, ToDRE
+from vtc.stages import Feather, SparseVLM, ToDRE
 
 PALIGEMMA = next(odd for odd in ODD if odd.name.startswith("PaliGemma"))
 

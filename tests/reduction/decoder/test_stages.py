@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vtc import Layout
-from vtc.stages.decoder import FastV, Layerwise, SparseVLM
+from vtc.stages import FastV, Layerwise, SparseVLM
 from vtc.stages.decoder.attention import Attention, unrotated
 from vtc.stages.decoder.base import check_schedule
 from vtc.stages.decoder.sparsevlm import (

@@ -21,7 +21,7 @@ from tests.reduction.decoder.common import (
 )
 from vtc import Recipe
 from vtc.reduction.decoder import engine
-from vtc.stages.decoder import PyramidDrop, SparseVLM
+from vtc.stages import PyramidDrop, SparseVLM
 
 ROWS = BATCHES["uneven"]
 

@@ -26,12 +26,8 @@ from tests.reduction.decoder.common import (
 )
 from tests.reduction.test_turns import TYPES, longer, whole
 from vtc import Recipe, reduce_tokens
-from vtc.stages.decoder import (
-    DecoderStage,
-    FastV,
-    Feather,
-    PyramidDrop,
-)
+from vtc.stages import FastV, Feather, PyramidDrop
+from vtc.stages.decoder import DecoderStage
 
 
 def first_turn(model: Any, inputs: dict[str, Tensor]) -> Any:

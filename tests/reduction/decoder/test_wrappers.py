@@ -38,7 +38,7 @@ from vtc import (
     reduced,
     restore,
 )
-from vtc.stages.decoder import FastV, PyramidDrop
+from vtc.stages import FastV, PyramidDrop
 
 READING = Recipe((FastV(((1, 0.5),)), PyramidDrop(((2, 0.25),))), name="reading")
 """One stage that taps a layer, one that runs a layer's projections ahead of it."""

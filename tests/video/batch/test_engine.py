@@ -23,7 +23,7 @@ from tests.video.batch.videos import (
 )
 from vtc.inference.prompting import processed
 from vtc.media.frame_times import on_device
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.reduction.api import reduced
 from vtc.video import answer_batch
 from vtc.video.batch import (

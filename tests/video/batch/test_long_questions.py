@@ -14,7 +14,7 @@ from tests.video.batch.videos import (
     save,
     timeless,
 )
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.video import answer_batch
 from vtc.video.batch import (
     Answerer,

@@ -27,7 +27,7 @@ from vtc.cli.main import app
 from vtc.inference.prompting import processed
 from vtc.media.frame_times import on_device
 from vtc.media.images import load_image
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.reduction.api import reduced
 from vtc.video import answer_batch
 from vtc.video.batch import (

@@ -22,7 +22,7 @@ from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs, processed
 from vtc.media.video_frames import VideoFrames
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.stages import KCenter, Resize
 from vtc.video import Sampling, ask, prepare
 from vtc.video.keyframes import AKS, Uniform

@@ -26,7 +26,7 @@ from vtc import Recipe, reduce_tokens
 from vtc.cli.main import app
 from vtc.embedded.video import VALIDATION, Video
 from vtc.inference.loading import load
-from vtc.recipes.composition import recipe
+from vtc.recipes.named import recipe
 from vtc.recipes.overrides import changed
 from vtc.stages import KCenter
 from vtc.video import (

@@ -23,7 +23,8 @@ from tests.video.stages.videos import (
 )
 from vtc.core.tokens import FRAMES as PIXELS
 from vtc.core.tokens import VisualTokens
-from vtc.recipes.composition import Recipe, recipe
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe
 from vtc.stages import Even, Joint, KCenter
 from vtc.video.stages import (
     EVS,

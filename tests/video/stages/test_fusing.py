@@ -19,7 +19,8 @@ from tests.video.stages.videos import (
     with_newlines,
 )
 from vtc.core.tokens import Reduction, VisualTokens
-from vtc.recipes.composition import Recipe, recipe
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe
 from vtc.stages import Joint, KCenter, Mean
 from vtc.video.stages import (
     AdaptiveCodebook,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.video.stages.test_two_densities import SIDE, video
 from tests.video.stages.videos import with_newlines
 from vtc.core.tokens import QUESTION
-from vtc.recipes.composition import Recipe, recipe
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe
 from vtc.stages import Even, KCenter
 from vtc.video.stages import ClipBudget, QuestionBudget
 from vtc.video.stages.question_budget import relevance

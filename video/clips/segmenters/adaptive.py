@@ -12,7 +12,7 @@ from .checks import check_count, check_number
 from .scenes import SceneSegmenter
 
 
-@SEGMENTERS.enrol("adaptive")
+@SEGMENTERS.register("adaptive")
 @dataclass(frozen=True)
 class Adaptive(SceneSegmenter):
     """A clip begins where the difference of `content` stands out among those around it, as in a moving camera.

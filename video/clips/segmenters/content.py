@@ -12,7 +12,7 @@ from .checks import check_number
 from .scenes import SceneSegmenter
 
 
-@SEGMENTERS.enrol("content")
+@SEGMENTERS.register("content")
 @dataclass(frozen=True)
 class Content(SceneSegmenter):
     """A clip begins where hue, saturation and brightness of neighbouring frames differ by enough, averaged.

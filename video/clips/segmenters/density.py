@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
-@SEGMENTERS.enrol("density")
+@SEGMENTERS.register("density")
 @dataclass(frozen=True)
 class DensitySegmenter(Segmenter):
     """Frames are clustered by density peaks (DPC-kNN), and each cluster is made one stretch of time.

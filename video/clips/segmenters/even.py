@@ -19,7 +19,7 @@ PARTS = 4
 """Clips where nothing is said."""
 
 
-@SEGMENTERS.enrol("even")
+@SEGMENTERS.register("even")
 @dataclass(frozen=True)
 class EvenSegmenter(Segmenter):
     """Equal time: a stated number of clips, or clips of a stated length.

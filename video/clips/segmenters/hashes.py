@@ -12,7 +12,7 @@ from .checks import check_count, check_number
 from .scenes import SceneSegmenter
 
 
-@SEGMENTERS.enrol("hash")
+@SEGMENTERS.register("hash")
 @dataclass(frozen=True)
 class Hash(SceneSegmenter):
     """A clip begins where enough bits of neighbouring frames' perceptual hashes differ. Colors do not count.

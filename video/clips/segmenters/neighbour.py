@@ -16,7 +16,7 @@ from .checks import check_count, check_number
 from .vectors import Row, distance, known
 
 
-@SEGMENTERS.enrol("neighbour")
+@SEGMENTERS.register("neighbour")
 @dataclass(frozen=True)
 class Neighbour(Segmenter):
     """A clip begins where the cosine similarity of neighbouring frames is low: below a threshold, among the lowest, or

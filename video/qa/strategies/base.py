@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-from vtc.core.registry import PLUGINS, Registry
+from vtc.core.registry import Registry
 from vtc.inference.asking import answer
 from vtc.inference.prompting import processed
 from vtc.media.frame_times import on_device
@@ -177,7 +177,7 @@ class Strategy(ABC):
         """The answer to `question`; the last call of `asker` gives it."""
 
 
-STRATEGIES: Registry[type[Strategy]] = Registry("strategy", PLUGINS)
+STRATEGIES: Registry[type[Strategy]] = Registry("strategy", plugins=True)
 """Plans by name."""
 
 

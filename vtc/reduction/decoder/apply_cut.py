@@ -6,12 +6,7 @@ import torch
 from torch import Tensor
 
 from vtc.core.tokens import Reduction
-from vtc.stages.decoder import (
-    Attention,
-    Cut,
-    DecoderStage,
-    DecoderTokens,
-)
+from vtc.stages.decoder import Attention, Cut, DecoderStage, DecoderTokens
 
 from .attention_capture import Seen
 from .prefill_state import ItemColumns, PrefillState, gathered
