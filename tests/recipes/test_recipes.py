@@ -23,6 +23,7 @@ from vtc.recipes.named import DEFAULT, recipe
 from vtc.recipes.registration import RECIPES as NAMED
 from vtc.recipes.serialization import SCHEMA
 from vtc.stages import (
+    BUILT_IN,
     Cls,
     Even,
     KCenter,
@@ -32,7 +33,6 @@ from vtc.stages import (
     Selector,
     Stride,
 )
-from vtc.stages.select import MERGED, SELECTORS
 
 named = pytest.mark.parametrize("found", list(named_recipes()), ids=lambda found: found.name)
 
@@ -66,8 +66,8 @@ def test_the_default_is_one_of_the_names():
 def test_every_selector_is_a_recipe_and_some_merge():
     names = {found.name for found in named_recipes()}
     assert {"kcenter", "cls", "random", "stride", "resize"} <= names
-    assert {selector.name for selector in SELECTORS} <= names
-    assert {f"{selector.name}-mean" for selector in MERGED} <= names
+    assert {stage.name for stage in BUILT_IN if stage.kind == "select"} <= names
+    assert {f"{name}-mean" for name in ("kcenter", "cls", "random", "stride")} <= names
     assert {"pool", "cls-outliers", "todre", "globalcom2", "tokencorr"} <= names
 
 
@@ -94,10 +94,12 @@ def test_a_recipe_is_found_by_its_path(tmp_path):
     [
         ("kcentre", ValueError, "unknown recipe 'kcentre'; did you mean 'kcenter'"),
         ("", ValueError, "unknown recipe ''"),
-        (3, TypeError, "recipe=3 is a int; expected a name, a path or a Recipe"),
+        (3, TypeError, "recipe=3 is a int"),
         (None, TypeError, "recipe=None is a NoneType"),
-        (KCenter(), TypeError, r"recipe=KCenter\(\) is a KCenter"),
-        (KCenter, TypeError, "expected a name, a path or a Recipe"),
+        (KCenter, TypeError, r"recipe=KCenter is a class; pass a stage, KCenter\(\)"),
+        ([KCenter], TypeError, r"stages holds .*KCenter"),
+        ([], ValueError, r"stages=\[\] drops nothing"),
+        ({"select": KCenter()}, TypeError, "recipe=.* is a dict"),
         (Path("nowhere.json"), FileNotFoundError, "nowhere.json"),
     ],
     ids=str,
@@ -157,7 +159,9 @@ GOOD = Recipe((Resize(share=0.5), Stride()), name="mine").to_dict()
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({**GOOD, "schema": 2}, "schema 2; this version reads schema 1"),
+        ({**GOOD, "schema": 3}, "schema 3; this version reads schemas 1 and 2"),
+        ({**GOOD, "pictures": "items"}, r"unknown entries \['pictures'\]"),
+        ({**GOOD, "stages": [{"stage": "allocate/whole"}]}, "unknown stage 'allocate/whole'"),
         ({key: value for key, value in GOOD.items() if key != "schema"}, "schema None"),
         ([], r"schema \[\]"),
         ({**GOOD, "colour": "red"}, r"unknown entries \['colour'\]"),

@@ -17,8 +17,7 @@ class Joint(Allocator):
     pool. A unit can be left with nothing.
     """
 
-    name = "whole"
-    paper = "ToDRE, 2505.18757"
+    name = "joint"
     signal = "none (the selector decides)"
     joint = True
 
