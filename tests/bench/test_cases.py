@@ -10,11 +10,11 @@ from collections import Counter
 import pytest
 import torch
 
-from tools.train_embedded.model_specs import STUDENTS
+from tools.train_embedded.model_specs import MODEL_SPECS
 from vtc.bench.cases import read
 from vtc.bench.config import BenchConfig, fingerprint
 from vtc.bench.evaluate import Evaluator
-from vtc.bench.synthetic import drawn, first_seed, skills
+from vtc.bench.synthetic import first_seed, skills, synthetic_cases
 from vtc.bench.variants import (
     ALL_TOKENS,
     TEXT_ALONE,
@@ -79,23 +79,29 @@ def test_files_that_hold_nothing(tmp_path):
 
 
 def test_drawn_questions_are_even_and_always_the_same():
-    cases = drawn("tiny-llava", 120)
+    cases = synthetic_cases("tiny-llava", 120)
     assert len(cases) == len({case.id for case in cases}) == 120
-    assert cases == drawn("tiny-llava", 120)
+    assert cases == synthetic_cases("tiny-llava", 120)
     assert max(Counter(case.scene for case in cases).values()) == 4
     tally = Counter(case.skill for case in cases)
     assert set(tally) <= set(skills())
     assert max(tally.values()) <= min(tally.values()) + 4
-    assert drawn("tiny-llava", 50) == cases[:50]
-    native = Counter(case.skill for case in drawn("tiny-internvl", 120))
+    assert synthetic_cases("tiny-llava", 50) == cases[:50]
+    native = Counter(case.skill for case in synthetic_cases("tiny-internvl", 120))
     assert set(native) == set(skills())
-    assert {case.scene for case in drawn("tiny-llava", 8, first_seed() + 500)}.isdisjoint(case.scene for case in cases)
+    assert {case.scene for case in synthetic_cases("tiny-llava", 8, first_seed() + 500)}.isdisjoint(
+        case.scene for case in cases
+    )
 
 
 def test_drawn_questions_follow_the_models_view_and_shift():
-    plain, native, shifted = drawn("tiny-llava", 8), drawn("tiny-internvl", 8), drawn("tiny-llava", 8, shifted=True)
-    assert drawn("me/model", 8) == plain
-    assert drawn("/somewhere/tiny-internvl", 8) == native
+    plain, native, shifted = (
+        synthetic_cases("tiny-llava", 8),
+        synthetic_cases("tiny-internvl", 8),
+        synthetic_cases("tiny-llava", 8, shifted=True),
+    )
+    assert synthetic_cases("me/model", 8) == plain
+    assert synthetic_cases("/somewhere/tiny-internvl", 8) == native
     images = [[case.image().tobytes() for case in cases] for cases in (plain, native, shifted)]
     assert images[0] != images[1]
     assert images[0] != images[2]
@@ -103,7 +109,7 @@ def test_drawn_questions_follow_the_models_view_and_shift():
 
 def test_drawn_questions_of_some_skills_and_of_few_a_scene():
     first, second = skills()[:2]
-    cases = drawn("tiny-llava", 30, per_scene=1, only=[first, second])
+    cases = synthetic_cases("tiny-llava", 30, per_scene=1, only=[first, second])
     assert {case.skill for case in cases} == {first, second}
     assert len({case.scene for case in cases}) == 30
 
@@ -128,7 +134,7 @@ def test_drawn_questions_of_some_skills_and_of_few_a_scene():
 )
 def test_a_plan_that_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        BenchConfig(**{"models": ("tiny-llava",), "recipes": (recipe(),), **options}).config()
+        BenchConfig(**{"models": ("tiny-llava",), "recipes": (recipe(),), **options}).to_dict()
 
 
 @pytest.mark.parametrize(
@@ -143,26 +149,26 @@ def test_a_plan_that_cannot_be_is_refused(options, message):
 def test_a_plan_for_own_data_that_cannot_be_is_refused(tmp_path, options, message):
     path = written(tmp_path, {**GOOD, "skill": "color"}, GOOD)
     with pytest.raises(ValueError, match=message):
-        BenchConfig(("tiny-llava",), (recipe(),), data=path, **options).config()
+        BenchConfig(("tiny-llava",), (recipe(),), data=path, **options).to_dict()
 
 
 def test_a_plan_travels_without_its_images():
-    plan = BenchConfig(("tiny-llava",), (recipe(),), n=10)
-    ids = [case.id for case in plan.cases("tiny-llava")]
-    other = pickle.loads(pickle.dumps(plan))
+    bench_config = BenchConfig(("tiny-llava",), (recipe(),), n=10)
+    ids = [case.id for case in bench_config.cases("tiny-llava")]
+    other = pickle.loads(pickle.dumps(bench_config))
     assert [case.id for case in other.cases("tiny-llava")] == ids
-    assert other.config() == plan.config()
+    assert other.to_dict() == bench_config.to_dict()
 
 
 def test_the_config_follows_what_answers_depend_on(tmp_path):
     image = samples()[0].path
     line = {"image": str(image), "question": "what?"}
     path = written(tmp_path, line)
-    before = BenchConfig(("tiny-llava",), (recipe(),), data=path).config()
-    assert BenchConfig(("tiny-llava",), (recipe(),), data=path).config() == before
-    assert BenchConfig(("tiny-llava",), (recipe(seed=1),), data=path).config() != before
+    before = BenchConfig(("tiny-llava",), (recipe(),), data=path).to_dict()
+    assert BenchConfig(("tiny-llava",), (recipe(),), data=path).to_dict() == before
+    assert BenchConfig(("tiny-llava",), (recipe(seed=1),), data=path).to_dict() != before
     written(tmp_path, {**line, "question": "which?"})
-    assert BenchConfig(("tiny-llava",), (recipe(),), data=path).config() != before
+    assert BenchConfig(("tiny-llava",), (recipe(),), data=path).to_dict() != before
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"1")
     weights = fingerprint(str(tmp_path))
@@ -195,14 +201,14 @@ def test_recipes_and_keeps_by_name(tmp_path):
 
 def test_videos_are_drawn_as_clips_and_answered_in_a_batch():
     torch.manual_seed(0)
-    student = STUDENTS["tiny-qwen"]
-    model, processor = student.build_model().eval(), student.build_processor()
+    model_spec = MODEL_SPECS["tiny-qwen"]
+    model, processor = model_spec.build_model().eval(), model_spec.build_processor()
     torch.nn.init.normal_(model.lm_head.weight, std=0.5)
-    cases = drawn("tiny-qwen", 12, videos=True, per_scene=2)
+    cases = synthetic_cases("tiny-qwen", 12, videos=True, per_scene=2)
     assert {case.skill for case in cases} <= set(skills(videos=True))
     assert {len(case.image()) for case in cases} <= {8, 12, 16}
-    arms = [ALL_TOKENS, TEXT_ALONE, Variant("kcenter", 0.25, recipe("kcenter", keep=0.25))]
-    scorer = Evaluator("tiny-qwen", model, processor, arms, 4)
+    variants = [ALL_TOKENS, TEXT_ALONE, Variant("kcenter", 0.25, recipe("kcenter", keep=0.25))]
+    scorer = Evaluator("tiny-qwen", model, processor, variants, 4)
     rows = {(row.name, row.id): row for row in scorer.rows(cases)}
     assert scorer.refused == []
     assert all(row.error is None for row in rows.values())
@@ -211,7 +217,7 @@ def test_videos_are_drawn_as_clips_and_answered_in_a_batch():
         assert rows["full", case.id].tokens == 18 * frames
         assert rows["kcenter", case.id].tokens == round(18 * frames / 4 + 1e-9)
         assert rows["none", case.id].tokens == 0
-    alone = Evaluator("tiny-qwen", model, processor, arms[:1], 4).rows(cases[:1])
+    alone = Evaluator("tiny-qwen", model, processor, variants[:1], 4).rows(cases[:1])
     assert next(alone).given == rows["full", cases[0].id].given
     with pytest.raises(ValueError, match="--skills 'text' is unknown"):
-        drawn("tiny-qwen", 2, only=["text"], videos=True)
+        synthetic_cases("tiny-qwen", 2, only=["text"], videos=True)

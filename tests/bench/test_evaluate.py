@@ -18,8 +18,8 @@ from vtc.bench.decode import (
     visual_tokens,
 )
 from vtc.bench.evaluate import Evaluator
-from vtc.bench.synthetic import drawn
-from vtc.bench.variants import ALL_TOKENS, TEXT_ALONE, arms
+from vtc.bench.synthetic import synthetic_cases
+from vtc.bench.variants import ALL_TOKENS, TEXT_ALONE, variants
 from vtc.inference.loading import load
 from vtc.inference.prompting import inputs
 from vtc.media.images import load_image
@@ -35,20 +35,20 @@ def loaded():
 
 @pytest.fixture(scope="module")
 def cases():
-    return drawn("tiny-llava", 12)
+    return synthetic_cases("tiny-llava", 12)
 
 
 def by_arm(rows):
     found: dict[str, list] = {}
     for row in rows:
-        found.setdefault(row.arm, []).append(row)
+        found.setdefault(row.variant, []).append(row)
     return found
 
 
 @pytest.fixture(scope="module")
 def scored(loaded, cases):
     recipes = [recipe("kcenter"), recipe("random"), recipe("resize")]
-    return by_arm(Evaluator("m", *loaded, arms(recipes, [1.0, 0.05, 14]), 8).rows(cases))
+    return by_arm(Evaluator("m", *loaded, variants(recipes, [1.0, 0.05, 14]), 8).rows(cases))
 
 
 def test_all_tokens_are_the_full_model_exactly(scored):
@@ -78,10 +78,10 @@ def test_rows_judge_what_was_said(scored, cases):
 
 
 def test_a_row_equals_one_question_asked_alone(loaded, cases, scored):
-    scorer = Evaluator("m", *loaded, arms([recipe("kcenter")], [14]), 8)
+    scorer = Evaluator("m", *loaded, variants([recipe("kcenter")], [14]), 8)
     for i in (0, 5):
         for row in scorer.rows([cases[i]]):
-            other = scored[row.arm][i]
+            other = scored[row.variant][i]
             assert (row.given, row.tokens) == (other.given, other.tokens)
             assert row.kl == pytest.approx(other.kl, abs=1e-5)
 
@@ -133,8 +133,8 @@ def test_the_full_models_tokens_are_those_that_reports_tell_of(family: Family):
 
 def test_a_model_refuses_what_it_cannot_run():
     model = next(f for f in FAMILIES if f.name == "internvl").build()
-    scorer = Evaluator("m", model, None, arms([recipe("resize"), recipe("globalcom2")], [0.5, 0.1]), 4)
-    assert [row.arm for row in scorer.refused] == ["resize@0.5", "resize@0.1"]
+    scorer = Evaluator("m", model, None, variants([recipe("resize"), recipe("globalcom2")], [0.5, 0.1]), 4)
+    assert [row.variant for row in scorer.refused] == ["resize@0.5", "resize@0.1"]
     assert all("cannot change the size" in row.refused for row in scorer.refused)
 
 
@@ -151,7 +151,7 @@ def test_divergence():
 
 
 def test_rows_that_are_done_are_not_given_again(loaded, cases):
-    scorer = Evaluator("m", *loaded, arms([recipe("stride")], [0.1]), 8)
+    scorer = Evaluator("m", *loaded, variants([recipe("stride")], [0.1]), 8)
     rows = list(scorer.rows(cases[:4]))
     keys = {row.key for row in rows}
     assert len(keys) == 12
@@ -166,7 +166,7 @@ def test_a_case_that_breaks_costs_the_others_nothing(loaded, cases, tmp_path):
     # A placeholder without an image breaks its batch in the processor.
     misfit = replace(cases[1], id="misfit", question="what is <image> ?")
     found = by_arm(
-        Evaluator("m", *loaded, arms([recipe("stride")], [0.1]), 8).rows([cases[0], unread, misfit, cases[2]])
+        Evaluator("m", *loaded, variants([recipe("stride")], [0.1]), 8).rows([cases[0], unread, misfit, cases[2]])
     )
     assert set(found) == {ALL_TOKENS.key, TEXT_ALONE.key, "stride@0.1"}
     for rows in found.values():

@@ -43,22 +43,24 @@ def measured(label: str, out: Path) -> dict[str, float | None]:
     """Exact match of each arm on the fixed questions; None where the model refuses the recipe."""
     name, videos = label.split()[0], label.endswith(" videos")
     recipes, text_alone = chosen(OF_VIDEOS if videos else [])
-    plan = BenchConfig((name,), tuple(recipes), (KEEP,), text_alone=text_alone, n=QUESTIONS, first=FIRST, videos=videos)
-    made = run(plan, out, curve=False, draws=1).document
+    bench_config = BenchConfig(
+        (name,), tuple(recipes), (KEEP,), text_alone=text_alone, n=QUESTIONS, first=FIRST, videos=videos
+    )
+    made = run(bench_config, out, curve=False, draws=1).document
     assert not made["errors"]
     return {
-        arm["recipe"]: round(arm["exact"]["mean"], 4) if arm["status"] == "measured" else None
-        for arm in made["models"][0]["arms"]
+        variant["recipe"]: round(variant["exact"]["mean"], 4) if variant["status"] == "measured" else None
+        for variant in made["models"][0]["arms"]
     }
 
 
 def outside(found: dict[str, float | None], golden: dict[str, float | None]) -> dict[str, tuple]:
     """The arms whose accuracy is not within the band, or that are measured in one of the two alone."""
     return {
-        arm: (found.get(arm), golden.get(arm))
-        for arm in {**found, **golden}
-        if (found.get(arm) is None) != (golden.get(arm) is None)
-        or (found.get(arm) is not None and abs(found[arm] - golden[arm]) > BAND)
+        variant: (found.get(variant), golden.get(variant))
+        for variant in {**found, **golden}
+        if (found.get(variant) is None) != (golden.get(variant) is None)
+        or (found.get(variant) is not None and abs(found[variant] - golden[variant]) > BAND)
     }
 
 

@@ -14,7 +14,7 @@ from vtc.bench.results import (
     separated,
     told_apart,
 )
-from vtc.bench.variants import TEXT_ALONE, Variant, arms
+from vtc.bench.variants import TEXT_ALONE, Variant, variants
 from vtc.core.statistics import Interval, intervals
 from vtc.recipes.named import recipe
 
@@ -103,10 +103,10 @@ def test_bad_settings_are_refused(options):
 def results(rates: dict[str, float], text: float = 0.3, n: int = 400) -> Results:
     """Recipes at keep 0.1 that are right at these rates, of 100 scenes with four questions each."""
     cases = [Case(str(i), str(i // 4), "q", "a", "s", lambda: None) for i in range(n)]
-    compared = arms([], [0.1])
+    compared = variants([], [0.1])
     compared += [Variant(name, 0.1, recipe("random", keep=0.1)) for name in rates]
     level = np.random.default_rng(0).random(n)
-    exact = {arm.key: (level < rates.get(arm.name, text)).astype(float) for arm in compared}
+    exact = {variant.key: (level < rates.get(variant.name, text)).astype(float) for variant in compared}
     scene = np.arange(n) // 4
     return Results(cases, compared, scene, {"exact": exact, "tokens": exact}, {}, {})
 

@@ -18,7 +18,7 @@ from vtc.cli.main import app
 from vtc.embedded.samples import samples
 from vtc.embedded.video import HELD_OUT, Video
 from vtc.html_report import write_report
-from vtc.html_report.answers_summary import error_kind, scan
+from vtc.html_report.answers_summary import error_kind, summarize
 from vtc.html_report.html import (
     document,
     escaped,
@@ -113,13 +113,13 @@ def test_without_true_answers_there_is_no_curve_and_no_score(tmp_path):
 def test_keeps_of_one_recipe_are_told_apart(tmp_path):
     rows = [row("a", keep=0.25, correct=True), row("a", keep=64, correct=False)]
     assert "kcenter, keep 0.25 1" in page(tmp_path, rows).text
-    assert list(scan(tmp_path / "a.jsonl", 1).tallies) == ["kcenter, keep 0.25", "kcenter, keep 64"]
+    assert list(summarize(tmp_path / "a.jsonl", 1).tallies) == ["kcenter, keep 0.25", "kcenter, keep 64"]
 
 
 def test_intervals_resample_media_and_not_questions(tmp_path):
     """Five questions about one medium are as one: of four media all may be right, of twenty hardly."""
     rows = [row(f"{medium}{i}", video=medium, correct=medium in "ab") for medium in "abcd" for i in range(5)]
-    tally = scan(write(tmp_path / "a.jsonl", rows), 1).tallies["kcenter"]
+    tally = summarize(write(tmp_path / "a.jsonl", rows), 1).tallies["kcenter"]
     assert tally.outcome == [(scene, scene < 2) for scene in range(4) for _ in range(5)]
     assert "50.0 of 20 0.0 to 100.0" in page(tmp_path, rows).text
     alone = [{**one, "video": one["id"]} for one in rows]
@@ -170,7 +170,7 @@ def test_as_many_as_can_be_shown_are_in_their_order(tmp_path_factory, states, ex
         for i, state in enumerate(states)
     ]
     path = write(tmp_path_factory.mktemp("rows") / "a.jsonl", rows)
-    found = scan(path, examples).worst
+    found = summarize(path, examples).worst
     assert len(found) == min(examples, len(states))
     ranks = ["ewr".index(states[int(one["id"])]) for _, one in found]
     assert ranks == sorted(ranks)
@@ -185,7 +185,7 @@ def test_a_huge_file_is_read_in_little_memory(tmp_path):
         for i in range(20_000):
             file.write(json.dumps(row(f"q{i}", note="x" * 500, fingerprint="f")) + "\n")
     tracemalloc.start()
-    found = scan(path, 5)
+    found = summarize(path, 5)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert sum(tally.rows for tally in found.tallies.values()) == 20_000

@@ -63,10 +63,10 @@ def test_it_shows_curve_tables_versions_and_fingerprint(bench, found):
         assert words in found.text
     points = re.findall(r"(kcenter|random): ([\d.]+) % with ([\d.]+) % of the tokens", found.text)
     assert len(points) == 4
-    arms = {(arm["recipe"], arm["keep"]): arm for arm in document["models"][0]["arms"]}
+    variants = {(variant["recipe"], variant["keep"]): variant for variant in document["models"][0]["arms"]}
     for name, score, share in points:
         keep = 0.5 if float(share) > 20 else 0.05
-        assert float(score) == pytest.approx(100 * arms[name, keep]["exact"]["mean"], abs=0.06)
+        assert float(score) == pytest.approx(100 * variants[name, keep]["exact"]["mean"], abs=0.06)
     assert "globalcom2, keep 0.5 refused" in found.text
     assert found.asks_for() == []
 
@@ -103,7 +103,7 @@ def test_swaps_count_both_ways():
         row("full", "e", False),
         row("r", "e", False),
     ]
-    assert swaps({(one.arm, one.id): one for one in some}, "r@0.5", "exact") == (["b"], ["c"])
+    assert swaps({(one.variant, one.id): one for one in some}, "r@0.5", "exact") == (["b"], ["c"])
 
 
 @pytest.mark.parametrize("name", ["quality.json", "rows.jsonl", "config.json"])

@@ -1,4 +1,4 @@
-"""What a quality benchmark is to measure, so that every process comes to the same questions and arms."""
+"""What a quality benchmark is to measure, so that every process comes to the same questions and variants."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vtc.inference.loading import locate
 from vtc.recipes.composition import Recipe
 
 from .cases import Case, of_skills, read
-from .synthetic import PER_SCENE, drawn
-from .variants import Variant, arms
+from .synthetic import PER_SCENE, synthetic_cases
+from .variants import Variant, variants
 
 KEEPS: tuple[Keep, ...] = (1.0, 0.5, 0.25, 0.1, 0.05)
 QUESTIONS, MOST = 500, 1_000_000
@@ -87,9 +87,9 @@ class BenchConfig:
         return {**self.__dict__, "_cases": {}}
 
     @property
-    def arms(self) -> list[Variant]:
+    def variants(self) -> list[Variant]:
         """What is compared."""
-        return arms(self.recipes, self.keeps, self.text_alone)
+        return variants(self.recipes, self.keeps, self.text_alone)
 
     def cases(self, model: str) -> list[Case]:
         """The questions that `model` is asked; embedded models may see the drawn world in views of their own.
@@ -98,13 +98,13 @@ class BenchConfig:
             OSError, ValueError: the data cannot be read, or hold too few questions.
         """
         if model not in self._cases:
-            self._cases[model] = self._read() if self.data is not None else self._drawn(model)
+            self._cases[model] = self._read() if self.data is not None else self._synthetic_cases(model)
         return self._cases[model]
 
-    def _drawn(self, model: str) -> list[Case]:
+    def _synthetic_cases(self, model: str) -> list[Case]:
         n = QUESTIONS if self.n is None else self.n
         most = PER_SCENE if self.per_scene is None else self.per_scene
-        return drawn(model, n, self.first, most, self.skills, self.shifted, self.videos)
+        return synthetic_cases(model, n, self.first, most, self.skills, self.shifted, self.videos)
 
     def _read(self) -> list[Case]:
         assert self.data is not None
@@ -120,7 +120,7 @@ class BenchConfig:
         cases, size = self.cases(model), self.batch or (BATCH_EMBEDDED if _embedded(model) else BATCH)
         return [cases[start : start + size] for start in range(0, len(cases), size)]
 
-    def config(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it as JSON can hold it, with fingerprints of weights and questions and the versions at work.
 
         Raises:

@@ -1,4 +1,4 @@
-"""One model's answers to a batch of questions, by every arm."""
+"""One model's answers to a batch of questions, by every variant."""
 
 from __future__ import annotations
 
@@ -42,45 +42,51 @@ class Evaluator:
     """Answers cases with a loaded stock model, which is left unwrapped.
 
     Attributes:
-        refused: rows of the arms that the model does not take.
+        refused: rows of the variants that the model does not take.
     """
 
-    def __init__(self, name: str, model: Any, processor: Any, arms: Sequence[Variant], limit: int) -> None:
+    def __init__(self, name: str, model: Any, processor: Any, variants: Sequence[Variant], limit: int) -> None:
         """`name` is the model's in the rows, `limit` the longest answer in tokens."""
         self._name, self._model, self._processor, self._limit = name, model, processor, limit
         self.refused: list[BenchRow] = []
-        self._arms: list[Variant] = []
-        for arm in arms:
+        self._variants: list[Variant] = []
+        for variant in variants:
             try:
-                if arm.recipe is not None:
-                    require(model, arm.recipe)
-                self._arms.append(arm)
+                if variant.recipe is not None:
+                    require(model, variant.recipe)
+                self._variants.append(variant)
             except ValueError as error:
-                self.refused.append(BenchRow(name, arm.name, arm.keep, "", refused=_plain(error)))
+                self.refused.append(BenchRow(name, variant.name, variant.keep, "", refused=_plain(error)))
 
     def rows(self, cases: Sequence[Case], done: Collection[tuple[str, str, str]] = ()) -> Iterator[BenchRow]:
-        """The rows of `cases` whose keys are not in `done`, arm by arm.
+        """The rows of `cases` whose keys are not in `done`, variant by variant.
 
         A batch is always answered whole, so that a run that goes on rounds as one that was never stopped. A case that
         cannot be read or answered gives a row with its error.
         """
-        due = [arm for arm in self._arms if any((self._name, arm.key, case.id) not in done for case in cases)]
+        due = [
+            variant
+            for variant in self._variants
+            if any((self._name, variant.key, case.id) not in done for case in cases)
+        ]
         if due:
             rows = self._readable(cases, due)
             yield from (row for row in rows if row.key not in done)
 
-    def _readable(self, cases: Sequence[Case], arms: Sequence[Variant]) -> Iterator[BenchRow]:
+    def _readable(self, cases: Sequence[Case], variants: Sequence[Variant]) -> Iterator[BenchRow]:
         ready, images = [], []
         for case in cases:
             try:
                 images.append(case.image())
                 ready.append(case)
             except (OSError, ValueError) as error:
-                yield from (self._failed(case, arm, error) for arm in arms)
+                yield from (self._failed(case, variant, error) for variant in variants)
         if ready:
-            yield from self._answers(ready, images, arms)
+            yield from self._answers(ready, images, variants)
 
-    def _answers(self, cases: Sequence[Case], images: Sequence[Medium], arms: Sequence[Variant]) -> Iterator[BenchRow]:
+    def _answers(
+        self, cases: Sequence[Case], images: Sequence[Medium], variants: Sequence[Variant]
+    ) -> Iterator[BenchRow]:
         try:
             given = inputs(self._model, self._processor, [case.question for case in cases], images)
             if 0 in visual_tokens(self._model, given["input_ids"]):
@@ -88,46 +94,46 @@ class Evaluator:
                 raise ValueError("the prompt holds no placeholder of the image or video; the model does not take it")
             batch = Batch(cases, images, given, decode(self._model, self._processor, given, self._limit))
         except Exception as error:  # processors and models raise anything at all on what they do not take
-            yield from self._singly(cases, images, arms, error)
+            yield from self._singly(cases, images, variants, error)
             return
-        for arm in arms:
+        for variant in variants:
             try:
-                rows = self._arm(batch, arm)
+                rows = self._arm(batch, variant)
             except Exception as error:
-                yield from self._singly(cases, images, [arm], error)
+                yield from self._singly(cases, images, [variant], error)
             else:
                 yield from rows
 
     def _singly(
-        self, cases: Sequence[Case], images: Sequence[Medium], arms: Sequence[Variant], error: Exception
+        self, cases: Sequence[Case], images: Sequence[Medium], variants: Sequence[Variant], error: Exception
     ) -> Iterator[BenchRow]:
         """One by one, so that a case which breaks its batch costs the others nothing."""
         if len(cases) == 1:
-            yield from (self._failed(cases[0], arm, error) for arm in arms)
+            yield from (self._failed(cases[0], variant, error) for variant in variants)
             return
         for case, image in zip(cases, images, strict=True):
-            yield from self._answers([case], [image], arms)
+            yield from self._answers([case], [image], variants)
 
-    def _failed(self, case: Case, arm: Variant, error: Exception) -> BenchRow:
-        return BenchRow(self._name, arm.name, arm.keep, case.id, error=_plain(error))
+    def _failed(self, case: Case, variant: Variant, error: Exception) -> BenchRow:
+        return BenchRow(self._name, variant.name, variant.keep, case.id, error=_plain(error))
 
-    def _arm(self, batch: Batch, arm: Variant) -> list[BenchRow]:
-        if arm.name == FULL:
+    def _arm(self, batch: Batch, variant: Variant) -> list[BenchRow]:
+        if variant.name == FULL:
             tokens = visual_tokens(self._model, batch.given["input_ids"])
             alike = [divergence(logits, logits) for logits in batch.full.logits]  # 0, unless they are no numbers
-            return self._judged(batch, arm, batch.full, tokens, tokens, alike)
-        if arm.name == NONE:
+            return self._judged(batch, variant, batch.full, tokens, tokens, alike)
+        if variant.name == NONE:
             given = inputs(self._model, self._processor, [case.question for case in batch.cases], None)
             short = decode(self._model, self._processor, given, self._limit)
             none = [0] * len(batch.cases)
-            return self._judged(batch, arm, short, none, none, self._divergences(batch, short, None))
-        with reduced(self._model, arm.recipe):  # type: ignore[arg-type]
+            return self._judged(batch, variant, short, none, none, self._divergences(batch, short, None))
+        with reduced(self._model, variant.recipe):  # type: ignore[arg-type]
             short = decode(self._model, self._processor, batch.given, self._limit)
             report, tokens = self._model.vtc.report, [0] * len(batch.cases)
             for item in report.items:
                 tokens[item.row] += item.after + item.structural
             layers = tokens if report.decoder is None else report.decoder.mean_by_row
-            return self._judged(batch, arm, short, tokens, layers, self._divergences(batch, short, batch.images))
+            return self._judged(batch, variant, short, tokens, layers, self._divergences(batch, short, batch.images))
 
     def _divergences(self, batch: Batch, short: Decoded, images: Sequence[Medium] | None) -> list[float]:
         """KL of each row along the full model's answer. Where both say the same, the free run went along it already."""
@@ -149,7 +155,7 @@ class Evaluator:
     def _judged(
         self,
         batch: Batch,
-        arm: Variant,
+        variant: Variant,
         answers: Decoded,
         tokens: Sequence[int],
         layers: Sequence[float],
@@ -161,7 +167,7 @@ class Evaluator:
             right = None if case.answer is None else exact(text, case.answer)
             agree = exact(text, batch.full.texts[i])
             shown = tokens[i], float(layers[i])
-            rows.append(BenchRow(self._name, arm.name, arm.keep, case.id, text, *shown, agree, right, kl[i]))
+            rows.append(BenchRow(self._name, variant.name, variant.keep, case.id, text, *shown, agree, right, kl[i]))
         return rows
 
 

@@ -66,13 +66,13 @@ EXPLAINED = tuple(
 )
 
 
-def below_random(model: str, scenes: int, arms: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def below_random(model: str, scenes: int, variants: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The named recipes whose paired interval against `random`, at the same keep, lies below zero.
 
     Args:
         model: as `Explained.model` has it.
         scenes: that were asked about; of fewer than `FEW` nothing is said.
-        arms: of one model, as `results.document` holds them.
+        variants: of one model, as `results.document` holds them.
 
     Returns:
         `recipe`, `keep`, `high` (the upper end of the interval) and `why` of each; `why` is None where no reason is
@@ -80,13 +80,13 @@ def below_random(model: str, scenes: int, arms: Iterable[Mapping[str, Any]]) -> 
     """
     known = {(one.recipe, one.model): one.why for one in EXPLAINED}
     found = []
-    for arm in arms:
-        against = arm[f"versus_{RANDOM}"]
-        if scenes < FEW or arm["recipe"] not in RECIPES or against is None or against["high"] is None:
+    for variant in variants:
+        against = variant[f"versus_{RANDOM}"]
+        if scenes < FEW or variant["recipe"] not in RECIPES or against is None or against["high"] is None:
             continue
         if against["high"] < 0:
-            why = known.get((arm["recipe"], model))
-            found.append({"recipe": arm["recipe"], "keep": arm["keep"], "high": against["high"], "why": why})
+            why = known.get((variant["recipe"], model))
+            found.append({"recipe": variant["recipe"], "keep": variant["keep"], "high": against["high"], "why": why})
     return found
 
 

@@ -21,7 +21,8 @@ class BenchRow:
     """One answer, or why there is none.
 
     Attributes:
-        model, name, keep, id: which arm answered which case; `id` is empty where the model refuses the whole arm.
+        model, name, keep, id: which variant answered which case; `id` is empty where the model refuses the whole
+            variant.
         given: the answer.
         tokens: visual tokens that reached the language model.
         layers: visual tokens that each of its layers was given, on average.
@@ -46,14 +47,14 @@ class BenchRow:
     refused: str | None = None
 
     @property
-    def arm(self) -> str:
-        """The key of its arm; see `Arm.key`."""
+    def variant(self) -> str:
+        """The key of its variant; see `Arm.key`."""
         return f"{self.name}@{self.keep!r}"
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Model, arm and case."""
-        return self.model, self.arm, self.id
+        """Model, variant and case."""
+        return self.model, self.variant, self.id
 
 
 class RowFile:

@@ -27,7 +27,9 @@ def draw(made: dict[str, Any], stem: Path) -> list[Path]:
     models = [model for model in made["models"] if not model["failed"]]
     if not models:
         raise ValueError("no model was measured, so there is no curve")
-    names = list(dict.fromkeys(arm["recipe"] for model in models for arm in model["arms"] if _is_recipe(arm)))
+    names = list(
+        dict.fromkeys(variant["recipe"] for model in models for variant in model["arms"] if _is_recipe(variant))
+    )
     figure = Figure(figsize=(5.2 * len(models) + 2.2, 4.6), layout="constrained")
     panels = figure.subplots(1, len(models), squeeze=False)[0]
     for panel, model in zip(panels, models, strict=True):
@@ -43,32 +45,38 @@ def draw(made: dict[str, Any], stem: Path) -> list[Path]:
     return files
 
 
-def _is_recipe(arm: dict[str, Any]) -> bool:
-    return arm["recipe"] not in (FULL, NONE)
+def _is_recipe(variant: dict[str, Any]) -> bool:
+    return variant["recipe"] not in (FULL, NONE)
 
 
 def _panel(panel: Any, model: dict[str, Any], names: list[str]) -> None:
     metric = model["metric"]
-    measured = [arm for arm in model["arms"] if arm["status"] == "measured" and arm[metric] is not None]
-    full = next((arm for arm in measured if arm["recipe"] == FULL), None)
+    measured = [variant for variant in model["arms"] if variant["status"] == "measured" and variant[metric] is not None]
+    full = next((variant for variant in measured if variant["recipe"] == FULL), None)
     for i, name in enumerate(names):
-        own = sorted((arm for arm in measured if arm["recipe"] == name), key=lambda arm: arm["layers"])
+        own = sorted(
+            (variant for variant in measured if variant["recipe"] == name), key=lambda variant: variant["layers"]
+        )
         if not own or full is None:
             continue
-        share = [100 * arm["layers"] / full["layers"] for arm in own]
+        share = [100 * variant["layers"] / full["layers"] for variant in own]
         # Lines of one colour differ by their marks too.
         style = {"color": COLORS[i % 7], "linestyle": LINES[i // 7 % 4], "marker": MARKERS[(i + 2 * (i // 7)) % 7]}
-        panel.plot(share, [100 * arm[metric]["mean"] for arm in own], label=name, markersize=4, linewidth=1.2, **style)
+        panel.plot(
+            share, [100 * variant[metric]["mean"] for variant in own], label=name, markersize=4, linewidth=1.2, **style
+        )
     for name, label, line in ((FULL, "full model", "-"), (NONE, "text alone", ":")):
-        for arm in measured:
-            if arm["recipe"] == name:
-                panel.axhline(100 * arm[metric]["mean"], color="grey", linestyle=line, linewidth=1, label=label)
+        for variant in measured:
+            if variant["recipe"] == name:
+                panel.axhline(100 * variant[metric]["mean"], color="grey", linestyle=line, linewidth=1, label=label)
     panel.set_xscale("log")
     panel.set_xlabel("visual tokens per layer of the language model (% of all, log scale)")
     panel.set_ylabel(f"{TITLES[metric]} (%)")
     panel.set_title(model["name"])
     ticks = (
-        sorted({round(100 * arm["layers"] / full["layers"], 3) for arm in measured if _is_recipe(arm)}) if full else []
+        sorted({round(100 * variant["layers"] / full["layers"], 3) for variant in measured if _is_recipe(variant)})
+        if full
+        else []
     )
     _ticks(panel, ticks)
     panel.grid(alpha=0.3)

@@ -43,52 +43,58 @@ class Results:
 
     Attributes:
         cases: what was asked.
-        arms: what was compared.
+        variants: what was compared.
         scene: `[N]` numbers of scenes from 0 on.
-        values: by measure (`exact`, `agreement`, `kl`, `tokens`, `layers`), then by arm key.
-        refused: by arm key, why the model does not take the recipe.
-        errors: by arm key, then by case, why there is no answer.
+        values: by measure (`exact`, `agreement`, `kl`, `tokens`, `layers`), then by variant key.
+        refused: by variant key, why the model does not take the recipe.
+        errors: by variant key, then by case, why there is no answer.
     """
 
     cases: Sequence[Case]
-    arms: Sequence[Variant]
+    variants: Sequence[Variant]
     scene: NDArray[np.int64]
     values: Mapping[str, Mapping[str, Floats]]
     refused: Mapping[str, str]
     errors: Mapping[str, Mapping[str, str]]
 
     @classmethod
-    def of(cls, model: str, cases: Sequence[Case], arms: Sequence[Variant], rows: Mapping[Any, BenchRow]) -> Results:
+    def of(
+        cls, model: str, cases: Sequence[Case], variants: Sequence[Variant], rows: Mapping[Any, BenchRow]
+    ) -> Results:
         """Those of `model` among `rows`, which go by `BenchRow.key`."""
         number = {scene: i for i, scene in enumerate(dict.fromkeys(case.scene for case in cases))}
         scene = np.array([number[case.scene] for case in cases], dtype=np.int64)
-        found = {arm.key: [rows.get((model, arm.key, case.id)) for case in cases] for arm in arms}
+        found = {variant.key: [rows.get((model, variant.key, case.id)) for case in cases] for variant in variants}
         names = {"exact": "exact", "agreement": "agree", "kl": "kl", "tokens": "tokens", "layers": "layers"}
         values = {
             name: {key: np.array([_number(row, field) for row in some]) for key, some in found.items()}
             for name, field in names.items()
         }
-        whole = {arm.key: rows.get((model, arm.key, "")) for arm in arms}
+        whole = {variant.key: rows.get((model, variant.key, "")) for variant in variants}
         refused = {key: row.refused for key, row in whole.items() if row is not None and row.refused is not None}
         errors = {
             key: {row.id: row.error for row in some if row is not None and row.error is not None}
             for key, some in found.items()
         }
-        return cls(cases, arms, scene, values, refused, errors)
+        return cls(cases, variants, scene, values, refused, errors)
 
     @property
     def metric(self) -> str:
         """`exact` where any true answer is known, else `agreement`."""
         return "exact" if any(case.answer is not None for case in self.cases) else "agreement"
 
-    def score(self, arm: Variant) -> Floats:
+    def score(self, variant: Variant) -> Floats:
         """`[N]` 1 for right, 0 for wrong, by the metric."""
-        return self.values[self.metric][arm.key]
+        return self.values[self.metric][variant.key]
 
     def measured(self, keep: Keep) -> list[Variant]:
         """The recipes at `keep` that gave any answer."""
-        at = [arm for arm in self.arms if arm.recipe is not None and arm.keep == keep and type(arm.keep) is type(keep)]
-        return [arm for arm in at if not np.isnan(self.score(arm)).all()]
+        at = [
+            variant
+            for variant in self.variants
+            if variant.recipe is not None and variant.keep == keep and type(variant.keep) is type(keep)
+        ]
+        return [variant for variant in at if not np.isnan(self.score(variant)).all()]
 
 
 def _number(row: BenchRow | None, field: str) -> float:
@@ -98,8 +104,8 @@ def _number(row: BenchRow | None, field: str) -> float:
 
 def separated(results: Results, keep: Keep, *, draws: int = DRAWS, seed: int = 0) -> list[tuple[str, str]]:
     """The pairs (better, worse) of recipes at `keep` whose paired 95 % interval excludes zero."""
-    arms = results.measured(keep)
-    pairs = [(a, b) for i, a in enumerate(arms) for b in arms[i + 1 :]]
+    variants = results.measured(keep)
+    pairs = [(a, b) for i, a in enumerate(variants) for b in variants[i + 1 :]]
     if not pairs:
         return []
     differences = np.stack([results.score(a) - results.score(b) for a, b in pairs], axis=1)
@@ -143,7 +149,7 @@ def gate(results: Results, pairs: Sequence[tuple[str, str]]) -> dict[str, Any] |
 
 
 def document(
-    plan: BenchConfig,
+    bench_config: BenchConfig,
     config: Mapping[str, Any],
     rows: Mapping[Any, BenchRow],
     failures: Mapping[str, str],
@@ -159,14 +165,14 @@ def document(
     """
     bootstrap = {"draws": draws, "seed": seed, "level": LEVEL, "resampled": "scenes"}
     models, errors = [], []
-    for name in plan.models:
+    for name in bench_config.models:
         head = {"name": name, **config["models"][name], "failed": failures.get(name)}
         if name in failures:
             models.append(head)
             continue
-        results = Results.of(name, plan.cases(name), plan.arms, rows)
-        label = f"{name} videos" if plan.videos else name
-        models.append({**head, **_model(results, label, plan.keeps, draws, seed)})
+        results = Results.of(name, bench_config.cases(name), bench_config.variants, rows)
+        label = f"{name} videos" if bench_config.videos else name
+        models.append({**head, **_model(results, label, bench_config.keeps, draws, seed)})
         errors += [{"model": name, **error} for error in _errors(results)]
     return {
         "schema": SCHEMA,
@@ -174,7 +180,7 @@ def document(
         "config": config,
         "config_hash": digest(config),
         "bootstrap": bootstrap,
-        "recipes": {r.name: {"hash": digest(r.to_dict()), "recipe": r.to_dict()} for r in plan.recipes},
+        "recipes": {r.name: {"hash": digest(r.to_dict()), "recipe": r.to_dict()} for r in bench_config.recipes},
         "models": models,
         "errors": errors,
     }
@@ -182,68 +188,68 @@ def document(
 
 def _model(results: Results, label: str, keeps: Sequence[Keep], draws: int, seed: int) -> dict[str, Any]:
     pairs = {keep: separated(results, keep, draws=draws, seed=seed) for keep in keeps}
-    arms, scenes = _arms(results, draws, seed), int(results.scene.max()) + 1
+    variants, scenes = _variants(results, draws, seed), int(results.scene.max()) + 1
     return {
         "metric": results.metric,
         "questions": len(results.cases),
         "scenes": scenes,
         "skills": sorted({case.skill for case in results.cases if case.skill is not None}),
-        "arms": arms,
+        "arms": variants,
         "separated": [{"keep": keep, "pairs": [list(pair) for pair in found]} for keep, found in pairs.items()],
         "gate": gate(results, pairs[GATE_KEEP]) if GATE_KEEP in pairs else None,
-        "below_random": below_random(label, scenes, arms),
+        "below_random": below_random(label, scenes, variants),
     }
 
 
-def _arms(results: Results, draws: int, seed: int) -> list[dict[str, Any]]:
+def _variants(results: Results, draws: int, seed: int) -> list[dict[str, Any]]:
     columns: list[Floats] = []
-    for arm in results.arms:
-        columns += _columns(results, arm)
+    for variant in results.variants:
+        columns += _columns(results, variant)
     found = iter(intervals(np.stack(columns, axis=1), results.scene, draws=draws, seed=seed))
     out = []
-    for arm in results.arms:
+    for variant in results.variants:
         measures = {name: _interval(next(found)) for name in MEASURES}
-        status, why = _status(results, arm)
-        tokens = results.values["tokens"][arm.key]
-        entry = {"recipe": arm.name, "keep": arm.keep, "status": status, "why": why}
+        status, why = _status(results, variant)
+        tokens = results.values["tokens"][variant.key]
+        entry = {"recipe": variant.name, "keep": variant.keep, "status": status, "why": why}
         entry["n"] = int((~np.isnan(tokens)).sum())
-        entry["errors"] = len(results.errors[arm.key])
+        entry["errors"] = len(results.errors[variant.key])
         for name in ("tokens", "layers"):
-            found_ones = results.values[name][arm.key]
+            found_ones = results.values[name][variant.key]
             entry[name] = None if np.isnan(found_ones).all() else float(np.nanmean(found_ones))
-        entry["inside"] = arm.recipe is not None and arm.recipe.only_decoder
-        out.append({**entry, **measures, "skills": _by_skill(results, arm)})
+        entry["inside"] = variant.recipe is not None and variant.recipe.only_decoder
+        out.append({**entry, **measures, "skills": _by_skill(results, variant)})
     return out
 
 
 MEASURES = ("exact", "agreement", "kl", "versus_full", *(f"versus_{name}" for name in BASELINES))
 
 
-def _columns(results: Results, arm: Variant) -> list[Floats]:
+def _columns(results: Results, variant: Variant) -> list[Floats]:
     """One for each of `MEASURES`; NaN throughout where there is nothing to compare with."""
-    score, nothing = results.score(arm), np.full(len(results.cases), np.nan)
-    recipe = arm.name not in (FULL, NONE)
-    at = {other.name: other for other in results.measured(arm.keep)} if recipe else {}
-    full = nothing if arm.name == FULL else score - results.score(ALL_TOKENS)
-    others = [score - results.score(at[b]) if b in at and b != arm.name else nothing for b in BASELINES]
-    return [*(results.values[name][arm.key] for name in ("exact", "agreement", "kl")), full, *others]
+    score, nothing = results.score(variant), np.full(len(results.cases), np.nan)
+    recipe = variant.name not in (FULL, NONE)
+    at = {other.name: other for other in results.measured(variant.keep)} if recipe else {}
+    full = nothing if variant.name == FULL else score - results.score(ALL_TOKENS)
+    others = [score - results.score(at[b]) if b in at and b != variant.name else nothing for b in BASELINES]
+    return [*(results.values[name][variant.key] for name in ("exact", "agreement", "kl")), full, *others]
 
 
 def _interval(one: Interval) -> dict[str, float | None] | None:
     return None if one.mean is None else asdict(one)
 
 
-def _status(results: Results, arm: Variant) -> tuple[str, str | None]:
-    if arm.key in results.refused:
-        return "refused", results.refused[arm.key]
-    errors = results.errors[arm.key]
-    if errors and np.isnan(results.values["tokens"][arm.key]).all():
+def _status(results: Results, variant: Variant) -> tuple[str, str | None]:
+    if variant.key in results.refused:
+        return "refused", results.refused[variant.key]
+    errors = results.errors[variant.key]
+    if errors and np.isnan(results.values["tokens"][variant.key]).all():
         return "failed", next(iter(errors.values()))
     return "measured", None
 
 
-def _by_skill(results: Results, arm: Variant) -> dict[str, dict[str, float]]:
-    score = results.score(arm)
+def _by_skill(results: Results, variant: Variant) -> dict[str, dict[str, float]]:
+    score = results.score(variant)
     skills = np.array([case.skill or "" for case in results.cases])
     out = {}
     for skill in sorted(set(skills.tolist()) - {""}):
@@ -254,7 +260,7 @@ def _by_skill(results: Results, arm: Variant) -> dict[str, dict[str, float]]:
 
 
 def _errors(results: Results) -> list[dict[str, Any]]:
-    """Each case and reason once, with the number of arms that it cost."""
+    """Each case and reason once, with the number of variants that it cost."""
     tally: dict[tuple[str, str], int] = {}
     for errors in results.errors.values():
         for id, why in errors.items():

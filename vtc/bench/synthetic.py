@@ -64,7 +64,7 @@ def asked_of_videos(shifted: bool, seed: int) -> Iterator[tuple[Any, SceneQuesti
     yield from asked_videos([seed], shifted=shifted)
 
 
-def drawn(
+def synthetic_cases(
     model: str,
     n: int,
     first: int | None = None,
@@ -90,15 +90,15 @@ def drawn(
     scenes = partial(asked_of_videos, shifted) if videos else partial(asked, model, shifted)
     tally: Counter[str] = Counter()
     cases: list[Case] = []
-    barren = 0
+    unproductive = 0
     for seed in count(first_seed(first)):
-        lead = 1.0 if barren < WAIT else float("inf")
-        found = _of_scene(scenes, seed, min(per_scene, n - len(cases)), only, tally, lead)
+        intro = 1.0 if unproductive < WAIT else float("inf")
+        found = _of_scene(scenes, seed, min(per_scene, n - len(cases)), only, tally, intro)
         cases += found
-        barren = 0 if found else barren + 1
+        unproductive = 0 if found else unproductive + 1
         if len(cases) >= n:
             return cases
-        if barren > PATIENCE:
+        if unproductive > PATIENCE:
             break
     raise ValueError(
         f"--skills {','.join(only)}: {PATIENCE} scenes on end ask no such question of {model}; name another skill"
@@ -109,14 +109,14 @@ Scenes = Callable[[int], Iterator[tuple[Any, "SceneQuestion"]]]
 
 
 def _of_scene(
-    scenes: Scenes, seed: int, most: int, only: Sequence[str], tally: Counter[str], lead: float
+    scenes: Scenes, seed: int, most: int, only: Sequence[str], tally: Counter[str], intro: float
 ) -> list[Case]:
     left = [(i, q) for i, (_, q) in enumerate(scenes(seed)) if not only or q.skill in only]
     chosen: list[Case] = []
     while left and len(chosen) < most:
         i, question = least = min(left, key=lambda entry: (tally[entry[1].skill], entry[0]))
         left.remove(least)
-        if tally[question.skill] > tally.total() / max(1, len(tally)) + lead:
+        if tally[question.skill] > tally.total() / max(1, len(tally)) + intro:
             break
         tally[question.skill] += 1
         # Drawn when it is needed: all scenes of a long run would not fit in memory.

@@ -42,10 +42,11 @@ ALL_TOKENS = Variant(FULL, 1.0)
 TEXT_ALONE = Variant(NONE, 0.0)
 
 
-def arms(recipes: Iterable[Recipe], keeps: Sequence[Keep], text_alone: bool = True) -> list[Variant]:
+def variants(recipes: Iterable[Recipe], keeps: Sequence[Keep], text_alone: bool = True) -> list[Variant]:
     """The full model, the text alone where it is wanted, then each recipe at each keep.
 
-    A recipe of decoder stages alone has one arm: all tokens reach the language model, and leave by its own schedule.
+    A recipe of decoder stages alone has one variant: all tokens reach the language model, and leave by its own
+    schedule.
     """
     out = [ALL_TOKENS, *([TEXT_ALONE] if text_alone else [])]
     for one in recipes:

@@ -28,7 +28,7 @@ Task = tuple[str, int]
 """A model, and which of its batches."""
 
 
-def work(plan: BenchConfig, done: Collection[Key], jobs: int = 1) -> Iterator[BenchRow | WorkerFailure]:
+def work(bench_config: BenchConfig, done: Collection[Key], jobs: int = 1) -> Iterator[BenchRow | WorkerFailure]:
     """The rows that are not `done`, as they come.
 
     Args:
@@ -37,33 +37,44 @@ def work(plan: BenchConfig, done: Collection[Key], jobs: int = 1) -> Iterator[Be
     Raises:
         OSError: a process ended before its work was done.
     """
-    tasks = [(model, i) for model in plan.models for i in range(len(plan.batches(model))) if _due(plan, model, i, done)]
+    tasks = [
+        (model, i)
+        for model in bench_config.models
+        for i in range(len(bench_config.batches(model)))
+        if _due(bench_config, model, i, done)
+    ]
     jobs = min(jobs, len(tasks))
-    return _together(plan, tasks, done, jobs) if jobs > 1 else _alone(plan, tasks, done)
+    return _together(bench_config, tasks, done, jobs) if jobs > 1 else _alone(bench_config, tasks, done)
 
 
-def _due(plan: BenchConfig, model: str, batch: int, done: Collection[Key]) -> bool:
-    open_arms = [arm.key for arm in plan.arms if (model, arm.key, "") not in done]
-    return any((model, arm, case.id) not in done for case in plan.batches(model)[batch] for arm in open_arms)
+def _due(bench_config: BenchConfig, model: str, batch: int, done: Collection[Key]) -> bool:
+    open_variants = [variant.key for variant in bench_config.variants if (model, variant.key, "") not in done]
+    return any(
+        (model, variant, case.id) not in done
+        for case in bench_config.batches(model)[batch]
+        for variant in open_variants
+    )
 
 
-def _alone(plan: BenchConfig, tasks: Sequence[Task], done: Collection[Key]) -> Iterator[BenchRow | WorkerFailure]:
+def _alone(
+    bench_config: BenchConfig, tasks: Sequence[Task], done: Collection[Key]
+) -> Iterator[BenchRow | WorkerFailure]:
     from vtc.check.capture import few_threads
 
     for name, group in groupby(tasks, key=lambda task: task[0]):
         try:
-            model, processor = _load(plan, name)
+            model, processor = _load(bench_config, name)
         except (OSError, ValueError) as error:
             yield WorkerFailure(name, str(error))
             continue
-        scorer = Evaluator(name, model, processor, plan.arms, plan.max_new_tokens)
+        scorer = Evaluator(name, model, processor, bench_config.variants, bench_config.max_new_tokens)
         yield from (row for row in scorer.refused if row.key not in done)
         with few_threads(model):
             for _, batch in group:
-                yield from scorer.rows(plan.batches(name)[batch], done)
+                yield from scorer.rows(bench_config.batches(name)[batch], done)
 
 
-def _load(plan: BenchConfig, name: str) -> tuple[Any, Any]:
+def _load(bench_config: BenchConfig, name: str) -> tuple[Any, Any]:
     from safetensors import SafetensorError
 
     from vtc.inference.loading import load
@@ -71,7 +82,7 @@ def _load(plan: BenchConfig, name: str) -> tuple[Any, Any]:
 
     try:
         with quiet():
-            return load(name, device=plan.device, dtype=plan.dtype)
+            return load(name, device=bench_config.device, dtype=bench_config.dtype)
     except (
         SafetensorError,
         RuntimeError,
@@ -81,9 +92,9 @@ def _load(plan: BenchConfig, name: str) -> tuple[Any, Any]:
 
 
 def _together(
-    plan: BenchConfig, tasks: Sequence[Task], done: Collection[Key], jobs: int
+    bench_config: BenchConfig, tasks: Sequence[Task], done: Collection[Key], jobs: int
 ) -> Iterator[BenchRow | WorkerFailure]:
-    parts = [partial(_alone, plan, tasks[i::jobs], done) for i in range(jobs)]
+    parts = [partial(_alone, bench_config, tasks[i::jobs], done) for i in range(jobs)]
     ended = yield from _once(gathered(parts, max(1, _threads() // jobs)))
     if any(ended):
         codes = ", ".join(str(code) for code in ended if code)

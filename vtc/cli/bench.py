@@ -110,7 +110,9 @@ def quality(
     )
     _note_unread(plan)
     with _bar() as say:
-        outcome = run(plan, out, jobs=jobs, overwrite=overwrite, curve=curve, seed=seed or 0, draws=draws, say=say)
+        outcome = run(
+            plan, out, jobs=jobs, overwrite=overwrite, curve=curve, seed=seed or 0, draws=draws, on_progress=say
+        )
     _print(outcome)
     if outcome.errors:
         note(f"{outcome.errors} questions or models have no answer; see the errors in {outcome.files[1]}")

@@ -21,11 +21,11 @@ from .answers_summary import (
     error_text,
     medium_of,
     recipe_label,
-    scan,
+    summarize,
 )
 from .curve import Point, Series, curve
 from .html import Markup
-from .overlay_renderer import Artist, opened, plain
+from .overlay_renderer import OverlayRenderer, opened, plain
 from .page_model import (
     Example,
     Figure,
@@ -38,7 +38,7 @@ BUDGET = 2 * 10**7
 """Weights of the bootstrap: of very many media fewer draws are made."""
 
 
-def lead(path: Path, found: AnswersSummary) -> list[str]:
+def intro(path: Path, found: AnswersSummary) -> list[str]:
     """What ran, and by which versions."""
     lines = [f"Answers in {path.name}."]
     if found.versions:
@@ -63,7 +63,7 @@ def _with_rows(counts: Mapping[str, int], found: AnswersSummary) -> list[str]:
 
 
 def sections(
-    path: Path, found: AnswersSummary, questions: Questions, model: str | None, artist: Artist | None
+    path: Path, found: AnswersSummary, questions: Questions, model: str | None, renderer: OverlayRenderer | None
 ) -> list[Section]:
     """What all rows come to, then the examples.
 
@@ -74,7 +74,7 @@ def sections(
     """
     scores = {label: _score(tally) for label, tally in found.tallies.items()}
     tables = [_recipes(found, scores), *_seconds(found), *_kinds(found)]
-    examples = [_example(number, row, questions, model, artist) for number, row in found.worst]
+    examples = [_example(number, row, questions, model, renderer) for number, row in found.worst]
     shown = f"{len(examples)} of {sum(t.rows for t in found.tallies.values())} rows: errors first, then wrong answers."
     return [
         Section("What it came to", (), _cards(found, scores), _curve(found, scores), tables),
@@ -154,7 +154,7 @@ def _curve(found: AnswersSummary, scores: Mapping[str, Interval]) -> Markup | No
 
 
 def _example(
-    number: int, row: Mapping[str, Any], questions: Questions, model: str | None, artist: Artist | None
+    number: int, row: Mapping[str, Any], questions: Questions, model: str | None, renderer: OverlayRenderer | None
 ) -> Example:
     asked = questions.of(row["id"])
     truth = asked.get("answer", row.get("truth"))
@@ -170,7 +170,7 @@ def _example(
     if row.get("tokens_full") is not None and row.get("tokens_kept") is not None:
         facts.append(("tokens", f"{row['tokens_kept']} of {row['tokens_full']}"))
     facts.append(("line", str(number)))
-    figure = partial(_figure, row, asked, questions, model, artist)
+    figure = partial(_figure, row, asked, questions, model, renderer)
     return Example(_state(row), str(row["id"]), facts, figure)
 
 
@@ -186,7 +186,7 @@ def _figure(
     asked: Mapping[str, Any],
     questions: Questions,
     model: str | None,
-    artist: Artist | None,
+    renderer: OverlayRenderer | None,
 ) -> Figure:
     path, why = _medium(row, asked, questions)
     if path is None:
@@ -197,15 +197,15 @@ def _figure(
     except (OSError, ValueError) as error:
         return Figure(None, f"{path.name} cannot be shown: {error}")
     question = row.get("question", asked.get("question"))
-    if artist is None or model is None or not isinstance(question, str) or not question.strip():
+    if renderer is None or model is None or not isinstance(question, str) or not question.strip():
         what = f"{path.name}, frames that the run saw" if isinstance(shown, VideoFrames) and times else path.name
-        return Figure(plain(shown), f"{what}; pass --model to draw what is kept" if artist is not None else what)
+        return Figure(plain(shown), f"{what}; pass --model to draw what is kept" if renderer is not None else what)
     try:
         recipe = _recipe(row)
         if isinstance(shown, VideoFrames) and recipe is not None:
-            drawn = artist.of_file(model, path, question, recipe, times, _stretch(asked))
+            drawn = renderer.of_file(model, path, question, recipe, times, _stretch(asked))
         else:
-            drawn = artist.drawn(model, shown, question, recipe)
+            drawn = renderer.render(model, shown, question, recipe)
     except (OSError, ValueError, TypeError) as error:
         return Figure(plain(shown), f"kept parts are not drawn: {error}")
     kept = row.get("tokens_kept")
@@ -248,4 +248,4 @@ def _times(frames: object) -> list[float]:
     return sorted(float(t) for t in listed if isinstance(t, int | float) and not isinstance(t, bool))
 
 
-__all__ = ["lead", "scan", "sections"]
+__all__ = ["intro", "sections", "summarize"]

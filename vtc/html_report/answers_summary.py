@@ -70,7 +70,7 @@ class AnswersSummary:
     worst: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
 
 
-def scan(path: Path, examples: int) -> AnswersSummary:
+def summarize(path: Path, examples: int) -> AnswersSummary:
     """Reads the answers in `path`; of a file of any length, no more than a few times `examples` rows are held.
 
     Raises:

@@ -17,11 +17,11 @@ from .curve import (
 )
 from .failure_examples import worst
 from .html import Markup
-from .overlay_renderer import Artist
+from .overlay_renderer import OverlayRenderer
 from .page_model import Section, Table
 
 
-def sections(run: BenchmarkRun, examples: int, artist: Artist | None) -> list[Section]:
+def sections(run: BenchmarkRun, examples: int, renderer: OverlayRenderer | None) -> list[Section]:
     """One section a model.
 
     Args:
@@ -41,13 +41,13 @@ def sections(run: BenchmarkRun, examples: int, artist: Artist | None) -> list[Se
                 _cards(model),
                 _curve(model),
                 [*_tables(model, rows), *_errors(run, model["name"])],
-                worst(run, model, rows, examples, artist),
+                worst(run, model, rows, examples, renderer),
             )
         )
     return out
 
 
-def lead(run: BenchmarkRun) -> list[str]:
+def intro(run: BenchmarkRun) -> list[str]:
     """What ran, and by which versions."""
     document = run.document
     versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
@@ -68,11 +68,15 @@ def _notes(model: Mapping[str, Any]) -> list[str]:
 
 def _measured(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     metric = model["metric"]
-    return [arm for arm in model["arms"] if arm["status"] == "measured" and arm[metric] is not None and arm["n"]]
+    return [
+        variant
+        for variant in model["arms"]
+        if variant["status"] == "measured" and variant[metric] is not None and variant["n"]
+    ]
 
 
 def _full(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return next((arm for arm in _measured(model) if arm["recipe"] == FULL), None)
+    return next((variant for variant in _measured(model) if variant["recipe"] == FULL), None)
 
 
 def _cards(model: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -80,21 +84,23 @@ def _cards(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     if full is None:
         return []
     cards = [("all tokens: score", f"{100 * full[metric]['mean']:.1f} %"), ("all tokens", f"{full['tokens']:.0f}")]
-    free = [arm for arm in _measured(model) if _is_recipe(arm) and arm["versus_full"] is not None]
-    free = [arm for arm in free if arm["versus_full"]["low"] is not None and arm["versus_full"]["high"] >= 0]
+    free = [variant for variant in _measured(model) if _is_recipe(variant) and variant["versus_full"] is not None]
+    free = [
+        variant for variant in free if variant["versus_full"]["low"] is not None and variant["versus_full"]["high"] >= 0
+    ]
     if free:
-        best = min(free, key=lambda arm: (arm["layers"], -arm[metric]["mean"]))
+        best = min(free, key=lambda variant: (variant["layers"], -variant[metric]["mean"]))
         cards.append(("fewest tokens per layer not told apart from all", f"{best['layers'] / full['layers']:.0%}"))
         cards.append(("by", _label(best)))
     return cards
 
 
-def _is_recipe(arm: Mapping[str, Any]) -> bool:
-    return arm["recipe"] not in (FULL, NONE)
+def _is_recipe(variant: Mapping[str, Any]) -> bool:
+    return variant["recipe"] not in (FULL, NONE)
 
 
-def _label(arm: Mapping[str, Any]) -> str:
-    return str(arm["recipe"]) if arm["inside"] else f"{arm['recipe']}, keep {arm['keep']}"
+def _label(variant: Mapping[str, Any]) -> str:
+    return str(variant["recipe"]) if variant["inside"] else f"{variant['recipe']}, keep {variant['keep']}"
 
 
 def _curve(model: Mapping[str, Any]) -> Markup | None:
@@ -103,12 +109,12 @@ def _curve(model: Mapping[str, Any]) -> Markup | None:
         return None
     recipes: dict[str, list[Point]] = {}
     levels = []
-    for arm in _measured(model):
-        score = 100 * arm[metric]["mean"]
-        if _is_recipe(arm):
-            recipes.setdefault(arm["recipe"], []).append(Point(100 * arm["layers"] / full["layers"], score))
+    for variant in _measured(model):
+        score = 100 * variant[metric]["mean"]
+        if _is_recipe(variant):
+            recipes.setdefault(variant["recipe"], []).append(Point(100 * variant["layers"] / full["layers"], score))
         else:
-            levels.append(Level("all tokens" if arm["recipe"] == FULL else "text alone", score))
+            levels.append(Level("all tokens" if variant["recipe"] == FULL else "text alone", score))
     series = [Series(name, tuple(points)) for name, points in recipes.items()]
     return curve(series, levels, "visual tokens per layer (% of all, log scale)", f"{TITLES[metric]} (%)")
 
@@ -121,18 +127,20 @@ def _tables(model: Mapping[str, Any], rows: Rows) -> list[Table]:
     full, metric = _full(model), model["metric"]
     head = ("recipe", "tokens", "saved", "score (%)", "against all tokens", "lost", "gained", "no answer")
     detail: list[list[object]] = []
-    for arm in model["arms"]:
-        if not _is_recipe(arm):
+    for variant in model["arms"]:
+        if not _is_recipe(variant):
             continue
-        if arm["status"] != "measured" or not arm["n"] or arm[metric] is None or full is None:
-            why = f"{arm['status']}: {arm['why']}" if arm["why"] else "no answers"
-            detail.append([_label(arm), why, *["-"] * 5, arm["errors"]])
+        if variant["status"] != "measured" or not variant["n"] or variant[metric] is None or full is None:
+            why = f"{variant['status']}: {variant['why']}" if variant["why"] else "no answers"
+            detail.append([_label(variant), why, *["-"] * 5, variant["errors"]])
             continue
-        lost, gained = swaps(rows, f"{arm['recipe']}@{arm['keep']!r}", metric)
-        saved = 1 - arm["layers"] / full["layers"] if full["layers"] else 0.0
-        score, against = f"{100 * arm[metric]['mean']:.1f}", _difference(arm["versus_full"])
-        tokens = f"{arm['tokens']:.1f}"
-        detail.append([_label(arm), tokens, f"{saved:.0%}", score, against, len(lost), len(gained), arm["errors"]])
+        lost, gained = swaps(rows, f"{variant['recipe']}@{variant['keep']!r}", metric)
+        saved = 1 - variant["layers"] / full["layers"] if full["layers"] else 0.0
+        score, against = f"{100 * variant[metric]['mean']:.1f}", _difference(variant["versus_full"])
+        tokens = f"{variant['tokens']:.1f}"
+        detail.append(
+            [_label(variant), tokens, f"{saved:.0%}", score, against, len(lost), len(gained), variant["errors"]]
+        )
     caption = "Each recipe against all tokens: saved tokens (per layer), questions it lost and gained"
     return [*tables, (caption, head, detail)] if detail else tables
 

@@ -14,7 +14,7 @@ from vtc.bench.variants import ALL_TOKENS
 from vtc.core.json_text import loads
 
 Rows = Mapping[tuple[str, str], BenchRow]
-"""One model's, by arm key and case."""
+"""One model's, by variant key and case."""
 NEEDED = ("schema", "versions", "config", "config_hash", "bootstrap", "models")
 
 
@@ -52,7 +52,7 @@ def read_run(folder: Path) -> BenchmarkRun:
         raise ValueError(f"{path} {why}; {again}")
     rows: dict[str, dict[tuple[str, str], BenchRow]] = {}
     for row in _read_rows(folder / ROWS, again):
-        rows.setdefault(row.model, {})[row.arm, row.id] = row
+        rows.setdefault(row.model, {})[row.variant, row.id] = row
     return BenchmarkRun(document, rows)
 
 
@@ -82,11 +82,11 @@ def full_row(rows: Rows, id: str) -> BenchRow | None:
     return rows.get((ALL_TOKENS.key, id))
 
 
-def swaps(rows: Rows, arm: str, metric: str) -> tuple[list[str], list[str]]:
-    """The cases that all tokens answer right and `arm` does not, and the other way round."""
+def swaps(rows: Rows, variant: str, metric: str) -> tuple[list[str], list[str]]:
+    """The cases that all tokens answer right and `variant` does not, and the other way round."""
     lost, gained = [], []
     for (key, id), row in rows.items():
-        if key == arm and id:
+        if key == variant and id:
             full, own = right(full_row(rows, id), metric), right(row, metric)
             lost += [id] * (full is True and own is False)
             gained += [id] * (full is False and own is True)

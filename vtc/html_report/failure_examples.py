@@ -20,7 +20,7 @@ from .benchmark_run import (
     full_row,
     right,
 )
-from .overlay_renderer import Artist, plain
+from .overlay_renderer import OverlayRenderer, plain
 from .page_model import Example, Figure
 
 
@@ -39,7 +39,7 @@ class _Asked:
 
 
 @dataclass(frozen=True)
-class _Fate:
+class _CaseOutcome:
     """What became of one case: the recipes' rows that lost it, that answered otherwise, and that gave errors."""
 
     id: str
@@ -66,7 +66,7 @@ class _Fate:
 
 
 def worst(
-    run: BenchmarkRun, model: Mapping[str, Any], rows: Rows, examples: int, artist: Artist | None
+    run: BenchmarkRun, model: Mapping[str, Any], rows: Rows, examples: int, renderer: OverlayRenderer | None
 ) -> list[Example]:
     """The cases that most recipes lost first, then those with errors, then the others; at most `examples`.
 
@@ -74,35 +74,35 @@ def worst(
         model: its part of the document.
         artist: None: no overlays.
     """
-    fates = sorted(_fates(rows, model["metric"]), key=lambda fate: fate.rank)[:examples]
-    if not fates:
+    outcomes = sorted(_outcomes(rows, model["metric"]), key=lambda outcome: outcome.rank)[:examples]
+    if not outcomes:
         return []
-    asked, arms = _asked(run, model), _arms(run)
+    asked, variants = _asked(run, model), _variants(run)
     out = []
-    for fate in fates:
-        case, shown = asked.cases.get(fate.id), fate.shown
-        arm = None if shown is None else arms.get(shown.arm)
-        figure = partial(_figure, model["name"], case, asked, arm, artist)
-        out.append(Example(fate.state, fate.id, _facts(case, full_row(rows, fate.id), fate), figure))
+    for outcome in outcomes:
+        case, shown = asked.cases.get(outcome.id), outcome.shown
+        variant = None if shown is None else variants.get(shown.variant)
+        figure = partial(_figure, model["name"], case, asked, variant, renderer)
+        out.append(Example(outcome.state, outcome.id, _facts(case, full_row(rows, outcome.id), outcome), figure))
     return out
 
 
-def _fates(rows: Rows, metric: str) -> list[_Fate]:
+def _outcomes(rows: Rows, metric: str) -> list[_CaseOutcome]:
     of_case: dict[str, list[BenchRow]] = {}
-    for (arm, id), row in rows.items():
+    for (variant, id), row in rows.items():
         if id:
-            of_case.setdefault(id, []).extend([row] * (arm not in (ALL_TOKENS.key, TEXT_ALONE.key)))
+            of_case.setdefault(id, []).extend([row] * (variant not in (ALL_TOKENS.key, TEXT_ALONE.key)))
     found = []
     for id, some in of_case.items():
         failed = [row for row in some if row.error is not None]
         known = right(full_row(rows, id), metric)
         lost = [row for row in some if known is True and right(row, metric) is False]
         answered = [row for row in some if row.error is None and right(row, metric) is not False]
-        found.append(_Fate(id, lost, answered, failed))
+        found.append(_CaseOutcome(id, lost, answered, failed))
     return found
 
 
-def _facts(case: Case | None, full: BenchRow | None, fate: _Fate) -> list[tuple[str, str]]:
+def _facts(case: Case | None, full: BenchRow | None, outcome: _CaseOutcome) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if case is not None:
         facts.append(("question", case.question))
@@ -110,11 +110,11 @@ def _facts(case: Case | None, full: BenchRow | None, fate: _Fate) -> list[tuple[
             facts.append(("true answer", case.answer))
     if full is not None:
         facts.append(("all tokens", _answer(full)))
-    if fate.shown is not None:
-        facts.append((f"{fate.shown.name}, keep {fate.shown.keep}", _answer(fate.shown)))
-    if fate.lost:
-        facts.append(("lost by", ", ".join(f"{row.name} at {row.keep}" for row in fate.lost)))
-    errors = dict.fromkeys(row.error for row in fate.failed if row.error is not None)
+    if outcome.shown is not None:
+        facts.append((f"{outcome.shown.name}, keep {outcome.shown.keep}", _answer(outcome.shown)))
+    if outcome.lost:
+        facts.append(("lost by", ", ".join(f"{row.name} at {row.keep}" for row in outcome.lost)))
+    errors = dict.fromkeys(row.error for row in outcome.failed if row.error is not None)
     return [*facts, *(("error", error) for error in errors)]
 
 
@@ -122,28 +122,30 @@ def _answer(row: BenchRow) -> str:
     return f"{row.given} ({row.tokens} tokens)" if row.error is None else row.error
 
 
-def _figure(name: str, case: Case | None, asked: _Asked, arm: Variant | None, artist: Artist | None) -> Figure:
+def _figure(
+    name: str, case: Case | None, asked: _Asked, variant: Variant | None, renderer: OverlayRenderer | None
+) -> Figure:
     if case is None:
         return Figure(None, asked.unknown or "the question is not among those of this version any more")
     try:
         medium = case.image()
     except (OSError, ValueError) as error:
         return Figure(None, f"the image cannot be shown: {error}")
-    if artist is None or arm is None or asked.undrawn:
-        why = asked.undrawn or ("no recipe to draw" if arm is None else "overlays are not wanted")
+    if renderer is None or variant is None or asked.undrawn:
+        why = asked.undrawn or ("no recipe to draw" if variant is None else "overlays are not wanted")
         return Figure(plain(medium), f"kept parts are not drawn: {why}")
-    return artist.drawn(name, medium, case.question, arm.recipe)
+    return renderer.render(name, medium, case.question, variant.recipe)
 
 
-def _arms(run: BenchmarkRun) -> dict[str, Variant]:
+def _variants(run: BenchmarkRun) -> dict[str, Variant]:
     """By key; none where a recipe is of another version."""
     config = run.document["config"]
     try:
         recipes = tuple(Recipe.from_dict(entry) for entry in config["recipes"])
-        plan = BenchConfig(tuple(config["models"]), recipes, tuple(config["keep"]), bool(config["text_alone"]))
+        bench_config = BenchConfig(tuple(config["models"]), recipes, tuple(config["keep"]), bool(config["text_alone"]))
     except (ValueError, TypeError, KeyError):
         return {}
-    return {arm.key: arm for arm in plan.arms}
+    return {variant.key: variant for variant in bench_config.variants}
 
 
 def _asked(run: BenchmarkRun, model: Mapping[str, Any]) -> _Asked:
@@ -152,9 +154,9 @@ def _asked(run: BenchmarkRun, model: Mapping[str, Any]) -> _Asked:
     data = None if config["data"] is None else Path(config["data"])
     drawing = {key: config[key] for key in ("n", "first", "per_scene", "shifted", "videos")}
     try:
-        plan = BenchConfig((name,), (), (), skills=tuple(config["skills"]), data=data, **drawing)
-        cases = {case.id: case for case in plan.cases(name)}
-        now = plan.config()["models"][name]
+        bench_config = BenchConfig((name,), (), (), skills=tuple(config["skills"]), data=data, **drawing)
+        cases = {case.id: case for case in bench_config.cases(name)}
+        now = bench_config.to_dict()["models"][name]
     except (OSError, ValueError, TypeError, KeyError) as error:
         return _Asked({}, f"the questions cannot be read any more: {error}")
     if now["cases"] != model["cases"]:

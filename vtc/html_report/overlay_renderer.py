@@ -27,13 +27,13 @@ FRAMES, SIDE = 12, 320
 Medium = Image.Image | VideoFrames
 
 
-class Artist:
+class OverlayRenderer:
     """Draws overlays; each model is loaded once, when the first of its examples is drawn."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, tuple[Any, Any]] = {}
 
-    def drawn(self, model: str | None, medium: Medium, question: str, recipe: Recipe | None) -> Figure:
+    def render(self, model: str | None, medium: Medium, question: str, recipe: Recipe | None) -> Figure:
         """The overlay of `recipe` over `medium`, or the medium alone and why there is no more.
 
         Args:

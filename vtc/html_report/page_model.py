@@ -85,9 +85,9 @@ WORDS = {
 }
 
 
-def laid_out(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
+def laid_out(title: str, intro: Sequence[str], sections: Sequence[Section]) -> str:
     """The whole page."""
-    body = [tag("h1", title), *(tag("p", line, class_="soft") for line in lead), *map(_section, sections)]
+    body = [tag("h1", title), *(tag("p", line, class_="soft") for line in intro), *map(_section, sections)]
     return document(title, STYLE, joined(body, "\n"))
 
 

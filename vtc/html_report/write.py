@@ -10,7 +10,7 @@ from vtc.bench.quality import NAME
 
 from . import answers, benchmark
 from .benchmark_run import read_run
-from .overlay_renderer import Artist
+from .overlay_renderer import OverlayRenderer
 from .page_model import laid_out
 from .question_join import Questions, read_questions
 
@@ -46,7 +46,7 @@ def write_report(
     if examples < 0:
         raise ValueError(f"--examples {examples}; expected a whole number from 0")
     _check_out(source, out)
-    artist = Artist() if overlays else None
+    renderer = OverlayRenderer() if overlays else None
     folder = bench_folder(source)
     if folder is not None:
         if questions is not None or model is not None:
@@ -56,13 +56,13 @@ def write_report(
             )
         run = read_run(folder)
         name = title or f"Benchmark {folder.resolve().name}"
-        page = laid_out(name, benchmark.lead(run), benchmark.sections(run, examples, artist))
+        page = laid_out(name, benchmark.intro(run), benchmark.sections(run, examples, renderer))
     else:
-        found = answers.scan(source, examples)
+        found = answers.summarize(source, examples)
         ids = {str(row["id"]) for _, row in found.worst}
         known = Questions(source.parent) if questions is None else read_questions(Path(questions), ids)
-        parts = answers.sections(source, found, known, model, artist)
-        page = laid_out(title or f"Answers {source.name}", answers.lead(source, found), parts)
+        parts = answers.sections(source, found, known, model, renderer)
+        page = laid_out(title or f"Answers {source.name}", answers.intro(source, found), parts)
     _replace(out, page)
     return out
 
