@@ -18,7 +18,8 @@ from vtc.adapters.llava import Llava
 from vtc.check.context import CheckContext, CheckPrompt
 from vtc.check.runner import check
 from vtc.core.flops import DecoderCost
-from vtc.reduction import generate_hooks, handle
+from vtc.reduction import forward_hooks, generate_hooks, handle
+from vtc.reduction.pipeline import ItemPlan
 from vtc.reduction.prompt import PromptMap
 from vtc.reduction.request import RequestBuilder
 from vtc.stages import (
@@ -94,7 +95,8 @@ def other_text(patch):
         short["input_ids"][:, 0] = 5
         return short
 
-    around(patch, handle, "shortened", change)
+    for module in (generate_hooks, forward_hooks):
+        around(patch, module, "shortened", change)
 
 
 def company(patch):
@@ -129,7 +131,8 @@ def no_identity(patch):
     def change(stock, self, media, cues):
         return [replace(tokens, features=tokens.features * 1.01) for tokens in stock(self, media, cues)]
 
-    patch.setattr("vtc.reduction.request.is_identity", lambda recipe, media: False)
+    stock = ItemPlan.of
+    patch.setattr(ItemPlan, "of", lambda recipe, media: replace(stock(recipe, media), identity=False))
     around(patch, Llava, "encode", change)
 
 
@@ -206,7 +209,7 @@ def test_what_is_broken_fails_its_own_row_and_no_other(control, positions, monke
 
 
 def forgotten_positions(patch):
-    patch.setattr("vtc.reduction.handle.dropped_arguments", lambda adapter: ())
+    patch.setattr("vtc.reduction.wrapped_model.dropped_arguments", lambda adapter: ())
 
 
 def unknown_marks(patch):

@@ -50,7 +50,8 @@ class DecoderCost:
         layer_bytes = 2 * kv_heads * head_dim * element_size
         shaped = [m for m in decoder.layers.modules() if hasattr(m, "in_features") and hasattr(m, "out_features")]
         # A wrapper such as LoRA's repeats the shape of what it wraps: only the innermost maps count.
-        linear = [m for m in shaped if not any(hasattr(part, "in_features") for part in list(m.modules())[1:])]
+        inside = {id(m): set(map(id, m.modules())) - {id(m)} for m in shaped}
+        linear = [m for m in shaped if inside[id(m)].isdisjoint(inside)]
         return cls(
             linear_flops=sum(2 * int(m.in_features) * int(m.out_features) for m in linear),
             attention_flops=4 * sum(kind not in WITHOUT_KEYS for kind in kinds) * heads * head_dim,

@@ -57,10 +57,11 @@ class Handle:
 
     def count(self, **inputs: Any) -> list[int]:
         """Visual tokens that go on for each item of `inputs`, structural ones among them, before any encoder runs."""
-        if self.recipe.images_as == "frames":
-            media = self._wrapped.builder.media(inputs, None)
-        else:
-            media = self._wrapped.adapter.media(inputs) if self._wrapped.adapter.has_media(inputs) else []
+        adapter, builder = self._wrapped.adapter, self._wrapped.builder
+        if not adapter.has_media(inputs):
+            return []
+        frames = self.recipe.images_as == "frames"  # which need the prompt: the images of a row are one item
+        media = builder.media(inputs, builder.columns(inputs, None)) if frames else adapter.media(inputs)
         return [self.recipe.count(item.layout) + sum(item.layout.structurals) for item in media]
 
     def encode_once(self, features: CachedFeatures | None = None) -> AbstractContextManager[None]:

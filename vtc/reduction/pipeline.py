@@ -45,12 +45,35 @@ class ReducedItem:
     reduction: Reduction
 
 
-def is_identity(recipe: Recipe, media: Media) -> bool:
-    """Whether `recipe` leaves the item untouched. Known before the encoder runs."""
-    same_grid = recipe.encoded_grids(media.layout) == media.layout.grids
-    if recipe.encoder is not None and recipe.encoder.spread:
-        return False
-    return same_grid and recipe.count(media.layout) == sum(media.layout.candidates)
+@dataclass(frozen=True)
+class ItemPlan:
+    """What a recipe does with one item, counted once, before any encoder runs.
+
+    Attributes:
+        media: the item.
+        frames: how many of its units are encoded.
+        grids: their sizes.
+        total: candidates that go on.
+        identity: whether the item stays untouched.
+        looks: whether stages look at the pixels of its frames.
+    """
+
+    media: Media
+    frames: int
+    grids: tuple[tuple[int, int, int], ...]
+    total: int
+    identity: bool
+    looks: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe, media: Media) -> ItemPlan:
+        """The plan of `recipe` for one item."""
+        layout = media.layout
+        frames, grids, total = recipe.frames(layout), recipe.encoded_grids(layout), recipe.count(layout)
+        spread = recipe.encoder is not None and recipe.encoder.spread
+        identity = not spread and grids == layout.grids and total == sum(layout.candidates)
+        looks = set(layout.kinds) == {"frame"} and (frames < len(layout.grids) or FRAMES in recipe.cues)
+        return cls(media, frames, grids, total, identity, looks)
 
 
 def encoder_cues(recipe: Recipe) -> tuple[str, ...]:
@@ -61,7 +84,7 @@ def encoder_cues(recipe: Recipe) -> tuple[str, ...]:
 def reduce_media(
     adapter: Adapter,
     recipe: Recipe,
-    media: Sequence[Media],
+    plans: Sequence[ItemPlan],
     clock: PhaseTimer,
     questions: Sequence[Tensor] | None = None,
 ) -> list[ReducedItem]:
@@ -69,15 +92,15 @@ def reduce_media(
 
     Args:
         adapter, recipe: of the model.
-        media: the items.
+        plans: of the items.
         clock: takes the seconds.
         questions: `[T, D]` for each item, the embeddings of the text beside it, where the recipe asks for them.
     """
     with clock.measure("select"), torch.no_grad():
-        videos = [small_frames(adapter, item) if _looks(recipe, item) else None for item in media]
-        chosen = [_chosen(recipe, item, video) for item, video in zip(media, videos, strict=True)]
+        videos = [small_frames(adapter, plan.media) if plan.looks else None for plan in plans]
+        chosen = [_chosen(recipe, plan, video) for plan, video in zip(plans, videos, strict=True)]
     with clock.measure("encode"), merging(recipe.encoder, recipe.encoder_keep):
-        small = [_shown(adapter, recipe, item, some) for item, some in zip(media, chosen, strict=True)]
+        small = [_shown(adapter, recipe, plan, some) for plan, some in zip(plans, chosen, strict=True)]
         encoded = _encode(adapter, small, encoder_cues(recipe))
     if questions is not None:
         pairs = zip(encoded, questions, strict=True)
@@ -91,19 +114,13 @@ def reduce_media(
     # Scores are fp32 even where the caller runs under autocast.
     exact = torch.autocast(encoded[0].features.device.type, enabled=False)
     with clock.measure("select"), torch.no_grad(), exact:
-        reductions = [_reduce(recipe, item, tokens) for item, tokens in zip(media, encoded, strict=True)]
+        reductions = [_reduce(recipe, plan, tokens) for plan, tokens in zip(plans, encoded, strict=True)]
     with clock.measure("merge"):
         embedded = [_embedded(tokens, reduction) for tokens, reduction in zip(encoded, reductions, strict=True)]
     return [
-        ReducedItem(item, rows, _of_all(item.layout, tokens, reduction, some))
-        for item, tokens, rows, reduction, some in zip(media, encoded, embedded, reductions, chosen, strict=True)
+        ReducedItem(plan.media, rows, _of_all(plan.media.layout, tokens, reduction, some))
+        for plan, tokens, rows, reduction, some in zip(plans, encoded, embedded, reductions, chosen, strict=True)
     ]
-
-
-def _looks(recipe: Recipe, media: Media) -> bool:
-    """Whether stages look at the pixels of the item's frames."""
-    asks = FRAMES in recipe.cues or recipe.frames(media.layout) < len(media.layout.grids)
-    return asks and set(media.layout.kinds) == {"frame"}
 
 
 def small_frames(adapter: Adapter, media: Media) -> Tensor:
@@ -122,14 +139,13 @@ def shrunk(frames: Tensor) -> Tensor:
     return adaptive_avg_pool2d(frames.flatten(0, 1).float(), size).unflatten(0, frames.shape[:2])
 
 
-def _chosen(recipe: Recipe, media: Media, video: Tensor | None) -> Tensor | None:
+def _chosen(recipe: Recipe, plan: ItemPlan, video: Tensor | None) -> Tensor | None:
     """The frames that are encoded, `[k]` ascending on the CPU; None for all of them.
 
     Raises:
         ValueError: a frame selector broke its contract.
     """
-    stage, units = recipe.input, len(media.layout.grids)
-    k = recipe.frames(media.layout)
+    stage, units, k = recipe.input, len(plan.media.layout.grids), plan.frames
     if not isinstance(stage, FrameSelector) or video is None or k == units:
         return None
     chosen = stage.choose(video, k).cpu()
@@ -141,10 +157,11 @@ def _chosen(recipe: Recipe, media: Media, video: Tensor | None) -> Tensor | None
     return chosen
 
 
-def _shown(adapter: Adapter, recipe: Recipe, media: Media, chosen: Tensor | None) -> Media:
+def _shown(adapter: Adapter, recipe: Recipe, plan: ItemPlan, chosen: Tensor | None) -> Media:
     """The item as it is encoded."""
+    media = plan.media
     if chosen is None:
-        return _resized(adapter, recipe, media)
+        return _resized(adapter, recipe, plan)
     if media.parts:
         return Media.video([media.parts[i] for i in chosen.tolist()])
     return adapter.with_frames(media, chosen)
@@ -187,20 +204,20 @@ def _embedded(tokens: VisualTokens, reduction: Reduction) -> Embedded:
     return Embedded(reduction.apply(tokens.features), tuple(reduction.apply(plane) for plane in tokens.planes))
 
 
-def _resized(adapter: Adapter, recipe: Recipe, media: Media) -> Media:
-    grids = recipe.encoded_grids(media.layout)
-    if not isinstance(recipe.input, Resizer) or grids == media.layout.grids:
+def _resized(adapter: Adapter, recipe: Recipe, plan: ItemPlan) -> Media:
+    media = plan.media
+    if not isinstance(recipe.input, Resizer) or plan.grids == media.layout.grids:
         return media
-    (_, height, width) = grids[0]
+    (_, height, width) = plan.grids[0]
     if media.parts:
         return Media.video([adapter.resized(part, height, width) for part in media.parts])
     return adapter.resized(media, height, width)
 
 
-def _reduce(recipe: Recipe, media: Media, tokens: VisualTokens) -> Reduction:
+def _reduce(recipe: Recipe, plan: ItemPlan, tokens: VisualTokens) -> Reduction:
     if recipe.seeded:
-        tokens = replace(tokens, key=media.key)
-    total = min(recipe.count(media.layout), sum(tokens.layout.candidates))
+        tokens = replace(tokens, key=plan.media.key)
+    total = min(plan.total, sum(tokens.layout.candidates))
     return recipe.reduce(tokens, total)
 
 

@@ -20,7 +20,7 @@ from vtc.recipes.composition import Recipe
 from .cache_metadata import ReducedPromptInfo, cache_among, join
 from .decoder.prefill_state import ItemColumns, PrefillState
 from .decoder.report import Trace, held
-from .pipeline import ReducedItem, is_identity, reduce_media
+from .pipeline import ItemPlan, ReducedItem, reduce_media
 from .prompt import (
     PromptMap,
     Span,
@@ -129,6 +129,31 @@ PROMPT = (
 """Arguments of the prompt's length that are shortened by name, or are another prompt's."""
 
 
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a call, read and checked once.
+
+    Attributes:
+        ids: `[B, S]` as given: of all columns, or of the new ones only.
+        mask: `[B, L]` of all columns, cached ones among them.
+        done: how many of them the cache holds.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    done: int
+
+    @property
+    def new_ids(self) -> Tensor:
+        """`[B, L - done]` the ids of the new columns."""
+        return self.ids[:, -(self.mask.shape[1] - self.done) :]
+
+    @property
+    def new_mask(self) -> Tensor:
+        """`[B, L - done]` their mask."""
+        return self.mask[:, self.done :]
+
+
 class RequestBuilder:
     """Builds requests for one adapter and recipe. Holds nothing of a call.
 
@@ -141,25 +166,21 @@ class RequestBuilder:
         self.recipe = recipe
         self.counts_padding = False
 
-    def media(self, inputs: Mapping[str, Any], prefix: PromptMap | None) -> list[Media]:
+    def media(self, inputs: Mapping[str, Any], columns: Columns) -> list[Media]:
         """The items of the new columns of `inputs`.
 
         Raises:
-            ValueError: media that the family cannot take, or without a prompt.
+            ValueError: media that the family cannot take.
         """
-        if not self.adapter.has_media(inputs):
-            return []
-        ids, mask = self._prompt(inputs, prefix)
         for name in self.adapter.media_arguments:
             value = inputs.get(name)
             if name.startswith("pixel_values") and isinstance(value, Tensor) and not len(value):
                 raise ValueError(
                     f"{name} is {tuple(value.shape)} and holds nothing; leave it out of a call without media"
                 )
-        done = prefix.full_length if prefix is not None else 0
-        new = {"input_ids": ids[:, -(mask.shape[1] - done) :], "attention_mask": mask[:, done:]}
+        new = {"input_ids": columns.new_ids, "attention_mask": columns.new_mask}
         media = self.adapter.media({**inputs, **new})
-        return self._videos(media, new["input_ids"]) if self.recipe.images_as == "frames" else media
+        return self._videos(media, columns.new_ids) if self.recipe.images_as == "frames" else media
 
     def _videos(self, media: Sequence[Media], ids: Tensor) -> list[Media]:
         """The images of each row as one item, in front of what else there is."""
@@ -173,6 +194,7 @@ class RequestBuilder:
     def build(
         self,
         inputs: Mapping[str, Any],
+        columns: Columns,
         media: Sequence[Media],
         prefix: PromptMap | None,
         base: ReducedPromptInfo | None,
@@ -182,7 +204,8 @@ class RequestBuilder:
         """The request for `inputs`, or None where nothing changes, and the report on it.
 
         Args:
-            inputs: the model's keyword arguments; `input_ids` are those of all columns or of the new ones only.
+            inputs: the model's keyword arguments.
+            columns: of `inputs`, as `columns` reads them.
             media: the items of the new columns.
             prefix: the map of what the cache holds.
             base: the note on that cache.
@@ -191,33 +214,33 @@ class RequestBuilder:
         Raises:
             ValueError: ids, mask and media do not fit together.
         """
-        ids, mask = self._prompt(inputs, prefix)
-        done = prefix.full_length if prefix is not None else 0
-        new_ids = ids[:, -(mask.shape[1] - done) :]
+        mask, done, new_ids = columns.mask, columns.done, columns.new_ids
         sizes = [(item.modality, len(item.layout)) for item in media]
         spans = locate(new_ids, self.adapter.placeholders, sizes, self.adapter.doubt)
-        _check_visible(spans, mask[:, done:])
-        unchanged = not self.recipe.decoder and all(is_identity(self.recipe, item) for item in media)
+        _check_visible(spans, columns.new_mask)
+        plans = [ItemPlan.of(self.recipe, item) for item in media]
+        unchanged = not self.recipe.decoder and all(plan.identity for plan in plans)
         if prefix is None and ((unchanged and not always) or not media):
             whole = [Reduction.identity(len(m.layout)) for m in media]
-            return None, self._report(media, spans, whole, (mask, 0), (mask, 0), {})
+            return None, self._report(media, spans, whole, (mask, 0), (mask, 0), {}, self.adapter.cost())
         clock = PhaseTimer(self.adapter.model.device)
-        questions = self._questions(new_ids, mask[:, done:], spans) if QUESTION in self.recipe.cues else None
-        reduced = reduce_media(self.adapter, self.recipe, media, clock, questions) if media else []
+        questions = self._questions(new_ids, columns.new_mask, spans) if QUESTION in self.recipe.cues else None
+        reduced = reduce_media(self.adapter, self.recipe, plans, clock, questions) if plans else []
         with clock.measure("splice"):
             request = self._splice(inputs, new_ids, mask, spans, reduced, prefix, base)
         short = request.splice.mask, prefix.short_length if prefix is not None else 0
         items = [item.reduction for item in reduced]
-        report = self._report(media, spans, items, (mask, done), short, clock.seconds)
+        cost = self.adapter.cost()  # walks all modules of the decoder: once a call
+        report = self._report(media, spans, items, (mask, done), short, clock.seconds, cost)
         if self.recipe.decoder and media:
-            report = replace(report, decoder=self._trace(request, cache_among(inputs)))
+            report = replace(report, decoder=self._trace(request, cost, cache_among(inputs)))
             request = replace(request, trace=report.decoder)
         return request, report
 
-    def _trace(self, request: Request, cache: Any) -> Trace:
+    def _trace(self, request: Request, cost: DecoderCost, cache: Any) -> Trace:
         rows, sizes, fixed = zip(*((p.row, len(p.columns), len(p.structural)) for p in request.placed), strict=True)
         depth = len(self.adapter.decoder.layers)
-        trace = Trace(self.adapter.cost(), depth, _real(request.suffix.mask), rows, sizes, fixed)
+        trace = Trace(cost, depth, _real(request.suffix.mask), rows, sizes, fixed)
         if request.prefix is None:
             return trace
         before = request.prefix.mask
@@ -235,8 +258,12 @@ class RequestBuilder:
         embed = self.adapter.model.get_input_embeddings()
         return [embed(ids[span.row][shown[span.row]]) for span in spans]
 
-    def _prompt(self, inputs: Mapping[str, Any], prefix: PromptMap | None) -> tuple[Tensor, Tensor]:
-        """Ids as given, and the mask of all columns, cached ones among them."""
+    def columns(self, inputs: Mapping[str, Any], prefix: PromptMap | None) -> Columns:
+        """The columns of `inputs` behind those of `prefix`.
+
+        Raises:
+            ValueError: ids, mask and other arguments of the prompt's length do not fit together.
+        """
         ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
         if not isinstance(ids, Tensor) or ids.ndim != 2:
             shape = tuple(ids.shape) if isinstance(ids, Tensor) else ids
@@ -276,7 +303,7 @@ class RequestBuilder:
                 + (f" after {done} cached tokens" if done else "")
                 + "; expected one per token"
             )
-        return ids, mask
+        return Columns(ids, mask, done)
 
     def _check_unknown(self, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor) -> None:
         """Refuses arguments as long as the prompt that nobody declared: left at full length, they would be misread."""
@@ -379,9 +406,9 @@ class RequestBuilder:
         before: tuple[Tensor, int],
         after: tuple[Tensor, int],
         seconds: dict[str, float],
+        cost: DecoderCost,
     ) -> Report:
         """Of `before` and `after`: the mask of all columns, and how many of them the cache holds."""
-        cost = self.adapter.cost()
         full, short = _real(before[0]), _real(after[0])
         items = [
             ItemReport.of(item.modality, span.row, item.layout, reduction, self.recipe.allocator.unit_floor)

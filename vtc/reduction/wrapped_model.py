@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vtc.adapters import Adapter
+from vtc.adapters import Adapter, Media
 from vtc.recipes.composition import Recipe
 
 from .cache_metadata import ReducedPromptInfo, cache_among
@@ -117,8 +117,15 @@ class WrappedModel:
         if base is not None and isinstance(ids, Tensor):
             base = base.expand(len(ids), ids.device)
         prefix = base.grown(cache) if base is not None else None
-        media = encoded_media(encoded, self.adapter, self.recipe) if encoded else self.builder.media(inputs, prefix)
-        if not media and base is None:
+        has_media = self.adapter.has_media(inputs)
+        reads = bool(encoded) or has_media or base is not None
+        columns = self.builder.columns(inputs, prefix) if reads else None
+        media: list[Media] = []
+        if encoded:
+            media = encoded_media(encoded, self.adapter, self.recipe)
+        elif has_media and columns is not None:
+            media = self.builder.media(inputs, columns)
+        if columns is None or (not media and base is None):
             self._check_text(ids, cache)
             self.note(Report(self.recipe.name, ()))
             return None
@@ -128,7 +135,7 @@ class WrappedModel:
                 "nothing, or of another model, and what they stand for is not known; give the whole conversation "
                 "without the cache"
             )
-        request, report = self.builder.build(inputs, media, prefix, base, always=drafts)
+        request, report = self.builder.build(inputs, columns, media, prefix, base, always=drafts)
         self.note(report)
         return request
 
