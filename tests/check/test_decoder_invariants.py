@@ -61,7 +61,7 @@ def one_more(patch):
         return {layer: replace(entry, cut=Due(entry.cut)) for layer, entry in stock(*args).items()}
 
     around(patch, Cut, "count", lambda stock, self, first: stock(self, first) + 1)
-    around(patch, decoder_invariants, "plan", change)
+    around(patch, decoder_invariants, "planned_cuts", change)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from PIL import Image
 import vtc
 from vtc.embedded.samples import samples
 from vtc.inference.loading import load
-from vtc.integrations.vlmevalkit import enrol, reduced
+from vtc.integrations.vlmevalkit import reduced, register
 from vtc.recipes.named import recipe
 
 SAMPLE = samples()[0]
@@ -62,15 +62,15 @@ def test_the_model_comes_as_its_factory_makes_it_and_answers_as_a_wrapped_one(mo
 
 def test_each_recipe_has_a_name_of_its_own_that_starts_with_the_models(models, tmp_path):
     path = tmp_path / "mine.json"
-    names = [enrol(models, "chat", "kcenter", keep=keep) for keep in (0.25, 0.5, 3)]
-    names.append(enrol(models, "chat", "stride", keep=0.25))
+    names = [register(models, "chat", "kcenter", keep=keep) for keep in (0.25, 0.5, 3)]
+    names.append(register(models, "chat", "stride", keep=0.25))
     for seed in (0, 1):
         replace(recipe("random", keep=0.25, seed=seed), name="my own/random").save(path)
-        names.append(enrol(models, "chat", path))
+        names.append(register(models, "chat", path))
     assert len(set(names)) == len(names)
     assert all(name.startswith("chat-") and "/" not in name for name in names)
     assert names[0].startswith("chat-kcenter-0.25-")
-    assert enrol(models, "chat") == enrol(models, "chat", "kcenter", keep=0.25) == names[0]
+    assert register(models, "chat") == register(models, "chat", "kcenter", keep=0.25) == names[0]
     made = [models[name]().model.vtc.recipe for name in names]
     assert [(each.labels[0], each.keep, each.seed) for each in made] == [
         ("select/kcenter", 0.25, 0),
@@ -86,11 +86,11 @@ def test_each_recipe_has_a_name_of_its_own_that_starts_with_the_models(models, t
 def test_what_is_refused_before_any_model_is_made(models):
     before = dict(models)
     with pytest.raises(ValueError, match="name='chatt' is no model"):
-        enrol(models, "chatt")
+        register(models, "chatt")
     with pytest.raises(ValueError, match=r"'strdie'.*'stride'"):
-        enrol(models, "chat", "strdie")
+        register(models, "chat", "strdie")
     with pytest.raises(ValueError, match=r"1\.5"):
-        enrol(models, "chat", keep=1.5)
+        register(models, "chat", keep=1.5)
     with pytest.raises(TypeError, match="factory='chat' cannot be called"):
         reduced("chat")
     assert models == before

@@ -129,7 +129,10 @@ def test_positions_off_by_one_are_found(family):
     plans = planned(family)
     check_given(rows, plans)
     check_decoding(stock(family), plans, out.sequences, steps(out))
-    late = [replace(plan, positions=plan.positions + (torch.arange(len(plan.embeds)) > 4)) for plan in plans]
+    late = [
+        replace(planned_cuts, positions=planned_cuts.positions + (torch.arange(len(planned_cuts.embeds)) > 4))
+        for planned_cuts in plans
+    ]
     with caught:
         check_given(rows, late)
     with caught:

@@ -73,6 +73,6 @@ def test_a_generated_placeholder_is_a_token_like_any_other(family):
     forced = Forced(token, inputs["input_ids"].shape[1])
     out = generate(reduce_tokens(fresh(family), recipe), inputs, logits_processor=[forced])
     assert (out.sequences[:, -4:-2] == token).all()
-    for r, plan in enumerate(oracle.plans(stock(family), family, inputs, recipe)):
-        want = oracle.logits(stock(family), plan, out.sequences[r, -4:-1].tolist())[-4:]
+    for r, planned_cuts in enumerate(oracle.plans(stock(family), family, inputs, recipe)):
+        want = oracle.logits(stock(family), planned_cuts, out.sequences[r, -4:-1].tolist())[-4:]
         check_close(steps(out)[r], want, f"row {r}: logits")

@@ -147,26 +147,26 @@ def test_deepstack_planes_are_those_of_the_kept_tokens(merge):
         model(**inputs)
     mask, planes = given["visual_pos_masks"], given["deepstack_visual_embeds"]
     assert len(planes) == 2
-    want = [added for plan in plans for added in plan.planes if added]
+    want = [added for planned_cuts in plans for added in planned_cuts.planes if added]
     assert int(mask.sum()) == len(want) == model.vtc.report.after
     for number, plane in enumerate(planes):
         check_close(plane, torch.stack([added[number] for added in want]), f"plane {number}")
     real = given["attention_mask"].bool()
-    for r, plan in enumerate(plans):  # where the visual tokens stand
-        assert mask[r][real[r]].tolist() == [bool(added) for added in plan.planes]
+    for r, planned_cuts in enumerate(plans):  # where the visual tokens stand
+        assert mask[r][real[r]].tolist() == [bool(added) for added in planned_cuts.planes]
 
 
 def test_swapped_planes_are_found():
     family = next(f for f in KINDS if f.name == "qwen3vl")
     inputs, recipe = family.inputs(VIDEO), RECIPES[0]
-    (plan,) = oracle.plans(stock(family), family, inputs, recipe)
+    (planned_cuts,) = oracle.plans(stock(family), family, inputs, recipe)
     model = reduce_tokens(fresh(family), recipe)
     with torch.no_grad():
         logits = model(**inputs).logits
-    check_forward(stock(family), [plan], logits)
-    swapped = [added and added[::-1] for added in plan.planes]
+    check_forward(stock(family), [planned_cuts], logits)
+    swapped = [added and added[::-1] for added in planned_cuts.planes]
     with pytest.raises(AssertionError):
-        check_forward(stock(family), [replace(plan, planes=swapped)], logits)
+        check_forward(stock(family), [replace(planned_cuts, planes=swapped)], logits)
 
 
 @every_kind

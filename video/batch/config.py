@@ -158,9 +158,9 @@ class Job:
             del fields[name]
         if self.track is None:  # answers from before there was a choice stay those of this job
             del fields["track"]
-        plan = fields.pop("strategy")  # under its name of before, so that earlier answers stay those of this job
-        if plan != "direct":
-            fields["plan"] = plan
+        strategy = fields.pop("strategy")  # under its name of before, so that earlier answers stay those of this job
+        if strategy != "direct":
+            fields["plan"] = strategy
         recipes = [self.recipe_for(image).to_dict() for image in (False, True)]
         return digest([fields, self.revision, recipes])
 

@@ -103,7 +103,7 @@ def merge(answers: Sequence[str | Path], out: str | Path, questions: str | Path 
         for row in _read(file, found.torn):
             found.add(row)
     write_rows(_ordered(found.rows, asked), out)
-    return _account(found, asked)
+    return _key_counts(found, asked)
 
 
 def answer_files(place: Path) -> list[Path]:
@@ -160,7 +160,7 @@ def _ordered(rows: dict[str, dict[str, Any]], asked: list[Question] | None) -> l
     return [rows[name] for name in dict.fromkeys([*order, *rows])]
 
 
-def _account(found: _Found, asked: list[Question] | None) -> Merged:
+def _key_counts(found: _Found, asked: list[Question] | None) -> Merged:
     ids = None if asked is None else {one.id: None for one in asked}
     return Merged(
         rows=len(found.rows),

@@ -22,7 +22,7 @@ class Summary:
     Attributes:
         rows: in the file, of the questions asked.
         answered: of them without an error.
-        overwrite: rows that this run wrote.
+        fresh: rows that this run wrote.
         errors: rows by the kind of their error.
         accuracy: the share of right answers where the right one is known, and its interval, media resampled (see
             `widened`); an error is not right.
@@ -34,7 +34,7 @@ class Summary:
 
     rows: int
     answered: int
-    overwrite: int
+    fresh: int
     errors: dict[str, int]
     accuracy: Interval
     known: int

@@ -98,7 +98,7 @@ class Evaluator:
             return
         for variant in variants:
             try:
-                rows = self._arm(batch, variant)
+                rows = self._variant_rows(batch, variant)
             except Exception as error:
                 yield from self._singly(cases, images, [variant], error)
             else:
@@ -117,7 +117,7 @@ class Evaluator:
     def _failed(self, case: Case, variant: Variant, error: Exception) -> BenchRow:
         return BenchRow(self._name, variant.name, variant.keep, case.id, error=_plain(error))
 
-    def _arm(self, batch: Batch, variant: Variant) -> list[BenchRow]:
+    def _variant_rows(self, batch: Batch, variant: Variant) -> list[BenchRow]:
         if variant.name == FULL:
             tokens = visual_tokens(self._model, batch.given["input_ids"])
             alike = [divergence(logits, logits) for logits in batch.full.logits]  # 0, unless they are no numbers

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 
 from vtc.recipes.composition import Recipe
-from vtc.reduction.decoder.engine import plan
+from vtc.reduction.decoder.engine import planned_cuts
 from vtc.reduction.decoder.report import Trace
 from vtc.stages.decoder import DecoderStage
 
@@ -49,7 +49,7 @@ def counted(check_run: CheckRun) -> int:
     trace = check_run.report.decoder
     if trace is None:
         return 0
-    planned, now, wrong = plan(check_run.recipe.decoder, trace.depth), trace.sizes, 0
+    planned, now, wrong = planned_cuts(check_run.recipe.decoder, trace.depth), trace.sizes, 0
     if list(planned) != list(trace.kept):
         raise ValueError(f"tokens left before layers {list(trace.kept)}; the schedule has {list(planned)}")
     for layer, entry in planned.items():

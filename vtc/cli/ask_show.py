@@ -110,7 +110,7 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
     opened = _opened(path, options)
     model, recipe, _ = _defaults(opened, options)
     if isinstance(recipe.input, Keyframes) and recipe.input.refusal is not None:
-        ask_by_plan(path, question, options, "direct", max_new_tokens)
+        ask_by_strategy(path, question, options, "direct", max_new_tokens)
         return
     from vtc.inference.asking import compare, unknown_words
     from vtc.inference.loading import load
@@ -128,18 +128,18 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
         print_picked(watched)
 
 
-def ask_by_plan(path: Path, question: str, options: Options, plan: str, max_new_tokens: int) -> None:
-    """Prints every call of the model that `plan` makes about a video, and the answer.
+def ask_by_strategy(path: Path, question: str, options: Options, strategy: str, max_new_tokens: int) -> None:
+    """Prints every call of the model that `strategy` makes about a video, and the answer.
 
     Raises:
         OSError, ValueError: see `ask`, an unknown plan, or an image.
     """
     from vtc.video.qa.strategies import strategy as named_strategy
 
-    chosen = named_strategy(plan)
+    chosen = named_strategy(strategy)
     opened = _opened(path, options)
     if not isinstance(opened, VideoInput):
-        raise ValueError(f"--plan {plan} asks about parts of a video, and {path} is an image; leave it away")
+        raise ValueError(f"--plan {strategy} asks about parts of a video, and {path} is an image; leave it away")
     model, recipe, _ = _defaults(opened, options)
     from vtc.inference.asking import unknown_words
     from vtc.inference.loading import load

@@ -91,7 +91,7 @@ def quality(
     from vtc.bench.variants import chosen, parse_keeps
 
     found, text_alone = chosen(_parts(recipes), positions, seed, videos)
-    plan = BenchConfig(
+    bench_config = BenchConfig(
         models=tuple(_parts(models)),
         recipes=tuple(found),
         keeps=parse_keeps(keep),
@@ -108,10 +108,10 @@ def quality(
         batch=batch,
         max_new_tokens=max_new_tokens,
     )
-    _note_unread(plan)
+    _note_unread(bench_config)
     with _bar() as say:
         outcome = run(
-            plan, out, jobs=jobs, overwrite=overwrite, curve=curve, seed=seed or 0, draws=draws, on_progress=say
+            bench_config, out, jobs=jobs, overwrite=overwrite, curve=curve, seed=seed or 0, draws=draws, on_progress=say
         )
     _print(outcome)
     if outcome.errors:
@@ -126,12 +126,14 @@ def _parts(text: str | None) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()] if text else []
 
 
-def _note_unread(plan: BenchConfig) -> None:
+def _note_unread(bench_config: BenchConfig) -> None:
     from vtc.bench.cases import FIELDS, read
 
-    unread = read(plan.data)[1] if plan.data is not None else []
+    unread = read(bench_config.data)[1] if bench_config.data is not None else []
     if unread:
-        note(f"--data {plan.data}: fields that are not read: {', '.join(unread)} (read are {', '.join(FIELDS)})")
+        note(
+            f"--data {bench_config.data}: fields that are not read: {', '.join(unread)} (read are {', '.join(FIELDS)})"
+        )
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def ask(
     Where frames are chosen by the question or by the model's own tower, the answer with fewer tokens alone is given.
     """
     number = _keep(keep)
-    from .ask_show import Options, ask_by_plan
+    from .ask_show import Options, ask_by_strategy
     from .ask_show import ask as answer
 
     changes = {"keyframes": keyframes, "scorer": scorer, "segmenter": segmenter, "features": features}
@@ -119,7 +119,7 @@ def ask(
     if plan is None:
         answer(media, question, options, max_new_tokens)
     else:
-        ask_by_plan(media, question, options, plan, max_new_tokens)
+        ask_by_strategy(media, question, options, plan, max_new_tokens)
 
 
 @app.command()
@@ -182,11 +182,11 @@ def probe(
 @app.command()
 def recipes() -> None:
     """List the named recipes, and the plans by which a question about a video can be asked."""
-    from .recipes import plans_table, recipes_table
+    from .recipes import recipes_table, strategies_table
 
     console = Console()
     console.print(recipes_table())
-    console.print(plans_table())
+    console.print(strategies_table())
 
 
 @app.command()

@@ -43,12 +43,12 @@ def _listed(parts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(part for part in parts if part)) or "-"
 
 
-def plans_table() -> Table:
+def strategies_table() -> Table:
     """How a question about a video can be asked."""
     from vtc.video.qa.strategies import STRATEGIES
 
     table = Table("plan (vtc ask --plan)", "calls of the model", "paper")
     for name in STRATEGIES:
-        plan = STRATEGIES.get(name)
-        table.add_row(name, plan.calls, plan.paper or "-")
+        strategy = STRATEGIES.get(name)
+        table.add_row(name, strategy.calls, strategy.paper or "-")
     return table

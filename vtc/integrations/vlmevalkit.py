@@ -1,9 +1,9 @@
 """VLMEvalKit, from fewer visual tokens: one line before its `run.py` starts.
 
     from vlmeval.config import supported_VLM
-    from vtc.integrations.vlmevalkit import enrol
+    from vtc.integrations.vlmevalkit import register
 
-    name = enrol(supported_VLM, "Qwen2.5-VL-7B-Instruct", "kcenter", keep=0.25)
+    name = register(supported_VLM, "Qwen2.5-VL-7B-Instruct", "kcenter", keep=0.25)
 
 VLMEvalKit makes its models from a table of factories and keeps predictions in a folder by the model's name, which
 `--reuse` goes on with. So a model of fewer tokens has an entry of its own, and a hash of the recipe in its name. This
@@ -55,7 +55,7 @@ def reduced(factory: Factory, recipe: str | Path | Recipe = DEFAULT, *, keep: Ke
     return partial(_make, factory, named(recipe, keep=keep))
 
 
-def enrol(
+def register(
     models: MutableMapping[str, Factory],
     name: str,
     recipe: str | Path | Recipe = DEFAULT,

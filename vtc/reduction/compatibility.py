@@ -12,7 +12,7 @@ from vtc.core.tokens import FRAMES
 from vtc.recipes.composition import Recipe
 from vtc.stages import FrameSelector, Resizer, Stage
 
-from .decoder.engine import check_decoder, plan
+from .decoder.engine import check_decoder, planned_cuts
 from .decoder.rope_check import check_rotation
 from .pipeline import encoder_cues
 
@@ -33,7 +33,7 @@ def check_recipe(adapter: Adapter, recipe: Recipe) -> None:
         )
     if recipe.decoder:
         check_decoder(adapter.decoder)
-        check_rotation(adapter.decoder, plan(recipe.decoder, len(adapter.decoder.layers)))
+        check_rotation(adapter.decoder, planned_cuts(recipe.decoder, len(adapter.decoder.layers)))
 
 
 def _check_stage(adapter: Adapter, recipe: Recipe, stage: Stage) -> None:

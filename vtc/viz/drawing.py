@@ -92,7 +92,7 @@ def diamond(pen: ImageDraw.ImageDraw, x: float, y: float) -> None:
     pen.polygon([(x, y - 5), (x + 5, y), (x, y + 5), (x - 5, y)], fill=KEPT, outline=INK)
 
 
-def cross(pen: ImageDraw.ImageDraw, x: float, y: float, arm: float) -> None:
+def cross(pen: ImageDraw.ImageDraw, x: float, y: float, reach: float) -> None:
     """The mark of a frame that was left out."""
     for sign in (1, -1):
-        pen.line((x - arm, y - sign * arm, x + arm, y + sign * arm), fill=FAINT, width=2)
+        pen.line((x - reach, y - sign * reach, x + reach, y + sign * reach), fill=FAINT, width=2)

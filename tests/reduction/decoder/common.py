@@ -111,16 +111,16 @@ def told(model: nn.Module, family: Family, inputs: dict[str, Tensor], *traces: T
     layers = {layer for trace in found_traces for layer in trace.kept}
     kept = {layer: [left for trace in found_traces for left in trace.kept[layer]] for layer in layers}
     of_row = {r: [i for i, row in enumerate(rows) if row == r] for r in range(len(plans))}
-    return [_told(plan, kept, of_row[r], found.decoder) for r, plan in enumerate(plans)]
+    return [_told(planned_cuts, kept, of_row[r], found.decoder) for r, planned_cuts in enumerate(plans)]
 
 
-def _told(plan: oracle.Plan, kept: dict[int, Any], mine: Sequence[int], stages: Sequence[Any]) -> oracle.Plan:
+def _told(planned_cuts: oracle.Plan, kept: dict[int, Any], mine: Sequence[int], stages: Sequence[Any]) -> oracle.Plan:
     gone: dict[int, list[int]] = {}
     folded: dict[int, Any] = {}
-    here = [list(range(len(places))) for places in plan.places]
+    here = [list(range(len(places))) for places in planned_cuts.places]
     for layer, items in sorted(kept.items()):
         for n, number in enumerate(mine):
-            item, places = plan.items[n], plan.places[n]
+            item, places = planned_cuts.items[n], planned_cuts.places[n]
             left = set(items[number].tolist())
             structural = {k for k in here[n] if not bool((item.cells[k] >= 0).all())}
             stay = [k for k in here[n] if item.anchor[k] in left or (left and k in structural)]
@@ -129,7 +129,7 @@ def _told(plan: oracle.Plan, kept: dict[int, Any], mine: Sequence[int], stages: 
                 folded.setdefault(layer, []).extend(_folds(free, [k for k in stay if k not in structural], places))
             gone.setdefault(layer, []).extend(places[k] for k in here[n] if k not in stay)
             here[n] = stay
-    return replace(plan, gone=gone, folded=folded)
+    return replace(planned_cuts, gone=gone, folded=folded)
 
 
 def _folds(free: list[int], stay: list[int], places: list[int]) -> list[tuple[int, list[int], list[float]]]:

@@ -49,7 +49,7 @@ caught = pytest.raises(AssertionError)
 
 
 def check(model: Any, family: Any, inputs: Any, out: Any, **changes: Any) -> None:
-    plans = [replace(plan, **changes) for plan in told(model, family, inputs)]
+    plans = [replace(planned_cuts, **changes) for planned_cuts in told(model, family, inputs)]
     check_decoding(stock(family), plans, out.sequences, steps(out))
 
 
@@ -126,22 +126,22 @@ def level(family: Any) -> list[Any]:
 def test_an_oracle_that_masks_another_token(family):
     model, inputs = wrapped(family, recipe("once")), family.inputs(BATCHES["one"])
     out = generate(model, inputs)
-    (plan,) = told(model, family, inputs)
-    gone = plan.gone[1]
-    spared = next(k for k in plan.places[0] if k not in gone)
+    (planned_cuts,) = told(model, family, inputs)
+    gone = planned_cuts.gone[1]
+    spared = next(k for k in planned_cuts.places[0] if k not in gone)
     with caught:
-        check_decoding(stock(family), [replace(plan, gone={1: [*gone[1:], spared]})], out.sequences, steps(out))
+        check_decoding(stock(family), [replace(planned_cuts, gone={1: [*gone[1:], spared]})], out.sequences, steps(out))
 
 
 @four
 def test_an_oracle_that_folds_otherwise(family):
     model, inputs = wrapped(family, recipe("folding")), family.inputs(BATCHES["one"])
     out = generate(model, inputs)
-    (plan,) = told(model, family, inputs)
-    check_decoding(stock(family), [plan], out.sequences, steps(out))
-    even = {layer: [(t, m, [1.0] * len(m)) for t, m, _ in folds] for layer, folds in plan.folded.items()}
+    (planned_cuts,) = told(model, family, inputs)
+    check_decoding(stock(family), [planned_cuts], out.sequences, steps(out))
+    even = {layer: [(t, m, [1.0] * len(m)) for t, m, _ in folds] for layer, folds in planned_cuts.folded.items()}
     with caught:
-        check_decoding(stock(family), [replace(plan, folded=even)], out.sequences, steps(out))
+        check_decoding(stock(family), [replace(planned_cuts, folded=even)], out.sequences, steps(out))
 
 
 @four
@@ -225,7 +225,7 @@ def test_beams_of_another_oracle(family):
     plans = told(model, family, inputs)
     check_beams(stock(family), plans, out, length=4)
     with caught:
-        check_beams(stock(family), [replace(plan, gone={}) for plan in plans], out, length=4)
+        check_beams(stock(family), [replace(planned_cuts, gone={}) for planned_cuts in plans], out, length=4)
 
 
 @four

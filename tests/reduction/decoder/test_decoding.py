@@ -56,7 +56,7 @@ def test_sampling_draws_what_the_masked_run_draws(family, schedule, returned):
     torch.manual_seed(1)
     out = generate(model, inputs, do_sample=True, top_k=0, temperature=0.7, num_return_sequences=returned)
     tokens = out.sequences[:, -4:]
-    plans = [plan for plan in told(model, family, inputs) for _ in range(returned)]
+    plans = [planned_cuts for planned_cuts in told(model, family, inputs) for _ in range(returned)]
     bare = stock(family)
     torch.manual_seed(1)
     for t in range(4):

@@ -46,11 +46,11 @@ def test_forward(family, schedule, cache, side):
     inputs = family.inputs(BATCHES["uneven"], side)
     model = wrapped(family, recipe(schedule, before=0.7))
     logits = model(**inputs, use_cache=cache).logits
-    for r, plan in enumerate(told(model, family, inputs)):
-        lost = {token for tokens in plan.gone.values() for token in tokens}
-        alive = [i for i in range(len(plan.columns)) if i not in lost]
-        want = oracle.logits(stock(family), plan)[alive]
-        check_close(logits[r, [plan.columns[i] for i in alive]], want, f"row {r}: logits")
+    for r, planned_cuts in enumerate(told(model, family, inputs)):
+        lost = {token for tokens in planned_cuts.gone.values() for token in tokens}
+        alive = [i for i in range(len(planned_cuts.columns)) if i not in lost]
+        want = oracle.logits(stock(family), planned_cuts)[alive]
+        check_close(logits[r, [planned_cuts.columns[i] for i in alive]], want, f"row {r}: logits")
 
 
 @every_schedule

@@ -79,7 +79,11 @@ def by_rule(family: Family, recipe: Recipe, inputs: Any, rule: Any, known: Any =
     """What stays of each item, by layer, item after item."""
     before = replace(recipe, stages=tuple(s for s in recipe.stages if not isinstance(s, DecoderStage)) or (KCenter(),))
     plans = oracle.plans(stock(family, "eager"), family, inputs, before)
-    return [one for plan in plans for one in walk(stock(family, "eager"), plan, (1, 2), rule, known).values()]
+    return [
+        one
+        for planned_cuts in plans
+        for one in walk(stock(family, "eager"), planned_cuts, (1, 2), rule, known).values()
+    ]
 
 
 def by_library(model: Any) -> list[dict[int, list[int]]]:
@@ -185,8 +189,8 @@ def test_todre_leaves_the_system_prompt_out(family):
         shares.append(max(float(toward), float(back)))
         return at.columns
 
-    for plan in oracle.plans(stock(family, "eager"), family, inputs, Recipe((KCenter(),), keep=1.0)):
-        walk(stock(family, "eager"), plan, (2,), both_ways)
+    for planned_cuts in oracle.plans(stock(family, "eager"), family, inputs, Recipe((KCenter(),), keep=1.0)):
+        walk(stock(family, "eager"), planned_cuts, (2,), both_ways)
     threshold = sum(sorted(shares)[1:3]) / 2
     model = wrapped(family, Recipe((ToDRE(((2, 0),), threshold=threshold),)))
     with torch.no_grad():

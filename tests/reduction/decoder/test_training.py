@@ -34,10 +34,10 @@ def masked_loss(family: Any, model: nn.Module, inputs: dict[str, Tensor], labels
     plain = fresh(family)
     total, count = torch.zeros(()), 0
     with torch.enable_grad():
-        for r, plan in enumerate(told(model, family, inputs)):
-            lost = {token for tokens in plan.gone.values() for token in tokens}
-            logits = _logits(plain, plan)
-            row = labels[r, plan.columns]
+        for r, planned_cuts in enumerate(told(model, family, inputs)):
+            lost = {token for tokens in planned_cuts.gone.values() for token in tokens}
+            logits = _logits(plain, planned_cuts)
+            row = labels[r, planned_cuts.columns]
             for i in range(1, len(row)):
                 if row[i] == -100:
                     continue
@@ -49,12 +49,12 @@ def masked_loss(family: Any, model: nn.Module, inputs: dict[str, Tensor], labels
     return loss.detach(), plain
 
 
-def _logits(model: nn.Module, plan: Any) -> Tensor:
+def _logits(model: nn.Module, planned_cuts: Any) -> Tensor:
     """`oracle.logits`, with gradients of the decoder."""
     from tests.oracle import _by_layer
 
-    embeds = plan.embeds[None].detach()
-    return model.lm_head(_by_layer(model, plan, embeds, plan.positions[:, None]))[0]
+    embeds = planned_cuts.embeds[None].detach()
+    return model.lm_head(_by_layer(model, planned_cuts, embeds, planned_cuts.positions[:, None]))[0]
 
 
 def decoder_gradients(model: nn.Module) -> dict[str, Tensor]:

@@ -63,8 +63,8 @@ def test_forward_goes_on_from_the_cache(family, schedule, attention):
         model(input_ids=ids[:, a:b], attention_mask=mask[:, :b], **{CACHE: cache}).logits
         for a, b in ((new, new + 3), (new + 3, new + 5))
     ]
-    for r, plan in enumerate(plans):
-        check_close(torch.cat(parts, dim=1)[r], oracle.logits(stock(family), plan)[-grown:], f"row {r}: logits")
+    for r, planned_cuts in enumerate(plans):
+        check_close(torch.cat(parts, dim=1)[r], oracle.logits(stock(family), planned_cuts)[-grown:], f"row {r}: logits")
 
 
 @every_schedule

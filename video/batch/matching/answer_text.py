@@ -89,6 +89,6 @@ def _in_json(text: str) -> set[str]:
         except ValueError:
             continue
         folded = {str(key).casefold().replace(" ", "_"): value for key, value in given.items()}
-        said = [folded[key] for key in _KEYS if isinstance(folded.get(key), (str, int, float))]
-        found.update(str(value).strip() for value in said[:1])
+        letter_statement = [folded[key] for key in _KEYS if isinstance(folded.get(key), (str, int, float))]
+        found.update(str(value).strip() for value in letter_statement[:1])
     return found

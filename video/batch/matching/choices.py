@@ -10,7 +10,7 @@ from .answer_text import final_text
 from .free_text import named, normal
 from .labels import Labels
 from .letter_rules import TOLD
-from .statements import lone, said
+from .statements import letter_statement, lone
 
 if TYPE_CHECKING:
     from vtc.video.batch.questions import Question
@@ -53,15 +53,15 @@ def _place(text: str, choices: Sequence[str], labels: Labels, listed: bool) -> i
     whole = _whole(text, choices, labels)
     if len(whole) == 1:
         return whole[0]
-    heard = said(text, labels.letters) if listed else None
+    statement = letter_statement(text, labels.letters) if listed else None
     stated = [found[1] for found in TOLD.finditer(text) if not (listed and lone(found[1]))]
-    told = {place for one in stated for place in _whole(one, choices, labels)}
-    if heard is not None and heard.letter is not None:
-        place = labels.place(heard.letter)
-        return place if told <= {place} and not _contradicted(text, heard.letter, labels) else None
-    if heard is not None and heard.disputed:
+    option_places = {place for one in stated for place in _whole(one, choices, labels)}
+    if statement is not None and statement.letter is not None:
+        place = labels.place(statement.letter)
+        return place if option_places <= {place} and not _contradicted(text, statement.letter, labels) else None
+    if statement is not None and statement.disputed:
         return None
-    found = sorted(told) if len(told) == 1 else named(text, labels.texts)
+    found = sorted(option_places) if len(option_places) == 1 else named(text, labels.texts)
     return found[0] if len(found) == 1 else None
 
 

@@ -44,16 +44,20 @@ def named(text: str, options: Sequence[str]) -> list[int]:
     A word that negates does so up to the end of its clause, as `rather than` does.
     """
     clauses = [words(clause) for clause in _CLAUSE.split(_PREFERRED.sub("not", text))]
-    said: list[str | None] = [word for clause in clauses for word in clause]
+    letter_statement: list[str | None] = [word for clause in clauses for word in clause]
     begins = [start for clause, start in zip(clauses, _starts(clauses), strict=True) for _ in clause]
-    found, whole = [], list(said)
+    found, whole = [], list(letter_statement)
     for i in sorted(range(len(options)), key=lambda i: -len(words(options[i]))):
         wanted = words(options[i])
-        places = [p for p in range(len(said) - len(wanted) + 1) if wanted and said[p : p + len(wanted)] == wanted]
+        places = [
+            p
+            for p in range(len(letter_statement) - len(wanted) + 1)
+            if wanted and letter_statement[p : p + len(wanted)] == wanted
+        ]
         if any(not NEGATIONS.intersection(whole[begins[place] : place]) for place in places):
             found.append(i)
         for place in places:
-            said[place : place + len(wanted)] = [None] * len(wanted)
+            letter_statement[place : place + len(wanted)] = [None] * len(wanted)
     return sorted(found)
 
 

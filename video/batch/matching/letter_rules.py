@@ -1,7 +1,8 @@
 """The rules by which a letter is read out of an answer: data, in the order in which they are tried.
 
 What a rule finds states a letter (STATES), states one weakly, which counts where nothing is stated (HINTS), says that a
-letter is not meant (DENIES), or lists it beside others (LISTS). `heard.said` says what all of them come to.
+letter is not meant (DENIES), or lists it beside others (LISTS). `statements.letter_statement` weighs them against each
+other.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ RULES = (
         "`Hence option B`",
     ),
 )
-"""In the order in which they are tried; see `heard.said` for what several findings come to."""
+"""In the order in which they are tried; see `statements.letter_statement` for what several findings come to."""
 
 TOLD = re.compile(rf"(?:(?i:{_NOUN})(?i:{_IS})|\\\\boxed\s*\{{)\s*([^\n}}]+?)[\s.}}]*$", re.M)
 """The text that an answer states, up to the end of its line."""

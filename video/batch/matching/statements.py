@@ -33,7 +33,7 @@ _QUESTION = "?\uff1f"
 
 
 @dataclass(frozen=True)
-class Heard:
+class LetterStatement:
     """What an answer says of letters.
 
     Attributes:
@@ -63,7 +63,7 @@ def lone(text: str) -> str | None:
     return found[1].upper() if found else None
 
 
-def said(text: str, letters: Collection[str]) -> Heard:
+def letter_statement(text: str, letters: Collection[str]) -> LetterStatement:
     """Which of `letters` the answer `text` states.
 
     Several letters are none, unless the last one is said to be final or to correct those before it. A letter that is
@@ -80,13 +80,13 @@ def said(text: str, letters: Collection[str]) -> Heard:
     listed = {one.letter for one in found if one.kind == LISTS and one.letter in letters}
     named = ({one.letter for one in hints} | (listed if hints else set())) - denied
     if len(named) == 1 and not any(one.among for one in hints):
-        return Heard(named.pop(), denied=denied)
-    return Heard(disputed=any(one.among for one in hints), denied=denied)
+        return LetterStatement(named.pop(), denied=denied)
+    return LetterStatement(disputed=any(one.among for one in hints), denied=denied)
 
 
 def _weighed(
     text: str, stated: list[_Finding], found: list[_Finding], denied: frozenset[str], letters: Collection[str]
-) -> Heard:
+) -> LetterStatement:
     last = stated[-1]
     others = [one for one in stated if one.letter != last.letter]
     contrary = [one for one in found if one.kind == DENIES and one.letter == last.letter]
@@ -95,8 +95,8 @@ def _weighed(
     corrected = bool(against) and not after and CORRECTS.search(text, max(one.end for one in against) - 1, last.end)
     retracted = {one.letter for one in others} <= denied and not contrary
     if last.among or last.letter not in letters or (against and not (corrected or retracted)):
-        return Heard(disputed=True, denied=denied)
-    return Heard(last.letter, denied=denied)
+        return LetterStatement(disputed=True, denied=denied)
+    return LetterStatement(last.letter, denied=denied)
 
 
 def _findings(text: str, letters: Collection[str]) -> list[_Finding]:

@@ -45,7 +45,7 @@ class PlannedCut:
     stage: DecoderStage
 
 
-def plan(stages: Sequence[DecoderStage], depth: int) -> dict[int, PlannedCut]:
+def planned_cuts(stages: Sequence[DecoderStage], depth: int) -> dict[int, PlannedCut]:
     """The cuts of all stages, by layer, for a decoder of `depth` layers.
 
     Raises:
@@ -107,8 +107,8 @@ class Engine:
     def __init__(self, decoder: Any, stages: Sequence[DecoderStage]) -> None:
         self._decoder = decoder
         self._layers: list[Any] = list(decoder.layers)
-        self.plan = plan(stages, len(self._layers))
-        reads = [(entry.cut.layer, entry.stage.reads) for entry in self.plan.values()]
+        self.planned_cuts = planned_cuts(stages, len(self._layers))
+        reads = [(entry.cut.layer, entry.stage.reads) for entry in self.planned_cuts.values()]
         self._tapped = {layer - (r.source == "previous") for layer, r in reads if r is not None}
         self._entry = any(r is not None and r.entry for _, r in reads)
         self._hooks: list[Any] = []
@@ -159,7 +159,7 @@ class Engine:
             self._check_readable(step, cache_among(kwargs))
             step.angles = kwargs["position_embeddings"]
             step.entered = states if self._entry else None
-        entry, cache = self.plan.get(i), cache_among(kwargs)
+        entry, cache = self.planned_cuts.get(i), cache_among(kwargs)
         if entry is not None:
             if entry.stage.reads is not None and entry.stage.reads.source == "own":
                 with torch.no_grad():
@@ -175,7 +175,7 @@ class Engine:
 
     def _check_readable(self, step: PrefillState, cache: Any) -> None:
         """Refuses a cache whose keys a stage would have to read, and that does not hold them as they are."""
-        for i, entry in self.plan.items() if step.offset and cache is not None else ():
+        for i, entry in self.planned_cuts.items() if step.offset and cache is not None else ():
             reads, held = entry.stage.reads, cache.layers[i] if i < len(cache.layers) else None
             if reads is not None and reads.source == "own" and is_quantised(held):
                 raise ValueError(

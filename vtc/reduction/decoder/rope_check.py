@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from .engine import PlannedCut
 
 
-def check_rotation(decoder: Any, plan: Mapping[int, PlannedCut]) -> None:
+def check_rotation(decoder: Any, planned_cuts: Mapping[int, PlannedCut]) -> None:
     """Refuses stages that undo rotations where attention turns other pairs than the halves of its first entries.
 
     Raises:
         ValueError: pairs of neighbours (GLM, Ernie), a part behind others (latent attention), or an unknown make.
     """
-    for layer, entry in plan.items():
+    for layer, entry in planned_cuts.items():
         reads = entry.stage.reads
         if reads is None or not reads.unrotated:
             continue

@@ -8,7 +8,7 @@ from vtc.video.batch.matching.answer_text import final_text
 from vtc.video.batch.matching.choices import correct, picked, prompt_of
 from vtc.video.batch.matching.labels import Labels
 from vtc.video.batch.matching.letter_rules import DENIES, LISTS, RULES
-from vtc.video.batch.matching.statements import said
+from vtc.video.batch.matching.statements import letter_statement
 from vtc.video.batch.questions import Question
 
 COLORS = ("red", "green", "blue", "yellow")
@@ -55,8 +55,8 @@ def test_each_rule_finds_what_it_is_there_for(rule):
     assert rule.why
     for text in ROWS[rule.name]:
         assert {found[1].upper() for found in rule.pattern.finditer(text)} == {"B"}, text
-        heard = said(text, "ABCD")
-        meant = (heard.letter, "B" in heard.denied)
+        statement = letter_statement(text, "ABCD")
+        meant = (statement.letter, "B" in statement.denied)
         assert meant == {DENIES: (None, True), LISTS: (None, False)}.get(rule.kind, ("B", False)), text
 
 
