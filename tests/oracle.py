@@ -95,7 +95,7 @@ def reduce_image(model: nn.Module, encoder: ReferenceEncoder, recipe: Recipe, im
     if isinstance(recipe.input, FrameSelector) and encoder.modality(image) == "video":
         small, survivors_of = _some(model, encoder, recipe, image, full)
     if isinstance(recipe.input, Resizer):
-        budget = Budget(recipe.input.own_share or recipe.keep).count(sum(full.candidates)) // len(full.grids)
+        budget = Budget(share_of(recipe, recipe.input)).count(sum(full.candidates)) // len(full.grids)
         small = encoder.smaller(model, image, *recipe.input.target(full.grids[0], budget))
     layout, features, survivors = _encoded(model, encoder, recipe, small)
     cues = {name: encoder.cues(model, small)[name] for name in recipe.cues if name not in (FRAMES, QUESTION)}
@@ -119,6 +119,11 @@ def reduce_image(model: nn.Module, encoder: ReferenceEncoder, recipe: Recipe, im
     return Item(anchor, fold(reduction, features), full.cell[anchor], len(full), planes)
 
 
+def share_of(recipe: Recipe, stage: Any) -> float | int:
+    """What a stage before the selector leaves: its own share, but all where the recipe keeps all."""
+    return recipe.keep if isinstance(recipe.keep, float) and recipe.keep == 1.0 else stage.own_share or recipe.keep
+
+
 def engine_total(recipe: Recipe, full: Layout) -> int | None:
     """What vLLM's EVS leaves of a video, where the recipe counts as it does."""
     if not getattr(recipe.selector, "engine", False) or set(full.kinds) != {"frame"} or isinstance(recipe.keep, int):
@@ -131,6 +136,8 @@ def _some(
 ) -> tuple[Image, list[int] | None]:
     """The video less the frames that the recipe leaves out, and the place of each of its tokens in the whole video."""
     units, each = len(full.grids), full.candidates[0]
+    if isinstance(recipe.keep, float) and recipe.keep == 1.0:
+        return image, None
     if recipe.input.own_share is not None:
         k = max(1, floor(recipe.input.own_share * units + 0.5))
     else:
@@ -150,7 +157,7 @@ def _encoded(
     layout = encoder.layout(model, image)
     if recipe.encoder is None:
         return layout, encoder.features(model, image), list(range(len(layout)))
-    keep = recipe.encoder.own_share or recipe.keep
+    keep = share_of(recipe, recipe.encoder)
     with by_hand(model, recipe.encoder, keep) as found:
         features = encoder.features(model, image)
     if recipe.encoder.spread:

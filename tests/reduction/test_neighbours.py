@@ -140,7 +140,7 @@ def test_reports_stay_in_their_context():
         answer(model, family.inputs(rows))
         return len(model.vtc.report.items)
 
-    with pytest.raises(LookupError, match="thread or task"):
+    with pytest.raises(LookupError, match="since it was wrapped"):
         contextvars.Context().run(lambda: model.vtc.report)
     assert contextvars.Context().run(ask, ROWS) == 3
     assert ask(ROWS[:1]) == 1

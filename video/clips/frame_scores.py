@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vtc.adapters import find
 
 from .frame_features import fitting_pixels
 
@@ -103,6 +102,8 @@ class ModelScorer(FrameScorer):
     @torch.inference_mode()
     def _tokens(self, frames: NDArray[np.uint8]) -> list[Tensor]:
         """`[n, D]` fp32 of each frame."""
+        from vtc.adapters import find  # loads transformers' models, and scorers are named before any is asked for
+
         adapter = find(self._model)
         images = [fitting_pixels(frame, 224) for frame in frames]
         inputs = self._processor(text=self._processor.image_token * len(images), images=images, return_tensors="pt").to(

@@ -46,7 +46,8 @@ class Recipe:
         stages: at most one of each kind: input, encoder, allocate, select, merge; and decoder stages, which cut at
             layers of their own. At least one of them drops something.
         keep: a share (0, 1] of each item's candidate tokens that reach the language model, or at most that many per
-            item (int). Default: a quarter, or all where there are only decoder stages, which state their own schedule.
+            item (int). 1.0 is all of them, whatever share a stage has of its own; decoder stages then still cut.
+            Default: a quarter, or all where there are only decoder stages, which state their own schedule.
         positions: `original`: kept tokens keep their coordinates; `compact`: coordinates are renumbered.
         seed: for seeded stages.
         images_as: `items`: each image is an item of its own; `frames`: the images of a row are the frames of one
@@ -143,10 +144,15 @@ class Recipe:
         return self._stage(EncoderStage)  # type: ignore[type-abstract]
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether nothing is left out before the language model, whatever share a stage has of its own."""
+        return isinstance(self.keep, float) and self.keep == 1.0
+
+    @property
     def encoder_keep(self) -> Keep:
-        """What the encoder stage leaves: its own share, or the recipe's `keep`."""
+        """What the encoder stage leaves: its own share, or the recipe's `keep`, which is all where `keeps_all`."""
         own = self.encoder.own_share if self.encoder is not None else None
-        return self.keep if own is None else own
+        return self.keep if own is None or self.keeps_all else own
 
     @property
     def selector(self) -> Selector | None:

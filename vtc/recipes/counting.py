@@ -16,6 +16,8 @@ Grids = tuple[tuple[int, int, int], ...]
 
 def encoded_grids(recipe: Recipe, layout: Layout) -> Grids:
     """See `Recipe.encoded_grids`."""
+    if recipe.keeps_all:
+        return layout.grids
     if isinstance(recipe.input, Resizer):
         return _resized_grids(recipe, recipe.input, layout)
     return layout.grids[: frames(recipe, layout)]
@@ -25,7 +27,7 @@ def frames(recipe: Recipe, layout: Layout) -> int:
     """See `Recipe.frames`."""
     units, stage = len(layout.grids), recipe.input
     is_video = set(layout.kinds) == {"frame"} and any(layout.candidates)
-    if not isinstance(stage, FrameSelector) or not is_video:
+    if not isinstance(stage, FrameSelector) or not is_video or recipe.keeps_all:
         return units
     if len(set(layout.grids)) > 1:
         raise ValueError(
@@ -72,6 +74,8 @@ def _resized_grids(recipe: Recipe, stage: Resizer, layout: Layout) -> Grids:
 def count(recipe: Recipe, layout: Layout) -> int:
     """See `Recipe.count`."""
     candidates = sum(layout.candidates)
+    if recipe.keeps_all:
+        return candidates
     encoded = sum(t * h * w for t, h, w in encoded_grids(recipe, layout)) if recipe.input else candidates
     if recipe.encoder is not None and not recipe.encoder.spread:
         encoded = Budget(recipe.encoder_keep).count(encoded)

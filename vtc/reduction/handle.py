@@ -45,13 +45,16 @@ class Handle:
     def report(self) -> Report:
         """The report on the last call on this model that this thread or task made.
 
+        Where it made none, such as where a thread of its own calls `generate` and this one reads the streamer, the
+        report on the last call of any thread.
+
         Raises:
-            LookupError: there was none. Reports do not pass from one thread to another: read it where the call ran.
+            LookupError: the model was not called since it was wrapped.
         """
         report = self._wrapped.report
         if report is None:
             raise LookupError(
-                "no call on this model was made in this thread or task yet; read model.vtc.report where the call ran"
+                "no call on this model was made since it was wrapped; call it, then read model.vtc.report"
             )
         return report
 

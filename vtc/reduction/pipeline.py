@@ -70,7 +70,7 @@ class ItemPlan:
         """The plan of `recipe` for one item."""
         layout = media.layout
         frames, grids, total = recipe.frames(layout), recipe.encoded_grids(layout), recipe.count(layout)
-        spread = recipe.encoder is not None and recipe.encoder.spread
+        spread = recipe.encoder is not None and recipe.encoder.spread and not recipe.keeps_all
         identity = not spread and grids == layout.grids and total == sum(layout.candidates)
         looks = set(layout.kinds) == {"frame"} and (frames < len(layout.grids) or FRAMES in recipe.cues)
         return cls(media, frames, grids, total, identity, looks)

@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
+from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +16,9 @@ from torch import Tensor
 from vtc.core.tokens import Layout, Reduction
 
 from .decoder.report import Trace
+
+FOLDED = 6
+"""Alike units side by side of which a report's text says more than one line can hold: they are summed up."""
 
 
 class PhaseTimer:
@@ -54,7 +60,18 @@ class UnitReport:
     before: int
     after: int
     structural: int
-    cells: Tensor
+    cells: Tensor = field(repr=False)
+
+    def to_dict(self, cells: bool = False) -> dict[str, Any]:
+        """The unit as JSON can hold it; `cells` adds the cells kept, a (t, h, w) each."""
+        found: dict[str, Any] = {
+            "kind": self.kind,
+            "grid": list(self.grid),
+            "before": self.before,
+            "after": self.after,
+            "structural": self.structural,
+        }
+        return {**found, "cells": self.cells.tolist()} if cells else found
 
 
 @dataclass(frozen=True)
@@ -73,9 +90,24 @@ class ItemReport:
     modality: str
     row: int
     units: tuple[UnitReport, ...]
-    layout: Layout
-    reduction: Reduction
+    layout: Layout = field(repr=False)
+    reduction: Reduction = field(repr=False)
     floor: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.modality} (row {self.row}): {', '.join(_folded(self.units))}"
+
+    def to_dict(self, cells: bool = False) -> dict[str, Any]:
+        """The item as JSON can hold it; `cells` adds those kept of each unit."""
+        return {
+            "modality": self.modality,
+            "row": self.row,
+            "before": self.before,
+            "after": self.after,
+            "structural": self.structural,
+            "floor": self.floor,
+            "units": [unit.to_dict(cells) for unit in self.units],
+        }
 
     @classmethod
     def of(cls, modality: str, row: int, layout: Layout, reduction: Reduction, floor: int = 0) -> ItemReport:
@@ -111,7 +143,21 @@ class ItemReport:
         return sum(unit.structural for unit in self.units)
 
 
-@dataclass(frozen=True)
+def _folded(units: tuple[UnitReport, ...]) -> Iterator[str]:
+    """What became of each unit, and of many alike ones side by side, such as a video's frames, together."""
+    for (kind, grid), group in groupby(units, lambda unit: (unit.kind, unit.grid)):
+        alike = list(group)
+        size = "x".join(map(str, grid))
+        if len(alike) < FOLDED:
+            yield from (f"{kind} {size}: {unit.after} of {unit.before}" for unit in alike)
+            continue
+        least, most = min(u.after for u in alike), max(u.after for u in alike)
+        each = f"{least} each" if least == most else f"{least} to {most} each"
+        total = f"{sum(u.after for u in alike)} of {sum(u.before for u in alike)}"
+        yield f"{len(alike)} {kind}s {size}: {total}, {each}"
+
+
+@dataclass(frozen=True, repr=False)
 class Report:
     """One call.
 
@@ -168,21 +214,67 @@ class Report:
         """`kv_bytes_saved`, and what decoder stages saved once the prompt was read."""
         return self.kv_bytes_saved + (0 if self.decoder is None else self.decoder.kv_bytes_saved)
 
+    def to_dict(self, cells: bool = False) -> dict[str, Any]:
+        """The report as JSON can hold it: counts, sizes and seconds.
+
+        Args:
+            cells: adds the cells kept of each unit; of a long video they are many.
+        """
+        decoder = None
+        if self.decoder is not None:
+            decoder = {"layers": list(self.decoder.layers), "mean": self.decoder.mean, "share": self.decoder.share}
+        return {
+            "recipe": self.recipe,
+            "before": self.before,
+            "after": self.after,
+            "structural": self.structural,
+            "items": [item.to_dict(cells) for item in self.items],
+            "prompt_before": list(self.prompt_before),
+            "prompt_after": list(self.prompt_after),
+            "kv_bytes_saved": self.bytes_saved,
+            "prefill_flops_before": self.prefill_flops_before,
+            "prefill_flops_after": self.flops_after,
+            "seconds": dict(self.seconds),
+            "decoder": decoder,
+            "window": self.window,
+        }
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """The report in a notebook: a row for each item, and what it saved."""
+        head = "".join(f"<th>{name}</th>" for name in ("", "item", "row", "before", "after", "structural", "units"))
+        rows = "".join(_html_row(i, item) for i, item in enumerate(self.items))
+        cost = "<br>".join(escape(line.strip()) for line in self._cost())
+        return f"<table><caption>{escape(self._head())}</caption><tr>{head}</tr>{rows}</table><p>{cost}</p>"
+
     def __str__(self) -> str:
-        lines = [f"{self.recipe}: {self.after} of {self.before} visual tokens ({self.structural} structural)"]
+        lines = [self._head()]
         for i, item in enumerate(self.items):
-            units = ", ".join(f"{u.kind} {'x'.join(map(str, u.grid))}: {u.after} of {u.before}" for u in item.units)
-            lines.append(f"  {item.modality} {i} (row {item.row}): {units}")
+            lines.append(f"  {item.modality} {i} (row {item.row}): {', '.join(_folded(item.units))}")
             if item.below_floor:
                 few = f"{len(item.below_floor)} of {len(item.units)} units"
                 lines.append(f"    floor={item.floor} gave way in {few}: {item.after} tokens do not reach for all")
+        return "\n".join([*lines, *self._cost()])
+
+    def _head(self) -> str:
+        return f"{self.recipe}: {self.after} of {self.before} visual tokens ({self.structural} structural)"
+
+    def _cost(self) -> Iterator[str]:
+        """What the call saved and took, and what limits it, a line each."""
         if self.seconds:
-            flops = 1 - self.flops_after / max(1, self.prefill_flops_before)
             if self.decoder is not None:
-                lines.append(f"  {self.decoder}")
+                yield f"  {self.decoder}"
+            flops = 1 - self.flops_after / max(1, self.prefill_flops_before)
             spent = ", ".join(f"{phase} {seconds * 1e3:.1f} ms" for phase, seconds in self.seconds.items())
-            lines.append(f"  saved: {self.bytes_saved / 2**20:.2f} MiB of KV cache, {flops:.0%} of prefill FLOPs")
-            lines.append(f"  spent: {spent}")
+            yield f"  saved: {self.bytes_saved / 2**20:.2f} MiB of KV cache, {flops:.0%} of prefill FLOPs"
+            yield f"  spent: {spent}"
         if self.window is not None:
-            lines.append(f"  some layers see {self.window} tokens back, now those of the shortened prompt")
-        return "\n".join(lines)
+            yield f"  some layers see {self.window} tokens back, now those of the shortened prompt"
+
+
+def _html_row(place: int, item: ItemReport) -> str:
+    counts = (item.row, item.before, item.after, item.structural)
+    cells = (place, item.modality, *counts, ", ".join(_folded(item.units)))
+    return f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in cells)}</tr>"

@@ -53,6 +53,7 @@ class WrappedModel:
         self.claimed = ClaimedCaches()
         self.dropped: tuple[str, ...] = ()
         self.flash = False
+        self._last: Report | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -86,8 +87,11 @@ class WrappedModel:
 
     @property
     def report(self) -> Report | None:
-        """The report on the last call that this thread or task made."""
-        return next((report for reference, report in _reports.get() if reference() is self), None)
+        """The report on the last call of this thread or task; of any other, where this one made none.
+
+        The usual way to stream is a thread that calls `generate` and a caller that reads what it streams.
+        """
+        return next((report for reference, report in _reports.get() if reference() is self), self._last)
 
     def note(self, report: Report) -> None:
         """Makes `report` that of the last call of this thread or task."""
@@ -95,6 +99,7 @@ class WrappedModel:
             return  # a call inside of a call, such as one that guides it: the outer one is reported
         others = [pair for pair in _reports.get() if pair[0]() not in (None, self)]
         _reports.set((*others, (weakref.ref(self), report)))
+        self._last = report
 
     def request(self, inputs: Mapping[str, Any], drafts: bool = False) -> Request | None:
         """The request that `inputs` make, noted in the report; None where nothing is dropped."""
