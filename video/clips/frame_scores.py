@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-
 from .frame_features import fitting_pixels
 
 Score = Callable[[NDArray[np.uint8], str], float]
