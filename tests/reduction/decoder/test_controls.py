@@ -66,13 +66,13 @@ def test_an_oracle_from_which_nothing_left_is_another(family, schedule):
 @four
 def test_positions_that_are_renumbered(family, monkeypatch):
     """As PyramidDrop's code does it: angles of the first places instead of the own ones."""
-    real = engine.Step.turned
+    real = engine.PrefillState.rotary
 
     def renumbered(self: Any, device: Any) -> Any:
         cos, sin = real(self, device)
-        return (cos, sin) if self.here is None else tuple(a[:, : cos.shape[1]].expand_as(cos) for a in self.angles)
+        return (cos, sin) if self.remaining is None else tuple(a[:, : cos.shape[1]].expand_as(cos) for a in self.angles)
 
-    monkeypatch.setattr(engine.Step, "turned", renumbered)
+    monkeypatch.setattr(engine.PrefillState, "rotary", renumbered)
     model, inputs = wrapped(family, recipe("once")), family.inputs(BATCHES["one"])
     with pytest.raises(AssertionError, match="not close"):
         check(model, family, inputs, generate(model, inputs))

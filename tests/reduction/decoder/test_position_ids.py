@@ -61,7 +61,9 @@ def test_steps_are_those_of_the_masked_run(stage):
 
 def test_ids_of_other_columns_are_another_answer(monkeypatch):
     """A control."""
-    monkeypatch.setattr(PrefillState, "placed", lambda self, ids: ids[..., : len(self.columns(ids.device)[0])])
+    monkeypatch.setattr(
+        PrefillState, "remaining_position_ids", lambda self, ids: ids[..., : len(self.columns(ids.device)[0])]
+    )
     got, want = off(STAGES[0])
     assert float((got - want).abs().max()) > 1e-3
 

@@ -1,4 +1,10 @@
-"""Queries and keys of one layer, caught where its attention is computed, whatever kernel computes it."""
+"""Captures queries and keys of one layer where its attention is computed, whatever kernel computes it.
+
+Queries and keys after rotary embedding are local variables of the attention's forward, which is not copied here. But
+every attention module calls the function that its configuration names, with just these tensors: so importing this
+module registers one function in `ALL_ATTENTION_FUNCTIONS`, which is process-wide state, and a captured module gets a
+configuration of its own that names it. No other model is affected, since none names it.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +31,11 @@ _PROBE = "vtc_probe"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a tap caught of a layer.
+class CapturedQK:
+    """Queries and keys of a layer.
 
     Attributes:
-        query: `[B, H, n, d]`, of the columns that are left of the call.
+        query: `[B, H, n, d]`, of the remaining columns of the call.
         key: `[B, G, S, d]`, in the order of `slots`.
         slots: the logical positions of the keys.
         start: the first key of this call.
@@ -46,10 +52,10 @@ class Seen:
 
 
 class AttentionCapture:
-    """Listens to one attention module: its configuration is swapped for a copy that names our attention function.
+    """Captures one attention module: its configuration is swapped for a copy that names our attention function.
 
-    That function is the one that transformers' registry offers for the purpose. It hands the work to the kernel that
-    the model's own configuration names, at each call.
+    A copy, since all layers share one configuration object and only some are captured. The function hands the work to
+    the kernel that the model's own configuration names, read at each call, so that `set_attn_implementation` holds.
     """
 
     def __init__(self, attention: Any) -> None:
@@ -61,22 +67,24 @@ class AttentionCapture:
         self._attention.config = listening
 
     def remove(self) -> None:
-        """Puts the module's own configuration back."""
+        """Put the module's own configuration back."""
         self._attention.config = self._stock
 
 
 def probe(layer: Any, states: Tensor, step: PrefillState, ids: Tensor | None, index: int, cache: Any) -> None:
-    """Computes queries and keys of `layer` for `states` as they enter it, and nothing else that anybody sees.
+    """Compute queries and keys of `layer` for `states` as they enter it, without side effects.
+
+    The layer's own attention runs without a cache, and its attention function returns zeros: only the projections cost.
 
     `ids` are the position ids of all columns of the call, which some attention scales its queries by.
     """
-    held = cache.layers[index] if cache is not None and len(cache.layers) > index else None
+    cache_layer = cache.layers[index] if cache is not None and len(cache.layers) > index else None
     layer.self_attn(
         hidden_states=layer.input_layernorm(states),
-        position_embeddings=step.turned(states.device),
+        position_embeddings=step.rotary(states.device),
         attention_mask=None,
-        position_ids=step.placed(ids),
-        **{STEP: step, _PROBE: held},
+        position_ids=step.remaining_position_ids(ids),
+        **{STEP: step, _PROBE: cache_layer},
     )
 
 
@@ -89,41 +97,43 @@ def tapped(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """The attention function of a tapped layer."""
+    """The attention function of a captured layer: records queries and keys, then calls the stock kernel."""
     step, probing = kwargs.pop(STEP, None), _PROBE in kwargs
-    held = kwargs.pop(_PROBE, None)
+    cache_layer = kwargs.pop(_PROBE, None)
     factor = float(scaling if scaling is not None else query.shape[-1] ** -0.5)
     if step is not None and probing:
-        past = held.keys[:, :, : _filled(held)].to(key.device) if step.offset else key[:, :, :0]
-        slots = _past(held, step, key)
-        step.seen[module.layer_idx] = Seen(query, torch.cat([past, key], dim=2), slots, past.shape[2], factor)
+        past = cache_layer.keys[:, :, : _filled(cache_layer)].to(key.device) if step.offset else key[:, :, :0]
+        slots = _past(cache_layer, step, key)
+        step.captured[module.layer_idx] = CapturedQK(query, torch.cat([past, key], dim=2), slots, past.shape[2], factor)
     elif step is not None:
-        step.seen[module.layer_idx] = Seen(query, key, *_present(step, module.layer_idx, key), factor, attention_mask)
+        step.captured[module.layer_idx] = CapturedQK(
+            query, key, *_present(step, module.layer_idx, key), factor, attention_mask
+        )
     if probing:
         return query.new_zeros(query.shape).transpose(1, 2), None
     return stock_attention(module)(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
 
 
-def _filled(held: Any) -> int:
-    return filled(held) if is_shortened(held) else int(held.get_seq_length())
+def _filled(cache_layer: Any) -> int:
+    return filled(cache_layer) if is_shortened(cache_layer) else int(cache_layer.get_seq_length())
 
 
-def _past(held: Any, step: PrefillState, key: Tensor) -> KeptPositions:
-    """The keys of a layer that has not run yet: those in its cache, then those that are left of this call."""
+def _past(cache_layer: Any, step: PrefillState, key: Tensor) -> KeptPositions:
+    """Return the slots of a layer that has not run yet: those in its cache, then the remaining ones of this call."""
     before = plain(len(key), step.offset, key.device)
-    if step.offset and is_shortened(held) and held.slots is not None:
-        before = held.slots.grown(_filled(held))
+    if step.offset and is_shortened(cache_layer) and cache_layer.slots is not None:
+        before = cache_layer.slots.grown(_filled(cache_layer))
     return before.joined(step.columns(key.device) + step.offset, step.valid, step.offset + step.length)
 
 
 def _present(step: PrefillState, layer: int, key: Tensor) -> tuple[KeptPositions, int]:
-    """The keys of a layer that runs, those of this call among them, and where these start."""
-    known: tuple[KeptPositions, int] | None = step.held.get(layer)
+    """Return the slots of a layer that runs, those of this call among them, and where these start."""
+    known: tuple[KeptPositions, int] | None = step.key_slots.get(layer)
     return known if known is not None else (plain(len(key), key.shape[2], key.device), step.offset)
 
 
 def stock_attention(module: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
-    """The kernel that the tapped module's own configuration names."""
+    """Return the kernel that the captured module's own configuration names."""
     # A module that defines no eager attention has its kernel in the registry, or fails there with its name.
     eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     name = module.config.vtc_stock._attn_implementation

@@ -165,9 +165,9 @@ class Engine:
                 with torch.no_grad():
                     probe(self._layers[i], states, step, kwargs.get("position_ids"), i, cache)
             states = cut_before(step, states, entry.stage, entry.cut)
-        if step.here is not None:
-            kwargs["position_embeddings"] = step.turned(states.device)
-            kwargs["position_ids"] = step.placed(kwargs.get("position_ids"))
+        if step.remaining is not None:
+            kwargs["position_embeddings"] = step.rotary(states.device)
+            kwargs["position_ids"] = step.remaining_position_ids(kwargs.get("position_ids"))
             kwargs["attention_mask"] = self._fitted(i, step, states, kwargs.get("attention_mask"), cache)
         elif step.offset:
             self._resume(i, step, states, kwargs)
@@ -176,33 +176,37 @@ class Engine:
     def _check_readable(self, step: PrefillState, cache: Any) -> None:
         """Refuses a cache whose keys a stage would have to read, and that does not hold them as they are."""
         for i, entry in self.planned_cuts.items() if step.offset and cache is not None else ():
-            reads, held = entry.stage.reads, cache.layers[i] if i < len(cache.layers) else None
-            if reads is not None and reads.source == "own" and is_quantised(held):
+            reads, cache_layer = entry.stage.reads, cache.layers[i] if i < len(cache.layers) else None
+            if reads is not None and reads.source == "own" and is_quantised(cache_layer):
                 raise ValueError(
                     f"stage {entry.stage.name!r} reads the keys that the cache holds of earlier turns, and its layer "
-                    f"{i} is a {type(held).__name__}, which holds them quantised; use a DynamicCache, or a stage "
-                    "such as 'fastv'"
+                    f"{i} is a {type(cache_layer).__name__}, which holds them quantised; use a DynamicCache, or a "
+                    "stage such as 'fastv'"
                 )
 
     def _fitted(self, i: int, step: PrefillState, states: Tensor, mask: Tensor | None, cache: Any) -> Tensor | None:
         """The mask of layer `i` for what is left; the layer of the cache is told which positions it gets."""
-        here, slots, start = step.columns(states.device), step.kept_slots(states.device), 0
+        remaining, slots, start = step.columns(states.device), step.kept_slots(states.device), 0
         if cache is not None:
-            held = shortened(cache, i)
-            keys = keys_seen(held, here.shape[1])
+            cache_layer = shortened(cache, i)
+            keys = keys_seen(cache_layer, remaining.shape[1])
             if step.offset:
-                start = filled(held)
-                before = plain(len(here), start, here.device) if held.slots is None else held.slots.grown(start)
+                start = filled(cache_layer)
+                before = (
+                    plain(len(remaining), start, remaining.device)
+                    if cache_layer.slots is None
+                    else cache_layer.slots.grown(start)
+                )
                 slots = before.joined(slots.position + step.offset, slots.valid, step.offset + slots.end)
-            held.slots = slots
+            cache_layer.slots = slots
             slots = slots.grown(keys)
         if i in self._tapped:
-            step.held[i] = slots, start
+            step.key_slots[i] = slots, start
         if step.offset:
-            return self._remapped(mask, slots, here, here + step.offset, states)
+            return self._remapped(mask, slots, remaining, remaining + step.offset, states)
         keys = slots.position.shape[1]
         if keys not in step.masks:
-            step.masks[keys] = self._remapped(mask, slots, here, here, states)
+            step.masks[keys] = self._remapped(mask, slots, remaining, remaining, states)
         return step.masks[keys]
 
     def _remapped(
@@ -219,20 +223,22 @@ class Engine:
         cache = cache_among(kwargs)
         if cache is None or len(cache.layers) <= i:
             return
-        held, mask = cache.layers[i], kwargs.get("attention_mask")
-        slots: KeptPositions | None = getattr(held, "slots", None)
+        cache_layer, mask = cache.layers[i], kwargs.get("attention_mask")
+        slots: KeptPositions | None = getattr(cache_layer, "slots", None)
         if slots is None:
             return
         new = states.shape[1]
         if step is not None and i in self._tapped:
-            step.held[i] = slots.grown(keys_seen(held, new)), filled(held)
+            step.key_slots[i] = slots.grown(keys_seen(cache_layer, new)), filled(cache_layer)
         if mask is None and slots.valid is None:
             return
-        known, key = _masks_beside(mask), (id(slots), keys_seen(held, new))
+        known, key = _masks_beside(mask), (id(slots), keys_seen(cache_layer, new))
         if key not in known:
             queries = slots.position.new_zeros(0)
             if mask is None:
-                queries = (torch.arange(new, device=states.device) + held.get_seq_length()).expand(len(states), -1)
+                queries = (torch.arange(new, device=states.device) + cache_layer.get_seq_length()).expand(
+                    len(states), -1
+                )
             known[key] = slots, self._remapped(mask, slots.grown(key[1]), None, queries, states)
         kwargs["attention_mask"] = known[key][1]
 
@@ -272,7 +278,7 @@ def _release(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) 
 def _lengthen(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
     """Gives the last layer's states the length that the call had: a token that left repeats the one before it."""
     step: PrefillState | None = kwargs.get(STEP)
-    if step is None or step.here is None:
+    if step is None or step.remaining is None:
         return None
     states = output[0] if isinstance(output, tuple) else output
     whole = gathered(states, step.slots(states.device))

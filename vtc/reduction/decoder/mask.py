@@ -1,4 +1,8 @@
-"""The model's own attention mask, of logical positions, for a layer that holds only some of them."""
+"""Remaps the model's own attention mask, of logical positions, to a layer that holds only some of them.
+
+The mask is gathered and never rebuilt: what the model put into it (padding, packed sequences, image tokens that see
+each other, sliding windows) stays as it is, whatever its rule was.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ def remapped(
     implementation: str,
     dtype: torch.dtype,
 ) -> Tensor | None:
-    """The mask of the keys in `slots` and the queries that are left.
+    """Return the mask of the keys in `slots` and the remaining queries.
 
     Args:
         mask: the model's: `[B or 1, 1, q, k]` bool (True: seen) or float (added), `[B, k]`, or None for plain causal.
@@ -29,6 +33,8 @@ def remapped(
     if mask is None:
         return _built(slots, queries, implementation, dtype)
     position, valid = slots.position.to(mask.device), slots.valid
+    # A shortened static cache has unfilled slots whose positions lie behind the mask's last column: clamped, then
+    # hidden.
     inside = position < mask.shape[-1]
     if valid is not None:
         inside = inside & valid.to(mask.device)
@@ -44,7 +50,10 @@ def remapped(
 
 
 def _built(slots: KeptPositions, queries: Tensor, implementation: str, dtype: torch.dtype) -> Tensor | None:
-    """What a plain causal mask becomes: none, unless there are fillers that no query may see."""
+    """Return a plain causal mask: None, which kernels take for causal, unless there are fillers to hide.
+
+    Remaining tokens keep their order, so causal by slot is causal by position.
+    """
     if slots.valid is None:
         return None
     if "flash" in implementation:

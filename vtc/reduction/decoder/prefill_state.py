@@ -1,4 +1,4 @@
-"""One call of the model while decoder stages act on it: who is visual, who is still there."""
+"""State of one prefill while decoder stages act on it: the visual items, and the columns that remain."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from torch import Tensor
 
 from vtc.core.tokens import Layout
 
-from .report import Stayed
+from .report import CutResult
 from .sparse_cache import KeptPositions
 
 STEP = "vtc_step"
-"""The argument by which a `PrefillState` travels from the model to its decoder layers."""
+"""The keyword argument that carries a `PrefillState` from the model to its decoder layers.
+
+An argument of the call and not an attribute of the engine: two threads may run one model, and a call that fails leaves
+nothing behind.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class ItemColumns:
 
 @dataclass
 class PrefillState:
-    """What the layers of one call share.
+    """State that the layers of one call share.
 
     Attributes:
         items: the call's visual items.
@@ -47,16 +51,16 @@ class PrefillState:
         last: `[B]` the column of the prompt's last token; in training, of the last before the answer.
         offset: P, tokens in the cache before the call.
         length: q, columns of the call.
-        here: `[B, n]` the columns that are left, ascending, fillers first; None where all are.
+        remaining: `[B, n]` the remaining columns, ascending, left-padded with fillers; None where all remain.
         valid: `[B, n]` which of these are no fillers; None where all are real.
         entered: `[B, q, D]` the states that entered the first layer, kept only where a stage reads them.
         angles: (cos, sin) of all columns.
         planes: each `[B, q, D]`, what is added to the states before the layers from the second on (DeepStack).
-        left: for each item, which of its `columns` are left, on the CPU.
-        seen: by layer, the queries and keys that a tap caught.
-        held: by layer, the positions of its keys, and the first key of this call; only of shortened layers.
+        item_remaining: for each item, which of its `columns` remain, on the CPU.
+        captured: by layer, the queries and keys that `AttentionCapture` recorded.
+        key_slots: by layer, the positions of its keys, and the first key of this call; only of shortened layers.
         masks: attention masks by number of keys, until more tokens leave.
-        kept: by layer with a cut, what it left of each item.
+        kept: by layer with a cut, its result for each item.
     """
 
     items: Sequence[ItemColumns]
@@ -64,22 +68,22 @@ class PrefillState:
     last: Tensor
     offset: int
     length: int
-    here: Tensor | None = None
+    remaining: Tensor | None = None
     valid: Tensor | None = None
     entered: Tensor | None = None
     angles: tuple[Tensor, Tensor] | None = None
     planes: Sequence[Tensor] = ()
-    left: list[Tensor] = field(default_factory=list)
-    seen: dict[int, Any] = field(default_factory=dict)
-    held: dict[int, Any] = field(default_factory=dict)
+    item_remaining: list[Tensor] = field(default_factory=list)
+    captured: dict[int, Any] = field(default_factory=dict)
+    key_slots: dict[int, Any] = field(default_factory=dict)
     masks: dict[int, Tensor | None] = field(default_factory=dict)
-    kept: dict[int, tuple[Stayed, ...]] = field(default_factory=dict)
-    _turned: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
+    kept: dict[int, tuple[CutResult, ...]] = field(default_factory=dict)
+    _rotary: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
     _kept: tuple[Tensor, KeptPositions] | None = None
 
     def __post_init__(self) -> None:
-        if not self.left:
-            self.left = [torch.arange(len(item.columns)) for item in self.items]
+        if not self.item_remaining:
+            self.item_remaining = [torch.arange(len(item.columns)) for item in self.items]
 
     def ends_before(self, labels: Tensor) -> None:
         """Ends each prompt where its answer begins: what is asked about images must not look ahead.
@@ -102,33 +106,39 @@ class PrefillState:
         return len(self.last)
 
     def columns(self, device: torch.device) -> Tensor:
-        """`[B, n]` the columns that are left."""
-        if self.here is None:
+        """Return `[B, n]`, the remaining columns."""
+        if self.remaining is None:
             return torch.arange(self.length, device=device).expand(self.rows, -1)
-        return self.here
+        return self.remaining
 
-    def turned(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(cos, sin) of the columns that are left, one pair for all layers until more leave."""
+    def rotary(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return (cos, sin) of the remaining columns, one pair for all layers until more are dropped."""
         assert self.angles is not None
-        if self.here is None:
+        if self.remaining is None:
             return self.angles
-        if self._turned is None or self._turned[0] is not self.here:
-            cos, sin = (gathered(angle, self.here).to(device) for angle in self.angles)
-            self._turned = self.here, (cos, sin)
-        return self._turned[1]
+        if self._rotary is None or self._rotary[0] is not self.remaining:
+            cos, sin = (gathered(angle, self.remaining).to(device) for angle in self.angles)
+            self._rotary = self.remaining, (cos, sin)
+        return self._rotary[1]
 
-    def placed(self, ids: Tensor | None) -> Tensor | None:
-        """Position ids `[..., B or 1, q]` of the columns that are left."""
-        if ids is None or self.here is None:
+    def remaining_position_ids(self, ids: Tensor | None) -> Tensor | None:
+        """Return the position ids `[..., B or 1, q]` of the remaining columns."""
+        if ids is None or self.remaining is None:
             return ids
-        here = self.here.to(ids.device)
-        return ids.expand(*ids.shape[:-2], self.rows, -1).gather(-1, here.expand(*ids.shape[:-2], *here.shape))
+        remaining = self.remaining.to(ids.device)
+        return ids.expand(*ids.shape[:-2], self.rows, -1).gather(
+            -1, remaining.expand(*ids.shape[:-2], *remaining.shape)
+        )
 
     def kept_slots(self, device: torch.device) -> KeptPositions:
-        """What a cache layer holds of this call: one for all layers until more leave, so that they share masks."""
-        here = self.columns(device)
-        if self._kept is None or self._kept[0] is not here:
-            self._kept = here, KeptPositions(here, self.valid, self.length)
+        """Return the slots that a cache layer gets of this call.
+
+        The same object for all layers until more tokens are dropped: masks are cached by its identity, so layers of one
+        length share one mask.
+        """
+        remaining = self.columns(device)
+        if self._kept is None or self._kept[0] is not remaining:
+            self._kept = remaining, KeptPositions(remaining, self.valid, self.length)
         return self._kept[1]
 
     def slots(self, device: torch.device) -> Tensor:
@@ -136,11 +146,12 @@ class PrefillState:
 
         Columns before the first that is left get the first.
         """
-        here = self.columns(device)
-        place = torch.arange(here.shape[1], device=here.device).expand_as(here)
+        remaining = self.columns(device)
+        place = torch.arange(remaining.shape[1], device=remaining.device).expand_as(remaining)
         place = place if self.valid is None else place * self.valid
-        marked = torch.zeros(self.rows, self.length, dtype=torch.int64, device=here.device)
-        marked.scatter_reduce_(1, here, place, "amax")
+        marked = torch.zeros(self.rows, self.length, dtype=torch.int64, device=remaining.device)
+        marked.scatter_reduce_(1, remaining, place, "amax")
+        # A running maximum over the columns carries each remaining place to the dropped columns behind it.
         first = torch.zeros_like(self.last) if self.valid is None else self.valid.long().argmax(dim=1)
         return torch.maximum(marked.cummax(dim=1).values, first[:, None].to(marked.device))
 

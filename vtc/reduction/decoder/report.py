@@ -1,4 +1,4 @@
-"""How many visual tokens each decoder layer was given, and what that cost."""
+"""Report of decoder stages: visual tokens that enter each layer, and their cost."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .sparse_cache import filled
 
 
 @dataclass(frozen=True)
-class Stayed:
-    """What one cut left of an item, on the CPU.
+class CutResult:
+    """Result of one cut for an item, on the CPU.
 
     Attributes:
         index: the candidates that enter the layer, as tokens of the item's layout.
@@ -30,7 +30,7 @@ class Stayed:
 
 @dataclass
 class Trace:
-    """What decoder stages did over one prompt. All is arithmetic on executed counts; nothing is timed.
+    """Tokens per layer over one prompt. All is arithmetic on executed counts; nothing is timed.
 
     In a later turn of a conversation the prompt is what the cache does not hold yet.
 
@@ -60,7 +60,7 @@ class Trace:
     kept: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
     folds: dict[int, tuple[Reduction | None, ...]] = field(default_factory=dict)
 
-    def note(self, stayed: Mapping[int, tuple[Stayed, ...]]) -> None:
+    def note(self, stayed: Mapping[int, tuple[CutResult, ...]]) -> None:
         """Takes what the first run over the prompt kept; an item that beams repeat counts once."""
         if not self.kept:
             once = {layer: found[:: len(found) // len(self.sizes)] for layer, found in stayed.items()}
@@ -115,7 +115,7 @@ class Trace:
         found, now = [], self._entering
         for layer in range(self.depth):
             if layer in self.kept:
-                now = tuple(self._held(i, len(left)) for i, left in enumerate(self.kept[layer]))
+                now = tuple(self._held(i, len(item_remaining)) for i, item_remaining in enumerate(self.kept[layer]))
             found.append(now)
         return found
 
@@ -169,5 +169,5 @@ def _held(layer: Any, real: Tensor) -> Tensor:
     if slots is None:
         return real.sum(dim=1)
     slots = slots.grown(filled(layer))
-    here = real.gather(1, slots.position.to(real.device))
-    return (here if slots.valid is None else here & slots.valid.to(real.device)).sum(dim=1)
+    remaining = real.gather(1, slots.position.to(real.device))
+    return (remaining if slots.valid is None else remaining & slots.valid.to(real.device)).sum(dim=1)

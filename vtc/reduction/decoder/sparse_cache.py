@@ -1,7 +1,11 @@
 """Cache layers that hold fewer tokens than their neighbours, and report the length that they would have in full.
 
-All that looks at a cache from outside (masks, `generate`, beams, cropping) counts logical positions: those of the
-sequence as it enters the first layer. Only here is it known which of them have a slot.
+Callers outside (masks, `generate`, beams, cropping) count logical positions: those of the sequence as it enters the
+first layer. transformers asks one layer for the length and builds positions and masks for all of them from it, so
+layers of different lengths must all answer alike. Which positions have a slot is known only here (`KeptPositions`).
+
+State on the caller's objects: the class of a layer that is shortened is swapped for a subclass made on the fly, and the
+layer gets the attribute `slots`. The objects stay the caller's own, so beams, copies and pickles go on working.
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ from vtc.reduction.guarded_cache import PICKS, claim, guard
 
 @dataclass(frozen=True)
 class KeptPositions:
-    """Which logical positions the first M slots of a cache layer hold; later slots follow without gaps.
+    """Logical positions of the first M slots of a cache layer; later slots follow without gaps.
+
+    What comes after a prefill is never dropped, so `end` alone says where all later slots stand.
 
     Attributes:
         position: `[B, M]` int64.
@@ -33,7 +39,7 @@ class KeptPositions:
     end: int
 
     def grown(self, keys: int) -> KeptPositions:
-        """The same for `keys` slots."""
+        """Extend to `keys` slots."""
         more = keys - self.position.shape[1]
         tail = torch.arange(self.end, self.end + more, device=self.position.device)
         position = torch.cat([self.position, tail.expand(len(self.position), -1)], dim=1)
@@ -43,7 +49,7 @@ class KeptPositions:
         return KeptPositions(position, valid, self.end + more)
 
     def joined(self, position: Tensor, valid: Tensor | None, end: int) -> KeptPositions:
-        """These slots, then further ones."""
+        """Concatenate with further slots."""
         both = None
         if self.valid is not None or valid is not None:
             parts = ((self.valid, self.position), (valid, position))
@@ -51,7 +57,7 @@ class KeptPositions:
         return KeptPositions(torch.cat([self.position, position], dim=1), both, end)
 
     def shortened(self, last: int) -> KeptPositions:
-        """The same without the `last` slots, which must hold as many neighbouring positions, in every row.
+        """Drop the `last` slots, which must hold as many neighbouring positions, in every row.
 
         Raises:
             ValueError: tokens are missing there, so that it is not known how many slots the positions take.
@@ -67,12 +73,12 @@ class KeptPositions:
         return KeptPositions(self.position[:, :-last], valid, self.end - last)
 
     def rows(self, pick: Callable[[Tensor], Tensor]) -> KeptPositions:
-        """The slots of a batch whose rows were changed by `pick`."""
+        """Apply `pick`, a change of batch rows."""
         return KeptPositions(pick(self.position), None if self.valid is None else pick(self.valid), self.end)
 
 
 def plain(rows: int, length: int, device: torch.device) -> KeptPositions:
-    """The slots of a layer that holds every position."""
+    """Return the slots of a layer that holds every position."""
     return KeptPositions(torch.arange(length, device=device).expand(rows, -1), None, length)
 
 
@@ -80,19 +86,20 @@ _CLASSES: dict[type, type] = {}
 
 
 def shortened_class(base: type) -> type:
-    """The subclass of a class `base` of cache layers that knows which positions are there.
+    """Return the subclass of a cache layer class `base` that knows which positions it holds.
 
     One base only: the class of an object is changed in place, which a second base would forbid.
     """
     if base not in _CLASSES:
         name = f"Shortened{base.__name__}"
         body = {**_BODY, "_layer_type": None, "__module__": __name__, "__qualname__": name, "_base": base}
+        # In the module's globals, so that pickle finds the class by its name; a new process makes it in `__getattr__`.
         _CLASSES[base] = globals()[name] = type(name, (base,), body)
     return _CLASSES[base]
 
 
 def __getattr__(name: str) -> Any:
-    """Finds the classes again that a pickled layer names."""
+    """Make the shortened class that a pickled layer names."""
     base = getattr(stock_caches, name.removeprefix("Shortened"), None) if name.startswith("Shortened") else None
     if isinstance(base, type) and issubclass(base, CacheLayerMixin):
         return shortened_class(base)
@@ -100,7 +107,7 @@ def __getattr__(name: str) -> Any:
 
 
 def shortened(cache: Cache, layer: int) -> Any:
-    """Layer `layer` of `cache`, made to know its slots.
+    """Return layer `layer` of `cache`, its class swapped for one that knows its slots.
 
     Raises:
         ValueError: a layer that does not hold every token, such as one with a sliding window.
@@ -108,38 +115,38 @@ def shortened(cache: Cache, layer: int) -> Any:
     if cache.layer_class_to_replicate is not None:
         while len(cache.layers) <= layer:
             cache.layers.append(cache.layer_class_to_replicate())
-    held: Any = cache.layers[layer]
-    if not is_shortened(held):
-        if getattr(held, "is_sliding", False) or not hasattr(held, "get_seq_length"):
+    cache_layer: Any = cache.layers[layer]
+    if not is_shortened(cache_layer):
+        if getattr(cache_layer, "is_sliding", False) or not hasattr(cache_layer, "get_seq_length"):
             raise ValueError(
-                f"the cache has a {type(held).__name__} at layer {layer}: decoder stages need layers that hold "
+                f"the cache has a {type(cache_layer).__name__} at layer {layer}: decoder stages need layers that hold "
                 "every token; use stages before the language model"
             )
-        held.__class__ = shortened_class(type(held))
+        cache_layer.__class__ = shortened_class(type(cache_layer))
     if not hasattr(cache, "claimed"):
         guard(cache)
         claim(cache)
-    return held
+    return cache_layer
 
 
-def is_shortened(held: Any) -> bool:
-    """Whether a cache layer knows its slots."""
-    return getattr(held, "slots", False) is not False
+def is_shortened(cache_layer: Any) -> bool:
+    """Return whether a cache layer knows its slots."""
+    return getattr(cache_layer, "slots", False) is not False
 
 
-def is_quantised(held: Any) -> bool:
-    """Whether a cache layer holds most keys in fewer bits than they had."""
-    return isinstance(held, getattr(stock_caches, "BaseQuantizedLayer", stock_caches.QuantizedLayer))
+def is_quantised(cache_layer: Any) -> bool:
+    """Return whether a cache layer stores its keys quantised."""
+    return isinstance(cache_layer, getattr(stock_caches, "BaseQuantizedLayer", stock_caches.QuantizedLayer))
 
 
-def filled(held: Any) -> int:
-    """How many slots of a shortened layer are filled."""
-    return int(type(held)._base.get_seq_length(held))
+def filled(cache_layer: Any) -> int:
+    """Return the number of filled slots of a shortened layer, which is less than its logical length."""
+    return int(type(cache_layer)._base.get_seq_length(cache_layer))
 
 
-def keys_seen(held: Any, new: int) -> int:
-    """How many keys attention is given when `new` tokens come."""
-    return int(held.max_cache_len) if isinstance(held, StaticLayer) else filled(held) + new
+def keys_seen(cache_layer: Any, new: int) -> int:
+    """Return the number of keys that attention gets when `new` tokens come."""
+    return int(cache_layer.max_cache_len) if isinstance(cache_layer, StaticLayer) else filled(cache_layer) + new
 
 
 def check_room(cache: Any, new: int, before: int | None = None) -> None:
@@ -152,15 +159,15 @@ def check_room(cache: Any, new: int, before: int | None = None) -> None:
         new: tokens that come.
         before: logical positions that it holds; None asks its first layer, which waits for the device.
     """
-    held = next(iter(getattr(cache, "layers", None) or ()), None)
-    if torch.compiler.is_compiling() or not isinstance(held, StaticLayer):
+    cache_layer = next(iter(getattr(cache, "layers", None) or ()), None)
+    if torch.compiler.is_compiling() or not isinstance(cache_layer, StaticLayer):
         return
-    length = (int(held.get_seq_length()) if before is None else before) + new
-    if length > held.max_cache_len:
+    length = (int(cache_layer.get_seq_length()) if before is None else before) + new
+    if length > cache_layer.max_cache_len:
         raise ValueError(
-            f"the static cache has max_cache_len={held.max_cache_len}, and the sequence reaches {length} tokens, those "
-            "that left inside the language model among them; make it as long as prompt and answer, or use a "
-            "DynamicCache"
+            f"the static cache has max_cache_len={cache_layer.max_cache_len}, and the sequence reaches {length} "
+            "tokens, those that left inside the language model among them; make it as long as prompt and answer, "
+            "or use a DynamicCache"
         )
 
 
@@ -180,10 +187,10 @@ def _over_rows(name: str) -> Callable[[Any, Any], None]:
     return changed
 
 
-def _cropped(held: Any, tokens_to_remove: int) -> KeptPositions:
-    """The slots of a shortened layer once it is cropped."""
-    slots: KeptPositions = held.slots
-    over = slots.position.shape[1] - (filled(held) + min(0, tokens_to_remove))
+def _cropped(cache_layer: Any, tokens_to_remove: int) -> KeptPositions:
+    """Return the slots of a shortened layer after cropping."""
+    slots: KeptPositions = cache_layer.slots
+    over = slots.position.shape[1] - (filled(cache_layer) + min(0, tokens_to_remove))
     return slots.shortened(over) if over > 0 else slots
 
 
