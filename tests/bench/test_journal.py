@@ -60,13 +60,13 @@ def test_errors_are_tried_again(out):
 def test_a_line_that_is_no_row_is_named(out, line):
     lines = (out / ROWS).read_bytes().split(b"\n")
     (out / ROWS).write_bytes(b"\n".join([lines[0], line, *lines[1:]]))
-    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2 is no row .*--fresh"):
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2 is no row .*--overwrite"):
         opened(out)
     assert opened(out, overwrite=True) == []
 
 
 def test_another_configuration_is_refused_by_what_differs(out):
-    with pytest.raises(ValueError, match=r"n: 3 there, 4 here\); pass another --out, or --fresh"):
+    with pytest.raises(ValueError, match=r"n: 3 there, 4 here\); pass another --out, or --overwrite"):
         opened(out, {**CONFIGURATION, "n": 4})
     assert opened(out) == GOOD
     assert opened(out, {**CONFIGURATION, "n": 4}, overwrite=True) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -18,7 +19,8 @@ from vtc.embedded.samples import samples
 from vtc.inference import asking as ask
 from vtc.inference.loading import load
 from vtc.media.images import load_image
-from vtc.recipes.named import named_recipes, recipe
+from vtc.recipes.named import ESSENTIAL, named_recipes, recipe
+from vtc.recipes.registration import RECIPES
 
 SAMPLE = samples()[0]
 PHOTOGRAPHS = Path(vtc.__file__).parent / "embedded" / "photographs"
@@ -263,8 +265,62 @@ def block(result, name: str) -> list[str]:
     return [line.strip("│").split("│")[-1].strip() for line in lines[first : first + count]]
 
 
-def test_recipes_lists_all():
+def test_ask_and_check_as_json():
+    found = json.loads(vtc_command("ask", SAMPLE.path, SAMPLE.question, "--keep", 0.25, "--json").stdout)
+    assert (found["recipe"], found["keep"], found["question"]) == ("kcenter", 0.25, SAMPLE.question)
+    assert found["answer_full"] == SAMPLE.answer
+    assert (found["report"]["before"], found["report"]["after"]) == (196, 49)
+    held = json.loads(vtc_command("check", "--recipe", "stride", "--max-new-tokens", 1, "--json").stdout)
+    assert held["holds"] is True
+    assert held["recipes"]
+    assert {"name", "holds", "runs", "worst", "allowed", "failures"} <= set(held["rows"][0])
+
+
+@pytest.mark.parametrize(
+    ("command", "new", "former"),
+    [
+        (("batch",), "--overwrite", "--anew"),
+        (("bench", "quality"), "--overwrite", "--fresh"),
+        (("batch",), "--jobs", "--workers"),
+    ],
+    ids=str,
+)
+def test_one_spelling_is_shown_and_the_former_one_works(command, new, former):
+    told = vtc_command(*command, "--help").stdout
+    assert new in told
+    assert former not in told
+    found = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]
+    assert former in {option for parameter in found.params for option in parameter.opts}
+
+
+def test_the_shell_can_complete():
+    assert "--install-completion" in vtc_command("--help").stdout
+
+
+def test_recipes_says_which_to_take_for_what():
     result = vtc_command("recipes")
+    assert [name for name in ESSENTIAL if row(result, name)] == list(ESSENTIAL)
+    assert f"vtc recipes --all` lists all {len(RECIPES)}" in " ".join(result.stdout.split())
+    assert "globalcom2-released" not in result.stdout
+    for name, use in ESSENTIAL.items():
+        assert use.split()[0] in row(result, name)[0]
+
+
+@pytest.mark.parametrize(("options", "names"), [((), list(ESSENTIAL)), (("--all",), list(RECIPES))], ids=str)
+def test_recipes_as_json(options, names):
+    found = json.loads(vtc_command("recipes", "--json", *options).stdout)
+    assert [one["name"] for one in found] == names
+    (kcenter,) = (one for one in found if one["name"] == "kcenter")
+    assert kcenter["aliases"] == ["divprune"]
+    assert kcenter["papers"] == ["DivPrune, 2503.02175"]
+    assert kcenter["stages"] == ["select/kcenter"]
+    assert kcenter["exact"]
+
+
+def test_recipes_lists_all():
+    result = vtc_command("recipes", "--all")
     for named in named_recipes():
         kind, count, cost = row(result, named.name)[:3]
         assert count == ("adaptive" if any(stage.adaptive for stage in named.stages) else "exact")

@@ -182,7 +182,7 @@ def check_bound(out: Path, done: Mapping[str, str | None], failed: Collection[st
         if others:
             raise ValueError(
                 f"out={out}: {name!r} was answered when {' and '.join(others)} were not what they are now (fingerprint "
-                f"{done[name]}, now {digits}); write to another file, or start again (--anew), which throws the "
+                f"{done[name]}, now {digits}); write to another file, or start again (--overwrite), which throws the "
                 "answers away" + (", or ask again what is an error (--retry)" if name in failed else "")
             )
 

@@ -34,7 +34,7 @@ def check_table(out: Path, source: Path, overwrite: bool) -> None:
     if not source.exists() and not overwrite:
         raise ValueError(
             f"out={out} is there, but {source.name}, which it was made from, is not: what it holds cannot be gone on "
-            "with; write to another file, or start again (--anew), which throws the answers away"
+            "with; write to another file, or start again (--overwrite), which throws the answers away"
         )
 
 

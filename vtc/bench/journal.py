@@ -111,7 +111,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _check_config(out: Path, config: Mapping[str, Any]) -> None:
-    remedy = "pass another --out, or --fresh to begin again"
+    remedy = "pass another --out, or --overwrite to begin again"
     try:
         held = loads((out / CONFIG).read_text(encoding="utf-8"))
         here = json.loads(json.dumps(config))  # as it would come back: schedules are pairs, in a file lists
@@ -144,6 +144,6 @@ def _read(path: Path) -> list[BenchRow]:
             rows.append(BenchRow(**entry))
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"{path}, line {number} is no row of a run ({error}); pass --fresh to begin again"
+                f"{path}, line {number} is no row of a run ({error}); pass --overwrite to begin again"
             ) from error
     return rows

@@ -23,10 +23,12 @@ from vtc.video.stages import Keyframes
 from vtc.viz.visible_crop import viewed
 
 from .console import (
+    comparison_facts,
     note,
     note_view,
     notes,
     print_comparison,
+    print_json,
     print_reading,
     shown,
 )
@@ -101,7 +103,7 @@ class Options:
 Opened = Image.Image | VideoInput
 
 
-def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> None:
+def ask(path: Path, question: str, options: Options, max_new_tokens: int, as_json: bool = False) -> None:
     """Prints the answers about `path` with all tokens and with fewer.
 
     Raises:
@@ -110,7 +112,7 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
     opened = _opened(path, options)
     model, recipe, _ = _defaults(opened, options)
     if isinstance(recipe.input, Keyframes) and recipe.input.refusal is not None:
-        ask_by_strategy(path, question, options, "direct", max_new_tokens)
+        ask_by_strategy(path, question, options, "direct", max_new_tokens, as_json)
         return
     from vtc.inference.asking import compare, unknown_words
     from vtc.inference.loading import load
@@ -121,6 +123,9 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
         recipe = _fitted(recipe, network, opened)
         _note_words(unknown_words(processor, question), model)
         result = compare(network, processor, medium, question, recipe, max_new_tokens=max_new_tokens)
+    if as_json:
+        print_json({"medium": str(path), "question": question, "model": model, **comparison_facts(result, recipe)})
+        return
     Console().print(shown(f"{path.name}, {model} on {network.device.type}"), highlight=False)
     print_comparison(result, recipe)
     if isinstance(opened, VideoInput) and watched is not None:
@@ -128,7 +133,9 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int) -> Non
         print_picked(watched)
 
 
-def ask_by_strategy(path: Path, question: str, options: Options, strategy: str, max_new_tokens: int) -> None:
+def ask_by_strategy(
+    path: Path, question: str, options: Options, strategy: str, max_new_tokens: int, as_json: bool = False
+) -> None:
     """Prints every call of the model that `strategy` makes about a video, and the answer.
 
     Raises:
@@ -148,6 +155,10 @@ def ask_by_strategy(path: Path, question: str, options: Options, strategy: str, 
     from .progress import bars
 
     console = Console()
+
+    def print_call(call: Any) -> None:
+        console.print(shown(f"{call.purpose}: {call.text}"), highlight=False)
+
     with quiet(), bars() as tell:
         network, processor = load(model, device=options.device, dtype=options.dtype)
         _note_words(unknown_words(processor, question), model)
@@ -161,8 +172,15 @@ def ask_by_strategy(path: Path, question: str, options: Options, strategy: str, 
             strategy=chosen,
             max_new_tokens=max_new_tokens,
             progress=tell,
-            on_call=lambda call: console.print(shown(f"{call.purpose}: {call.text}"), highlight=False),
+            on_call=None
+            if as_json
+            else lambda call: console.print(shown(f"{call.purpose}: {call.text}"), highlight=False),
         )
+    if as_json:
+        calls = [{"purpose": call.purpose, "text": call.text, "seconds": call.seconds} for call in said.calls]
+        facts = {"medium": str(path), "question": question, "model": model, "recipe": recipe.name, "keep": recipe.keep}
+        print_json({**facts, "answer": said.text, "tokens": said.tokens, "calls": calls})
+        return
     spent = sum(call.seconds for call in said.calls)
     line = f"{len(said.calls)} calls of the model, {said.tokens} visual tokens, {spent:.3g} s"
     console.print(shown(f"{path.name}, {model} on {network.device.type}: {line}"), highlight=False)

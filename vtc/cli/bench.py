@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .console import note, shown
+from .console import note, print_json, shown
+from .options import AsJson, Overwrite, old
 
 if TYPE_CHECKING:
     from vtc.bench.config import BenchConfig
@@ -75,10 +76,12 @@ def quality(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 32,
     jobs: Annotated[int, typer.Option(help="Processes; each loads the model.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--fresh", help="Forget an earlier run in --out.")] = False,
+    overwrite: Overwrite = False,
+    fresh: Annotated[bool, old("--fresh")] = False,
     curve: Annotated[bool, typer.Option(help="Draw the curve (needs matplotlib).")] = True,
     device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.")] = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Compare recipes by the answers that survive them, on the same questions, with paired intervals.
 
@@ -111,9 +114,19 @@ def quality(
     _note_unread(bench_config)
     with _bar() as say:
         outcome = run(
-            bench_config, out, jobs=jobs, overwrite=overwrite, curve=curve, seed=seed or 0, draws=draws, on_progress=say
+            bench_config,
+            out,
+            jobs=jobs,
+            overwrite=overwrite or fresh,
+            curve=curve,
+            seed=seed or 0,
+            draws=draws,
+            on_progress=say,
         )
-    _print(outcome)
+    if as_json:
+        print_json(outcome.document)
+    else:
+        _print(outcome)
     if outcome.errors:
         note(f"{outcome.errors} questions or models have no answer; see the errors in {outcome.files[1]}")
         raise typer.Exit(SOME_FAILED)

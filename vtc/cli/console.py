@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import warnings
@@ -46,6 +47,11 @@ def shown(text: object) -> str:
     become U+FFFD.
     """
     return escape(_CONTROLS.sub("\ufffd", str(text)))
+
+
+def print_json(value: object) -> None:
+    """Prints `value` as JSON, for machines."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 class PlainErrors(TyperGroup):
@@ -221,6 +227,32 @@ def print_check(result: ModelResult, name: str) -> None:
         for text in row.failures or noted:
             _line(console, f"{row.name}: {text}")
     _line(console, f"{result.summary} ({result.seconds:.0f} s)")
+
+
+def check_facts(result: ModelResult, name: str) -> dict[str, Any]:
+    """What `print_check` prints, as JSON can hold it."""
+    heads = ("name", "holds", "runs", "where", "failures")
+    rows = [{**{head: getattr(row, head) for head in heads}, **_figures(row.worst)} for row in result.rows]
+    about = ("model", "adapter", "versions", "device", "dtype", "recipes", "cases", "notes", "seconds", "holds")
+    return {"checkpoint": name, **{head: getattr(result, head) for head in about}, "rows": rows}
+
+
+def _figures(worst: Any) -> dict[str, Any]:
+    return {head: getattr(worst, head, None) for head in ("worst", "stock", "allowed")}
+
+
+def comparison_facts(result: Comparison, recipe: Recipe) -> dict[str, Any]:
+    """What `print_comparison` prints, as JSON can hold it."""
+    return {
+        "recipe": recipe.name,
+        "keep": recipe.keep,
+        "answer_full": result.full,
+        "answer": result.short,
+        "seconds_full": result.seconds_full,
+        "seconds": result.seconds_short,
+        "rounds": result.rounds,
+        "report": result.report.to_dict(),
+    }
 
 
 def print_outcome(outcome: DemoOutcome, place: str) -> None:

@@ -14,7 +14,9 @@ from vtc.inference.quiet import quiet
 from .bench import app as bench
 from .console import (
     PlainErrors,
+    check_facts,
     print_check,
+    print_json,
     print_outcome,
     progress,
 )
@@ -24,6 +26,7 @@ from .options import (
     VIDEOS,
     AnyModel,
     AnyRecipe,
+    AsJson,
     Device,
     Dtype,
     End,
@@ -35,6 +38,7 @@ from .options import (
     Look,
     Media,
     Model,
+    Overwrite,
     Positions,
     Reader,
     Scorer,
@@ -42,6 +46,7 @@ from .options import (
     Slack,
     Start,
     Track,
+    old,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +55,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=PlainErrors,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -103,6 +107,7 @@ def ask(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Answer a question about an image or a video, with all visual tokens and with fewer, side by side.
 
@@ -117,9 +122,9 @@ def ask(
         model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack, track, reader, **changes
     )
     if plan is None:
-        answer(media, question, options, max_new_tokens)
+        answer(media, question, options, max_new_tokens, as_json)
     else:
-        ask_by_strategy(media, question, options, plan, max_new_tokens)
+        ask_by_strategy(media, question, options, plan, max_new_tokens, as_json)
 
 
 @app.command()
@@ -180,11 +185,20 @@ def probe(
 
 
 @app.command()
-def recipes() -> None:
-    """List the named recipes, and the plans by which a question about a video can be asked."""
-    from .recipes import recipes_table, strategies_table
+def recipes(
+    every: Annotated[bool, typer.Option("--all", help="List all of them, with papers, signals and stages.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say which recipe to take for what; with --all list every one, and the plans by which a video can be asked."""
+    from .recipes import essential_table, facts, recipes_table, strategies_table
 
+    if as_json:
+        print_json(facts(every))
+        return
     console = Console()
+    if not every:
+        console.print(essential_table())
+        return
     console.print(recipes_table())
     console.print(strategies_table())
 
@@ -203,6 +217,7 @@ def check(
     max_new_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens generated in each run.")] = 8,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Run the invariants of vtc's own tests on your checkpoint, and print which hold.
 
@@ -228,7 +243,10 @@ def check(
         with few_threads(network):
             cases, missing = possible(network, makers(network, processor))
             result = look(CheckContext(network, cases, able, max_new_tokens), (*left, *missing), say)
-    print_check(result, model)
+    if as_json:
+        print_json(check_facts(result, model))
+    else:
+        print_check(result, model)
     if not result.holds:
         raise typer.Exit(1)
 
@@ -274,12 +292,13 @@ def answer_batch(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="The I-th of N parts; a medium's questions stay together.")
     ] = None,
-    workers: Annotated[
+    jobs: Annotated[
         int | None,
         typer.Option(
             min=1, help="Media read at once, ahead of the model (2); with Ray: actors, one model each (one a GPU)."
         ),
     ] = None,
+    workers: Annotated[int | None, old("--workers")] = None,
     track: Track = None,
     reader: Reader = None,
     timeout: Annotated[float, typer.Option(help="Seconds without a sign of life until a medium is given up.")] = 60.0,
@@ -287,7 +306,8 @@ def answer_batch(
     max_errors: Annotated[int | None, typer.Option(min=0, help="End when more rows than that are errors.")] = None,
     root: Annotated[Path | None, typer.Option(help="The folder that all media must lie in.")] = None,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch media that are URLs.")] = False,
-    overwrite: Annotated[bool, typer.Option("--anew", help="Throw away what --out holds.")] = False,
+    overwrite: Overwrite = False,
+    former_overwrite: Annotated[bool, old("--anew")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Ask again where --out holds an error.")] = False,
     allow_fewer_frames: Annotated[
         bool, typer.Option("--allow-fewer-frames", help="Where memory does not suffice, read again with half of them.")
@@ -319,6 +339,8 @@ def answer_batch(
     given = {name: value for name, value in locals().items() if name not in ("questions", "out", "engine", "shard")}
     from .batch import batch as run
 
+    given["workers"] = given.pop("jobs") or given["workers"]
+    given["overwrite"] = given.pop("former_overwrite") or given["overwrite"]
     backend, strategy = given.pop("reader") or "pyav", given.pop("plan")
     run(questions, out, engine, shard, {**given, "keep": _keep(keep), "backend": backend, "strategy": strategy})
 

@@ -37,6 +37,17 @@ from .serialization import file_in
 RecipeSpec = str | Path | Recipe | Stage | Sequence[Stage]
 """A name, the path of a recipe file or folder, a recipe, a stage, or stages."""
 DEFAULT = "kcenter"
+ESSENTIAL = {
+    "kcenter": "single images; the default",
+    "kcenter-mean": "the same, at a small keep",
+    "todre": "tiles (InternVL, LLaVA-NeXT, LLaVA-OneVision)",
+    "tome": "a cheaper vision tower (LLaVA-1.5)",
+    "video": "videos; the default",
+    "dycoke": "videos in which things are counted",
+    "pyramiddrop": "inside the language model, as its own attention says",
+    "resize": "the baseline to beat: a smaller image",
+}
+"""Recipes worth knowing first, and what each is for."""
 
 for _stage in BUILT_IN:
     register_alone(_stage, "todre-late" if _stage is ToDRE else None)

@@ -110,7 +110,7 @@ def test_a_job_gives_one_row_a_question(folder, tmp_path):
     assert told[-1] == (8, 8)
     again = answer_batch(folder / "q.jsonl", out, **FEW)
     assert (again.fresh, again.rows) == (0, 8)
-    with pytest.raises(ValueError, match="--anew"):
+    with pytest.raises(ValueError, match="--overwrite"):
         answer_batch(folder / "q.jsonl", out, keep=0.5, **FEW)
     with pytest.raises(ValueError, match="shard=3/2"):
         answer_batch(folder / "q.jsonl", out, shard=(3, 2), **FEW)

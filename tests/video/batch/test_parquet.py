@@ -48,7 +48,7 @@ def test_the_table_holds_the_rows_of_the_journal(asked, tmp_path):
     assert table[2]["error"].startswith("FileNotFoundError")
     again = answer_batch(asked, out, **FEW)
     assert (again.fresh, again.rows) == (0, 3)
-    with pytest.raises(ValueError, match="--anew"):
+    with pytest.raises(ValueError, match="--overwrite"):
         answer_batch(asked, out, keep=0.9, **FEW)
 
 
@@ -136,7 +136,7 @@ def test_answers_whose_journal_is_gone_are_thrown_away_where_that_is_asked(asked
     out = tmp_path / "a.parquet"
     answer_batch(asked, out, **FEW)
     (tmp_path / "a.parquet.jsonl").unlink()
-    with pytest.raises(ValueError, match=r"or start again \(--anew\)"):
+    with pytest.raises(ValueError, match=r"or start again \(--overwrite\)"):
         answer_batch(asked, out, **FEW)
     answer_batch(asked, out, overwrite=True, limit=1, **FEW)
     assert len(read_parquet(out)) == 1

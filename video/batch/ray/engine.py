@@ -120,7 +120,7 @@ def answer_batch_on_ray(
         elif not stopped:
             raise CheckpointError(
                 f"{place.folder} lacks {len(wanted) - tally.rows} answers that Ray's checkpoint has noted as written: "
-                "files were taken out of it; start again (--anew)"
+                "files were taken out of it; start again (--overwrite)"
             )
     tell(tally.rows, len(wanted))
     return tally.summary(fresh=tally.rows - before, seconds=seconds, stopped=stopped)

@@ -51,7 +51,7 @@ class Place:
             if not overwrite and not self.folder.exists():
                 raise ValueError(
                     f"out={self.out} is there, but {self.folder.name}, which Ray makes it of, is not: what it holds "
-                    "cannot be gone on with; write to another file, or start again (--anew), which throws it away"
+                    "cannot be gone on with; write to another file, or start again (--overwrite), which throws it away"
                 )
             for _ in rows(self.out):  # all of it, since all of it is replaced
                 pass
