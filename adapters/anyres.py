@@ -1,4 +1,4 @@
-"""What LLaVA-NeXT and LLaVA-OneVision share: images as a thumbnail and tiles, as many as fit the image's shape."""
+"""Base of LLaVA-NeXT and LLaVA-OneVision: images as a thumbnail and tiles, as many as fit the image's shape."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class AnyRes(Towered):
             )
 
     def _counts(self, inputs: Mapping[str, Any], sizes: Sequence[Size]) -> list[int]:
-        """How many tiles each image has, its thumbnail among them."""
+        """Return how many tiles each image has, its thumbnail among them."""
         return [1 + math.prod(self._canvas(size)) for size in sizes]
 
     def _own_tiles(self, pixels: Tensor, counts: Sequence[int], sizes: Sequence[Size]) -> Sequence[Tensor]:
@@ -108,7 +108,7 @@ class AnyRes(Towered):
         """Signals of each of some images, `[tiles, patches, C]`, as `[M, C]` in the order of its candidates."""
 
     def _encode_images(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """Encodes images in one pass, those with tiles apart from those without."""
+        """Encode images in one pass, those with tiles apart from those without."""
         counts = [len(item.inputs["pixel_values"]) for item in media]
         sizes = torch.stack([item.inputs["image_sizes"] for item in media])
         with recording() as recorded, at_hand(self.model.base_model):
@@ -128,7 +128,7 @@ class AnyRes(Towered):
 
 @contextmanager
 def at_hand(module: nn.Module) -> Iterator[None]:
-    """Loads the parameters that `module` itself holds, where accelerate offloads them.
+    """Load the parameters that `module` itself holds, where accelerate offloads them.
 
     The newline is one of them, and accelerate loads it for `forward` alone.
     """

@@ -1,4 +1,4 @@
-"""What `vtc` must know of a model family, and what all families share."""
+"""Base class of adapters: all that `vtc` knows about a model family."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Adapter(ABC):
 
     @classmethod
     def serves(cls, model: Any) -> bool:
-        """Whether this family's adapter fits `model`: by its class or one that it inherits from."""
+        """Return whether this family's adapter fits `model`: by its class or one that it inherits from."""
         return any(base.__name__ in cls.classes for base in type(model).__mro__)
 
     def __init__(self, model: nn.Module) -> None:
@@ -107,7 +107,7 @@ class Adapter(ABC):
 
     @property
     def doubt(self) -> str:
-        """What an error about ids and pixels that do not fit adds, where the fault may lie with the adapter."""
+        """Hint added to an error about ids and pixels that do not fit, where the fault may lie with the adapter."""
         return "; pass ids and pixels of one processor call"
 
     @property
@@ -124,7 +124,7 @@ class Adapter(ABC):
         return next(i for i in (pad, 0, 1, 2, 3) if isinstance(i, int) and i >= 0 and i not in taken)
 
     def has_media(self, inputs: Mapping[str, Any]) -> bool:
-        """Whether `inputs` hold pixels. Other media arguments stay with `generate` for all of its steps."""
+        """Return whether `inputs` hold pixels. Other media arguments stay with `generate` for all of its steps."""
         return any(inputs.get(name) is not None for name in self.media_arguments if name.startswith("pixel_values"))
 
     @property
@@ -145,7 +145,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """Encodes the items with the model's own `get_*_features`, once, and the asked cues beside them."""
+        """Encode the items with the model's own `get_*_features`, once, and the asked cues beside them."""
 
     def resized(self, media: Media, height: int, width: int) -> Media:
         """The item with its pixels scaled so that each frame encodes to `height x width` tokens; see `resizable`."""
@@ -212,7 +212,7 @@ class Adapter(ABC):
         return positions.expand(*positions.shape[:-2], *ids.shape)
 
     def check_positions(self, inputs: Mapping[str, Any]) -> None:
-        """Refuses a `forward` whose media the stock model could not place either.
+        """Refuse a `forward` whose media the stock model could not place either.
 
         Raises:
             ValueError: M-RoPE models need `mm_token_type_ids`. Without them most stock classes raise, and Qwen2.5-VL
@@ -240,7 +240,7 @@ class Adapter(ABC):
         return positions if self.axes == 1 else positions.expand(1 + self.axes, -1, -1)
 
     def outputs(self, embedded: Mapping[str, Sequence[Embedded]]) -> dict[str, BaseModelOutputWithPooling]:
-        """What the items of each modality become, as the model's `mm_encoder_outputs` takes it."""
+        """Return the outputs of each modality's items as the model's `mm_encoder_outputs` takes them."""
         return {modality: self.output(modality, items) for modality, items in embedded.items()}
 
     def output(self, modality: str, items: Sequence[Embedded]) -> BaseModelOutputWithPooling:
@@ -250,8 +250,8 @@ class Adapter(ABC):
         return BaseModelOutputWithPooling(pooler_output=rows)
 
     def note_container(self, pooled: Any) -> None:  # noqa: B027 (most families take a list whatever they gave)
-        """Tells the adapter how an encoder of the class packs features, where another model's answer is handed on."""
+        """Set how the encoder class packs its features, for outputs that another model computed."""
 
     def cost(self) -> DecoderCost:
-        """What the language model's prefill costs."""
+        """Return the cost of the language model's prefill."""
         return DecoderCost.of(self.decoder, torch.empty(0, dtype=self.model.dtype).element_size())

@@ -116,7 +116,7 @@ def cls_row(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
 
 
 def cls_logits(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
-    """What `cls_row` is before its softmax, mean over heads: `[B, N]` fp32."""
+    """Return the logits of `cls_row`, mean over heads: `[B, N]` fp32."""
     with torch.autocast(queries.device.type, enabled=False):
         return (queries[:, :, :1].float() @ keys.float().transpose(-1, -2) * scale).mean(dim=1)[:, 0, 1:]
 

@@ -19,7 +19,7 @@ def decoder_of(model: Any) -> Any:
 
 
 def window_of(decoder: Any) -> int | None:
-    """How many tokens back the narrowest layers of a decoder see; None where all see every token.
+    """Return how many tokens back the narrowest layers of a decoder see; None where all see every token.
 
     Sliding windows and chunks of attention are counted in columns of the prompt that the decoder is given.
     """

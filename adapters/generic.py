@@ -30,7 +30,7 @@ OWN = "an adapter of its own (about 100 lines, see CONTRIBUTING.md)"
 
 
 def missing(model: Any) -> str | None:
-    """What `model` lacks for the adapters of this file; None if nothing."""
+    """Return what `model` lacks for the adapters of this file; None if nothing."""
     if not callable(getattr(model, "generate", None)) or not hasattr(model, "base_model"):
         return "it has no `generate`"
     if list(_arguments(type(model).generate))[:2] != ["inputs", "generation_config"]:
@@ -110,7 +110,7 @@ class Generic(Adapter):
         ]
 
     def _refuse(self, inputs: Mapping[str, Any]) -> None:
-        """Raises where `inputs` hold media that `_entries` would pass by."""
+        """Raise where `inputs` hold media that `_entries` would pass by."""
         name = type(self.model).__name__
         taken = _arguments(_encoder(self.model, "image"))
         for argument in self.media_arguments:
@@ -156,7 +156,7 @@ class Generic(Adapter):
         ]
 
     def _tensors(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-        """What the encoder takes of `inputs`."""
+        """Return the arguments of `inputs` that the encoder takes."""
         encoder = _encoder(self.model, "image")
         for name in _needed(encoder):
             if inputs.get(name) is None:
@@ -196,7 +196,7 @@ class Generic(Adapter):
         return [VisualTokens(part, item.layout) for part, item in zip(parts, media, strict=True)]
 
     def _check_counts(self, media: Sequence[Media], parts: Sequence[Tensor]) -> None:
-        """Raises where the encoder gives other numbers of tokens than the prompt has places for."""
+        """Raise where the encoder gives other numbers of tokens than the prompt has places for."""
         for item, part in zip(media, parts, strict=False):
             if len(part) != len(item.layout) or len(parts) != len(media):
                 shape = tuple(item.inputs["pixel_values"].shape[-2:])
@@ -336,7 +336,7 @@ class GenericGrid(Qwen3VL):
 
 
 def _merge_size(model: Any) -> int | None:
-    """How many patches along a side make a token; None where the config does not say so."""
+    """Return how many patches along a side make a token; None where the config does not say so."""
     vision = model.config.vision_config
     for name in ("spatial_merge_size", "merge_size", "merge_kernel_size"):
         value = getattr(vision, name, None)
@@ -378,7 +378,7 @@ def _doubt(model: Any) -> str:
 
 @torch.no_grad()
 def _shares_placeholder(model: Any) -> bool:
-    """Whether the class puts the features of a video where the placeholders of images are."""
+    """Return whether the class puts the features of a video where the placeholders of images are."""
     mark, image = getattr(model.base_model, "get_placeholder_mask", None), _image_token(model)
     if mark is None or image is None or _encoder(model, "video") is None or model.device.type == "meta":
         return False

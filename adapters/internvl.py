@@ -87,7 +87,7 @@ class InternVL(Towered):
         return int(height) // unit
 
     def _tiles_by_run(self, ids: Any, tiles: int, tokens: int) -> list[int]:
-        """How many tiles each run of placeholders stands for, each tile for so many tokens."""
+        """Return how many tiles each run of placeholders stands for, each tile for so many tokens."""
         if not isinstance(ids, Tensor) or ids.ndim != 2:
             raise ValueError(
                 "input_ids are missing; images are told apart by their placeholders: pass input_ids [batch, length] "

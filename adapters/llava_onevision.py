@@ -167,7 +167,7 @@ class LlavaOnevision(AnyRes):
 
 
 def _pass(media: Media) -> int:
-    """What must be alike for one pass of the tower: a video's frames, or whether an image has tiles."""
+    """Return the grouping key of one pass of the tower: a video's frames, or whether an image has tiles."""
     pixels = media.inputs["pixel_values"]
     return len(pixels) if media.modality == "video" else int(len(pixels) == 1)
 

@@ -39,7 +39,7 @@ def runs(rows: Sequence[Sequence[int]], token: int) -> list[PlaceholderRun]:
 
 
 def partition(ids: Tensor, token: int, sizes: Sequence[tuple[int, int]]) -> list[Lines]:
-    """Shares the placeholders of a prompt among its images.
+    """Share the placeholders of a prompt among its images.
 
     An image has a run of its own; or several, lines that one and the same single token parts (row breaks); or, where
     images stand side by side and their runs are one, an equal share. Where more than one token could be the break,
@@ -111,7 +111,7 @@ def _best(broken: Sequence[list[Lines]], sizes: Sequence[tuple[int, int]]) -> li
 
 
 def arranged(lines: Lines, height: int, width: int) -> Layout:
-    """Where the tokens of an image stand, as far as can be told.
+    """Return where the tokens of an image stand, as far as can be told.
 
     Args:
         lines: see `partition`. Lines of equal length are a grid. One line is the grid that has the shape of the

@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Tile:
-    """What the encoder sees at once: `size` pixels a side, cut into `side` tokens of `patch` pixels.
+    """One tile of the encoder: `size` pixels a side, cut into `side` tokens of `patch` pixels.
 
     Where `size` is no multiple of `patch`, the encoder leaves the last pixels out.
     """

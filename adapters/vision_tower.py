@@ -1,4 +1,4 @@
-"""What the vision towers of LLaVA's kind share: patches in raster order, perhaps behind a class token."""
+"""Vision towers of LLaVA's kind: patches in raster order, perhaps behind a class token."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Tower:
         self.has_cls = kind in WITH_CLS
 
     def check(self, inputs: Mapping[str, Any]) -> None:
-        """Refuses a call that asks for other features than the model's config does: the cues would not be theirs."""
+        """Refuse a call that asks for other features than the model's config does: the cues would not be theirs."""
         for name in ("vision_feature_layer", "vision_feature_select_strategy"):
             if inputs.get(name) not in (None, getattr(self._model.config, name)):
                 raise ValueError(f"{name}={inputs[name]!r} differs from the model's; set it in model.config instead")

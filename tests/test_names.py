@@ -39,8 +39,6 @@ PRIVATE = {
     "arms": "variants",
     "trial": "run of a check",
     "trials": "runs of a check",
-    "plan": "configuration of a benchmark, strategy of a question",
-    "plans": "configurations, strategies",
     "hearing": "recording of a module's inputs",
     "heard": "recorded inputs, generated text",
     "looked": "scanned, selected, checked",
@@ -51,7 +49,6 @@ PRIVATE = {
 }
 """Words that only this project would use so, and what to write in their place."""
 ALLOWED = {
-    ("vtc/cli/main.py", "plan"): "the option --plan",
     ("vtc/check/masked_reference.py", "eye"): "torch.eye, an identity matrix",
     ("tools/train_embedded/model_specs/start.py", "eye"): "torch.eye, an identity matrix",
     ("tools/train_embedded/model_specs/weight_transfer.py", "eye"): "torch.eye, an identity matrix",

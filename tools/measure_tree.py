@@ -46,7 +46,7 @@ def comments(path: Path) -> int:
 
 
 def shares(found: list[bool]) -> str:
-    """How many of `found` are true, in percent."""
+    """Return how many of `found` are true, in percent."""
     return f"{sum(found) / max(1, len(found)):.0%}"
 
 
@@ -104,7 +104,7 @@ def calls(recipe: str, model: str) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the measures as a table."""
+    """Print the measures as a table."""
     folders = [Path(argument) for argument in arguments] or [ROOT / package for package in PACKAGES]
     rows = measure(folders)
     if not arguments:

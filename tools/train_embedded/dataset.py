@@ -175,7 +175,7 @@ def _question_arrays(questions: list[SceneQuestion], tokenizer: PreTrainedTokeni
 
 
 def look_pixels(model_spec: ModelSpec, scene: Scene) -> np.ndarray:
-    """What the tower sees, uint8 `[looks, h, w, 3]`.
+    """Return the pixels of all looks, uint8 `[looks, h, w, 3]`.
 
     Half with the processor's own resampling, half with area averages: other libraries resize a little differently.
     """

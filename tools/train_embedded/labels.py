@@ -75,7 +75,7 @@ def _corners(box: tuple[float, float, float, float], corner: np.ndarray, scale: 
 
 
 def _covered(polygons: list[np.ndarray], rows: int, columns: int) -> np.ndarray:
-    """Which polygon (pixels) covers most of each patch, a quarter at least; -1 for none: `[rows, columns]`."""
+    """Return which polygon (pixels) covers most of each patch, a quarter at least; -1 for none: `[rows, columns]`."""
     shares = np.zeros((len(polygons), rows, columns))
     for i, points in enumerate(polygons):
         mask = np.zeros((rows * PATCH, columns * PATCH), np.uint8)
@@ -85,7 +85,7 @@ def _covered(polygons: list[np.ndarray], rows: int, columns: int) -> np.ndarray:
 
 
 def look_facts(scene: Scene, look: Look) -> np.ndarray:
-    """What is centred in `look`, uint8 `[FACTS]`: which (color, shape) pairs, and how many things (one-hot)."""
+    """Return facts on what is centred in `look`, uint8 `[FACTS]`: (color, shape) pairs, number of things (one-hot)."""
     left, top, right, bottom = look[0]
     out = np.zeros(FACTS, np.uint8)
     inside = [t for t in scene.things if left <= t.x < right and top <= t.y < bottom]

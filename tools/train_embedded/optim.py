@@ -1,4 +1,4 @@
-"""What the phases of training share: fast arithmetic on a CPU, optimisers, schedule, checkpoints, log."""
+"""Training helpers: fast arithmetic on a CPU, optimisers, schedule, checkpoints, log."""
 
 import json
 import math

@@ -18,7 +18,7 @@ def size_class(length: int) -> int:
 
 
 def alike(lengths: Sequence[int], alone: Sequence[bool]) -> int:
-    """How many of the next questions go on together, at least one.
+    """Return how many of the next questions go on together, at least one.
 
     One long question among short ones would make all of them as long, in time and in memory.
 

@@ -148,7 +148,7 @@ class Answerer:
                     yield self.failed(question, error)
 
     def _fewer(self, error: Exception, group: Group, frames: int | None) -> int | None:
-        """How many frames to try next, where that is allowed and may help."""
+        """Return how many frames to try next, where that is allowed and may help."""
         now = self.job.frames if frames is None else frames
         if not is_out_of_memory(error):
             return None
@@ -291,7 +291,7 @@ class Answerer:
             self._batch = max(1, count // 2)
 
     def _alone(self, run: Callable[[], Any]) -> Any:
-        """What `run` gives; where memory does not suffice it is run once more, with all that can be freed."""
+        """Call `run`; where memory does not suffice, once more after freeing what can be freed."""
         try:
             return run()
         except Exception as error:
@@ -334,7 +334,7 @@ class Answerer:
         return row_of(question, **empty, tokens_full=0, tokens_kept=0, seconds=seconds, **self._bound(question))
 
     def _bound(self, question: Question, stamp: str | None = None) -> Row:
-        """What the row is bound to; `stamp` is of the medium that was read."""
+        """Return provenance columns: recipe, fingerprint, versions, seed; `stamp` is of the medium that was read."""
         recipe = self.job.recipe_for(question.image)
         return {
             "recipe": {"name": recipe.name, "keep": recipe.keep},
@@ -345,7 +345,7 @@ class Answerer:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory did not suffice, of a GPU or of the machine."""
+    """Return whether `error` says that memory did not suffice, of a GPU or of the machine."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

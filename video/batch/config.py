@@ -1,4 +1,4 @@
-"""What a batch is answered by: a model, a recipe, a sampling."""
+"""Configuration of a batch job: a model, a recipe, a sampling."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Job:
 
     @cached_property
     def revision(self) -> str:
-        """What stands for the model's weights: files of a folder, or the commit of a hub id.
+        """Identity of the model's weights: files of a folder, or the commit of a hub id.
 
         Raises:
             OSError, ValueError: see `vtc.inference.loading.locate`.
@@ -171,7 +171,7 @@ def digest(value: object) -> str:
 
 
 def model_revision(model: str) -> str:
-    """What stands for the weights of `model`: see `Job.revision`."""
+    """Return the identity of the weights of `model`: see `Job.revision`."""
     from vtc.inference.loading import locate
 
     place, _ = locate(model)

@@ -29,7 +29,7 @@ class PromptLimits:
         return cls(context_of(model), asked, "mrope_section" in rotary(model))
 
     def refusal(self, own: int, visual: int, recipe: Recipe | None) -> ValueError | None:
-        """Why a prompt cannot be asked; None where it can.
+        """Return why a prompt cannot be asked; None where it can.
 
         Args:
             own: its tokens but the visual ones.

@@ -66,7 +66,7 @@ def answer_batch(
     stop: Callable[[], bool] = lambda: False,
     **fields: Any,
 ) -> Summary:
-    """Answers questions about many media, and goes on where an earlier run of the same job ended.
+    """Answer questions about many media, and go on where an earlier run of the same job ended.
 
     Questions about one stretch of one medium share its reading, its encoding and, where the recipe does not read the
     question, what the language model makes of it. Each row is on the disk before the next is written. A medium that
@@ -129,7 +129,7 @@ def answer_batch(
 
 
 def check_place(questions: str | Path | Sequence[Question], out: Path) -> None:
-    """Refuses to write answers over what was asked.
+    """Refuse to write answers over what was asked.
 
     Raises:
         ValueError: `out` is the file of questions.
@@ -172,7 +172,7 @@ def chosen_groups(
 
 
 def _check_listed(questions: Sequence[Question]) -> None:
-    """What `read_questions` makes sure of in a file."""
+    """Check questions as `read_questions` does those of a file."""
     if len({q.id for q in questions}) < len(questions):
         raise ValueError("questions: an id stands for more than one of them; give each its own")
     for question in questions:
@@ -270,7 +270,7 @@ def _ahead(
         processors.put(answerer.spare_processor())
 
     def read(group: Group) -> LoadedMedium:
-        """Opens a group's medium with a processor that no other thread has."""
+        """Open a group's medium with a processor that no other thread has."""
         processor = processors.get()
         try:
             with attempts.during([medium_name(group.first)], MEDIUM):

@@ -1,4 +1,4 @@
-"""What binds an answer to the job, the medium and the question that it was given under."""
+"""Fingerprints that bind an answer to its job, medium and question."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def medium_stamp(medium: str) -> str:
 
 
 def differing(then: str | None, now: str) -> list[str]:
-    """What `PARTS` an answer that was given under `then` would be given otherwise now.
+    """Return which `PARTS` of fingerprint `then` differ now.
 
     A medium that is no more there is no other one: its answers stay.
     """

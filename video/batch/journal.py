@@ -72,11 +72,11 @@ class Records:
         self.close()
 
     def close(self) -> None:
-        """Closes the file, and gives up its lock."""
+        """Close the file, and give up its lock."""
         self._file.close()
 
     def check(self, wanted: Mapping[str, str]) -> None:
-        """Refuses to go on where an answer has another fingerprint than `wanted` says of its id.
+        """Refuse to go on where an answer has another fingerprint than `wanted` says of its id.
 
         Raises:
             ValueError: naming the first such id.
@@ -112,7 +112,7 @@ class Records:
         self.failed.difference_update(names)
 
     def append(self, row: Mapping[str, Any], write: Callable[[int, bytes], int] = os.write) -> None:
-        """Writes a row, which is on the disk when this returns; what was written of one that fails is taken back.
+        """Write a row, which is on the disk when this returns; what was written of one that fails is taken back.
 
         Raises:
             OSError: the disk is full, or the file cannot be written.
@@ -147,7 +147,7 @@ class Records:
             ) from None
 
     def _repair(self) -> int:
-        """Notes the rows, and cuts off a last line that a killed process left unfinished. Returns its bytes."""
+        """Record the rows, and cuts off a last line that a killed process left unfinished. Returns its bytes."""
         for row in rows(self.path, unfinished=True):
             self._note(row)
         self._file.seek(0)
@@ -166,7 +166,7 @@ class Records:
 
 
 def check_bound(out: Path, done: Mapping[str, str | None], failed: Collection[str], wanted: Mapping[str, str]) -> None:
-    """Refuses to go on with answers that would be given otherwise now.
+    """Refuse to go on with answers that would be given otherwise now.
 
     Args:
         out: where they are, to be named.
@@ -193,7 +193,7 @@ _FIRST, _SECOND = b'{"id": "', b', "answer": '
 
 
 def is_torn(line: bytes) -> bool:
-    """Whether `line` is the beginning of a row, and no more."""
+    """Return whether `line` is the beginning of a row, and no more."""
     found = _BEGINNING.match(line)
     rest, wanted = (line[found.end() :], _SECOND) if found else (line, _FIRST)
     if line.endswith(b"\n") or rest[: len(wanted)] != wanted[: len(rest)]:

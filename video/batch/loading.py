@@ -56,7 +56,7 @@ class LoadedMedium:
 
 
 def open_group(group: Group, job: Job, processor: Any, frames: int | None = None, model: Any = None) -> LoadedMedium:
-    """Reads the medium of `group`.
+    """Read the medium of `group`.
 
     Args:
         group: one of whose prompts is processed with it.
@@ -105,7 +105,7 @@ def _read(group: Group, job: Job, processor: Any, frames: int | None, stamp: str
 
 
 def refused(question: Question, processor: Any) -> ValueError | None:
-    """Why a question cannot be asked, found before anything is read or run; None where it can."""
+    """Return why a question cannot be asked, found before anything is read or run; None where it can."""
     tokens = {getattr(processor, f"{kind}_token", None) for kind in ("image", "video")}
     texts = (question.question, question.system or "", *question.choices)
     held = [token for token in tokens if isinstance(token, str) and any(token in text for text in texts)]
@@ -157,7 +157,7 @@ def fetched(medium: str, timeout: float) -> Iterator[Path]:
 
 
 def _copied(answer: IO[bytes], file: IO[bytes], medium: str) -> None:
-    """Copies what an address answers to `file`.
+    """Copy what an address answers to `file`.
 
     Raises:
         ValueError: it is larger than any medium should be, so that it would fill the disk.

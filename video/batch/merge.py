@@ -25,7 +25,7 @@ FORMATS = (".jsonl", ENDING)
 
 @dataclass(frozen=True)
 class Merged:
-    """What was joined.
+    """Result of a merge.
 
     Attributes:
         rows: ids written, each once.
@@ -75,7 +75,7 @@ class _Found:
 
 
 def merge(answers: Sequence[str | Path], out: str | Path, questions: str | Path | None = None) -> Merged:
-    """Joins `answers` into one file, in the order of `questions`, or else as they come.
+    """Join `answers` into one file, in the order of `questions`, or else as they come.
 
     Args:
         answers: files of answers (.jsonl or .parquet), and folders of them as Ray writes; what Ray has not noted as
@@ -133,7 +133,7 @@ def _read(file: Path, torn: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _lines(file: Path, torn: list[str]) -> Iterator[tuple[int, Any]]:
-    """What each line holds, by its number; None where it is no JSON. An unfinished last line is noted in `torn`."""
+    """Parse each line, by its number; None where it is no JSON. An unfinished last line is noted in `torn`."""
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n") and is_torn(line):
@@ -147,7 +147,7 @@ def _lines(file: Path, torn: list[str]) -> Iterator[tuple[int, Any]]:
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
-    """What an answer says: without times, and without columns that hold nothing, which a table has in every row."""
+    """Return the comparable part of a row: without times, and without empty columns, which a table has in every row."""
     said = {name: value for name, value in row.items() if name not in TIMES and value is not None}
     if isinstance(said.get("calls"), list):
         said["calls"] = [_told(call) if isinstance(call, dict) else call for call in said["calls"]]

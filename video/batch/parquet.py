@@ -17,7 +17,7 @@ def journal_of(out: Path) -> Path:
 
 
 def check_table(out: Path, source: Path, overwrite: bool) -> None:
-    """Refuses a Parquet file that is no one's to overwrite, or that cannot be gone on with.
+    """Refuse a Parquet file that is no one's to overwrite, or that cannot be gone on with.
 
     Args:
         source: what `out` is made from.
@@ -39,7 +39,7 @@ def check_table(out: Path, source: Path, overwrite: bool) -> None:
 
 
 def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Finds out beforehand what would keep a night's answers from becoming a table.
+    """Find out beforehand what would keep a night's answers from becoming a table.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -49,7 +49,7 @@ def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes rows of answers; `path` appears only when it is whole and on the disk.
+    """Write rows of answers; `path` appears only when it is whole and on the disk.
 
     Raises:
         ImportError: pyarrow is not installed.

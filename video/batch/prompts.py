@@ -109,7 +109,7 @@ class Prompts:
 
 
 def _tail(processor: Any, question: str, kind: str, token: str) -> Tensor | None:
-    """What the tokenizer makes of what follows the last placeholder of the medium; None if it has no such token."""
+    """Return the ids behind the last placeholder of the medium; None if the tokenizer has no such token."""
     text = _rendered(processor, question, kind)
     # A question that names the placeholder itself would be cut there.
     if not token or token in question or token not in text:
@@ -130,7 +130,7 @@ def _ends_in(ids: Tensor, tail: Tensor) -> bool:
 
 
 def _common(whole: list[Tensor]) -> int:
-    """How many ids all begin with, and leave each at least one."""
+    """Return how many ids all begin with, and leave each at least one."""
     shortest = min(map(len, whole)) - 1
     same = torch.stack([one[:shortest] == whole[0][:shortest] for one in whole]).all(dim=0)
     return shortest if bool(same.all()) else int((~same).nonzero()[0])

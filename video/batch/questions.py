@@ -118,7 +118,7 @@ _EXAMPLE = '{"id": "1", "video": "clip.mp4", "question": "What happens?"}'
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:
-    """Whether two paths, of files that may not be there, are one file."""
+    """Return whether two paths, of files that may not be there, are one file."""
     return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
@@ -131,7 +131,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def check_holdable(row: Mapping[str, Any], place: str) -> None:
-    """Finds out before the first answer what could not be kept through to the last.
+    """Find out before the first answer what could not be kept through to the last.
 
     Raises:
         ValueError: naming `place`: a value that JSON cannot hold.
@@ -219,7 +219,7 @@ def _question(row: dict[str, Any], place: str, base: Path, fenced: bool, allow_u
 
 
 def _check(question: Question, place: str) -> None:
-    """Raises ValueError where columns that are good by themselves do not go together."""
+    """Raise ValueError where columns that are good by themselves do not go together."""
     if question.image and (question.start, question.end) != (None, None):
         raise ValueError(f"{place}: an image has no stretch; leave 'start' and 'end' out, or name it in 'video'")
     if twice := [name for name in question.extra if kept_name(name) != name and kept_name(name) in question.extra]:
@@ -293,7 +293,7 @@ def _medium(named: str, place: str, base: Path, fenced: bool, allow_urls: bool) 
 
 
 def _inside(path: Path, root: Path) -> bool:
-    """Whether `path` lies in `root`. Links are followed first, so that none leads out of it."""
+    """Return whether `path` lies in `root`. Links are followed first, so that none leads out of it."""
     try:
         return path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # a loop of links leads nowhere

@@ -65,7 +65,7 @@ class Prefix:
         return all(hasattr(layer, "batch_repeat_interleave") for layer in self.cache.layers)
 
     def batch_size(self, lengths: Sequence[int], longest: int) -> int:
-        """How many of the next questions can go on at once, at least one.
+        """Return how many of the next questions can go on at once, at least one.
 
         A layer with a sliding window counts the padding in front of shorter questions as tokens that it has seen. Where
         the window would slide past what they should see, only those of one length go on together.
@@ -86,7 +86,7 @@ class Prefix:
 
 @torch.no_grad()
 def read_prefix(model: Any, prompts: Prompts) -> Prefix:
-    """Runs `model`, wrapped or not, over what the prompts share."""
+    """Run `model`, wrapped or not, over what the prompts share."""
     begun = now(model)
     out = model(**on_device(model, prompts.shared()), use_cache=True, logits_to_keep=1)
     report = model.vtc.report if hasattr(model, "vtc") else None
@@ -137,7 +137,7 @@ def now(model: Any) -> float:
 
 
 def _cache_name(model: Any) -> str:
-    """What `model` calls its cache: since transformers 5.24 by another name."""
+    """Return the name of the cache argument of `model`: another one since transformers 5.24."""
     known = inspect.signature(type(model).forward).parameters
     return next((name for name in CACHE_NAMES if name in known), CACHE_NAMES[-1])
 

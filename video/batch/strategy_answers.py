@@ -16,7 +16,7 @@ from .prompts import Prompts
 
 @dataclass(frozen=True)
 class PreparedVideo:
-    """What an `Asker` needs of a video; see `vtc.video.Prepared`."""
+    """Video fields that an `Asker` needs; see `vtc.video.Prepared`."""
 
     inputs: Mapping[str, Any]
     recipe: Recipe | None

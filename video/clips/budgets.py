@@ -46,7 +46,7 @@ def clip_budget(
     floor: int = 0,
     clip_floor: int = 1,
 ) -> list[int]:
-    """Shares `total` tokens over clips by weight, then each clip's over its frames; exact at every step.
+    """Share `total` tokens over clips by weight, then each clip's over its frames; exact at every step.
 
     Both shares are water-filling (`allocate`): nobody gets more than its candidates, and what a full clip or frame
     cannot take goes to the others. The answer depends on the arguments alone, not on what is encoded.
@@ -93,7 +93,7 @@ def left_out(clips: Sequence[Clip], counts: Sequence[int]) -> tuple[Clip, ...]:
 
 
 def frame_weights(features: Any, rule: Rule = "change", *, lead: float = 9.0) -> Floats:
-    """What the frames of one clip weigh against each other: the first the most, near-repeats little.
+    """Return the weights of the frames of one clip: the first the most, near-repeats little.
 
     Args:
         features: `[L, D]` of the frames of the clip, an array or a tensor. A row that holds NaN or infinity counts as
@@ -157,7 +157,7 @@ def _clip_bounds(
 def _check_total(
     total: int, least: Sequence[int], low: Sequence[int], high: Sequence[int], floor: int, clip_floor: int
 ) -> None:
-    """Raises ValueError unless `total` lies between what the floors need and what there is."""
+    """Raise ValueError unless `total` lies between what the floors need and what there is."""
     if total > sum(high):
         raise ValueError(f"total={total} is above the {sum(high)} tokens of all frames; expected at most as many")
     if total < sum(least):

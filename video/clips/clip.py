@@ -26,7 +26,7 @@ class Clip:
 
 
 def check_cover(clips: Sequence[Clip], frames: int) -> None:
-    """Raises ValueError unless `clips` cover the frames 0 to `frames`, in order, with none empty and no gap."""
+    """Raise ValueError unless `clips` cover the frames 0 to `frames`, in order, with none empty and no gap."""
     at = 0
     for clip in clips:
         if clip.start != at or clip.end <= clip.start:

@@ -1,4 +1,4 @@
-"""What a frame looks like, as a vector: so that frames are compared without a language model."""
+"""Frame features: vectors by which frames are compared without a language model."""
 
 from __future__ import annotations
 

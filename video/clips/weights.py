@@ -1,4 +1,4 @@
-"""What each clip of a video weighs when tokens are shared: by length, novelty, motion, density and relevance."""
+"""Clip weights for sharing tokens: by length, novelty, motion, density and relevance."""
 
 from __future__ import annotations
 

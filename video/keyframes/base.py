@@ -1,4 +1,4 @@
-"""What a keyframe selector is: exactly so many frames of a video, chosen by their features, times or scores."""
+"""Base of keyframe selectors: exactly so many frames of a video, chosen by their features, times or scores."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class KeyframeSelector(ABC):
 
     @property
     def cutter(self) -> Segmenter | None:
-        """What cuts the frames themselves, where features do not say enough; `select` then needs its clips."""
+        """Segmenter of the frames themselves, where features do not suffice; `select` then needs its clips."""
         return None
 
     def select(

@@ -35,7 +35,7 @@ class Answer:
 
     @property
     def report(self) -> Report | None:
-        """What was kept of the frames' tokens in the last call; None where nothing was left to do inside the model."""
+        """Report of the last call; None where nothing was left to do inside the model."""
         return self.calls[-1].report
 
     @property
@@ -65,7 +65,7 @@ def ask(
     progress: Progress | None = None,
     on_call: Callable[[Call], None] | None = None,
 ) -> Answer:
-    """Reads a video, chooses keyframes before the processor, and answers greedily from the tokens that are kept.
+    """Read a video, choose keyframes before the processor, and answer greedily from the tokens that are kept.
 
     Args:
         model: a stock model that is not wrapped; it is left so.

@@ -28,7 +28,7 @@ CHUNK = 64
 
 @dataclass(frozen=True, eq=False)
 class ScanResult:
-    """What was seen of a video.
+    """Result of a low-resolution scan of a video.
 
     Attributes:
         frames: `[T]` those that could be read, ascending.

@@ -96,7 +96,7 @@ def prepare(
     progress: Progress | None = None,
     model: Any = None,
 ) -> Prepared:
-    """Reads a video in two passes and makes a model's inputs of it.
+    """Read a video in two passes and make a model's inputs of it.
 
     Candidates are looked at small; where the recipe leaves frames out (`Keyframes`), only those that it chooses are
     decoded at full size, processed and encoded. Counts are as if `reduce_tokens` alone had been given all candidates.
@@ -175,7 +175,7 @@ def prepare(
 
 
 def _stage(recipe: Recipe, selector: KeyframeSelector | None) -> KeyframeSelector | None:
-    """What chooses keyframes, if anything does."""
+    """Return the keyframe selector, or None."""
     if isinstance(recipe.input, Keyframes):
         return selector or recipe.input.selector
     if selector is not None:
@@ -191,7 +191,7 @@ def _budget(recipe: Recipe) -> ClipBudget:
 
 
 def _features(recipe: Recipe, model: Any, processor: Any) -> FrameFeatures:
-    """What describes the frames that are looked at."""
+    """Return the features of scanned frames."""
     name = recipe.input.features if isinstance(recipe.input, Keyframes) else _budget(recipe).features
     # Where no frame is left out the tower sees them all later, and nothing but the shown clips depends on it here.
     return features(
@@ -202,7 +202,7 @@ def _features(recipe: Recipe, model: Any, processor: Any) -> FrameFeatures:
 def _judge(
     recipe: Recipe, stage: KeyframeSelector | None, scores: Score | str | None, model: Any, processor: Any
 ) -> FrameScorer | Score | None:
-    """What scores frames for a selector that asks."""
+    """Return the frame scorer for a selector that needs scores."""
     own = recipe.input.scorer if isinstance(recipe.input, Keyframes) else None
     given = own if scores is None else scores
     if stage is None or given is None or not stage.asks:
@@ -219,7 +219,7 @@ def _video(units: int, each: int) -> Layout:
 
 
 def _each(processor: Any, info: Info, question: str, temporal_patch_size: int) -> int:
-    """How many tokens a unit of the video takes at full size, by one that is black."""
+    """Return how many tokens a unit of the video takes at full size, by one that is black."""
     black = np.zeros((temporal_patch_size, info.height, info.width, 3), np.uint8)
     one = VideoFrames(black, np.arange(temporal_patch_size, dtype=np.float64), info.duration)
     return _placeholders(processor, processed(processor, [question], [one]))
@@ -233,7 +233,7 @@ def _placeholders(processor: Any, inputs: Mapping[str, Any]) -> int:
 def _rest(
     recipe: Recipe, processor: Any, inputs: Mapping[str, Any], units: int, chosen: int
 ) -> tuple[Recipe | None, int]:
-    """What the model has yet to do, and how many visual tokens all units would have had."""
+    """Return the rest of the recipe, for inside the model, and the visual tokens of all units together."""
     each = _placeholders(processor, inputs) // chosen
     images_as = "items" if "pixel_values_videos" in inputs else "frames"
     if not isinstance(recipe.input, Keyframes):

@@ -1,4 +1,4 @@
-"""What became of a video's tokens: of each unit that the encoder takes at once, and of each clip."""
+"""Token usage of a video: of each unit that the encoder takes at once, and of each clip."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vtc.video.stages import ClipBudget, describe
 
 @dataclass(frozen=True)
 class VideoUnit:
-    """What the encoder takes at once: one frame of a video, or several.
+    """One encoder unit of a video: one frame, or several.
 
     Attributes:
         unit, time: where the report has it: the unit, and the place along the time axis of its grid.
@@ -72,7 +72,7 @@ class TokenUsage:
 
     @property
     def clip_word(self) -> str:
-        """What to call the clips: shots, where no budget is shared by them."""
+        """Name of the clips in captions: shots, where no budget is shared by them."""
         return "clip" if self.shares else "shot"
 
     def __str__(self) -> str:
@@ -105,7 +105,7 @@ class TokenUsage:
 
 
 def token_usage(frames: VideoFrames, report: Report, recipe: Recipe, video: Tensor | None = None) -> TokenUsage:
-    """Finds in a report on one video what became of each of its frames and clips.
+    """Find in a report on one video what became of each of its frames and clips.
 
     Args:
         frames: all that the model was given.

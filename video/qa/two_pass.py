@@ -72,7 +72,7 @@ def select_frames(
     features: FrameFeatures = ColorLayout(),  # noqa: B008 - frozen
     progress: Progress | None = None,
 ) -> SelectedFrames:
-    """Looks at a video and chooses `count(given)` units of it.
+    """Scan a video and choose `count(given)` units of it.
 
     Time grows with the frames that are looked at, by as many passes over their features as units are chosen; nothing
     of their number squared is held.
@@ -153,13 +153,13 @@ def read_selected(
 
 
 def temporal_patch_size_of(processor: Any) -> int:
-    """How many frames the encoder behind `processor` takes as one unit."""
+    """Return how many frames the encoder behind `processor` takes as one unit."""
     return int(getattr(getattr(processor, "video_processor", None), "temporal_patch_size", 1))
 
 
 @contextmanager
 def measured(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    """Notes in `seconds` how long the block takes."""
+    """Record in `seconds` how long the block takes."""
     start = time.perf_counter()
     try:
         yield

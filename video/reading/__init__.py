@@ -37,7 +37,7 @@ def probe(
     isolated: bool = True,
     timeout: float = 60.0,
 ) -> Info:
-    """What the video in `path` is, by its packets; one frame of it is decoded.
+    """Return the properties of the video in `path`, by its packets; one frame of it is decoded.
 
     Args:
         path: a video file. Its sound is not used.

@@ -1,4 +1,4 @@
-"""What a decoding library does for the reader: hand over the frames asked for, or say that one is lost."""
+"""Interface of a decoding library to the reader: it returns the frames asked for, or reports one as lost."""
 
 from __future__ import annotations
 
@@ -59,4 +59,4 @@ class Backend(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Lets go of the file; harmless when repeated."""
+        """Close the file; harmless when repeated."""

@@ -22,7 +22,7 @@ def available() -> tuple[str, ...]:
 
 
 def check_backend(name: str) -> None:
-    """Raises ValueError unless `name` is that of a backend whose library is installed."""
+    """Raise ValueError unless `name` is that of a backend whose library is installed."""
     if name not in HOMES:
         raise ValueError(f"backend={name!r} is not known; one of {', '.join(HOMES)}")
     if name not in available():

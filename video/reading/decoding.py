@@ -17,7 +17,7 @@ READS = 4
 
 @dataclass
 class DecodingTally:
-    """What went wrong in one reading of the file `path`.
+    """Errors of one reading of the file `path`.
 
     Attributes:
         allowed: how many packets may fail.
@@ -33,7 +33,7 @@ class DecodingTally:
     seeks: int = 0
 
     def fail(self, *key: object) -> None:
-        """Counts a failure.
+        """Count a failure.
 
         Raises:
             ValueError: they are too many.
@@ -48,7 +48,7 @@ class DecodingTally:
 
 @dataclass(frozen=True)
 class FrameFailure:
-    """What comes in place of a frame that cannot be decoded; `pts` is its timestamp, if it is known."""
+    """Placeholder of a frame that cannot be decoded; `pts` is its timestamp, if it is known."""
 
     pts: int | None = None
 
@@ -103,7 +103,7 @@ def _frames(packet: Packet[VideoStream], tally: DecodingTally) -> Iterator[Video
 
 
 def _rest(stream: VideoStream) -> Iterator[VideoFrame]:
-    """What the decoder still holds."""
+    """Return the frames that the decoder still holds."""
     try:
         yield from stream.decode(None)
     except (EOFError, FFmpegError):

@@ -33,7 +33,7 @@ class DiskBackedRows:
         return self._count
 
     def add(self, rows: Floats) -> None:
-        """Takes `rows` `[n, D]` at the end.
+        """Append `rows` `[n, D]`.
 
         Raises:
             OSError: there is no space for them in the folder of temporary files.
@@ -57,7 +57,7 @@ class DiskBackedRows:
         return np.memmap(self._file, dtype=np.float32, mode="r", shape=(self._count, self._width))
 
     def close(self) -> None:
-        """Lets go of the rows, and of the file with all that is in it."""
+        """Free the rows, and delete the file."""
         self._held, self._count = None, 0
         if self._file is not None:
             with suppress(OSError):  # what could not be written is not wanted either

@@ -15,7 +15,7 @@ from .info import Info
 
 @dataclass(frozen=True)
 class Choice:
-    """What a caller asked for; at most one of `indices`, `seconds` and `fps`.
+    """Requested frames; at most one of `indices`, `seconds` and `fps`.
 
     Raises:
         TypeError, ValueError: more than one way of choosing, or `start` or `end` with one that has no use for it.

@@ -65,11 +65,11 @@ class Index:
         return not len(self.pts)
 
     def entry(self, frame: int) -> int:
-        """Which of `entries` is the last one at or before `frame`; -1 for none."""
+        """Return which of `entries` is the last one at or before `frame`; -1 for none."""
         return int(np.searchsorted(self.entries, frame, side="right")) - 1
 
     def place(self, pts: int | None) -> int | None:
-        """Which frame has this timestamp."""
+        """Return which frame has this timestamp."""
         if pts is None:
             return None
         at = int(np.searchsorted(self.pts, pts))
@@ -78,7 +78,7 @@ class Index:
 
 @dataclass
 class _Packets:
-    """What was read of the packets: (shown at, decoded at) of keys; times of shown frames."""
+    """Packet times: (presentation, decoding) of key frames; times of shown frames."""
 
     shown: list[int] = field(default_factory=list)
     keys: list[tuple[int, int, bool]] = field(default_factory=list)
@@ -87,7 +87,7 @@ class _Packets:
     open_gops: bool = False
 
     def add(self, packet: Packet[VideoStream], by_decoding: bool) -> None:
-        """Takes a packet in."""
+        """Add a packet."""
         if packet.pts is None:
             self.timed = False
             return
@@ -250,7 +250,7 @@ def _rate(stream: VideoStream) -> float:
 
 
 def _varies(gaps: NDArray[np.float64], tick: float) -> bool:
-    """Whether gaps differ by more than the rounding of a container's clock."""
+    """Return whether gaps differ by more than the rounding of a container's clock."""
     return len(gaps) > 1 and bool(np.ptp(gaps) > max(2.01 * tick, 0.02 * np.median(gaps)))
 
 
@@ -276,7 +276,7 @@ def _audio(stream: AudioStream) -> str:
 
 
 def _declared_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """What the header says of this track, or of the whole if it is the only one."""
+    """Return the header's value for this track, or for the file if it is the only one."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     alone = len(container.streams) == 1 and container.format.name in ("matroska,webm", "avi")

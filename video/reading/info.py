@@ -1,4 +1,4 @@
-"""What a video is: its size, its times, its keyframes."""
+"""Properties of a video: its size, its times, its keyframes."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ MOST_TEXT = 1 << 20
 
 
 def send(stream: BinaryIO, values: Mapping[str, Any], body: bytes | memoryview = b"") -> None:
-    """Writes one message, and everything of it.
+    """Write one message, and everything of it.
 
     Raises:
         OSError: the other side is gone.

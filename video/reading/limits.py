@@ -8,7 +8,7 @@ from numbers import Real
 
 @dataclass(frozen=True)
 class Limits:
-    """What a video may ask of this machine.
+    """Limits on the resources that a video may take.
 
     Attributes:
         pixels: of one frame, as stored; 8192 x 4320 by default.
@@ -33,7 +33,7 @@ class Limits:
                 raise ValueError(f"{field.name}={value} allows nothing; expected at least 1 (failures: 0)")
 
     def check(self, path: str, name: str, value: float) -> None:
-        """Raises ValueError where `value` is above the limit `name`."""
+        """Raise ValueError where `value` is above the limit `name`."""
         allowed = getattr(self, name)
         if value > allowed:
             raise ValueError(

@@ -12,7 +12,7 @@ ON_ERROR = ("skip", "nearest", "raise")
 
 @dataclass(frozen=True, eq=False)
 class DecodingEvent:
-    """What became of one frame that was asked for.
+    """Result for one requested frame.
 
     Attributes:
         index: the frame.

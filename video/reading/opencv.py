@@ -68,7 +68,7 @@ class OpenCV(Backend):
         self._at = -1
 
     def _reach(self, target: int) -> bool:
-        """Whether the frame `target` is the one grabbed last."""
+        """Return whether the frame `target` is the one grabbed last."""
         if self._capture is None or target <= self._at:
             self._open()
         if self._jumps and target > self._at + SKIP:

@@ -83,7 +83,7 @@ REMEDY = "a download that was cut short lacks its index: fetch or export the vid
 
 
 def check_file(path: Path) -> None:
-    """Raises OSError or ValueError unless `path` is a file, and no address, with something in it."""
+    """Raise OSError or ValueError unless `path` is a file, and no address, with something in it."""
     if not path.exists():
         refuse_address(path)
         raise FileNotFoundError(f"{path}: no such file; pass the path of a video on this machine")
@@ -96,7 +96,7 @@ def check_file(path: Path) -> None:
 
 
 def refuse_still(path: Path) -> None:
-    """Raises the ValueError of a still image."""
+    """Raise the ValueError of a still image."""
     raise ValueError(f"{path} is a still image, no video; pass it as an image (vtc.media.images.load_image)")
 
 

@@ -94,7 +94,7 @@ class PyAV(Backend):
         return self._forward(target)
 
     def _near(self, target: int, entry: int) -> bool:
-        """Whether going on decoding is the way to `target`."""
+        """Return whether going on decoding is the way to `target`."""
         if self._open_file is None:
             self._open("SLICE" if self._in_one_go else "AUTO")
         ahead = self._held[0] if self._held else self._at + 1
@@ -129,7 +129,7 @@ class PyAV(Backend):
         return self._forward(target)
 
     def _forward(self, target: int) -> VideoFrame | None:
-        """Decodes up to `target`; None where the frames pass it by. The frame after it is held for the next call."""
+        """Decode up to `target`; None where the frames pass it by. The frame after it is held for the next call."""
         while (held := self._held or self._next()) is not None:
             self._held = held
             if held[0] > target:
@@ -155,7 +155,7 @@ class PyAV(Backend):
         return None
 
     def _mark(self, failure: FrameFailure) -> None:
-        """Keeps which frames may show traces: those up to the next keyframe, and those that are decoded after it."""
+        """Keep which frames may show traces: those up to the next keyframe, and those that are decoded after it."""
         at = self._at + 1
         if failure.pts is not None and not self.index.by_place:
             at = int(np.searchsorted(self.index.pts, failure.pts))
@@ -164,7 +164,7 @@ class PyAV(Backend):
         self._damage.add((at - REORDER, int(keys[later]) if later < len(keys) else self.index.info.frames))
 
     def _note(self, place: int | None) -> None:
-        """Keeps what decoding from the start has shown: `place` is there, what was passed is not; None at the end."""
+        """Keep what decoding from the start has shown: `place` is there, what was passed is not; None at the end."""
         if not self._from_start:
             return
         if place is None:

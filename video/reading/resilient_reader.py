@@ -70,7 +70,7 @@ class Stream:
 
     @property
     def report(self) -> ReadReport:
-        """What became of the frames once there are no more; those that no reading came to are lost too."""
+        """Report on the frames once there are no more; those that no reading reached are lost too."""
         return ReadReport(
             asked=len(self._indices),
             delivered=len(self._seen),

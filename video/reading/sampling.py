@@ -103,7 +103,7 @@ class Sampling:
         return self._on_keyframes(info, found, start, end) if len(found) > len(even) else even
 
     def _count(self, start: float, end: float) -> int:
-        """How many candidates the stretch has, before there are too many."""
+        """Return how many candidates the stretch has, before there are too many."""
         return _times((end - start) * float(self.fps))
 
     def _on_keyframes(self, info: Info, found: NDArray[np.int64], start: float, end: float) -> NDArray[np.int64]:
@@ -133,7 +133,7 @@ class Sampling:
         return start, end
 
     def probe(self, path: str | Path) -> Info:
-        """What the video in `path` is, as it is read with these settings.
+        """Return the properties of the video in `path`, as it is read with these settings.
 
         Raises:
             OSError, ValueError: see `vtc.video.reading.probe`.

@@ -22,10 +22,10 @@ class Source(Protocol):
         """The video."""
 
     def events(self, wanted: Sequence[int], size: tuple[int, int], on_error: str) -> Iterator[DecodingEvent]:
-        """What becomes of each of `wanted`."""
+        """Yield the result of each of `wanted`."""
 
     def close(self) -> None:
-        """Lets go of everything; harmless when repeated."""
+        """Free all resources; harmless when repeated."""
 
 
 class Local:

@@ -32,7 +32,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What became of the frames asked for.
+    """Report on the requested frames.
 
     Attributes:
         asked: how many there are.
@@ -146,7 +146,7 @@ class Reading:
         return Frame(event.index, float(self.info.seconds[event.index]), event.pixels)
 
     def close(self) -> None:
-        """Ends the reading; harmless when repeated. The report stays."""
+        """End the reading; harmless when repeated. The report stays."""
         self._closed = True
         self._source.close()
 

@@ -161,7 +161,7 @@ class _Child:
         threading.Thread(target=_pump, args=arguments, daemon=True).start()
 
     def send(self, values: dict[str, Any], body: bytes = b"") -> None:
-        """Sends the child a message: values, and bytes behind them."""
+        """Send the child a message: values, and bytes behind them."""
         with suppress(OSError):  # where the child is gone, its last message or its end says why
             send(self._process.stdin, values, body)  # type: ignore[arg-type]
 
@@ -174,7 +174,7 @@ class _Child:
         return f"{how} [{lines[-1][:300]}]" if lines else how
 
     def stop(self) -> None:
-        """Kills the child and waits for its end."""
+        """Kill the child and wait for its end."""
         self._over.set()
         self._process.kill()
         self._process.wait()

@@ -68,7 +68,7 @@ class TorchCodec(Backend):
         return scaled(pixels, self.size, self.scaler)
 
     def _agree(self, target: int, error: Exception) -> None:
-        """Counts a failure, and refuses unless `target` is lost by PyAV's account as well."""
+        """Count a failure, and refuse unless `target` is lost by PyAV's account as well."""
         self.tally.fail("frame", target)
         if next(self._judge.read([target]))[1] is not None and not self._judge.suspect:
             why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -39,7 +39,7 @@ class Track:
 
     @classmethod
     def of(cls, stream: VideoStream) -> Track:
-        """What the file says of `stream`."""
+        """Return the file's properties of `stream`."""
         coder, marks = stream.codec_context, stream.disposition
         kind = next((name for mark, name in BESIDES.items() if marks & mark), "")
         default = bool(marks & Disposition.default)
@@ -54,7 +54,7 @@ class Track:
 
 
 def check_track(track: int | None) -> None:
-    """Raises TypeError or ValueError unless `track` can be the number of a track, or is None."""
+    """Raise TypeError or ValueError unless `track` can be the number of a track, or is None."""
     if track is None:
         return
     if isinstance(track, bool) or not isinstance(track, Integral):

@@ -25,7 +25,7 @@ ERRORS = (FileNotFoundError, IsADirectoryError, PermissionError, OSError, TypeEr
 
 
 def main() -> None:
-    """Serves the one reading that comes through standard input; images go to what was standard output."""
+    """Serve the one reading that comes through standard input; images go to what was standard output."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not end up among images
     source = sys.stdin.buffer

@@ -1,4 +1,4 @@
-"""What stages of a video ask of it: whether an item is one, what its frames show, what stood at a place before."""
+"""Helpers of video stages: whether an item is a video, its frames, the token at a place one frame before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vtc.video.clips.frame_features import (
 
 
 def is_video(layout: Layout) -> bool:
-    """Whether the item is a video: all of its units are frames."""
+    """Return whether the item is a video: all of its units are frames."""
     return set(layout.kinds) == {"frame"}
 
 

@@ -89,7 +89,7 @@ class ClipBudget(OverClips):
 
     @property
     def weights(self) -> ClipWeights:
-        """What a clip weighs."""
+        """Weight rule of a clip."""
         return ClipWeights(self.length, self.novelty, self.motion, self.density)
 
     def parameters(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class ClipBudget(OverClips):
         return clips_of(self.rule, features) if clips is None else tuple(clips)
 
     def seen(self, video: Tensor, means: Callable[[], NDArray[np.floating[Any]]] | None = None) -> Seen:
-        """What the stage makes of a video.
+        """Return the budgets of a video.
 
         Args:
             video: `[T, F, 3, h, w]` small frames.

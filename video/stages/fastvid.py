@@ -23,7 +23,7 @@ from .density_peaks import density_peaks
 
 @dataclass(frozen=True)
 class _Rule:
-    """What the selector and the merger must agree on.
+    """Parameters shared by the selector and the merger.
 
     Attributes:
         context: the share of a frame's tokens that stand for the rest, 0 to 1.
@@ -74,7 +74,7 @@ class FastVID(_Rule, VideoSelector):
 
 @dataclass(frozen=True)
 class FastVIDMean(_Rule, Merger):
-    """What is not kept of a segment joins the centre that it resembles most.
+    """Merge dropped tokens of a segment into the most similar centre.
 
     A centre weighs .6 against the mean of all that joins it, or 1 of n + 1 where that is more. The released code lets a
     token join one centre of every anchor frame; here it joins one, so that it is counted once. Parameters are

@@ -43,7 +43,7 @@ class QuestionBudget(ClipBudget):
 
     @property
     def weights(self) -> ClipWeights:
-        """What a clip weighs."""
+        """Weight rule of a clip."""
         return replace(super().weights, relevance=self.relevance)
 
     def weighed(self, tokens: VisualTokens) -> tuple[Sequence[Clip], Sequence[float]]:

@@ -1,4 +1,4 @@
-"""What selectors of a video share: its frames as a pool has them, their means, and ranks inside them."""
+"""Helpers of video selectors: frames of a pool, their means, and ranks inside them."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class BatchTab:
         max_new_tokens: int,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
-        """Answers a file of questions about images and videos from the visual tokens that a recipe keeps.
+        """Answer a file of questions about images and videos from the visual tokens that a recipe keeps.
 
         Args:
             questions: a JSONL or CSV file: id, question, and video or image by file name.
@@ -75,7 +75,7 @@ class BatchTab:
                     yield _lines(str(update.summary)), str(Path(folder) / ANSWERS)
 
     def stop(self, request: gr.Request) -> None:
-        """Ends the visitor's own batch behind the row in hand; what was answered can be downloaded."""
+        """End the visitor's own batch behind the row in hand; what was answered can be downloaded."""
         self._state.stop(session(request, "batch"))
 
 
@@ -86,7 +86,7 @@ def _lines(text: str) -> str:
 
 
 def build(state: AppState) -> None:
-    """Lays the tab out."""
+    """Lay the tab out."""
     tab = BatchTab(state)
     with gr.Row():
         with gr.Column(min_width=280):

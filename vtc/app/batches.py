@@ -33,7 +33,7 @@ class Progress:
 
 
 def gathered(folder: Path, questions: str | None, media: Sequence[str]) -> Path:
-    """Copies of the uploads, side by side in `folder` by their own names; answers the path of the questions.
+    """Copy of the uploads, side by side in `folder` by their own names; answers the path of the questions.
 
     Raises:
         ValueError: no questions, another ending, no media, or two uploads of one name.
@@ -55,7 +55,7 @@ def gathered(folder: Path, questions: str | None, media: Sequence[str]) -> Path:
 def batch(
     state: AppState, questions: Path, stop: threading.Event, *, recipe: str, keep: float, max_new_tokens: int
 ) -> Iterator[Progress]:
-    """Answers `questions` about media in the same folder by the page's model of videos, which takes images too.
+    """Answer `questions` about media in the same folder by the page's model of videos, which takes images too.
 
     The answers stand beside them in `answers.jsonl`, without the folder's name. Closing the iterator stops the batch
     behind the row in hand.
@@ -93,7 +93,7 @@ def _run(state: AppState, questions: Path, stop: Any, options: dict[str, Any], p
     out, reached = questions.with_name(ANSWERS), (0, 0)
 
     def on_update(done: int, total: int) -> None:
-        """Passes on how far the batch is."""
+        """Pass on how far the batch is."""
         nonlocal reached
         reached = (done, total)
         pass_on(Progress(done, total))

@@ -28,7 +28,7 @@ CHARTS = (("visual tokens", "Visual tokens"), ("milliseconds", "Time to first to
 
 
 def charts(rows: Sequence[ComparisonRow]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the charts show: visual tokens, and milliseconds to the first token, of each recipe."""
+    """Return chart data: visual tokens, and milliseconds to the first token, of each recipe."""
     names = [row.recipe for row in rows]
     tokens = pd.DataFrame({"recipe": names, "visual tokens": [row.tokens for row in rows]})
     first = [None if row.first is None else row.first * 1e3 for row in rows]
@@ -50,7 +50,7 @@ class CompareTab:
         max_new_tokens: int,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
-        """Answers one question about an image or a video by several recipes.
+        """Answer one question about an image or a video by several recipes.
 
         Args:
             medium: the image or the video.
@@ -69,12 +69,12 @@ class CompareTab:
                 yield ([row.cells() for row in rows], *charts(rows))
 
     def stop(self, request: gr.Request) -> None:
-        """Stops the visitor's own comparison."""
+        """Stop the visitor's own comparison."""
         self._state.stop(session(request, "compare"))
 
 
 def build(state: AppState) -> None:
-    """Lays the tab out."""
+    """Lay the tab out."""
     tab, names = CompareTab(state), _names(state)
     with gr.Row():
         with gr.Column(min_width=280):

@@ -37,13 +37,13 @@ def plainly() -> Iterator[None]:
 
 
 def session(request: gr.Request, tab: str) -> str:
-    """What tells the calls of a visitor on a tab from all others."""
+    """Return the key of a visitor's calls on one tab."""
     return f"{getattr(request, 'session_hash', None)}/{tab}"
 
 
 @dataclass(frozen=True)
 class Controls:
-    """What a question is asked with."""
+    """Inputs of a question."""
 
     question: gr.Textbox
     recipe: gr.Dropdown
@@ -82,7 +82,7 @@ def longest_slider() -> gr.Slider:
 
 @dataclass(frozen=True)
 class ResultPanels:
-    """What a pair of answers is shown in."""
+    """Outputs of a pair of answers."""
 
     full: gr.Textbox
     short: gr.Textbox

@@ -1,4 +1,4 @@
-"""What the page says of answers, in words and numbers."""
+"""Formats answers for the page, in words and numbers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def call_notes(pair: Pair) -> list[str]:
 
 
 def encoding(update: StreamState) -> str:
-    """Where the encoder's answer came from."""
+    """Return where the encoder's answer came from."""
     return NONE if not update.done else "reused" if update.reused else "made"
 
 

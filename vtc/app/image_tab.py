@@ -35,7 +35,7 @@ class ImageTab:
         self._state = state
 
     def count_image(self, image: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
-        """Counts the visual tokens that a recipe keeps of an image, by arithmetic: no model runs.
+        """Count the visual tokens that a recipe keeps of an image, by arithmetic: no model runs.
 
         Args:
             image: the image.
@@ -60,7 +60,7 @@ class ImageTab:
         max_new_tokens: int,
         request: gr.Request,
     ) -> Iterator[Shown]:
-        """Answers a question about an image twice, from all visual tokens and from those that a recipe keeps.
+        """Answer a question about an image twice, from all visual tokens and from those that a recipe keeps.
 
         Args:
             image: the image.
@@ -81,12 +81,12 @@ class ImageTab:
                 yield pair.full.text, pair.short.text, table(pair), notes_text, overlay
 
     def stop(self, request: gr.Request) -> str:
-        """Stops the visitor's own answer."""
+        """Stop the visitor's own answer."""
         return "- stopped" if self._state.stop(session(request, "image")) else "- nothing was running"
 
 
 def build(state: AppState) -> None:
-    """Lays the tab out."""
+    """Lay the tab out."""
     tab = ImageTab(state)
     with gr.Row():
         with gr.Column(min_width=280):

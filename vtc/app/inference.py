@@ -57,7 +57,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class MediumQuestion:
-    """What a visitor asks.
+    """A visitor's question.
 
     Attributes:
         path: of the image or video; None where none was uploaded.
@@ -90,7 +90,7 @@ class PreparedQuestion:
 
 
 def prepared(state: AppState, question: MediumQuestion) -> PreparedQuestion:
-    """Opens the medium and makes the prompt.
+    """Open the medium and make the prompt.
 
     Raises:
         OSError, ValueError: what is wrong with the medium, the question, the recipe or `keep`, with the remedy.

@@ -49,7 +49,7 @@ class RecentCache:
         self._held: OrderedDict[Any, Any] = OrderedDict()
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What is held under `key`, or what `make` makes. What raises is not held."""
+        """Return the value cached under `key`, or make it; a `make` that raises is not cached."""
         with self._lock:
             if key not in self._held:
                 self._held[key] = make()
@@ -60,7 +60,7 @@ class RecentCache:
 
 
 def stamp(path: str | Path) -> tuple[str, int, int]:
-    """What tells a file from what stood at its path before: path, size and time of the last change.
+    """Return the identity of a file: path, size and time of the last change.
 
     Raises:
         OSError: no such file.
@@ -107,7 +107,7 @@ def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampl
 
 
 def looks_further(path: str | Path, recipe: Recipe, sampling: Sampling = SAMPLING) -> bool:
-    """Whether the frames of the video in `path` depend on the recipe: it is long, and some are left out."""
+    """Return whether the frames of the video in `path` depend on the recipe: it is long, and some are left out."""
     if not isinstance(recipe.input, Keyframes):
         return False
     info = sampling.probe(path)

@@ -1,4 +1,4 @@
-"""What the page shows of a reduction: an image before and after, or the timeline of a video."""
+"""Renders a reduction for the page: an image before and after, or the timeline of a video."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Before = tuple[Image.Image, Image.Image]
 
 
 def before_after(asked: PreparedQuestion, report: Report) -> Before | None:
-    """What the encoder saw, and the same with its marks; None where it is not known which part that is."""
+    """Return the crop that the encoder saw, plain and with marks; None where the crop is not known."""
     medium = asked.opened.medium
     assert isinstance(medium, Image.Image)
     try:

@@ -28,14 +28,14 @@ class Served:
     blocks: Any
 
     def close(self) -> None:
-        """Ends it."""
+        """End it."""
         self.blocks.close(verbose=False)
 
 
 def serve(
     state: AppState, *, host: str = LOOPBACK, port: int | None = None, wait: bool = True, largest: str = LARGEST
 ) -> Served:
-    """Serves the page of `state`.
+    """Serve the page of `state`.
 
     No file of the server can be asked for but what a visitor uploaded and what was drawn for the page; nothing is sent
     elsewhere, and nothing is shared by a tunnel.

@@ -59,7 +59,7 @@ class LoadedModel:
 
     @classmethod
     def load(cls, name: str, device: str = "auto", dtype: str = "auto") -> LoadedModel:
-        """Loads a model by name.
+        """Load a model by name.
 
         Raises:
             OSError, ValueError: see `vtc.inference.loading.load`.
@@ -152,7 +152,7 @@ class AppState:
         return found
 
     def layouts(self, path: str | Path | None, recipe: Recipe, *, video: bool) -> tuple[Layout, ...]:
-        """Where the visual tokens of the medium in `path` stand.
+        """Return where the visual tokens of the medium in `path` stand.
 
         Raises:
             OSError, ValueError: see `open`.
@@ -169,7 +169,7 @@ class AppState:
         return layouts(loaded.model, inputs, video=video and loaded.video)
 
     def count(self, path: str | Path | None, name: str, keep: float, *, video: bool) -> Count:
-        """How many visual tokens the recipe `name` keeps of the medium in `path`. No model runs.
+        """Return how many visual tokens the recipe `name` keeps of the medium in `path`. No model runs.
 
         Raises:
             OSError, ValueError: see `recipe` and `open`, or a `keep` that is too small for the medium.
@@ -189,7 +189,7 @@ class AppState:
                 del self.calls[session]
 
     def stop(self, session: str) -> bool:
-        """Stops the call of `session`; answers whether there was one."""
+        """Stop the call of `session`; answers whether there was one."""
         event = self.calls.get(session)
         if event is not None:
             event.set()
@@ -197,7 +197,7 @@ class AppState:
 
 
 def _hiding(path: str | Path, make: Any) -> Any:
-    """What `make` makes; its errors name the file alone, not the folder on the server."""
+    """Call `make`; its errors name the file alone, not the folder on the server."""
     try:
         return make()
     except (OSError, ValueError) as error:

@@ -27,7 +27,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class ShownVideo:
-    """What an `Asker` needs of a video; see `vtc.video.Prepared`."""
+    """Video fields that an `Asker` needs; see `vtc.video.Prepared`."""
 
     inputs: Mapping[str, Any]
     recipe: Recipe | None
@@ -130,7 +130,7 @@ class _Either(threading.Event):
         self._both = one, other
 
     def is_set(self) -> bool:
-        """Whether one of them is set."""
+        """Return whether one of them is set."""
         return any(event.is_set() for event in self._both)
 
 

@@ -72,7 +72,7 @@ class TokenStream:
         """Called by `generate` when it is done."""
 
     def snapshot(self) -> StreamState:
-        """How far it has come."""
+        """Return how far it has come."""
         text = self.tokenizer.decode(self.ids, skip_special_tokens=True).strip()
         if not self.at:
             return StreamState(text)
@@ -135,7 +135,7 @@ def answers(
 
 
 def _spaced(news: queue.SimpleQueue[StreamState | BaseException]) -> Iterator[StreamState]:
-    """What comes, but not more often than every `PAUSE` seconds, and always the last."""
+    """Yield updates at most every `PAUSE` seconds, and always the last."""
     shown = 0.0
     while True:
         update = news.get()
@@ -191,7 +191,7 @@ class _Job:
         return replace(stream.snapshot(), report=report, reused=again, done=True, stopped=self._ended)
 
     def _remembering(self) -> Any:
-        """Holds encodings, unless a stage must see the encoder at work."""
+        """Context manager: caches encoder outputs, unless a stage works inside the encoder."""
         recipe, encodings = self.recipe, self.inference.encodings
         watches = recipe is not None and (recipe.encoder is not None or bool(encoder_cues(recipe)))
         if encodings is None or watches:

@@ -21,7 +21,7 @@ HEADER, LANES, CLIPS = 44, AXIS + 34, 36
 
 @dataclass(frozen=True)
 class ClickableTrack:
-    """What of a timeline a click needs: plain numbers, so that a session can hold it.
+    """Click regions of a timeline: plain numbers, so that a session can hold it.
 
     Attributes:
         starts: when each unit begins, in seconds, ascending.

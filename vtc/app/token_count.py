@@ -26,7 +26,7 @@ class Count:
 
 
 def layouts(model: Any, inputs: Any, *, video: bool = False) -> tuple[Layout, ...]:
-    """Where the visual tokens of a prompt stand.
+    """Return where the visual tokens of a prompt stand.
 
     Args:
         model: wrapped or not.
@@ -38,7 +38,7 @@ def layouts(model: Any, inputs: Any, *, video: bool = False) -> tuple[Layout, ..
 
 
 def count(recipe: Recipe, items: Sequence[Layout]) -> Count:
-    """What `recipe` keeps of items, as `model.vtc.count` has it; of an adaptive recipe the most that it may keep."""
+    """Return the token counts of items, as `model.vtc.count` has them; of an adaptive recipe the most possible."""
     fixed = sum(sum(item.structurals) for item in items)
     before = sum(sum(item.candidates) for item in items)
     return Count(sum(recipe.count(item) for item in items) + fixed, before + fixed)

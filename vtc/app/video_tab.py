@@ -49,7 +49,7 @@ class VideoTab:
         self._state = state
 
     def count_video(self, video: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
-        """Counts the visual tokens that a recipe keeps of a video, by arithmetic: no model runs.
+        """Count the visual tokens that a recipe keeps of a video, by arithmetic: no model runs.
 
         Args:
             video: the video.
@@ -75,7 +75,7 @@ class VideoTab:
         strategy: str,
         request: gr.Request,
     ) -> Iterator[Shown]:
-        """Answers a question about a video twice, from all visual tokens and from those that a recipe keeps.
+        """Answer a question about a video twice, from all visual tokens and from those that a recipe keeps.
 
         Args:
             video: the video.
@@ -107,17 +107,17 @@ class VideoTab:
         return ask_by_strategy(self._state.inference, asked, question, strategy, max_new_tokens, stop)
 
     def jump(self, track: ClickableTrack | None, event: gr.SelectData) -> Any:
-        """Moves the player to where a click on the timeline leads."""
+        """Move the player to where a click on the timeline leads."""
         second = None if track is None else track.second(*event.index)
         return gr.skip() if second is None else gr.Video(playback_position=second)
 
     def stop(self, request: gr.Request) -> str:
-        """Stops the visitor's own answer."""
+        """Stop the visitor's own answer."""
         return "- stopped" if self._state.stop(session(request, "video")) else "- nothing was running"
 
 
 def build(state: AppState) -> None:
-    """Lays the tab out."""
+    """Lay the tab out."""
     tab, track = VideoTab(state), gr.State()
     with gr.Row():
         with gr.Column(min_width=280):

@@ -121,7 +121,7 @@ def of_skills(cases: Sequence[Case], skills: Sequence[str], known: Iterable[str]
 
 
 def check_skills(skills: Sequence[str], known: Iterable[str]) -> None:
-    """Raises ValueError for a skill that is not known, with the nearest."""
+    """Raise ValueError for a skill that is not known, with the nearest."""
     names = list(known)
     for skill in skills:
         if skill not in names:

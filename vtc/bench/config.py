@@ -1,4 +1,4 @@
-"""What a quality benchmark is to measure, so that every process comes to the same questions and variants."""
+"""Configuration of a quality benchmark, from which every process derives the same questions and variants."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class BenchConfig:
 
     @property
     def variants(self) -> list[Variant]:
-        """What is compared."""
+        """Variants that are compared."""
         return variants(self.recipes, self.keeps, self.text_alone)
 
     def cases(self, model: str) -> list[Case]:

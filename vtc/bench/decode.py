@@ -31,7 +31,7 @@ class Decoded:
     texts: list[str]
 
     def says(self, row: int, other: Decoded) -> bool:
-        """Whether the answer of `row` is, token by token, that of `other`."""
+        """Return whether the answer of `row` is, token by token, that of `other`."""
         length = other.lengths[row]
         return self.lengths[row] == length and torch.equal(self.tokens[row, :length], other.tokens[row, :length])
 

@@ -1,4 +1,4 @@
-"""What a run has answered so far, in a file that only grows: a killed run goes on from it."""
+"""Journal of a run: an append-only file of answers, from which a killed run goes on."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RowFile:
     """
 
     def __init__(self, out: Path, config: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Opens the rows in `out`, or begins them.
+        """Open the rows in `out`, or begins them.
 
         Rows of errors are dropped, so that they are tried again, and so is a last line that was torn by a kill.
 
@@ -93,7 +93,7 @@ class RowFile:
         self._file.close()
 
     def add(self, row: BenchRow) -> None:
-        """Appends `row` and hands it to the system, so that the death of this process loses nothing."""
+        """Append `row` and hands it to the system, so that the death of this process loses nothing."""
         self.rows[row.key] = row
         self._file.write(_line(row))
         self._file.flush()
@@ -104,7 +104,7 @@ def _line(row: BenchRow) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes all of a file or nothing."""
+    """Write all of a file or nothing."""
     draft = path.with_name(path.name + ".new")
     draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)

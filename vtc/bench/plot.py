@@ -15,7 +15,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def draw(made: dict[str, Any], stem: Path) -> list[Path]:
-    """Draws a document that `results.document` made into `stem`.png and .svg, and says where they are.
+    """Draw a document that `results.document` made into `stem`.png and .svg, and say where they are.
 
     Raises:
         ValueError: matplotlib is not installed, or no model was measured.

@@ -22,7 +22,7 @@ NAME = "quality"
 
 @dataclass(frozen=True)
 class BenchOutcome:
-    """What a run came to.
+    """Result of a run.
 
     Attributes:
         document: what is in the JSON file.
@@ -46,7 +46,7 @@ def run(
     draws: int = DRAWS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> BenchOutcome:
-    """Answers what `bench_config` asks and is not yet answered in `out`, and writes the JSON, the tables and the curve
+    """Answer what `bench_config` asks and is not yet answered in `out`, and write the JSON, the tables and the curve
     there.
 
     Args:
@@ -109,7 +109,7 @@ def _fill(
 
 
 def _check_images(bench_config: BenchConfig) -> None:
-    """Refuses data of which no image exists: then the paths are wrong, and not the images."""
+    """Refuse data of which no image exists: then the paths are wrong, and not the images."""
     if bench_config.data is None:
         return
     scenes = [case.scene for case in bench_config.cases(bench_config.models[0])]

@@ -1,4 +1,4 @@
-"""What the answers come to: scores with paired intervals, and which recipes they tell apart."""
+"""Results: scores with paired intervals, and which recipes they separate."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def told_apart(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def gate(results: Results, pairs: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
-    """Whether the questions tell recipes apart at keep 0.1, given the separated pairs there.
+    """Return whether the questions tell recipes apart at keep 0.1, given the separated pairs there.
 
     None where no true answers are known. `holds` is None where the text alone was not asked.
     """

@@ -55,7 +55,7 @@ def _model(model: dict[str, Any]) -> list[str]:
 
 
 def _before(variant: dict[str, Any]) -> bool:
-    """Whether the variant is that of a recipe at a keep."""
+    """Return whether the variant is that of a recipe at a keep."""
     return variant["recipe"] not in (FULL, NONE) and not variant["inside"]
 
 
@@ -103,7 +103,7 @@ def _gate(model: dict[str, Any]) -> list[str]:
 
 
 def _below(model: dict[str, Any]) -> list[str]:
-    """Which recipes answer fewer questions than a random choice does, and why."""
+    """Return which recipes answer fewer questions than a random choice does, and why."""
     keeps: dict[tuple[str, str], list[str]] = {}
     for one in model["below_random"]:
         keeps.setdefault((one["recipe"], one["why"] or "**not explained**"), []).append(str(one["keep"]))

@@ -1,4 +1,4 @@
-"""What is compared: the full model, no image at all, and every recipe at every keep."""
+"""Variants of a benchmark: the full model, no image at all, and every recipe at every keep."""
 
 from __future__ import annotations
 

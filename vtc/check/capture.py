@@ -205,7 +205,7 @@ def _decoder_inputs(kwargs: Mapping[str, Any], outer: Tensor | None) -> list[Dec
 
 
 def _is_marks(value: Any, rows: int) -> bool:
-    """Whether an argument of the language model is integers `[rows, length]`."""
+    """Return whether an argument of the language model is integers `[rows, length]`."""
     return isinstance(value, Tensor) and value.ndim == 2 and len(value) == rows and not value.is_floating_point()
 
 

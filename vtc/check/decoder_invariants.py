@@ -1,4 +1,4 @@
-"""What the invariants of `vtc check` say of decoder stages: how many tokens left where, and in which rows alike."""
+"""Invariants of decoder stages for `vtc check`: how many tokens were dropped where, and in which rows alike."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _held(run: GenerationCapture, trace: Trace, left: Sequence[int]) -> list[int
 
 
 def disordered(check_run: CheckRun) -> int:
-    """How many of the tokens that are left at each layer are not in order, or were not left before."""
+    """Return how many of the tokens that are left at each layer are not in order, or were not left before."""
     trace, wrong = check_run.report.decoder, 0
     if trace is None:
         return 0
@@ -91,7 +91,7 @@ def disordered(check_run: CheckRun) -> int:
 
 
 def sums(check_run: CheckRun) -> tuple[bool, ...]:
-    """Whether FLOPs and bytes of a call fall where tokens left inside the language model, and only there."""
+    """Return whether FLOPs and bytes of a call fall where tokens left inside the language model, and only there."""
     report = check_run.report
     if report.decoder is None:
         return ()
@@ -104,7 +104,7 @@ def sums(check_run: CheckRun) -> tuple[bool, ...]:
 
 
 def alike(check_run: CheckRun, pairs: Sequence[Pair], find: Callable[[Sequence[Pair]], CheckResult]) -> CheckResult:
-    """What `find` finds in the pairs of rows in which the same tokens left inside the language model.
+    """Apply `find` to the pairs of rows in which the same tokens were dropped inside the language model.
 
     They must be all. In half precision rounding may change a score and with it a choice: rows in which a stage that
     reads attention chose otherwise are then set aside, and the note says how many.

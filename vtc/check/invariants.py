@@ -135,7 +135,7 @@ def positions(check_run: CheckRun) -> CheckResult:
 
 
 def marks(check_run: CheckRun) -> CheckResult:
-    """What the language model reads by token besides embeddings, if anything, is that of the kept tokens."""
+    """Check that further inputs by token are those of the kept tokens."""
     wrong = 0
     for r, (row_inputs, full) in enumerate(
         zip(check_run.run.decoder_inputs, check_run.stock.decoder_inputs, strict=True)

@@ -20,7 +20,7 @@ from .context import CheckRun, PlacedItem
 
 @dataclass(frozen=True)
 class Leaving:
-    """What a layer no longer sees, in columns of the shortened prompt of one row.
+    """Tokens dropped before a layer, as columns of the shortened prompt of one row.
 
     Attributes:
         gone: `[n]` columns that nothing attends to from this layer on.
@@ -58,7 +58,7 @@ def _candidates(item: PlacedItem, columns: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _short(full: Tensor, columns: Tensor) -> Tensor:
-    """Which of the shortened prompt's `columns`, ascending, columns of the full prompt are."""
+    """Return which of the shortened prompt's `columns`, ascending, columns of the full prompt are."""
     return torch.searchsorted(columns, full)
 
 

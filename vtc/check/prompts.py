@@ -102,7 +102,7 @@ def _entry(part: Part) -> dict[str, Any]:
 
 @contextmanager
 def _padding_left(tokenizer: Any, rows: int) -> Iterator[None]:
-    """Pads left inside the block, as generation needs, where there is more than one row."""
+    """Pad left inside the block, as generation needs, where there is more than one row."""
     before = tokenizer.padding_side
     tokenizer.padding_side = "left" if rows > 1 else before
     try:

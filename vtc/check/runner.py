@@ -57,7 +57,7 @@ class InvariantResult:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What holds of a model.
+    """Check results of a model.
 
     Attributes:
         model, adapter: their classes.
@@ -141,7 +141,7 @@ def runnable(model: Any, chosen: Sequence[Recipe]) -> tuple[list[Recipe], list[s
 
 
 def require(model: Any, chosen: Recipe) -> None:
-    """Raises ValueError, which says why, if `model` cannot run the recipe."""
+    """Raise ValueError, which says why, if `model` cannot run the recipe."""
     WrappedModel(model, find(model), chosen).check()
 
 
@@ -232,7 +232,7 @@ def _tried(context: CheckContext) -> tuple[list[CheckRun], list[str]]:
 
 
 def _attempt(one: Check, check_run: CheckRun) -> CheckResult | str | None:
-    """What a check found, or the message of an exception in it."""
+    """Return the result of a check, or the message of its exception."""
     try:
         return one.find(check_run)
     except Exception as error:  # whatever breaks must neither pass nor stop the other checks

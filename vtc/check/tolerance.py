@@ -136,7 +136,7 @@ def encoded(check_run: CheckRun) -> list[tuple[VisualTokens, int]]:
 
 
 def _selected_alone(check_run: CheckRun) -> bool:
-    """Whether each item's features, taken from the batch, give the same kept tokens by themselves."""
+    """Return whether each item's features, taken from the batch, give the same kept tokens by themselves."""
     if check_run.recipe.input is not None:
         return False
     items = zip(encoded(check_run), check_run.report.items, strict=True)

@@ -14,7 +14,7 @@ Bounds = int | Sequence[int]
 
 
 def allocate(weights: Sequence[float], total: int, *, min_per: Bounds = 0, max_per: Bounds | None = None) -> list[int]:
-    """Shares `total` over units in proportion to `weights`, each count within its own bounds.
+    """Share `total` over units in proportion to `weights`, each count within its own bounds.
 
     The rule of `vtc.core.budget.share`, which this prepares weights and totals for.
 

@@ -35,7 +35,7 @@ def check_keep(keep: object) -> Keep:
 
 @dataclass(frozen=True)
 class Budget:
-    """What is asked for: a share of an item's candidate tokens, or a ceiling on their number.
+    """Keep: a share of an item's candidate tokens, or a ceiling on their number.
 
     Attributes:
         keep: float in (0, 1]: a share, rounded half up, at least one token per item; int: at most that many per item.
@@ -63,7 +63,7 @@ def share(
     caps: Sequence[int],
     floors: Sequence[int] | None = None,
 ) -> list[int]:
-    """Shares `total` tokens over units in proportion to `weights`: exact, each count within its bounds.
+    """Share `total` tokens over units in proportion to `weights`: exact, each count within its bounds.
 
     The one rule of tiles, cells, frames and clips. Water-filling: one level is found so that `level * weight`, cut to
     the bounds of each unit, sums to the total; what lies between the bounds is rounded by largest remainder. Units of

@@ -1,4 +1,4 @@
-"""What a language model's prefill costs, by arithmetic from its shape."""
+"""Cost of a language model's prefill, by arithmetic from its shape."""
 
 from __future__ import annotations
 

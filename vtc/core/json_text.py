@@ -7,7 +7,7 @@ from typing import Any
 
 
 def loads(text: str | bytes) -> Any:
-    """What `text` says.
+    """Parse `text`.
 
     Raises:
         ValueError: it is no JSON; a number of thousands of digits, or lists in lists deeper than Python's stack.

@@ -20,7 +20,7 @@ def room() -> int | None:
 
 
 def check_room(needed: int, what: str, remedy: str) -> None:
-    """Refuses what does not fit, before any of it is taken: Linux would give the memory, and end the process later.
+    """Refuse what does not fit, before any of it is taken: Linux would give the memory, and end the process later.
 
     Raises:
         MemoryError: `what` needs more bytes than there is room for; the message ends in `remedy`.

@@ -18,7 +18,7 @@ Spec = str | Mapping[str, Any]
 
 
 def build(word: str, spec: Any, makers: Callable[[str], Maker[T]], kind: type[T]) -> T:
-    """What `spec` states, or is.
+    """Resolve `spec`, or return it where it is an instance.
 
     Args:
         word: the argument's name, for errors.

@@ -19,7 +19,7 @@ QUESTION, FRAMES = "question", "frames"
 
 @dataclass(frozen=True)
 class Layout:
-    """What is known of an item's visual tokens before its encoder runs.
+    """Layout of an item's visual tokens, known before its encoder runs.
 
     Attributes:
         unit: `[N]` int64, the unit (tile, thumbnail, frame, clip) of each token, numbered from 0.
@@ -150,7 +150,7 @@ class VisualTokens:
 
 @dataclass(frozen=True)
 class Embedded:
-    """What the language model gets of one item.
+    """Embeddings that the language model gets of one item.
 
     Attributes:
         features: `[K, D]` in place of its placeholders.
@@ -163,7 +163,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Reduction:
-    """What becomes of an item's N tokens: K outputs, each the weighted mean of the tokens folded into it.
+    """Reduction of an item's N tokens to K outputs, each the weighted mean of the tokens folded into it.
 
     Attributes:
         anchor: `[K]` int64, sorted and unique: the token whose coordinates each output takes.
@@ -185,14 +185,14 @@ class Reduction:
 
     @classmethod
     def pruning(cls, anchor: Tensor, total: int) -> Reduction:
-        """Keeps the `anchor` tokens of `total` as they are and drops the others."""
+        """Keep the `anchor` tokens of `total` as they are and drop the others."""
         assign = torch.full((total,), -1, dtype=torch.int64, device=anchor.device)
         assign[anchor] = torch.arange(len(anchor), device=anchor.device)
         return cls(anchor, assign, torch.ones(total, device=anchor.device))
 
     @classmethod
     def identity(cls, total: int) -> Reduction:
-        """Keeps all `total` tokens."""
+        """Keep all `total` tokens."""
         return cls.pruning(torch.arange(total), total)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What is behind the things: muted grounds, from quiet to photo-like, in integers, so every platform draws alike."""
+"""Backgrounds: muted, from quiet to photo-like, in integers, so every platform draws alike."""
 
 import cv2
 import numpy as np

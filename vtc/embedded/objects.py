@@ -1,4 +1,4 @@
-"""What stands in a scene: shapes and plates."""
+"""Objects of a scene: shapes and plates."""
 
 from dataclasses import dataclass
 

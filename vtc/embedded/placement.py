@@ -37,7 +37,7 @@ def draw_share(rng: np.random.Generator, shares: Mapping[T, float]) -> T:
 
 
 def apart(a: Box, b: Box, gap: float = 0.01) -> bool:
-    """Whether two boxes keep `gap` between them."""
+    """Return whether two boxes keep `gap` between them."""
     return a[2] + gap <= b[0] or b[2] + gap <= a[0] or a[3] + gap <= b[1] or b[3] + gap <= a[1]
 
 

@@ -82,7 +82,7 @@ def named(scene: Scene, thing: Thing, rng: np.random.Generator) -> str | None:
 
 
 def _alone_in_color(scene: Scene, thing: Thing) -> bool:
-    """Whether "the red object" can mean nothing but `thing`: a plate is an object too."""
+    """Return whether "the red object" can mean nothing but `thing`: a plate is an object too."""
     return bool(single(scene, color=thing.color)) and not any(p.color == thing.color for p in scene.plates)
 
 
@@ -204,7 +204,7 @@ def related(a: Thing, b: Thing, relation: str) -> bool | None:
 
 
 def relate(a: Thing, b: Thing, rng: np.random.Generator) -> SceneQuestion | None:
-    """Whether `a` stands in some relation to `b`, both named by their shape; None if all are unclear."""
+    """Return whether `a` stands in some relation to `b`, both named by their shape; None if all are unclear."""
     for j in shuffled(rng, len(RELATIONS)):
         truth = related(a, b, RELATIONS[j])
         if truth is not None:

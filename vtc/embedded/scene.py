@@ -54,7 +54,7 @@ class Scene:
         self.things: tuple[Thing, ...] = placer.things(rules)
 
     def __repr__(self) -> str:
-        """What is in the image, for people."""
+        """Describe the image for a person."""
         names = [t.name for t in self.things] + [f"{p.name} {p.text}" for p in self.plates]
         return f"Scene({self.seed}: {', '.join(names)})"
 

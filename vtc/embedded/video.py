@@ -55,7 +55,7 @@ class Video:
         self.actors: tuple[Actor, ...] = tuple(actor for take in self.takes for actor in take.actors)
 
     def __repr__(self) -> str:
-        """What happens in it, for people."""
+        """Describe the events for a person."""
         return f"Video({self.seed}: {self.frames} frames, {', '.join(f'{e.frame} {e.name}' for e in self.events)})"
 
     @cached_property
@@ -90,7 +90,7 @@ class Video:
         return np.stack(list(draw_frames(self, unit, range(self.frames))))
 
     def save(self, path: str | Path, unit: int = PIXELS) -> Path:
-        """Writes the video to `path`, H.264 in the container that its suffix names, and answers the path.
+        """Write the video to `path`, H.264 in the container that its suffix names, and return the path.
 
         By default it is as large as models are shown it. Colors are kept to a level or two. `unit` must be even.
         """

@@ -1,4 +1,4 @@
-"""What a video is made of: actors with their lives, takes that hold them, and what is seen in one frame."""
+"""Parts of a video: actors with their lives, takes that hold them, and the objects of one frame."""
 
 from dataclasses import dataclass, replace
 

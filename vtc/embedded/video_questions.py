@@ -135,7 +135,7 @@ def _direction(actor: Actor) -> str:
 
 
 def _whether(video: Video, verb: str, doers: Sequence[Actor], skill: str, rng: Rng) -> list[SceneQuestion]:
-    """Whether somebody does it, yes and no equally likely; asked where some do and some stay."""
+    """Return whether somebody does it, yes and no equally likely; asked where some do and some stay."""
     # Named by the shape alone: a color in the name would tell that it does not change.
     staying = [a for a in _doing(video, "stay") if isinstance(a.item, Thing)]
     pools = by_shape(video, staying), by_shape(video, doers)
@@ -192,7 +192,7 @@ def _first_last(actors: Sequence[Actor], verb: str, rng: Rng) -> list[SceneQuest
 
 
 def _which_first(video: Video, actors: Sequence[Actor], verb: str, rng: Rng) -> list[SceneQuestion]:
-    """Which of two does it first; they are named by their shapes, in any order."""
+    """Return which of two does it first; they are named by their shapes, in any order."""
     lone = by_shape(video, actors)
     if len(lone) < 2:
         return []
@@ -226,7 +226,7 @@ def _times(video: Video, rng: Rng) -> list[SceneQuestion]:
 
 
 def _shots(video: Video, rng: Rng) -> list[SceneQuestion]:
-    """How many shots and cuts there are, and what single shots show."""
+    """Return how many shots and cuts there are, and what single shots show."""
     if video.kind != "shots":
         return []
     n = len(video.takes)

@@ -1,4 +1,4 @@
-"""What the hooks must know of a vision tower: its blocks, by the modules that they are made of."""
+"""Blocks of a vision tower, by the modules that the hooks need."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Block:
     scale: float
 
     def by_head(self, rows: Tensor) -> Tensor:
-        """What `queries` or `keys` gave, as `[B, heads, N, dim]`."""
+        """Return the output of `queries` or `keys` as `[B, heads, N, dim]`."""
         return rows if rows.ndim == 4 else rearrange(rows, "b n (h dim) -> b h n dim", h=self.heads)
 
 
@@ -61,7 +61,7 @@ class Blocks:
     tower: nn.Module
 
     def check(self, stage: MergeSchedule) -> None:
-        """Refuses what would go wrong in this tower as it is now.
+        """Refuse what would go wrong in this tower as it is now.
 
         Raises:
             ValueError: an attention kernel without bias, a missing class token, rates of another depth, or gradient

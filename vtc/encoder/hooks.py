@@ -19,12 +19,12 @@ from .merge_steps import take
 
 
 def install(blocks: Blocks) -> list[RemovableHandle]:
-    """Puts the hooks on every block; removing the handles undoes it."""
+    """Put the hooks on every block; removing the handles undoes it."""
     return [handle for index in range(len(blocks.blocks)) for handle in _BlockHooks(blocks, index).install()]
 
 
 def is_hooked(blocks: Blocks) -> bool:
-    """Whether `install` was called on these blocks."""
+    """Return whether `install` was called on these blocks."""
     hooks = blocks.blocks[0].layer._forward_pre_hooks.values()
     return any(isinstance(getattr(hook, "__self__", None), _BlockHooks) for hook in hooks)
 
@@ -36,7 +36,7 @@ class _BlockHooks:
         self._last = index == len(blocks.blocks) - 1
 
     def install(self) -> list[RemovableHandle]:
-        """Installs the hooks on the block; their handles remove them."""
+        """Install the hooks on the block; their handles remove them."""
         block = self._block
         return [
             block.layer.register_forward_pre_hook(self._enter, with_kwargs=True),

@@ -1,4 +1,4 @@
-"""What hooks ask of an encoder stage; the stages themselves live a level above."""
+"""Interface of an encoder stage to the hooks; the stages themselves live a level above."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class MergeSchedule(Protocol):
         """Whether survivors are given back to all their cells at the tower's end."""
 
     def check_layers(self, layers: int) -> None:
-        """Raises ValueError where it is made for a tower of another depth."""
+        """Raise ValueError where it is made for a tower of another depth."""
 
     def schedule(self, candidates: int, target: int, layers: int) -> tuple[int, ...]:
-        """How many candidates are left behind each of `layers`."""
+        """Return how many candidates are left behind each of `layers`."""
 
     def fold(self, view: LayerView, left: int) -> MergeStep:
-        """Merges one layer's candidates into exactly `left`."""
+        """Merge one layer's candidates into exactly `left`."""

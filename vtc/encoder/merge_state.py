@@ -1,4 +1,4 @@
-"""What an encoder stage is at in this thread or task: the only state that the hooks have, gone with the block."""
+"""Per-call state of an encoder stage (thread- and task-local); hooks have no other state."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ _work: ContextVar[EncoderMergeState | None] = ContextVar("vtc_tower", default=No
 def merging(
     stage: MergeSchedule | None, keep: Keep, blocks: Blocks | None = None
 ) -> Iterator[EncoderMergeState | None]:
-    """Has towers with hooks, or the one of `blocks`, fold tokens inside the block, in this thread or task only.
+    """Context manager: hooked towers, or the one of `blocks`, fold tokens, in this thread or task only.
 
     With no stage, none do.
     """
@@ -130,7 +130,7 @@ def current(blocks: Blocks) -> EncoderMergeState | None:
 
 
 def finished() -> MergeHistory | None:
-    """What came of the last run of a tower, patches only; None where no stage is at work, or it spreads.
+    """Return the reduction of the tower's last run, patches only; None where no stage is active, or it spreads.
 
     Where a stage spreads, the tower's output has all its places, and nothing is missing from it.
     """

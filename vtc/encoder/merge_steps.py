@@ -1,4 +1,4 @@
-"""What becomes of a batch's tokens where some are folded together inside a vision tower, step by step and in sum."""
+"""Batched merge steps inside a vision tower, and their composition."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class MergeHistory:
 
 @dataclass(frozen=True)
 class LayerView:
-    """What a stage may look at in one layer, between its attention and its MLP.
+    """Inputs of a stage in one layer, between its attention and its MLP.
 
     Attributes:
         hidden: `[B, N, D]` what the MLP's norm is about to be given.

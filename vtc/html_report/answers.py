@@ -39,7 +39,7 @@ BUDGET = 2 * 10**7
 
 
 def intro(path: Path, found: AnswersSummary) -> list[str]:
-    """What ran, and by which versions."""
+    """Return recipe, model and versions of the run."""
     lines = [f"Answers in {path.name}."]
     if found.versions:
         lines.append("Versions: " + "; ".join(_with_rows(found.versions, found)) + ".")
@@ -65,7 +65,7 @@ def _with_rows(counts: Mapping[str, int], found: AnswersSummary) -> list[str]:
 def sections(
     path: Path, found: AnswersSummary, questions: Questions, model: str | None, renderer: OverlayRenderer | None
 ) -> list[Section]:
-    """What all rows come to, then the examples.
+    """Return the sections: the summary of all rows, then the examples.
 
     Args:
         questions: what the rows answer, where they do not tell it themselves.

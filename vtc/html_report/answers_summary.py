@@ -26,7 +26,7 @@ _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\d+(?:\.\d+)?")
 
 @dataclass
 class RecipeTally:
-    """What the rows of one recipe come to.
+    """Summary of the rows of one recipe.
 
     Attributes:
         rows, errors, known, right: rows; those with an error; those known to be right or wrong; those right.
@@ -71,7 +71,7 @@ class AnswersSummary:
 
 
 def summarize(path: Path, examples: int) -> AnswersSummary:
-    """Reads the answers in `path`; of a file of any length, no more than a few times `examples` rows are held.
+    """Read the answers in `path`; of a file of any length, no more than a few times `examples` rows are held.
 
     Raises:
         ValueError: no answers in it, or a line that is none; the message has its number.
@@ -173,7 +173,7 @@ def medium_of(row: Mapping[str, Any]) -> str | None:
 
 
 def recipe_label(row: Mapping[str, Any]) -> str:
-    """What to call the recipe of a row: its name, and what it keeps where the row tells that."""
+    """Return the label of a row's recipe: its name, and its keep where the row has it."""
     recipe = row.get("recipe")
     keep = row.get("keep")
     if isinstance(recipe, dict):

@@ -48,7 +48,7 @@ def sections(run: BenchmarkRun, examples: int, renderer: OverlayRenderer | None)
 
 
 def intro(run: BenchmarkRun) -> list[str]:
-    """What ran, and by which versions."""
+    """Return recipe, model and versions of the run."""
     document = run.document
     versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
     bootstrap = document["bootstrap"]

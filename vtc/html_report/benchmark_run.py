@@ -71,14 +71,14 @@ def _read_rows(path: Path, again: str) -> list[BenchRow]:
 
 
 def right(row: BenchRow | None, metric: str) -> bool | None:
-    """Whether an answer is right by `metric` (`exact` or `agreement`); None where that is not known."""
+    """Return whether an answer is right by `metric` (`exact` or `agreement`); None where that is not known."""
     if row is None or row.error is not None:
         return None
     return row.exact if metric == "exact" else row.agree
 
 
 def full_row(rows: Rows, id: str) -> BenchRow | None:
-    """What all tokens answered to the case."""
+    """Return the row of the full model for the case."""
     return rows.get((ALL_TOKENS.key, id))
 
 

@@ -47,7 +47,7 @@ class _Axes:
     y: tuple[float, float]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a measurement lies, in the image's units."""
+        """Return where a measurement lies, in the image's units."""
         low, high = map(math.log, self.x)
         across = (math.log(x) - low) / (high - low)
         up = (y - self.y[0]) / (self.y[1] - self.y[0])

@@ -40,7 +40,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _CaseOutcome:
-    """What became of one case: the recipes' rows that lost it, that answered otherwise, and that gave errors."""
+    """Outcome of one case: the recipes' rows that lost it, that answered otherwise, and that gave errors."""
 
     id: str
     lost: Sequence[BenchRow]
@@ -149,7 +149,7 @@ def _variants(run: BenchmarkRun) -> dict[str, Variant]:
 
 
 def _asked(run: BenchmarkRun, model: Mapping[str, Any]) -> _Asked:
-    """What `model` was asked, if questions and weights are still those of the run."""
+    """Return the cases of `model`, if questions and weights are still those of the run."""
     config, name = run.document["config"], model["name"]
     data = None if config["data"] is None else Path(config["data"])
     drawing = {key: config[key] for key in ("n", "first", "per_scene", "shifted", "videos")}

@@ -1,4 +1,4 @@
-"""What a page says, whichever run it is about, and how that is laid out."""
+"""Content of a report page, whichever run it is about, and its layout."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Questions:
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def of(self, id: object) -> Mapping[str, Any]:
-        """What is asked under `id`; empty where that is not known."""
+        """Return the question under `id`; empty where that is not known."""
         return self.rows.get(str(id), {})
 
 

@@ -27,7 +27,7 @@ def write_report(
     overlays: bool = True,
     title: str | None = None,
 ) -> Path:
-    """Writes one HTML file about a run; it needs no network, and holds its images.
+    """Write one HTML file about a run; it needs no network, and holds its images.
 
     Args:
         source: answers that `vtc batch` wrote (JSONL), or the folder of `vtc bench quality` (or a file in it).
@@ -91,7 +91,7 @@ def bench_folder(source: Path) -> Path | None:
 
 
 def _check_out(source: Path, out: Path) -> None:
-    """Refuses what could not be written, or would be lost, before anything is read."""
+    """Refuse what could not be written, or would be lost, before anything is read."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"--out {out}: a page ends in .html")
     if out.is_dir() or not out.parent.is_dir():
@@ -101,7 +101,7 @@ def _check_out(source: Path, out: Path) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes all of a file or nothing."""
+    """Write all of a file or nothing."""
     draft = path.with_name(path.name + ".new")
     draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)

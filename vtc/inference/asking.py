@@ -23,7 +23,7 @@ STEPS = 8
 
 
 class Seconds(NamedTuple):
-    """What an answer takes: from the call of `generate` to its first token, and from token to token."""
+    """Latency of an answer: from the call of `generate` to its first token, and from token to token."""
 
     first: float
     next: float
@@ -101,7 +101,7 @@ def greedy(model: Any) -> dict[str, Any]:
 
 
 def timed(model: Any, inputs: Mapping[str, Any]) -> Seconds:
-    """How long an answer of `1 + STEPS` tokens takes, its end put off where it would come sooner."""
+    """Return how long an answer of `1 + STEPS` tokens takes, its end put off where it would come sooner."""
     clock, count = TokenTimer(), 1 + STEPS
     start = time.perf_counter()
     model.generate(**inputs, max_new_tokens=count, min_new_tokens=count, streamer=clock, **greedy(model))
@@ -118,7 +118,7 @@ def compare(
     max_new_tokens: int = 64,
     rounds: int = ROUNDS,
 ) -> Comparison:
-    """Answers with all tokens and by `recipe`, and times both.
+    """Answer with all tokens and by `recipe`, and time both.
 
     Args:
         model: a stock model that is not wrapped; it is left so.

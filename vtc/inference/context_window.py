@@ -18,7 +18,7 @@ def context_of(model: Any) -> int | None:
 
 
 def rotary(model: Any) -> Mapping[str, Any]:
-    """What the configuration says of rotary embeddings, under either of its names."""
+    """Return the configuration of rotary embeddings, under either of its names."""
     text = model.config.get_text_config()
     found = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None)
     return found if isinstance(found, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What commands and the page take where nothing is named."""
+"""Defaults of the commands and the page."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto") -> tuple[Any, 
 
 
 def locate(name: str) -> tuple[str, bool]:
-    """Where `name` is loaded from, and whether only files on this machine are to be read.
+    """Return where `name` is loaded from, and whether only files on this machine are to be read.
 
     Raises:
         OSError: no such directory, or the hub cannot be reached and holds nothing of it in its cache here.
@@ -89,7 +89,7 @@ def locate(name: str) -> tuple[str, bool]:
 
 
 def _must_stay_local(name: str) -> bool:
-    """Whether the hub is out of reach while its cache on this machine knows the model."""
+    """Return whether the hub is out of reach while its cache on this machine knows the model."""
     from huggingface_hub import try_to_load_from_cache
 
     failure = _ask_hub(name)

@@ -28,7 +28,7 @@ def inputs(
 
 
 def processed(processor: Any, questions: Sequence[str], media: Sequence[Medium] | None = None) -> Any:
-    """What `processor` makes of `questions[i]` about `media[i]`, or about nothing, padded left.
+    """Return the processor's inputs for `questions[i]` about `media[i]`, or about nothing, padded left.
 
     No frame is left out. A processor that takes no videos gets the frames as images. Times are those of the frames
     that are shown, as the model takes them (`vtc.media.frame_times`).

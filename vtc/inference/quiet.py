@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps transformers' progress bars and advice out of the output of the block."""
+    """Keep transformers' progress bars and advice out of the output of the block."""
     logging: Any = import_module("transformers.utils.logging")
     before, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

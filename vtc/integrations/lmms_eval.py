@@ -97,7 +97,7 @@ class VtcSimple(Vtc):
 
 
 def manifests() -> Any:
-    """What lmms-eval is told at start: a model `vtc`, simple and chat, as its `ModelManifest`."""
+    """Return the `ModelManifest` that lmms-eval reads at start: a model `vtc`, simple and chat."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
     return ModelManifest(

@@ -55,7 +55,7 @@ def by_strategy(generate: Answer, backend: Any, strategy: Strategy) -> Answer:
 
 
 class HostAsker:
-    """What a strategy asks through a backend of lmms-eval; see `vtc.video.qa.strategies.Asker`.
+    """Asker of a strategy that calls a backend of lmms-eval; see `vtc.video.qa.strategies.Asker`.
 
     Args:
         generate: the backend's `generate_until`.
@@ -77,7 +77,7 @@ class HostAsker:
 
     @property
     def question(self) -> str:
-        """What the task asks: the text beside the video."""
+        """Question of the task: the text beside the video."""
         args = self._request.args
         if not self._chat:
             return str(args[0])
@@ -146,7 +146,7 @@ def _last_user(messages: Sequence[Message]) -> Message:
 
 
 def _messages(give: Callable[..., Any], prompt: str, media: list[Any] | None) -> Callable[..., Any]:
-    """What a task's messages are with `prompt` in place of the last text, and `media` in place of the video."""
+    """Return a task's messages with `prompt` in place of the last text, and `media` in place of the video."""
 
     def given(*document: Any, **options: Any) -> Any:
         """The messages, changed in copies."""
@@ -183,7 +183,7 @@ def _count(path: str) -> int:
 
 
 def cut(path: str | Path, first: int, end: int, out: Path) -> None:
-    """Writes the frames `first` to `end`, that one left out, of a video to `out`, without loss of what it shows.
+    """Write the frames `first` to `end`, that one left out, of a video to `out`, without loss of what it shows.
 
     By plain calls of PyAV, which are the same in the versions that lmms-eval asks for and in those that `vtc` reads by.
 

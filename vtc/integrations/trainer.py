@@ -37,11 +37,11 @@ class RecipeSchedule(TrainerCallback):
         self._at: int | None = None
 
     def due(self, step: int) -> int:
-        """Which entry holds at optimiser step `step`."""
+        """Return which entry holds at optimiser step `step`."""
         return sum(first <= step for first, _ in self.entries) - 1
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Wraps the model for the step that training starts or goes on at.
+        """Wrap the model for the step that training starts or goes on at.
 
         Every entry is tried first, so that a layer that the model does not have is no surprise at a later step.
 
@@ -58,7 +58,7 @@ class RecipeSchedule(TrainerCallback):
         self.on_step_begin(args, state, control, **kwargs)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Wraps the model again where the schedule moves on."""
+        """Wrap the model again where the schedule moves on."""
         due = self.due(state.global_step)
         if due == self._at:
             return
@@ -69,7 +69,7 @@ class RecipeSchedule(TrainerCallback):
             reduce_tokens(kwargs["model"], recipe)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Gives the stock model back."""
+        """Return the stock model back."""
         self._at = None
         restore(kwargs["model"])
 

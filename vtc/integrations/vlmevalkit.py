@@ -62,7 +62,7 @@ def register(
     *,
     keep: Keep | None = None,
 ) -> str:
-    """Adds `models[name]` from fewer tokens to `models`, and answers the name for `--model`.
+    """Add `models[name]` from fewer tokens to `models`, and return the name for `--model`.
 
     Args:
         models: `vlmeval.config.supported_VLM`.

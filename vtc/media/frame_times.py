@@ -28,7 +28,7 @@ NUDGE = 0.5 / TICKS
 
 
 def state_times(inputs: Any, videos: Sequence[VideoFrames]) -> None:
-    """Puts the times of the frames that are shown into `inputs`, where the model takes a step between frames.
+    """Put the times of the frames that are shown into `inputs`, where the model takes a step between frames.
 
     Processors derive that step from the length of the whole video, so that frames of a stretch, or some chosen ones,
     come out spread over all of it. Where units of frames are evenly spaced the step is theirs. Where they are not,

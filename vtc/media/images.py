@@ -79,7 +79,7 @@ def _check_file(path: Path) -> None:
 
 
 def is_video(path: str | Path) -> bool:
-    """Whether `path` is to be read as a video: by its first bytes, or where they say nothing by its ending.
+    """Return whether `path` is to be read as a video: by its first bytes, or where they say nothing by its ending.
 
     Animated GIF and PNG are videos, animated WebP and AVIF are not: the reader of videos does not read them. No such
     file need exist.
@@ -117,7 +117,7 @@ def _decode(path: Path) -> Image.Image:
 
 
 def _remedy(path: Path) -> str:
-    """What helps with an image that Pillow does not know here."""
+    """Return the remedy for an image that Pillow cannot identify here."""
     brand = _brand(path)
     if brand == b"avi":
         return "AVIF needs Pillow 11.3 or later: pip install -U pillow"

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: nothing is decoded, and no more is read than a head."""
+"""Kind of a file by its first bytes: nothing is decoded, and no more is read than a head."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def by_content(head: bytes) -> str:
 
 
 def refuse_address(path: str | Path) -> None:
-    """Raises ValueError where `path` is a URL. `Path` leaves one slash of two behind its scheme."""
+    """Raise ValueError where `path` is a URL. `Path` leaves one slash of two behind its scheme."""
     if ADDRESS.match(str(path)):
         scheme, _, rest = str(path).partition(":")
         raise ValueError(
@@ -109,14 +109,14 @@ def _palette(flags: int) -> int:
 
 
 def _behind_blocks(head: bytes, at: int) -> int:
-    """Where the blocks end that begin at `at`; the length of `head` where that is behind it."""
+    """Return where the blocks end that begin at `at`; the length of `head` where that is behind it."""
     while at < len(head) and head[at]:
         at += 1 + head[at]
     return min(at + 1, len(head))
 
 
 def _png_frames(head: bytes) -> int:
-    """How many frames a PNG says that it has; 0 where it says nothing."""
+    """Return how many frames a PNG says that it has; 0 where it says nothing."""
     at = 8
     while head.startswith(b"\x89PNG\r\n\x1a\n") and at + 12 <= len(head):
         size, kind = struct.unpack_from(">I4s", head, at)

@@ -48,7 +48,7 @@ class VideoFrames:
         return self.pixels.tobytes() + self.seconds.tobytes()
 
     def metadata(self) -> dict[str, Any]:
-        """What transformers' `VideoMetadata` holds of it; a frame's index over `fps` is its time."""
+        """Return the fields of transformers' `VideoMetadata`; a frame's index over `fps` is its time."""
         steps = np.diff(self.seconds)
         even = len(steps) > 0 and self.seconds[0] == 0 and float(np.ptp(steps)) < 1e-9 * self.duration
         fps = 1 / float(steps[0]) if even else float(TICKS)

@@ -1,4 +1,4 @@
-"""What a cache of reduced media must know, so that later turns go on from it as from the full conversation."""
+"""Metadata kept on a KV cache, so that follow-up turns can continue a reduced prompt."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class CallGate:
                 self._leave(self._calls, thread)
 
     def begin(self) -> None:
-        """Counts the rest of a `forward` of this thread, until `end`."""
+        """Count the rest of a `forward` of this thread, until `end`."""
         with self._free:
             self._forwards[threading.get_ident()] += 1
 
@@ -96,12 +96,12 @@ class CallGate:
         return self._calls[thread] > 0 or (self._forwards[thread] > 0 and _inside(thread, model))
 
     def _others(self, thread: int, model: Any) -> bool:
-        """Whether threads other than `thread` have calls under way."""
+        """Return whether threads other than `thread` have calls under way."""
         return any(self._runs(other, model) for other in {*self._calls, *self._forwards} - {thread})
 
 
 def _inside(thread: int, model: Any) -> bool:
-    """Whether a thread is inside of a call of the module `model`."""
+    """Return whether a thread is inside of a call of the module `model`."""
     frame = sys._current_frames().get(thread)
     while frame is not None:
         if frame.f_code.co_name == "_call_impl" and frame.f_locals.get("self") is model:

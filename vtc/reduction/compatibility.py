@@ -18,7 +18,7 @@ from .pipeline import encoder_cues
 
 
 def check_recipe(adapter: Adapter, recipe: Recipe) -> None:
-    """Raises ValueError where the model of `adapter` cannot give what `recipe` needs."""
+    """Raise ValueError where the model of `adapter` cannot give what `recipe` needs."""
     for stage in recipe.stages:
         _check_stage(adapter, recipe, stage)
     if uses_flash(adapter.decoder):
@@ -53,7 +53,7 @@ def _check_stage(adapter: Adapter, recipe: Recipe, stage: Stage) -> None:
 
 
 def uses_flash(decoder: Any) -> bool:
-    """Whether a decoder runs flash attention, which reads gaps in position ids as packed sequences."""
+    """Return whether a decoder runs flash attention, which reads gaps in position ids as packed sequences."""
     implementation = getattr(decoder.config, "_attn_implementation", None)
     return isinstance(implementation, str) and "flash" in implementation
 
@@ -66,7 +66,7 @@ def without_positions(
 
 
 def _check_positions(decoder: Any) -> None:
-    """Refuses flash attention for layers that `without_positions` would take something from that they need."""
+    """Refuse flash attention for layers that `without_positions` would take something from that they need."""
     for layer in decoder.layers:
         if not hasattr(layer, "self_attn"):
             continue

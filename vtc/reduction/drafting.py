@@ -26,7 +26,7 @@ WRAP = "wrap the target too, so that its pixels reach the draft"
 
 
 def is_draft(config: Any) -> bool:
-    """Whether a generation config is that of a draft."""
+    """Return whether a generation config is that of a draft."""
     return bool(getattr(config, "is_assistant", False))
 
 
@@ -53,13 +53,13 @@ def drafted(inputs: Mapping[str, Any], adapter: Adapter) -> dict[str, Any]:
 
 
 def reads_prompt(request: Request, cache: Any) -> bool:
-    """Whether a step of a draft is the one that reads its prompt: the cache holds what it held before."""
+    """Return whether a step of a draft is the one that reads its prompt: the cache holds what it held before."""
     before = request.prefix.short_length if request.prefix is not None else 0
     return request.drafts and int(cache.get_seq_length()) == before
 
 
 def _take_refused(cache: Any, note: ReducedPromptInfo, agreed: int) -> bool:
-    """Crops the cache to the `agreed` tokens of the conversation; False where its prompt was cropped already.
+    """Crop the cache to the `agreed` tokens of the conversation; False where its prompt was cropped already.
 
     `generate` crops one token more than it needs, which may be the last one of the prompt.
     """
@@ -117,7 +117,7 @@ def _rows(output: Any) -> Sequence[Tensor]:
 
 
 def _planes(output: Any) -> list[Tensor]:
-    """What DeepStack adds to all tokens, layer by layer, each `[N, D]`."""
+    """Return the DeepStack planes of all tokens, layer by layer, each `[N, D]`."""
     planes = getattr(output, "deepstack_features", None)
     if planes is None:
         return []

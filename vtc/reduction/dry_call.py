@@ -1,4 +1,4 @@
-"""What a class's own `prepare_inputs_for_generation` makes of what a wrapped call gives it.
+"""Dry call of a class's own `prepare_inputs_for_generation` on the arguments of a wrapped call.
 
 Some classes throw positions away, to count them again from the length of what they see (EXAONE 4.5, HyperCLOVA X): of a
 shortened prompt that is another count. Whether a class does is found out once, when it is wrapped, from a few ids.

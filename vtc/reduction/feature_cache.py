@@ -1,4 +1,4 @@
-"""What a model's encoder made of the media of a call, held for the next call about them, within a block."""
+"""Cache of encoder outputs, for further calls about the same media within a block."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def encode(adapter: Adapter, media: Sequence[Media], cues: Sequence[str]) -> lis
 
 
 def is_same(one: Media, other: Media) -> bool:
-    """Whether two items are encoded alike: equal in all that the encoder is given, bit for bit."""
+    """Return whether two items are encoded alike: equal in all that the encoder is given, bit for bit."""
     if one.modality != other.modality or one.layout.grids != other.layout.grids or set(one.inputs) != set(other.inputs):
         return False
     pairs = [(one.inputs[name], other.inputs[name]) for name in one.inputs]
@@ -73,6 +73,6 @@ def _copied(item: Media) -> Media:
 
 
 def _mode(adapter: Adapter) -> tuple[object, ...]:
-    """What changes an encoding beside its inputs."""
+    """Return everything that an encoding depends on beside its inputs."""
     kind = adapter.model.device.type
     return (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), adapter.model.dtype)

@@ -98,7 +98,7 @@ def _full_length(mask: Tensor | None, note: ReducedPromptInfo, full: int, short:
 
 
 def with_text_row(positions: Tensor, mask: Tensor) -> Tensor:
-    """Makes the first row of `[4, B, S]` positions count the short prompt's tokens, so that it shows no gaps."""
+    """Make the first row of `[4, B, S]` positions count the short prompt's tokens, so that it shows no gaps."""
     if positions.ndim != 3 or len(positions) != 4:
         return positions
     text = mask[:, -positions.shape[-1] :].to(positions)
@@ -106,7 +106,7 @@ def with_text_row(positions: Tensor, mask: Tensor) -> Tensor:
 
 
 def inner_logits(suffix: PromptMap, wanted: int | Tensor) -> int:
-    """How many last logits of the short prompt hold all that the caller wants of the full one; 0 for all."""
+    """Return how many last logits of the short prompt hold all that the caller wants of the full one; 0 for all."""
     if isinstance(wanted, Tensor) or wanted == 0:
         return 0
     return int(suffix.short_length - suffix.nearest[:, -wanted:].min())

@@ -28,7 +28,7 @@ def locate(
     sizes: Sequence[tuple[str, int]],
     doubt: str = "; pass ids and pixels of one processor call",
 ) -> list[Span]:
-    """Finds the placeholders of each item.
+    """Find the placeholders of each item.
 
     Args:
         ids: `[B, L]` prompt ids.
@@ -87,7 +87,7 @@ class PromptMap:
 
     @classmethod
     def keeping(cls, keep: Tensor, *, left: bool) -> PromptMap:
-        """Keeps the columns where `keep` `[B, L]` is true, and pads the rows again, `left` or right."""
+        """Keep the columns where `keep` `[B, L]` is true, and pads the rows again, `left` or right."""
         kept = keep.sum(dim=1, keepdim=True)
         width = int(kept.max())
         shift = width - kept if left else torch.zeros_like(kept)
@@ -118,7 +118,7 @@ class PromptMap:
         return PromptMap(*(x.repeat_interleave(times, dim=0) for x in (self.columns, self.mask, self.nearest)))
 
     def take(self, values: Tensor, fill: int) -> Tensor:
-        """Shortens `values` `[..., B, L + T]` to `[..., B, S + T]`; padding becomes `fill`, the T last stay."""
+        """Shorten `values` `[..., B, L + T]` to `[..., B, S + T]`; padding becomes `fill`, the T last stay."""
         columns, mask = self.columns.to(values.device), self.mask.to(values.device)
         head, tail = values[..., : self.full_length], values[..., self.full_length :]
         short = head.gather(-1, columns.expand(*head.shape[:-1], -1)).masked_fill(~mask, fill)
@@ -130,7 +130,7 @@ class PromptMap:
 
 
 def compact(positions: Tensor, spans: Sequence[Span], kept: Sequence[Tensor]) -> Tensor:
-    """Renumbers positions so that each item's kept tokens leave no gaps, and later tokens move up.
+    """Renumber positions so that each item's kept tokens leave no gaps, and later tokens move up.
 
     An item is renumbered stretch by stretch where text parts it (timestamps between frames, row breaks). On each
     axis, the kept coordinates of a stretch take the first places of the ladder of coordinates that it had; with

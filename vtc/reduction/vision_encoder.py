@@ -20,7 +20,7 @@ from vtc.stages import EncoderStage
 
 @contextmanager
 def folded(tower: nn.Module, stage: EncoderStage, keep: Keep = 0.5) -> Iterator[EncoderMergeState]:
-    """Has `tower` fold tokens inside the block, in this thread or task; behind it the tower is what it was.
+    """Context manager: `tower` folds tokens, in this thread or task; afterwards it is what it was.
 
     `last_hidden_state` then holds the class token and registers, if there are any, and the survivors in raster order.
     What each is made of stands in `work.done` after each call: `assign` and `anchor` in patches, and `size`.

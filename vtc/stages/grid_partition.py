@@ -28,7 +28,7 @@ class Pieces:
 
 
 def lattice(grid: tuple[int, int, int], k: int) -> Tensor:
-    """Which of `k` pieces each cell of `grid` (t, h, w) lies in: `[t * h * w]` int64 in raster order.
+    """Return which of `k` pieces each cell of `grid` (t, h, w) lies in: `[t * h * w]` int64 in raster order.
 
     A frame is cut into bands of whole rows, and each band into rectangles, as near to square as whole numbers allow;
     24 x 24 cells and k = 144 give the plain 2 x 2 pooling. No piece straddles two frames: they share `k` evenly; where
@@ -46,7 +46,7 @@ def lattice(grid: tuple[int, int, int], k: int) -> Tensor:
 
 
 def _places(length: int, parts: int) -> Tensor:
-    """Which of `parts` even stretches each of `length` places lies in, by its middle: `[length]` int64."""
+    """Return which of `parts` even stretches each of `length` places lies in, by its middle: `[length]` int64."""
     return (2 * torch.arange(length) + 1) * parts // (2 * length)
 
 

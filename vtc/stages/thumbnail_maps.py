@@ -1,4 +1,4 @@
-"""What a thumbnail says about places in the image."""
+"""Maps from a thumbnail's tokens to places in the image."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def units_of(layout: Layout, kind: str) -> list[int]:
 
 
 def check_attend(attend: object) -> None:
-    """Raises ValueError unless `attend` is one of `ATTENTION`."""
+    """Raise ValueError unless `attend` is one of `ATTENTION`."""
     if attend not in ATTENTION:
         raise ValueError(f"attend={attend!r}; expected one of {', '.join(ATTENTION)}")
 
 
 def attended_map(tokens: VisualTokens, unit: int, attend: str) -> Tensor:
-    """What the encoder attends to in `unit`, less the mean over its cells: `[height, width]` fp64 on the CPU.
+    """Return the encoder's attention in `unit`, less the mean over its cells: `[height, width]` fp64 on the CPU.
 
     Cells that hold no finite value stand at the mean, which is zero. Of `softmax` the values are multiples of the mean
     attention of a cell, so that they mean the same whatever the number of cells; logits are as they are.
@@ -43,7 +43,7 @@ def attended_map(tokens: VisualTokens, unit: int, attend: str) -> Tensor:
 
 
 def overlaps(starts: Tensor, ends: Tensor, low: float, high: float, cells: int) -> Tensor:
-    """How much of each of `cells` even cells of the stretch `low` to `high` lies in each stretch, in cells.
+    """Return how much of each of `cells` even cells of the stretch `low` to `high` lies in each stretch, in cells.
 
     Args:
         starts, ends: `[T]` fp64, the stretches.

@@ -61,7 +61,7 @@ def colors_of(item: ItemReport) -> dict[int, Color]:
 
 
 def marks_of(item: ItemReport) -> tuple[Mark, ...]:
-    """What a legend for `item` must tell: the marks that occur in it."""
+    """Return the legend entries for the marks that occur in `item`."""
     candidates = ~item.layout.structural
     lost = bool((item.reduction.assign[candidates] < 0).any())
     if item.reduction.merges:

@@ -41,7 +41,7 @@ def contact_sheet(
     encoded: Sequence[bool] | None = None,
     most: int = MOST,
 ) -> Image.Image:
-    """Draws the frames of a video in their order, with their times, kept cells and counts, above a legend.
+    """Draw the frames of a video in their order, with their times, kept cells and counts, above a legend.
 
     Frames that are encoded together are one unit, drawn by its first frame. A region that was merged over frames has
     one colour in all of them. A frame that was not encoded is pale and crossed out.

@@ -1,4 +1,4 @@
-"""What images of a video's tokens are drawn with: colors of clips, texts that fit, marks of frames."""
+"""Drawing helpers for images of a video's tokens: colors of clips, texts that fit, marks of frames."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def length(pen: ImageDraw.ImageDraw, text: str, size: int) -> float:
 def write(
     pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, fill: Color = INK, anchor: str = "lm"
 ) -> None:
-    """Writes `text`; `anchor` says which point of it lies `at`, as in Pillow."""
+    """Write `text`; `anchor` says which point of it lies `at`, as in Pillow."""
     pen.text(at, text, fill=fill, font=font(size), anchor=anchor)
 
 

@@ -35,7 +35,7 @@ def draw(image: Image.Image, image_processor: Any, report: Report, recipe: Recip
 
 
 def pair(image: Image.Image, image_processor: Any, report: Report) -> tuple[Image.Image, Image.Image]:
-    """What the encoder saw of `image`, and the same with its marks and no strip: two images of one size.
+    """Return the crop of `image` that the encoder saw, plain and with marks and no strip: two images of one size.
 
     Raises:
         ValueError: see `draw`.
@@ -48,7 +48,7 @@ def pair(image: Image.Image, image_processor: Any, report: Report) -> tuple[Imag
 
 
 def before_after(image: Image.Image, image_processor: Any, report: Report, recipe: Recipe) -> Image.Image:
-    """What the encoder saw of `image`, and beside it (under it, if it is wide) what is kept, with a legend.
+    """Draw the crop of `image` that the encoder saw, and beside it (under it, if wide) the kept cells, with a legend.
 
     Raises:
         ValueError: see `draw`.
@@ -100,7 +100,7 @@ def at_last_layer(report: Report) -> tuple[ItemReport, ...]:
 
 
 def _cut(tokens: Tensor, structural: Tensor, kept: Tensor, fold: Reduction | None) -> Reduction:
-    """What a cut makes of `tokens` `[K]` of a layout: `structural` `[N]` ones leave with the last candidate."""
+    """Return `tokens` `[K]` of a layout after a cut: `structural` `[N]` ones leave with the last candidate."""
     fixed = structural[tokens]
     stays = torch.isin(tokens, kept) | (fixed & (len(kept) > 0))
     cut = Reduction.pruning(stays.nonzero().flatten(), len(tokens))
@@ -114,7 +114,7 @@ def _cut(tokens: Tensor, structural: Tensor, kept: Tensor, fold: Reduction | Non
 
 
 def overlay(image: Image.Image, item: ItemReport, caption: str = "", *, unit: int = 0, frame: int = 0) -> Image.Image:
-    """Draws what was kept of `item` over `image`, at most 2048 pixels on its longer side, above a legend.
+    """Draw what was kept of `item` over `image`, at most 2048 pixels on its longer side, above a legend.
 
     Kept cells stay clear inside an outline, dropped ones are dimmed and lose their colour. Where tokens were merged, a
     cell that went into a kept one is tinted with that one's outline, lines part the regions, and a cell that went
@@ -133,7 +133,7 @@ def overlay(image: Image.Image, item: ItemReport, caption: str = "", *, unit: in
 
 
 def mosaic(image: Image.Image, item: ItemReport, caption: str = "") -> Image.Image:
-    """Draws what was kept of an item of tiles: each tile over its part of `image`, a thumbnail at their right.
+    """Draw what was kept of an item of tiles: each tile over its part of `image`, a thumbnail at their right.
 
     A token that was folded into another tile's has the colour of that one.
 

@@ -48,7 +48,7 @@ below the second of these and, where there is a choice, above the third, and no 
 def timeline(
     frames: VideoFrames, report: Report, recipe: Recipe, *, video: Tensor | None = None, title: str = ""
 ) -> Image.Image:
-    """Draws where the tokens of a video went. It takes no model.
+    """Draw where the tokens of a video went. It takes no model.
 
     From the top: the title; the clips along the seconds; the tokens of each clip and of each unit (one frame, or the
     two that an encoder takes together) as bars whose height is the share that is kept; the frames, kept cells clear and
@@ -211,6 +211,6 @@ def _swatch(
 
 
 def _words(pen: ImageDraw.ImageDraw, x: float, text: str) -> float:
-    """Writes what the mark at `x` means; answers where the next mark begins."""
+    """Write what the mark at `x` means; answers where the next mark begins."""
     write(pen, (x + 20, 44), text, 13, SOFT)
     return x + 20 + length(pen, text, 13) + 24

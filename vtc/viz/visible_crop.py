@@ -1,4 +1,4 @@
-"""What a vision encoder sees of an image: its image processor may crop, pad or squeeze it first."""
+"""Visible region of an image: its image processor may crop, pad or squeeze it first."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Coverage:
 
 
 def coverage(size: tuple[int, int], image_processor: Any) -> Coverage:
-    """What `image_processor` makes an encoder see of an image of `size` (width, height).
+    """Return the region of an image of `size` (width, height) that the encoder behind `image_processor` sees.
 
     Raises:
         ValueError: a processor whose steps are not known here.

@@ -43,10 +43,10 @@ class ModelSpec(ABC):
 
     @abstractmethod
     def looks(self, scene: Scene) -> list[Look]:
-        """What the tower sees of `scene`, in the order of the model's inputs; all of one size in pixels."""
+        """Return the looks at `scene`, in the order of the model's inputs; all of one size in pixels."""
 
     def video_looks(self, video: Video) -> list[Look]:
-        """What the tower sees of `video`, frames in pairs. ValueError for a model that is not trained on videos."""
+        """Return the looks at `video`, frames in pairs. ValueError for a model that is not trained on videos."""
         raise ValueError(f"{self.name} is not trained on videos")
 
     @abstractmethod
@@ -76,7 +76,7 @@ class ModelSpec(ABC):
 
     @abstractmethod
     def summary(self, model: Any, hidden: Tensor) -> Tensor | None:
-        """What stands for the whole look, `[n, d]` (its class token), or None."""
+        """Return the summary of a whole look, `[n, d]` (its class token), or None."""
 
     def patch_states(self, hidden: Tensor) -> Tensor | None:
         """The hidden state of each patch `[n, patches, d]`, row by row, where a token stands for several; else None."""
@@ -91,7 +91,7 @@ class ModelSpec(ABC):
         return model.model.language_model  # type: ignore[no-any-return]
 
     def tokens(self, size: tuple[int, int]) -> int:
-        """How many visual tokens a look of `size` pixels has."""
+        """Return how many visual tokens a look of `size` pixels has."""
         return (size[0] // PATCH // self.merge) * (size[1] // PATCH // self.merge)
 
     def by_token(self, patches: Tensor, size: tuple[int, int]) -> Tensor:

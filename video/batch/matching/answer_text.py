@@ -1,4 +1,4 @@
-"""What a model says in the end: its answer without its thoughts, out of tags, JSON and markup."""
+"""Extracts the final answer of a model: without its thoughts, out of tags, JSON and markup."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DECORATION = re.compile(r"\*+|`+|(?<![^\W_])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![^\W_]
 
 
 def final_text(answer: str) -> str | None:
-    """What `answer` says in the end; None where it says more than one thing in tags of its own.
+    """Return the final answer in `answer`; None where its own tags hold more than one.
 
     Thoughts are left out, and where one is never closed all that follows it. Of an answer in a tag or in a JSON object,
     what stands in there is left, and of emphasis, headings and code the words.
@@ -71,7 +71,7 @@ def without_thoughts(answer: str) -> str:
 
 
 def _within(text: str, begin: re.Pattern[str], end: re.Pattern[str]) -> list[str]:
-    """What stands within each pair of tags; what follows one that is not closed."""
+    """Return the text within each pair of tags, and behind one that is not closed."""
     found = []
     while opened := begin.search(text):
         text = text[opened.end() :]

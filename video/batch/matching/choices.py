@@ -20,7 +20,7 @@ ORDER = "Answer with the option's letter from the given choices directly."
 
 
 def prompt_of(question: Question, listed: bool = True) -> str:
-    """What the model is asked: the question, and where there are choices and they are `listed`, those by letter.
+    """Return the prompt text: the question, and the choices by letter where they are `listed`.
 
     Options that bear their letters are put as they are.
 
@@ -66,7 +66,7 @@ def _place(text: str, choices: Sequence[str], labels: Labels, listed: bool) -> i
 
 
 def _contradicted(text: str, letter: str, labels: Labels) -> bool:
-    """Whether the text of another option stands right behind `letter`, as in `B. red` where B is blue."""
+    """Return whether the text of another option stands right behind `letter`, as in `B. red` where B is blue."""
     own = labels.place(letter)
     for line in text.splitlines():
         before, sign, rest = line.partition(letter)
@@ -86,7 +86,7 @@ def _whole(text: str, choices: Sequence[str], labels: Labels) -> list[int]:
 
 
 def correct(answer: str, choice: str | None, question: Question) -> bool | None:
-    """Whether the answer is the right one; None where that is not known.
+    """Return whether the answer is the right one; None where that is not known.
 
     With choices the picked one counts, else the whole text, but for what `normal` takes away.
 

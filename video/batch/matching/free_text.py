@@ -26,7 +26,7 @@ _CLAUSE = re.compile(r"[.,;:!?](?=\s|$)|\n|\b(?:but|so|therefore|thus|hence|beca
 
 
 def words(text: str) -> list[str]:
-    """What `text` is compared by: its words and numbers in order, and the signs that make a difference."""
+    """Normalise `text` for comparison: its words and numbers in order, and the signs that make a difference."""
     plain = _MARKUP.sub(" ", unicodedata.normalize("NFC", text)).translate(_DASHES)
     found = [token for token in _TOKEN.findall(plain) if token]
     kept = [token for i, token in enumerate(found) if not _is_article(token, i, len(found))]
@@ -39,7 +39,7 @@ def normal(text: str) -> str:
 
 
 def named(text: str, options: Sequence[str]) -> list[int]:
-    """Which of `options` stand in `text`, without those inside of a longer one that does, or behind a `not`.
+    """Return which of `options` stand in `text`, without those inside of a longer one that does, or behind a `not`.
 
     A word that negates does so up to the end of its clause, as `rather than` does.
     """

@@ -53,5 +53,5 @@ class Labels:
         return [f"{letter}. {text}" for letter, text in zip(self.letters, choices, strict=True)]
 
     def place(self, letter: str) -> int | None:
-        """Which option has `letter`."""
+        """Return which option has `letter`."""
         return self.letters.index(letter.upper()) if letter.upper() in self.letters else None

@@ -34,7 +34,7 @@ _QUESTION = "?\uff1f"
 
 @dataclass(frozen=True)
 class LetterStatement:
-    """What an answer says of letters.
+    """Letters that an answer states or denies.
 
     Attributes:
         letter: the one that it states; None: none, or not for certain.
@@ -64,7 +64,7 @@ def lone(text: str) -> str | None:
 
 
 def letter_statement(text: str, letters: Collection[str]) -> LetterStatement:
-    """Which of `letters` the answer `text` states.
+    """Return which of `letters` the answer `text` states.
 
     Several letters are none, unless the last one is said to be final or to correct those before it. A letter that is
     denied and stated is none either, unless a correction stands between.
@@ -100,7 +100,7 @@ def _weighed(
 
 
 def _findings(text: str, letters: Collection[str]) -> list[_Finding]:
-    """What each rule finds, in the order of the text; of what more than one finds at a place, the first rule's."""
+    """Return the findings of all rules in text order; where several match at a place, the first rule's."""
     found: dict[int, _Finding] = {}
     clauses = [0, *(cut.end() for cut in CLAUSE.finditer(text))]
     for rule in RULES:
@@ -118,7 +118,7 @@ def _findings(text: str, letters: Collection[str]) -> list[_Finding]:
 
 
 def _kind(kind: str, text: str, match: re.Match[str], clause: int) -> str | None:
-    """What a finding is where it stands: a question or a supposition states nothing, a negated statement denies.
+    """Return the kind of a finding in its context: a question or supposition states nothing, a negation denies.
 
     Args:
         clause: where the clause begins in which the match does.

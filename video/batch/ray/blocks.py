@@ -67,7 +67,7 @@ class Ended(RuntimeError):
 def answer_tasks(
     make: Callable[[], Answer], out: Path, actors: Actors, stop: Callable[[], bool] = lambda: False
 ) -> str:
-    """Answers each task of `out` that it does not hold yet and writes its rows there, as files of JSON lines.
+    """Answer each task of `out` that it does not hold yet and write its rows there, as files of JSON lines.
 
     Args:
         make: called once in each actor; gives what answers a payload with its rows. Travels by pickle.
@@ -117,7 +117,7 @@ def answer_data(
 
 
 def write(data: Dataset, sink: Lines) -> None:
-    """Writes the column `rows` of `data`, with Ray's checkpoint or not at all.
+    """Write the column `rows` of `data`, with Ray's checkpoint or not at all.
 
     Raises CheckpointError where Ray plans without it, and where a file is about to be written that it does not cover.
     """
@@ -160,7 +160,7 @@ class Lines(BlockBasedFileDatasink):
         self._sync(block.parent)
 
     def write_block_to_file(self, block: Any, file: Any) -> None:
-        """Writes the rows of one block; CheckpointError unless the checkpoint covers all of them."""
+        """Write the rows of one block; CheckpointError unless the checkpoint covers all of them."""
         table = block.to_arrow()
         if not covered(table.column("key").to_pylist(), self._note_of(Path(file.name))):
             raise CheckpointError(NOT_COVERED)
@@ -179,7 +179,7 @@ class _Tally:
         self._limit, self._count, self._why = limit, 0, ""
 
     def add(self, errors: int) -> None:
-        """Counts rows with an error."""
+        """Count rows with an error."""
         self._count += errors
         if self._limit is not None and self._count > self._limit:
             self.end("max_errors")
@@ -189,7 +189,7 @@ class _Tally:
         self._why = self._why or why
 
     def why(self) -> str:
-        """Why no further task is to be begun; empty: go on."""
+        """Return why no further task is to be begun; empty: go on."""
         return self._why
 
 
@@ -212,11 +212,11 @@ class _Worker:
 
 @contextmanager
 def _watched(stop: Callable[[], bool], tally: Any) -> Iterator[None]:
-    """Asks `stop` while Ray has the caller's thread."""
+    """Ask `stop` while Ray has the caller's thread."""
     over = Event()
 
     def watch() -> None:
-        """Asks until it is told to stop, or the run is over."""
+        """Ask until it is told to stop, or the run is over."""
         while not over.wait(PAUSE):
             if stop():
                 tally.end.remote("interrupted")

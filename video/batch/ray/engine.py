@@ -145,7 +145,7 @@ def _bound(job: Job, asked: Sequence[Question], folder: Path, retry: bool) -> se
 def _answered(
     blocks: Any, job: Job, folder: Path, limits: tuple[int | None, int | None], stop: Callable[[], bool]
 ) -> str:
-    """Why the run ended before all were answered; it may have been asked to stop while Ray started."""
+    """Return why the run ended before all were answered; it may have been asked to stop while Ray started."""
     if stop():
         return "interrupted"
     why: str = blocks.answer_tasks(_Making(job, folder), folder, _actors(blocks, *limits), stop)

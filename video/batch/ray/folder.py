@@ -27,12 +27,12 @@ PENDING, COMMITTED = ".pending.parquet", ".parquet"
 
 
 class CheckpointError(RuntimeError):
-    """What Ray's checkpoint says cannot be relied on: it is off, or files were taken out from under it."""
+    """Ray's checkpoint cannot be relied on: it is off, or its files were removed."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one actor answers at once.
+    """One task of an actor.
 
     Attributes:
         key: unique, and another one wherever the answers could be others: what is written is known by it.
@@ -45,7 +45,7 @@ class Task:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Holds the folder, which is made where it is not there, for one driver; its end gives it up, however it comes.
+    """Context manager: locks the folder, which is made where it is missing, for one driver.
 
     Raises:
         BlockingIOError: another one has it.
@@ -63,7 +63,7 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def write_tasks(tasks: Sequence[Task], out: Path) -> None:
-    """Writes the tasks as the file that Ray reads: its checkpoint filters what comes out of a file, and that alone.
+    """Write the tasks as the file that Ray reads: its checkpoint filters what comes out of a file, and that alone.
 
     Args:
         tasks: at least one.
@@ -85,7 +85,7 @@ def write_tasks(tasks: Sequence[Task], out: Path) -> None:
 
 
 def take_back_errors(out: Path, wanted: Set[str]) -> None:
-    """Makes blocks count as not written in which the answer to one of `wanted` is an error, so that it is asked again.
+    """Make blocks count as not written in which the answer to one of `wanted` is an error, so that it is asked again.
 
     Killed on the way, it leaves a folder that can be gone on with, with some of them taken back.
 
@@ -111,7 +111,7 @@ def take_back_errors(out: Path, wanted: Set[str]) -> None:
 
 
 def _fence(out: Path) -> None:
-    """Gives the checkpoint the next name, or makes it."""
+    """Return the checkpoint the next name, or makes it."""
     now = checkpoint(out)
     fresh = out / f"{CHECKPOINT}-{_number(now) + 1}"
     if now.exists():
@@ -121,7 +121,7 @@ def _fence(out: Path) -> None:
 
 
 def _take_back(out: Path, names: Sequence[str]) -> None:
-    """Makes blocks count as not whole: Ray removes them when it starts, and answers their tasks."""
+    """Make blocks count as not whole: Ray removes them when it starts, and answers their tasks."""
     folder = checkpoint(out)
     for name in names:
         os.replace(folder / f"{name}{COMMITTED}", folder / f"{name}{PENDING}")
@@ -131,7 +131,7 @@ def _take_back(out: Path, names: Sequence[str]) -> None:
 
 
 def clear(out: Path) -> None:
-    """Throws away what an earlier run wrote, and nothing else. Killed on the way, it leaves a folder to go on with.
+    """Throw away what an earlier run wrote, and nothing else. Killed on the way, it leaves a folder to go on with.
 
     The checkpoint stays, empty: the next one must have a name that no earlier worker knows.
     """
@@ -192,7 +192,7 @@ def written(out: Path) -> set[str]:
 
 
 def covered(keys: Collection[str], pending: Path) -> bool:
-    """Whether a note of Ray's checkpoint says that `keys` are about to be written."""
+    """Return whether a note of Ray's checkpoint says that `keys` are about to be written."""
     return pending.exists() and set(keys) <= set(keys_in(pending))
 
 
@@ -205,7 +205,7 @@ def keys_in(path: Path) -> Iterable[str]:
 
 
 def on_disk(path: Path) -> None:
-    """Waits until a file, or what a folder lists, would outlast a power cut.
+    """Wait until a file, or what a folder lists, would outlast a power cut.
 
     Raises OSError where that fails, except for a folder on a file system that has no such thing.
     """

@@ -1,4 +1,4 @@
-"""What Ray is told of a driver's job: where its workers import from."""
+"""Job configuration of a Ray driver: where its workers import from."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Place:
         return self.out.suffix.lower() in FORMATS and not self.out.is_dir()
 
     def check(self, asked: Sequence[Question], overwrite: bool) -> None:
-        """Finds out beforehand what would keep a night's answers from becoming the file.
+        """Find out beforehand what would keep a night's answers from becoming the file.
 
         Raises:
             ValueError: the file is there without its blocks, or holds something else than answers; or answers to
@@ -57,13 +57,13 @@ class Place:
                 pass
 
     def clear(self) -> None:
-        """Throws away the answers of an earlier run."""
+        """Throw away the answers of an earlier run."""
         if self.is_file:
             self.out.unlink(missing_ok=True)
         clear(self.folder)
 
     def finish(self, asked: Sequence[Question]) -> None:
-        """Writes the file, in the order of `asked`, which are all answered, others behind them; it appears when it is
+        """Write the file, in the order of `asked`, which are all answered, others behind them; it appears when it is
         whole."""
         if self.is_file:
             found = {row["id"]: row for row in answers(self.folder)}

@@ -1,4 +1,4 @@
-"""What a segmenter is: it is given frames one by one and says where clips begin."""
+"""Base of segmenters: frames are pushed one by one, and cuts between clips are returned."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Segmentation(ABC):
         return len(self.seconds)
 
     def push(self, seconds: float, value: Any) -> list[SceneCut]:
-        """Takes the next frame.
+        """Push the next frame.
 
         Args:
             seconds: when it is shown, later than the one before.
@@ -76,7 +76,7 @@ class Segmentation(ABC):
         return self._cuts(self._step(value))
 
     def flush(self) -> list[SceneCut]:
-        """Ends the run. Returns the cuts that were still uncertain.
+        """End the run. Returns the cuts that were still uncertain.
 
         Raises:
             ValueError: it has ended already.
@@ -88,10 +88,10 @@ class Segmentation(ABC):
 
     @abstractmethod
     def _step(self, value: Any) -> Found:
-        """What the frame just pushed makes certain."""
+        """Return the cuts that the frame just pushed makes certain."""
 
     def _end(self) -> Found:
-        """What is certain once there are no more frames."""
+        """Return the cuts that are certain once there are no more frames."""
         return []
 
     def _checked(self, value: Any) -> Any:

@@ -13,7 +13,7 @@ Wants = Literal["frame", "feature", "time"]
 
 
 def check_count(name: str, value: Any, low: int) -> None:
-    """Raises TypeError or ValueError unless `value` is an integer of at least `low`."""
+    """Raise TypeError or ValueError unless `value` is an integer of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected an integer, {low} or more")
     if value < low:
@@ -21,7 +21,7 @@ def check_count(name: str, value: Any, low: int) -> None:
 
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> None:
-    """Raises TypeError or ValueError unless `value` is a number in [low, high], or in (low, high] with `above`."""
+    """Raise TypeError or ValueError unless `value` is a number in [low, high], or in (low, high] with `above`."""
     span = f"{'above' if above else 'at least'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected a number {span}")

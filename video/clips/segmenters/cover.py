@@ -25,7 +25,7 @@ class _Bounds:
     longest: float
 
     def parts(self, start: int, end: int) -> list[int]:
-        """Where a clip from `start` to `end` is cut so that no part is longer than allowed."""
+        """Return where a clip from `start` to `end` is cut so that no part is longer than allowed."""
         if self.longest == math.inf:
             return [start]
         return short_parts(self.times, start, end, self.longest)

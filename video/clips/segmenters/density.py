@@ -133,7 +133,7 @@ def _densities(rows: Array, k: int) -> Array:
 
 
 def _separations(rows: Array, density: Array) -> Array:
-    """How far each frame is from the nearest denser one; the densest, from the farthest of all."""
+    """Return how far each frame is from the nearest denser one; the densest, from the farthest of all."""
     rank = np.empty(len(rows), dtype=np.int64)
     rank[np.argsort(-density, kind="stable")] = np.arange(len(rows))
     found = []

@@ -15,7 +15,7 @@ from .cover import segment, to_clips
 
 
 def frame_cuts(segmenter: Segmenter, frames: Iterable[NDArray[np.uint8]]) -> list[SceneCut]:
-    """Where `segmenter` cuts a series of frames, uint8 `[H, W, 3]` RGB each, evenly spaced."""
+    """Return where `segmenter` cuts a series of frames, uint8 `[H, W, 3]` RGB each, evenly spaced."""
     run = segmenter.begin()
     cuts: list[SceneCut] = []
     for i, frame in enumerate(frames):

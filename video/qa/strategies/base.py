@@ -44,7 +44,7 @@ class Call:
 
 
 class Watchable(Protocol):
-    """What is asked about: see the attributes of `vtc.video.Prepared`."""
+    """The prepared video of a question: see the attributes of `vtc.video.Prepared`."""
 
     @property
     def inputs(self) -> Mapping[str, Any]:
@@ -52,7 +52,7 @@ class Watchable(Protocol):
 
     @property
     def recipe(self) -> Recipe | None:
-        """What is left to do inside the model."""
+        """The rest of the recipe, for inside the model."""
 
     @property
     def frames(self) -> VideoFrames:
@@ -99,7 +99,7 @@ class Asker:
     def ask(
         self, prompt: str, purpose: str, *, units: tuple[int, int] | None = None, max_new_tokens: int | None = None
     ) -> str:
-        """What the model says to `prompt` about the video.
+        """Ask the model `prompt` about the video.
 
         Args:
             prompt: beside the video.
@@ -112,7 +112,7 @@ class Asker:
         return self._call(prompt, purpose, frames, recipe, max_new_tokens)
 
     def ask_blind(self, prompt: str, purpose: str, *, max_new_tokens: int | None = None) -> str:
-        """What the model says to `prompt` without the video."""
+        """Ask the model `prompt` without the video."""
         return self._call(prompt, purpose, None, None, max_new_tokens)
 
     def _stretch(self, first: int, end: int) -> VideoFrames:
@@ -203,6 +203,6 @@ def with_context(question: str, known: list[str]) -> str:
 
 
 def check_number(name: str, value: object) -> None:
-    """Raises ValueError unless `value` is an int of at least 1."""
+    """Raise ValueError unless `value` is an int of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}={value!r}; expected an int of at least 1")

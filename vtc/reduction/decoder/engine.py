@@ -72,7 +72,7 @@ def planned_cuts(stages: Sequence[DecoderStage], depth: int) -> dict[int, Planne
 
 
 def check_decoder(decoder: Any) -> None:
-    """Raises ValueError where a decoder has layers that tokens cannot leave before."""
+    """Raise ValueError where a decoder has layers that tokens cannot leave before."""
     config = decoder.config
     kinds = set(getattr(config, "layer_types", None) or ())
     windows = [getattr(getattr(layer, "self_attn", None), "sliding_window", None) for layer in decoder.layers]
@@ -92,7 +92,7 @@ def check_decoder(decoder: Any) -> None:
 
 
 def check_attention(decoder: Any) -> None:
-    """Raises ValueError where the attention implementation, which may change at any time, takes no ordinary masks."""
+    """Raise ValueError where the attention implementation, which may change at any time, takes no ordinary masks."""
     implementation = str(getattr(decoder.config, "_attn_implementation", ""))
     if "flex" in implementation or "paged" in implementation:
         raise ValueError(
@@ -114,7 +114,7 @@ class Engine:
         self._hooks: list[Any] = []
 
     def attach(self) -> None:
-        """Installs the hooks. Nothing stays behind if that fails."""
+        """Install the hooks. Nothing stays behind if that fails."""
         check_decoder(self._decoder)
         try:
             self._hooks.append(self._decoder.register_forward_pre_hook(_take_planes, with_kwargs=True))
@@ -128,7 +128,7 @@ class Engine:
             raise
 
     def remove(self) -> None:
-        """Removes every hook."""
+        """Remove every hook."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -174,7 +174,7 @@ class Engine:
         return states
 
     def _check_readable(self, step: PrefillState, cache: Any) -> None:
-        """Refuses a cache whose keys a stage would have to read, and that does not hold them as they are."""
+        """Refuse a cache whose keys a stage would have to read, and that does not hold them as they are."""
         for i, entry in self.planned_cuts.items() if step.offset and cache is not None else ():
             reads, cache_layer = entry.stage.reads, cache.layers[i] if i < len(cache.layers) else None
             if reads is not None and reads.source == "own" and is_quantised(cache_layer):
@@ -216,7 +216,7 @@ class Engine:
         return remapped(mask, slots, rows, queries, implementation, states.dtype)
 
     def _resume(self, i: int, step: PrefillState | None, states: Tensor, kwargs: dict[str, Any]) -> None:
-        """Makes the mask of a call of which nothing left so far fit what layer `i` of its cache holds.
+        """Make the mask of a call of which nothing left so far fit what layer `i` of its cache holds.
 
         Such a cache may come from another recipe, so no layer is passed over.
         """
@@ -276,7 +276,7 @@ def _release(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) 
 
 
 def _lengthen(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
-    """Gives the last layer's states the length that the call had: a token that left repeats the one before it."""
+    """Return the last layer's states the length that the call had: a token that left repeats the one before it."""
     step: PrefillState | None = kwargs.get(STEP)
     if step is None or step.remaining is None:
         return None

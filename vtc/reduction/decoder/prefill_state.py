@@ -86,7 +86,7 @@ class PrefillState:
             self.item_remaining = [torch.arange(len(item.columns)) for item in self.items]
 
     def ends_before(self, labels: Tensor) -> None:
-        """Ends each prompt where its answer begins: what is asked about images must not look ahead.
+        """End each prompt where its answer begins: what is asked about images must not look ahead.
 
         Args:
             labels: `[B, q or P + q]`, -100 where nothing is to be learnt. The answer of a row begins at the first

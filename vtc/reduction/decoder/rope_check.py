@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_rotation(decoder: Any, planned_cuts: Mapping[int, PlannedCut]) -> None:
-    """Refuses stages that undo rotations where attention turns other pairs than the halves of its first entries.
+    """Refuse stages that undo rotations where attention turns other pairs than the halves of its first entries.
 
     Raises:
         ValueError: pairs of neighbours (GLM, Ernie), a part behind others (latent attention), or an unknown make.

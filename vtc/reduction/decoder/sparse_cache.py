@@ -150,7 +150,7 @@ def keys_seen(cache_layer: Any, new: int) -> int:
 
 
 def check_room(cache: Any, new: int, before: int | None = None) -> None:
-    """Raises ValueError where a static cache has fewer slots than the sequence has logical positions.
+    """Raise ValueError where a static cache has fewer slots than the sequence has logical positions.
 
     Masks have a column for each slot, so that what lies behind would never be seen, though shortened layers fit.
 
@@ -195,7 +195,7 @@ def _cropped(cache_layer: Any, tokens_to_remove: int) -> KeptPositions:
 
 
 def _check_crop(self: Any, tokens_to_remove: int) -> None:
-    """Raises ValueError where the layer cannot be cropped so far."""
+    """Raise ValueError where the layer cannot be cropped so far."""
     if self.slots is not None:
         _cropped(self, tokens_to_remove)
 

@@ -72,7 +72,7 @@ class Density(Allocator):
         return shared(total, torch.stack(distinct).tolist(), layout.candidates, self.floor)
 
     def _distinct(self, keys: Tensor) -> Tensor:
-        """How many of `keys` `[n, C]` are not redundant, which is n times their density: `[]` int64."""
+        """Return how many of `keys` `[n, C]` are not redundant, which is n times their density: `[]` int64."""
         rows = unit_rows(keys)
         found = torch.zeros((), dtype=torch.int64, device=keys.device)
         # The tiny slack lets a product that binary floats cannot hold (.29 * 100) reach its whole number.

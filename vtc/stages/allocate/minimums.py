@@ -1,4 +1,4 @@
-"""What allocators share: the least that a unit gets, and exact counts."""
+"""Minimum tokens of a unit, and exact counts, for all allocators."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vtc.core.budget import share
 
 
 def check_floor(floor: object) -> None:
-    """Refuses what is no count.
+    """Refuse what is no count.
 
     Raises:
         TypeError: `floor` is no int.
@@ -23,7 +23,7 @@ def check_floor(floor: object) -> None:
 
 
 def shared(total: int, weights: Sequence[float], candidates: Sequence[int], floor: int = 0) -> list[int]:
-    """Shares `total` over units in proportion to `weights`, none above its candidates or below `floor`.
+    """Share `total` over units in proportion to `weights`, none above its candidates or below `floor`.
 
     A unit of fewer candidates than `floor` gets all of them. The floor changes nothing where no unit is below it: only
     units that would get less are raised to it, and the others share the rest. Where `total` is too small for the

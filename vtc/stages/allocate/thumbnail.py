@@ -94,7 +94,7 @@ class Thumbnail(Allocator):
 
 
 def _attended(tokens: VisualTokens, view: int, tiles: Sequence[int], attend: str) -> Tensor:
-    """How much the thumbnail `view` attends to the part of the image that each tile covers: `[tiles]` fp64."""
+    """Return how much the thumbnail `view` attends to the part of the image that each tile covers: `[tiles]` fp64."""
     layout = tokens.layout
     values = attended_map(tokens, view, attend)
     height, width = values.shape

@@ -1,4 +1,4 @@
-"""What chosen tokens of one row attend to in one layer, computed for those queries alone."""
+"""Attention of chosen tokens of one row in one layer, computed for those queries alone."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Attention:
 
 
 def unrotated(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Undoes a rotary embedding of the two halves of the first r entries: `[H, n, d]`, angles `[n, r]`, fp32."""
+    """Undo a rotary embedding of the two halves of the first r entries: `[H, n, d]`, angles `[n, r]`, fp32."""
     values, cos, sin = values.float(), cos.float(), sin.float()
     width = cos.shape[-1]
     turned, rest = values[..., :width], values[..., width:]

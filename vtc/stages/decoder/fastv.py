@@ -1,4 +1,4 @@
-"""What the prompt's last token attends to in an early layer."""
+"""FastV: selection by the attention of the prompt's last token in an early layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the prompt's last token attends to in the layer that comes next, several times."""
+"""PyramidDrop: selection by the attention of the prompt's last token in the next layer, several times."""
 
 from __future__ import annotations
 

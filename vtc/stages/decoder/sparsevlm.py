@@ -1,4 +1,4 @@
-"""What the words that look like the image attend to; part of the dropped tokens is recycled in clusters."""
+"""SparseVLM: selection by the attention of words that resemble the image; dropped tokens are partly recycled."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class SparseVLM(DecoderStage):
 
 
 def raters(visual: Tensor, words: Tensor) -> Tensor:
-    """Which of `words` `[T, D]` are relevant to `visual` `[N, D]`: bool `[T]`, at least one."""
+    """Return which of `words` `[T, D]` are relevant to `visual` `[N, D]`: bool `[T]`, at least one."""
     affinity = (visual.float() @ words.float().T).softmax(dim=1).mean(dim=0)
     return affinity >= affinity.mean()
 
 
 def _alone(total: int, count: int) -> int:
-    """How many stay as they are, so that with the clusters of the others exactly `count` do."""
+    """Return how many stay as they are, so that with the clusters of the others exactly `count` do."""
     return next((kept for kept in range(count, 0, -1) if kept + _clusters(total, kept) <= count), count)
 
 
@@ -79,7 +79,7 @@ def _clusters(total: int, kept: int) -> int:
 
 
 def _recycled(states: Tensor, scores: Tensor, best: Tensor, count: int) -> Reduction:
-    """Keeps `best`, and clusters the next best until there are `count` outputs."""
+    """Keep `best`, and clusters the next best until there are `count` outputs."""
     total, spare = len(states), count - len(best)
     rest = torch.ones(total, dtype=torch.bool, device=states.device)
     rest[best] = False

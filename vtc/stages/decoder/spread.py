@@ -48,7 +48,7 @@ def _in_unit(layout: Layout, index: Tensor, unit: int, count: int) -> Tensor:
 
 
 def _matched(distance: Tensor) -> Tensor:
-    """Gives each row of `distance` `[k, n]` a column of its own, the nearest pair first; ties to the lower place.
+    """Return each row of `distance` `[k, n]` a column of its own, the nearest pair first; ties to the lower place.
 
     Pairs that are each other's nearest among the free ones are taken together: the same answer in a few rounds.
     """

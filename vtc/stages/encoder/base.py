@@ -1,4 +1,4 @@
-"""What an encoder stage is: a schedule over the layers of a vision tower, and what one layer folds together."""
+"""Base of encoder stages: a schedule over the layers of a vision tower, and the merge step of one layer."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class EncoderStage(Stage):
         """The share of patches that survive, or None where it takes the recipe's `keep`."""
 
     def check_layers(self, layers: int) -> None:
-        """Raises ValueError where the stage is made for a tower of another depth; most fit any."""
+        """Raise ValueError where the stage is made for a tower of another depth; most fit any."""
 
     @abstractmethod
     def schedule(self, candidates: int, target: int, layers: int) -> tuple[int, ...]:
-        """How many of an image's `candidates` are left behind each of `layers`; the last entry is `target`.
+        """Return how many of an image's `candidates` are left behind each of `layers`; the last entry is `target`.
 
         Raises:
             ValueError: the layers cannot end on that number.
@@ -39,7 +39,7 @@ class EncoderStage(Stage):
 
     @abstractmethod
     def fold(self, view: LayerView, left: int) -> MergeStep:
-        """Folds one layer's candidates into exactly `left`, alike in number for each image of the batch."""
+        """Fold one layer's candidates into exactly `left`, alike in number for each image of the batch."""
 
 
 def check_share(share: object) -> float | None:

@@ -74,7 +74,7 @@ def _drawn(weight: Tensor, k: int, seed: int) -> Tensor:
 
 
 def _outlying(weight: Tensor) -> Tensor:
-    """How far each of `weight` `[n]` lies above the median, in inter-quartile ranges.
+    """Return how far each of `weight` `[n]` lies above the median, in inter-quartile ranges.
 
     Where the middle half is all one value, the mean distance from the median stands for the range.
     """

@@ -28,7 +28,7 @@ CLOSED = torch.inf
 
 @torch.no_grad()
 def maxmin(features: Tensor, k: int) -> Tensor:
-    """Picks `k` tokens, each as far as possible from those picked before it.
+    """Pick `k` tokens, each as far as possible from those picked before it.
 
     Distance is 1 - cosine, in fp32 whatever the dtype, the autocast state and the process-wide matrix product
     precision. The first pick is the token whose nearest other token is farthest; each next one is the token

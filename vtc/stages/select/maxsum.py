@@ -59,7 +59,7 @@ class MaxSum(Selector):
 
 
 def max_sum(rows: Tensor, k: int, first: Tensor) -> Tensor:
-    """Picks `k` rows, each of the lowest summed cosine with those picked before it.
+    """Pick `k` rows, each of the lowest summed cosine with those picked before it.
 
     Sums whose mean differs by less than 1e-6 tie, and the lower index wins. No pick waits for the host.
 
