@@ -1,4 +1,4 @@
-"""The shared grid: what is enrolled in every check of `test_grid_*.py`, and small tools that those checks share.
+"""The shared grid: what takes part in every check of `test_grid_*.py`, and small tools that those checks share.
 
 A new selector, or any other recipe that is known by name, is in it without a line here; those with decoder stages are
 in the checks of `tests/decoder` likewise. A recipe beyond the named ones (parameters that matter, stages composed) is

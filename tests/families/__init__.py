@@ -1,4 +1,4 @@
-"""Small random models of each family, with spread weights, and prompts. `FAMILIES` is where one is enrolled."""
+"""Small random models of each family, with spread weights, and prompts. `FAMILIES` is where one is registered."""
 
 from tests.families.common import (
     BOS,
