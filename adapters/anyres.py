@@ -128,7 +128,7 @@ class AnyRes(Towered):
 
 @contextmanager
 def at_hand(module: nn.Module) -> Iterator[None]:
-    """Load the parameters that `module` itself holds, where accelerate offloads them.
+    """Context manager: runs accelerate's hooks of `module`, so that its own parameters are loaded.
 
     The newline is one of them, and accelerate loads it for `forward` alone.
     """

@@ -32,6 +32,6 @@ for name in ("kcenter", "cls-mean", "random", "pool"):
     for keep in (0.25, 0.05):
         chosen = recipe(name, keep=keep)
         with reduced(model, chosen):
-            said, report = right(), model.vtc.report
-        print(f"{f'{name}, keep {keep}':<22} {said}, {report.after} of {report.before} tokens")
+            answer_text, report = right(), model.vtc.report
+        print(f"{f'{name}, keep {keep}':<22} {answer_text}, {report.after} of {report.before} tokens")
         before_after(images[0], processor.image_processor, report, chosen).save(out / f"{name}-{keep}.png")

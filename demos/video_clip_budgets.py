@@ -28,10 +28,10 @@ print(f"{question.question} (truth: {question.answer}; all tokens: {answer(model
 for name in ("uniform", "clip-budget", "video"):
     chosen = recipe(name, keep=0.25)
     with reduced(model, chosen):
-        said = answer(model, processor, inputs, 8)
+        answer_text = answer(model, processor, inputs, 8)
     report, small = report_on(model, inputs, chosen), low_res_frames(model, inputs, chosen)
     found = token_usage(frames, report, chosen, small)
-    print(f"{said}\n  {found}")
+    print(f"{answer_text}\n  {found}")
     timeline(frames, report, chosen, video=small, title=question.question).save(out / f"{name}-timeline.png")
     encoded = [unit.encoded for unit in found.units]
     contact_sheet(frames, found.item, caption(report, chosen), encoded=encoded).save(out / f"{name}-frames.png")

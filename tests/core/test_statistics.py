@@ -11,8 +11,8 @@ from vtc.bench.cases import Case
 from vtc.bench.results import (
     Results,
     gate,
+    mutually_separated,
     separated,
-    told_apart,
 )
 from vtc.bench.variants import TEXT_ALONE, Variant, variants
 from vtc.core.statistics import Interval, intervals
@@ -122,7 +122,7 @@ def test_pairs_are_separated_where_they_differ_and_only_there():
         ("same", "poor"),
     }
     assert separated(found, 0.25) == []
-    assert told_apart(pairs) == ["best", "good", "poor"]
+    assert mutually_separated(pairs) == ["best", "good", "poor"]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +151,6 @@ def test_the_largest_set_equals_a_search_of_all_subsets():
             for some in combinations(names, size)
             if all(pair in pairs for pair in combinations(some, 2))
         ]
-        found = told_apart(pairs)
+        found = mutually_separated(pairs)
         assert len(found) == max(whole, default=0)
         assert all(pair in pairs or pair[::-1] in pairs for pair in combinations(found, 2))

@@ -48,53 +48,51 @@ TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 
 RED = (200, 60, 50)
 
 
-def linear(color, encoders: str) -> np.ndarray:
+def linear(color, vision: str) -> np.ndarray:
     """Linear RGB of an sRGB colour as those eyes see it."""
     share = np.asarray(color, dtype=float) / 255
-    return np.clip(
-        SEEN_BY[encoders] @ np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4), 0, 1
-    )
+    return np.clip(SEEN_BY[vision] @ np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4), 0, 1)
 
 
 def srgb(light: np.ndarray) -> np.ndarray:
     return 255 * np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
-def lab(color, encoders: str) -> np.ndarray:
+def lab(color, vision: str) -> np.ndarray:
     """CIELAB of an sRGB colour as those eyes see it."""
-    x, y, z = TO_XYZ @ linear(color, encoders) / np.array([0.9505, 1, 1.089])
+    x, y, z = TO_XYZ @ linear(color, vision) / np.array([0.9505, 1, 1.089])
     x, y, z = (np.cbrt(v) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-def closest(colors, encoders: str) -> float:
-    return min(float(np.linalg.norm(lab(a, encoders) - lab(b, encoders))) for a, b in combinations(colors, 2))
+def closest(colors, vision: str) -> float:
+    return min(float(np.linalg.norm(lab(a, vision) - lab(b, vision))) for a, b in combinations(colors, 2))
 
 
-@pytest.mark.parametrize("eyes", SEEN_BY)
-def test_regions_can_be_told_apart(encoders):
-    assert closest((*REGIONS, KEPT), encoders) > 10
-    assert closest(REGIONS, encoders) > 14
+@pytest.mark.parametrize("vision", SEEN_BY)
+def test_regions_can_be_told_apart(vision):
+    assert closest((*REGIONS, KEPT), vision) > 10
+    assert closest(REGIONS, vision) > 14
 
 
-@pytest.mark.parametrize("eyes", ["deuteranopia", "protanopia"])
-def test_the_distance_shows_colours_that_cannot_be_told_apart(encoders):
-    olive = srgb(linear(RED, encoders))
+@pytest.mark.parametrize("vision", ["deuteranopia", "protanopia"])
+def test_the_distance_shows_colours_that_cannot_be_told_apart(vision):
+    olive = srgb(linear(RED, vision))
     assert closest((RED, olive), "all cones") > 30
-    assert closest((RED, olive), encoders) < 5
+    assert closest((RED, olive), vision) < 5
 
 
-@pytest.mark.parametrize("eyes", SEEN_BY)
+@pytest.mark.parametrize("vision", SEEN_BY)
 @pytest.mark.parametrize("grey", [14, 72, 129])
-def test_tints_can_be_told_apart_over_dark_and_bright(encoders, grey):
-    assert closest([np.array(color) * TINT + grey * (1 - TINT) for color in REGIONS], encoders) > 5
+def test_tints_can_be_told_apart_over_dark_and_bright(vision, grey):
+    assert closest([np.array(color) * TINT + grey * (1 - TINT) for color in REGIONS], vision) > 5
 
 
-@pytest.mark.parametrize("eyes", ["deuteranopia", "protanopia"])
-def test_kept_and_dropped_differ_by_lightness(encoders):
+@pytest.mark.parametrize("vision", ["deuteranopia", "protanopia"])
+def test_kept_and_dropped_differ_by_lightness(vision):
     """Outline against the dimmest and the brightest that a dropped cell gets."""
     for dimmed in ((14,) * 3, (129,) * 3):
-        assert abs(lab(KEPT, encoders)[0] - lab(dimmed, encoders)[0]) > 12
+        assert abs(lab(KEPT, vision)[0] - lab(dimmed, vision)[0]) > 12
 
 
 def test_a_dropped_cell_beside_merged_ones_has_a_line_across_it():

@@ -27,7 +27,7 @@ from .attempts import (
     MEDIUM,
     ROWS,
     Begun,
-    Untold,
+    NoAttempts,
     medium_name,
 )
 from .columns import STAGES
@@ -37,11 +37,11 @@ from .fingerprints import fingerprint
 from .journal import row_of
 from .loading import LoadedMedium, open_group, refused
 from .matching.choices import correct, picked, prompt_of
-from .prompts import Prompts, told
+from .prompts import Prompts, with_system_prompt
 from .questions import Group, Question
 from .shared_prefix import (
+    BatchGeneration,
     Prefix,
-    Said,
     ask_whole,
     go_on,
     read_prefix,
@@ -100,7 +100,7 @@ class Answerer:
             stop: asked before each batch; where it is true, no further one is begun.
             attempts: is told what is begun, and knows what killed an earlier process.
         """
-        attempts = attempts or Untold()
+        attempts = attempts or NoAttempts()
         left = {q.id: q for q in group.questions if q.id not in skip}
         for question in list(left.values()):
             if error := refused(question, self.processor) or attempts.refused(question.id):
@@ -169,7 +169,7 @@ class Answerer:
         ):  # a strategy wraps each of its calls
             for system, some in apart.items():
                 try:
-                    asker = told(self.processor, system)
+                    asker = with_system_prompt(self.processor, system)
                 except ValueError as error:
                     yield from (self.failed(question, error) for question in some)
                     continue
@@ -178,7 +178,7 @@ class Answerer:
                 inputs = opened.inputs if system == opened.system else processed(asker, [made], [opened.medium])
                 prompts = Prompts.of(asker, made, asked, opened.medium, inputs)
                 if direct:
-                    yield from self._told(some, prompts, opened, read, once, stop, attempts)
+                    yield from self._rows_with_system(some, prompts, opened, read, once, stop, attempts)
                 else:
                     yield from self._planned(some, asked, asker, prompts, opened, read, stop, attempts)
 
@@ -191,7 +191,7 @@ class Answerer:
         with reduced(self.model, opened.recipe):
             yield partial(self.model.vtc.encode_once, self.model.vtc.feature_cache())
 
-    def _told(
+    def _rows_with_system(
         self,
         questions: Sequence[Question],
         prompts: Prompts,
@@ -222,14 +222,14 @@ class Answerer:
             with once(), attempts.during([ids[i] for i in next_ones], ROWS):
                 text = prompts.prefix - visual + max(len(prompts.tails[i]) for i in next_ones)
                 longest = self._limits.longest(text, visual, opened.recipe, self.job.max_new_tokens)
-                said, report, count = self._some(prompts, prefix, next_ones, longest)
+                generation, report, count = self._some(prompts, prefix, next_ones, longest)
             if not shared:  # the first has encoded for all
-                shared = {"encode": said.seconds.pop("encode") / len(questions)}
-            own = {name: value / count for name, value in said.seconds.items()}
+                shared = {"encode": generation.seconds.pop("encode") / len(questions)}
+            own = {name: value / count for name, value in generation.seconds.items()}
             seconds = {name: sum(part.get(name, 0.0) for part in (read, shared, own)) for name in STAGES}
             tokens = _tokens(self.processor, prompts, opened, report)
-            for place, said_text in zip(todo[:count], said.texts, strict=True):
-                yield self._row(questions[place], said_text, opened, tokens, seconds)
+            for place, text_generated in zip(todo[:count], generation.texts, strict=True):
+                yield self._row(questions[place], text_generated, opened, tokens, seconds)
             todo = todo[count:]
 
     def _planned(
@@ -274,11 +274,11 @@ class Answerer:
 
     def _some(
         self, prompts: Prompts, prefix: Prefix | None, todo: list[int], longest: int
-    ) -> tuple[Said, Report | None, int]:
+    ) -> tuple[BatchGeneration, Report | None, int]:
         """Answers to as many of `todo` as memory has room for, the report, and how many those are."""
         if prefix is None:
-            said, report = self._alone(lambda: ask_whole(self.model, self.processor, prompts, todo[0], longest))
-            return said, report, 1
+            generation, report = self._alone(lambda: ask_whole(self.model, self.processor, prompts, todo[0], longest))
+            return generation, report, 1
         while True:
             count = prefix.batch_size([len(prompts.tails[i]) for i in todo[: self._batch]], longest)
             ask = _asking(self.model, self.processor, prompts, prefix, todo[:count], longest)
@@ -353,7 +353,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _asking(
     model: Any, processor: Any, prompts: Prompts, prefix: Prefix, rows: list[int], longest: int
-) -> Callable[[], Said]:
+) -> Callable[[], BatchGeneration]:
     return lambda: go_on(model, processor, prompts, prefix, rows, longest)
 
 

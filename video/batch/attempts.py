@@ -46,7 +46,7 @@ def medium_name(question: Question) -> str:
     return json.dumps([question.medium, question.image, question.start, question.end])
 
 
-class Untold:
+class NoAttempts:
     """Notes nothing."""
 
     @contextmanager

@@ -37,14 +37,14 @@ class PromptLimits:
             recipe: what they are reduced by.
         """
         whole = own + visual
-        told = f"the prompt has {whole} tokens, {visual} of them visual"
+        lengths = f"the prompt has {whole} tokens, {visual} of them visual"
         if self.asked is not None and whole > self.asked:
-            return ValueError(f"{told}; max_prompt={self.asked}: shorten the question, or allow more (--max-prompt)")
+            return ValueError(f"{lengths}; max_prompt={self.asked}: shorten the question, or allow more (--max-prompt)")
         kept = visual if recipe is None or not self.grid else _kept(visual, recipe)
         if self.context is not None and own + kept >= self.context:
             left = "" if kept == visual else f" ({kept} are kept)"
             return ValueError(
-                f"{told}{left}; the model takes {self.context} (max_position_embeddings), its answer among them: "
+                f"{lengths}{left}; the model takes {self.context} (max_position_embeddings), its answer among them: "
                 "shorten the question, or take fewer frames or a smaller keep"
             )
         return None

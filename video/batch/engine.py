@@ -119,8 +119,8 @@ def answer_batch(
             Path(os.path.realpath(out)).unlink(missing_ok=True)  # it is not all any more
         if left:
             with _noted(journal, records, again, overwrite) as attempts:
-                told = progress or _no_progress
-                summary = _run(Answerer(job), left, records, attempts, tally, workers, max_errors, told, stop)
+                on_progress = progress or _no_progress
+                summary = _run(Answerer(job), left, records, attempts, tally, workers, max_errors, on_progress, stop)
         else:
             summary = tally.summary(fresh=0, seconds=0.0)
         if journal != out and not summary.stopped:

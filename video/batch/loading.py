@@ -20,7 +20,7 @@ from vtc.video.qa.preparing import prepare
 from .config import Job
 from .fingerprints import medium_stamp
 from .matching.choices import correct, prompt_of
-from .prompts import told
+from .prompts import with_system_prompt
 from .questions import SCHEMES, Group, Question
 
 LARGEST, PART = 8 << 30, 1 << 20
@@ -126,7 +126,7 @@ def _askable(group: Group, processor: Any) -> tuple[Question, Any]:
     good = [question for question, error in zip(group.questions, errors, strict=True) if error is None]
     for system in dict.fromkeys(question.system for question in good):
         try:
-            asker = told(processor, system)
+            asker = with_system_prompt(processor, system)
         except ValueError as error:
             errors.append(error)
             continue

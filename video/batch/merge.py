@@ -66,7 +66,7 @@ class _Found:
         before = self.rows.setdefault(name, row)
         if before is row:
             return
-        if _told(row) == _told(before):
+        if _comparable(row) == _comparable(before):
             self.equal[name] = None
         else:
             self.unequal[name] = None
@@ -146,12 +146,12 @@ def _lines(file: Path, torn: list[str]) -> Iterator[tuple[int, Any]]:
             yield number, row
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
+def _comparable(row: dict[str, Any]) -> dict[str, Any]:
     """Return the comparable part of a row: without times, and without empty columns, which a table has in every row."""
-    said = {name: value for name, value in row.items() if name not in TIMES and value is not None}
-    if isinstance(said.get("calls"), list):
-        said["calls"] = [_told(call) if isinstance(call, dict) else call for call in said["calls"]]
-    return said
+    comparable = {name: value for name, value in row.items() if name not in TIMES and value is not None}
+    if isinstance(comparable.get("calls"), list):
+        comparable["calls"] = [_comparable(call) if isinstance(call, dict) else call for call in comparable["calls"]]
+    return comparable
 
 
 def _ordered(rows: dict[str, dict[str, Any]], asked: list[Question] | None) -> list[dict[str, Any]]:

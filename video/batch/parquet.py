@@ -39,7 +39,7 @@ def check_table(out: Path, source: Path, overwrite: bool) -> None:
 
 
 def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Find out beforehand what would keep a night's answers from becoming a table.
+    """Check before the run that the rows fit one Parquet schema.
 
     Raises:
         ImportError: pyarrow is not installed.

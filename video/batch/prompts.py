@@ -29,7 +29,7 @@ class SystemPromptProcessor:
         return self._processor.apply_chat_template([[turn, *one] for one in conversations], **options)
 
 
-def told(processor: Any, system: str | None) -> Any:
+def with_system_prompt(processor: Any, system: str | None) -> Any:
     """`processor`, with the system's turn in front of each conversation where there is one.
 
     Raises:

@@ -38,7 +38,7 @@ def shareable(recipe: Recipe | None, tokens: int) -> bool:
 
 
 @dataclass
-class Said:
+class BatchGeneration:
     """Answers to a batch of prompts: their texts and what they took, in seconds by stage."""
 
     texts: list[str]
@@ -93,7 +93,9 @@ def read_prefix(model: Any, prompts: Prompts) -> Prefix:
     return Prefix(cache_among(out), report, split(report, now(model) - begun))
 
 
-def go_on(model: Any, processor: Any, prompts: Prompts, prefix: Prefix, rows: list[int], longest: int) -> Said:
+def go_on(
+    model: Any, processor: Any, prompts: Prompts, prefix: Prefix, rows: list[int], longest: int
+) -> BatchGeneration:
     """The greedy answers to prompts `rows`, from copies of the cache."""
     ids, mask = prompts.batch(rows, _pad(model, processor))
     cache = copy.deepcopy(prefix.cache)
@@ -103,26 +105,28 @@ def go_on(model: Any, processor: Any, prompts: Prompts, prefix: Prefix, rows: li
     return _generated(model, processor, {**given, _cache_name(model): cache}, longest)
 
 
-def ask_whole(model: Any, processor: Any, prompts: Prompts, i: int, longest: int) -> tuple[Said, Report | None]:
+def ask_whole(
+    model: Any, processor: Any, prompts: Prompts, i: int, longest: int
+) -> tuple[BatchGeneration, Report | None]:
     """The greedy answer to prompt `i`, nothing shared but what the processor made of the medium."""
-    said = _generated(model, processor, on_device(model, prompts.whole(i)), longest)
+    generation = _generated(model, processor, on_device(model, prompts.whole(i)), longest)
     report = model.vtc.report if hasattr(model, "vtc") else None
-    decode = said.seconds.pop("decode")
-    return Said(said.texts, split(report, said.seconds["prefill"]) | {"decode": decode}), report
+    decode = generation.seconds.pop("decode")
+    return BatchGeneration(generation.texts, split(report, generation.seconds["prefill"]) | {"decode": decode}), report
 
 
-def _generated(model: Any, processor: Any, given: Mapping[str, Any], longest: int) -> Said:
+def _generated(model: Any, processor: Any, given: Mapping[str, Any], longest: int) -> BatchGeneration:
     clock, begun = TokenTimer(), now(model)
     out = model.generate(**given, max_new_tokens=longest, streamer=clock, **greedy(model))
     ended = now(model)
     first = clock.at[0] if clock.at else ended
     new = out[:, given["input_ids"].shape[1] :]
     texts = [text.strip() for text in processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
-    return Said(texts, {"prefill": first - begun, "decode": ended - first})
+    return BatchGeneration(texts, {"prefill": first - begun, "decode": ended - first})
 
 
 def split(report: Report | None, total: float) -> dict[str, float]:
-    """`total` seconds of a call that reads a prompt, by stage; what is not told apart is `prefill`."""
+    """Split `total` seconds of a prefill call by stage; the rest is `prefill`."""
     known = report.seconds if report is not None else {}
     encode = known.get("encode", 0.0)
     reduce = sum(value for name, value in known.items() if name != "encode")

@@ -73,7 +73,7 @@ def ask_by_strategy(
     Args:
         strategy: how it is asked.
         model: not wrapped, and left so.
-        processor: which begins conversations as the question wants it, see `prompts.told`.
+        processor: which begins conversations as the question wants it, see `prompts.with_system_prompt`.
         opened: the video.
         prompts: of the video's questions.
         i, question: which one, and its words.

@@ -17,13 +17,13 @@ def pixel_aspect(stream: VideoStream) -> tuple[Fraction, str]:
 
     The container's word comes before the codec's, as FFmpeg has it.
     """
-    told = stream.sample_aspect_ratio
-    if not told or told <= 0 or told == 1:
+    ratio = stream.sample_aspect_ratio
+    if not ratio or ratio <= 0 or ratio == 1:
         return Fraction(1), ""
-    name = f"{told.numerator}:{told.denominator}"
-    if not Fraction(1, MOST) <= told <= MOST:
+    name = f"{ratio.numerator}:{ratio.denominator}"
+    if not Fraction(1, MOST) <= ratio <= MOST:
         return Fraction(1), f"{name}, ignored"
-    return told, name
+    return ratio, name
 
 
 def shown_size(frame: VideoFrame, aspect: Fraction) -> tuple[int, int]:

@@ -194,7 +194,7 @@ def _index(
     keys = sorted(packets.keys) if pts is not None else []
     shown = np.array([key for key, _, hidden in keys if not hidden], dtype=np.int64)
     turn = Turn.of(_matrix(first))
-    aspect, said = pixel_aspect(stream)
+    aspect, aspect_text = pixel_aspect(stream)
     width, height = turn.size(*shown_size(first, aspect))
     upright = turn.size(first.width, first.height)
     info = Info(
@@ -217,7 +217,7 @@ def _index(
         keyframes=np.zeros(0, dtype=np.int64) if pts is None else np.unique(np.searchsorted(pts, shown)),
         declared_frames=stream.frames or None,
         declared_seconds=_declared_seconds(container, stream),
-        pixel_aspect=said,
+        pixel_aspect=aspect_text,
         track=stream.index,
         tracks=tuple(map(Track.of, container.streams.video)),
         audio=tuple(_audio(one) for one in container.streams.audio),

@@ -87,10 +87,12 @@ class OpenCV(Backend):
             self._at = self.index.info.frames
             return False
         seconds = self.index.info.seconds
-        told = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 + self.index.origin - self.index.info.start
-        place = int(np.abs(seconds - told).argmin())
-        if abs(seconds[place] - told) > 1e-6 or (self._at >= place and self._at >= 0):
-            raise ValueError(f"{self.path}: OpenCV gives a frame at {told:.6g} s, where there is none; {REMEDY}")
+        seconds_shown = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 + self.index.origin - self.index.info.start
+        place = int(np.abs(seconds - seconds_shown).argmin())
+        if abs(seconds[place] - seconds_shown) > 1e-6 or (self._at >= place and self._at >= 0):
+            raise ValueError(
+                f"{self.path}: OpenCV gives a frame at {seconds_shown:.6g} s, where there is none; {REMEDY}"
+            )
         self._at = place
         return True
 

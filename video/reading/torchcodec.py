@@ -58,9 +58,11 @@ class TorchCodec(Backend):
         except (RuntimeError, ValueError, IndexError) as error:
             self._agree(target, error)
             return None
-        told = frame.pts_seconds - info.start
-        if abs(told - info.seconds[target]) > 1e-6:
-            raise ValueError(f"{self.path}: TorchCodec gives a frame at {told:.6g} s for frame {target}; {REMEDY}")
+        seconds_shown = frame.pts_seconds - info.start
+        if abs(seconds_shown - info.seconds[target]) > 1e-6:
+            raise ValueError(
+                f"{self.path}: TorchCodec gives a frame at {seconds_shown:.6g} s for frame {target}; {REMEDY}"
+            )
         pixels = np.ascontiguousarray(frame.data.numpy())
         width, height = self.index.upright
         if pixels.shape != (height, width, 3):

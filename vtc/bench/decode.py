@@ -66,8 +66,8 @@ def decode(model: Any, processor: Any, given: Mapping[str, Any], limit: int) -> 
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     stops = torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype))
     lengths = [int(row.nonzero()[0]) + 1 if bool(row.any()) else len(row) for row in stops]
-    said = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
-    texts = [text.strip() for text in processor.tokenizer.batch_decode(said, skip_special_tokens=True)]
+    answers = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
+    texts = [text.strip() for text in processor.tokenizer.batch_decode(answers, skip_special_tokens=True)]
     return Decoded(tokens, lengths, torch.stack(out.logits, dim=1), texts)
 
 

@@ -117,7 +117,7 @@ def separated(results: Results, keep: Keep, *, draws: int = DRAWS, seed: int = 0
     ]
 
 
-def told_apart(pairs: Sequence[tuple[str, str]]) -> list[str]:
+def mutually_separated(pairs: Sequence[tuple[str, str]]) -> list[str]:
     """The largest set of recipes in which every two are separated, in the order in which `pairs` name them."""
     apart = {frozenset(pair) for pair in pairs}
     best: list[str] = []
@@ -141,7 +141,7 @@ def gate(results: Results, pairs: Sequence[tuple[str, str]]) -> dict[str, Any] |
     """
     if results.metric != "exact":
         return None
-    apart = told_apart(pairs)
+    apart = mutually_separated(pairs)
     text = results.values["exact"].get(TEXT_ALONE.key)
     alone = None if text is None or np.isnan(text).all() else float(np.nanmean(text))
     holds = None if alone is None else len(apart) >= GATE_RECIPES and alone < GATE_TEXT

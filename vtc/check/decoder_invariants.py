@@ -29,8 +29,8 @@ def keeping_all(recipe: Recipe) -> Recipe | None:
     own = [stage.own_share for stage in (recipe.input, recipe.encoder) if stage is not None]
     if any(share is not None for share in own):
         return None
-    told = [_keeping_all(stage) if isinstance(stage, DecoderStage) else stage for stage in recipe.stages]
-    stages = tuple(stage for stage in told if stage is not None)
+    changed = [_keeping_all(stage) if isinstance(stage, DecoderStage) else stage for stage in recipe.stages]
+    stages = tuple(stage for stage in changed if stage is not None)
     return replace(recipe, stages=stages, keep=1.0) if stages else None
 
 

@@ -162,7 +162,7 @@ def ask_by_strategy(
     with quiet(), bars() as tell:
         network, processor = load(model, device=options.device, dtype=options.dtype)
         _note_words(unknown_words(processor, question), model)
-        said = ask(
+        result = ask(
             network,
             processor,
             path,
@@ -177,12 +177,12 @@ def ask_by_strategy(
             else lambda call: console.print(shown(f"{call.purpose}: {call.text}"), highlight=False),
         )
     if as_json:
-        calls = [{"purpose": call.purpose, "text": call.text, "seconds": call.seconds} for call in said.calls]
+        calls = [{"purpose": call.purpose, "text": call.text, "seconds": call.seconds} for call in result.calls]
         facts = {"medium": str(path), "question": question, "model": model, "recipe": recipe.name, "keep": recipe.keep}
-        print_json({**facts, "answer": said.text, "tokens": said.tokens, "calls": calls})
+        print_json({**facts, "answer": result.text, "tokens": result.tokens, "calls": calls})
         return
-    spent = sum(call.seconds for call in said.calls)
-    line = f"{len(said.calls)} calls of the model, {said.tokens} visual tokens, {spent:.3g} s"
+    spent = sum(call.seconds for call in result.calls)
+    line = f"{len(result.calls)} calls of the model, {result.tokens} visual tokens, {spent:.3g} s"
     console.print(shown(f"{path.name}, {model} on {network.device.type}: {line}"), highlight=False)
 
 

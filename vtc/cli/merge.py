@@ -36,14 +36,14 @@ def merge(answers: Answers, out: Out, questions: Asked = None) -> None:
 
 def complaints(merged: Merged) -> list[str]:
     """What there is to say of `merged` beside its count, a line each."""
-    told = (
+    findings = (
         (merged.equal, "found more than once with the same answer; each is written once"),
         (merged.unequal, "found with different answers; the first that is no error is written"),
         (merged.gaps, "not answered; run vtc batch again"),
         (merged.strange, "answered, but not among the questions"),
         (merged.torn, "end within a line; that line is left out: run vtc batch on its file again"),
     )
-    lines = [f"{_some(names)} {words}" for names, words in told if names]
+    lines = [f"{_some(names)} {words}" for names, words in findings if names]
     return lines + (
         ["answers of different jobs are joined: their fingerprints begin differently"] if merged.mixed else []
     )

@@ -115,8 +115,8 @@ class VisualTokens:
             batch nor the company there changes a draw.
         planes: each `[N, D]`, further features of the same tokens, which the model adds in its first layers
             (DeepStack).
-        folded: where the encoder itself folded tokens together, what it made of all that the item has: these are the
-            outputs of it, and `layout` holds the places of its anchors.
+        folded: reduction already applied inside the encoder, or None; features and layout describe its outputs, the
+            layout by their anchors.
     """
 
     features: Tensor

@@ -151,8 +151,8 @@ def _change(video: Video, rng: Rng) -> list[SceneQuestion]:
     for actor in changers:
         others = [a for a in video.actors if a is not actor and a.noun == actor.noun]
         # Among its like it is told by the color it has first.
-        told = not any(actor.colors[0] in _colors(a) for a in others)
-        name = actor.noun if not others else f"{actor.colors[0]} {actor.noun}" if told else None
+        unambiguous = not any(actor.colors[0] in _colors(a) for a in others)
+        name = actor.noun if not others else f"{actor.colors[0]} {actor.noun}" if unambiguous else None
         if name and actor.role == "change":
             out.append(SceneQuestion(f"what color does the {name} become?", actor.colors[1], "change"))
         if not others:

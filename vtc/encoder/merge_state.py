@@ -100,6 +100,7 @@ class EncoderMergeState:
         return run.state
 
 
+# Hooks hang on a tower that several threads or tasks may run at once; a context variable gives each its own state.
 _work: ContextVar[EncoderMergeState | None] = ContextVar("vtc_tower", default=None)
 
 

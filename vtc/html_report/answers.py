@@ -158,8 +158,8 @@ def _example(
 ) -> Example:
     asked = questions.of(row["id"])
     truth = asked.get("answer", row.get("truth"))
-    told = {**asked, **row}
-    facts = [(name, str(told[name])) for name in ("question", "choices") if told.get(name)]
+    fields = {**asked, **row}
+    facts = [(name, str(fields[name])) for name in ("question", "choices") if fields.get(name)]
     facts += [("true answer", str(truth))] if truth is not None else []
     if row.get("error") is not None:
         facts.append(("error", error_text(row["error"])))

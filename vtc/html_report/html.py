@@ -41,7 +41,7 @@ def joined(parts: Iterable[object], by: str = "") -> Markup:
     return Markup(by.join(map(escaped, parts)))
 
 
-def said(text: object) -> Markup:
+def escaped_text(text: object) -> Markup:
     """Words from a run: kept apart from the direction of what surrounds them, and cut where they are very long."""
     whole = str(text)
     cut = f"{whole[:LONGEST]}… ({len(whole) - LONGEST} more characters)" if len(whole) > LONGEST else whole

@@ -10,8 +10,8 @@ from PIL import Image
 from .html import (
     Markup,
     document,
+    escaped_text,
     joined,
-    said,
     table,
     tag,
 )
@@ -92,14 +92,14 @@ def laid_out(title: str, intro: Sequence[str], sections: Sequence[Section]) -> s
 
 
 def _section(one: Section) -> Markup:
-    parts: list[Markup] = [tag("h2", one.title), *(tag("p", said(note)) for note in one.notes)]
+    parts: list[Markup] = [tag("h2", one.title), *(tag("p", escaped_text(note)) for note in one.notes)]
     if one.cards:
         cards = (tag("div", tag("b", number), tag("span", name, class_="soft")) for name, number in one.cards)
         parts.append(tag("div", joined(cards), class_="cards"))
     if one.curve is not None:
         parts.append(one.curve)
     for caption, head, rows in one.tables:
-        parts.append(table(head, [[said(cell) for cell in row] for row in rows], caption))
+        parts.append(table(head, [[escaped_text(cell) for cell in row] for row in rows], caption))
     if one.examples:
         parts.append(tag("div", joined(map(_example, one.examples), "\n"), class_="examples"))
     return tag("section", joined(parts, "\n"))
@@ -107,11 +107,11 @@ def _section(one: Section) -> Markup:
 
 def _example(one: Example) -> Markup:
     figure = one.figure()
-    facts = joined(joined((tag("dt", name), tag("dd", said(text)))) for name, text in one.facts)
+    facts = joined(joined((tag("dt", name), tag("dd", escaped_text(text)))) for name, text in one.facts)
     wide = figure.image is not None and figure.image.width > 640 and figure.image.width > figure.image.height
     return tag(
         "article",
-        tag("h3", said(one.id)),
+        tag("h3", escaped_text(one.id)),
         tag("p", WORDS[one.state], class_=f"tag {one.state}"),
         tag("dl", facts),
         _figure(figure),
@@ -121,7 +121,7 @@ def _example(one: Example) -> Markup:
 
 def _figure(figure: Figure) -> Markup:
     if figure.image is None:
-        return tag("p", said(figure.words), class_="missing")
+        return tag("p", escaped_text(figure.words), class_="missing")
     width, height = figure.image.size
     shown = tag("img", src=data_uri(figure.image), alt=figure.words, width=width, height=height)
-    return tag("figure", shown, tag("figcaption", said(figure.words)))
+    return tag("figure", shown, tag("figcaption", escaped_text(figure.words)))

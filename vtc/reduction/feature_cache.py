@@ -29,11 +29,11 @@ class CachedFeatures:
     def at_work(self) -> Iterator[None]:
         """Within the block, calls on the adapter reuse what is held, and what they encode is held. Any number of
         blocks may use one hold, one after the other."""
-        token = _held.set(self)
+        token = _cached_features.set(self)
         try:
             yield
         finally:
-            _held.reset(token)
+            _cached_features.reset(token)
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
         """`Adapter.encode` of those items that are not what the last call had in their place."""
@@ -49,12 +49,13 @@ class CachedFeatures:
         return tokens
 
 
-_held: ContextVar[CachedFeatures | None] = ContextVar("vtc_held", default=None)
+# A context variable and not an attribute of the model: only calls of this thread or task inside the block share it.
+_cached_features: ContextVar[CachedFeatures | None] = ContextVar("vtc_held", default=None)
 
 
 def encode(adapter: Adapter, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
     """`Adapter.encode`, or what is held of it. Where gradients are recorded all is encoded: they cannot be shared."""
-    held = _held.get()
+    held = _cached_features.get()
     if held is None or held.adapter is not adapter or torch.is_grad_enabled():
         return adapter.encode(media, cues)
     return held.encode(media, cues)

@@ -110,9 +110,9 @@ def test_sigterm_ends_the_command_after_the_row_in_hand(tmp_path):
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         grown(out, 1, lambda: process.poll() is not None)
         process.terminate()
-        said = process.communicate(timeout=LONG)[0].decode()
-    assert process.returncode == 130, said
-    assert "ended early: interrupted; the same command goes on from here" in said
+        generation = process.communicate(timeout=LONG)[0].decode()
+    assert process.returncode == 130, generation
+    assert "ended early: interrupted; the same command goes on from here" in generation
     assert 2 <= written(out) < 12
     assert all(row["error"] is None for row in read(out))
     summary = answer_batch(path, out, **FIELDS)

@@ -90,9 +90,9 @@ def test_a_job_gives_one_row_a_question(folder, tmp_path):
         {**rows(1, 1)[0], "id": "n", "video": "no"},
     ]
     out = tmp_path / "a.jsonl"
-    told = []
+    with_system_prompt = []
     summary = answer_batch(
-        save(folder / "q.jsonl", listed), out, progress=lambda *done: told.append(done), workers=1, **FEW
+        save(folder / "q.jsonl", listed), out, progress=lambda *done: with_system_prompt.append(done), workers=1, **FEW
     )
     found = read(out)
     assert [row["id"] for row in found] == [row["id"] for row in listed]
@@ -107,7 +107,7 @@ def test_a_job_gives_one_row_a_question(folder, tmp_path):
     assert (summary.rows, summary.answered, summary.known, summary.exit_code) == (8, 6, 8, 1)
     assert summary.accuracy.mean == sum(bool(row.get("correct")) for row in found) / 8
     assert summary.errors == {"ValueError": 1, "FileNotFoundError": 1}
-    assert told[-1] == (8, 8)
+    assert with_system_prompt[-1] == (8, 8)
     again = answer_batch(folder / "q.jsonl", out, **FEW)
     assert (again.fresh, again.rows) == (0, 8)
     with pytest.raises(ValueError, match="--overwrite"):

@@ -23,8 +23,8 @@ from vtc.video.batch import (
     grouped,
 )
 from vtc.video.batch.alike import (
+    BATCH_TOKENS,
     SHORT,
-    TOGETHER,
     alike,
     size_class,
 )
@@ -82,8 +82,8 @@ def test_a_long_question_is_asked_apart_and_all_answers_are_as_before(folder, tm
         ([20, 20, 20], "010", 1),
         ([20, 20, 20], "100", 1),
         ([20, 20, 20], "001", 2),
-        ([TOGETHER // 4] * 9, "0" * 9, 4),
-        ([TOGETHER * 2] * 2, "00", 1),
+        ([BATCH_TOKENS // 4] * 9, "0" * 9, 4),
+        ([BATCH_TOKENS * 2] * 2, "00", 1),
     ],
 )
 def test_which_go_on_together(lengths, alone, count):

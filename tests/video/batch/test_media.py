@@ -64,7 +64,7 @@ def answerer():
     return Answerer(Job(dtype="float32", **FEW))
 
 
-def said(answerer, inputs, spec):
+def generation(answerer, inputs, spec):
     """What the model answers to a processor's inputs, by `generate` alone."""
     given = on_device(answerer.model, inputs)
     with reduced(answerer.model, spec):
@@ -83,7 +83,7 @@ def test_images_are_answered_as_generate_answers(folder, answerer):
     for row, given in zip(read(out), listed, strict=True):
         image = load_image(folder / given["image"])
         inputs = processed(answerer.processor, [given["question"]], [image])
-        assert row["answer"] == said(answerer, inputs, recipe("kcenter"))
+        assert row["answer"] == generation(answerer, inputs, recipe("kcenter"))
         assert row["recipe"] == {"name": "kcenter", "keep": recipe("kcenter").keep}
         assert (row["frames"], row["id"]) == ([], given["id"])
         assert 0 < row["tokens_kept"] < row["tokens_full"]
@@ -105,7 +105,7 @@ def test_what_the_model_is_told_beforehand(folder, answerer):
             turn.insert(0, {"role": "system", "content": [{"type": "text", "text": q.system}]})
         text = answerer.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
         inputs = answerer.processor(text=text, images=[load_image(image)], return_tensors="pt")
-        assert found[q.id] == said(answerer, inputs, recipe("kcenter"))
+        assert found[q.id] == generation(answerer, inputs, recipe("kcenter"))
     assert found["0"] == found["2"] != found["1"]  # else an answer would not show what was told
     opened = answerer.open(group)
     assert (opened.system, opened.prompt) == (None, group.first.question)
@@ -118,11 +118,13 @@ def test_a_template_that_leaves_the_system_out_costs_those_rows_alone(folder):
         [[one for one in turn if one["role"] != "system"] for turn in turns], **options
     )
     base = {**rows(1, 1)[0], "video": "0.png"}
-    told = [question({**base, "id": str(i)}, folder, image=True, system=s) for i, s in enumerate(["be short", None])]
-    found = {row["id"]: row["error"] for row in deaf.answer(grouped(told)[0])}
+    with_system_prompt = [
+        question({**base, "id": str(i)}, folder, image=True, system=s) for i, s in enumerate(["be short", None])
+    ]
+    found = {row["id"]: row["error"] for row in deaf.answer(grouped(with_system_prompt)[0])}
     assert found["1"] is None
     assert "system='be short': the model's chat template leaves it out" in found["0"]
-    (alone,) = deaf.answer(grouped(told[:1])[0])
+    (alone,) = deaf.answer(grouped(with_system_prompt[:1])[0])
     assert "leaves it out" in alone["error"]
 
 

@@ -41,9 +41,9 @@ def test_the_table_holds_the_rows_of_the_journal(asked, tmp_path):
     journal = read(tmp_path / "a.parquet.jsonl")
     assert timeless(journal) == timeless(read(lines))
     table = read_table(out).to_pylist()
-    for row, told in zip(table, journal, strict=True):
-        assert {name: row[name] for name in told} == told
-        assert all(row[name] is None for name in set(row) - set(told))
+    for row, with_system_prompt in zip(table, journal, strict=True):
+        assert {name: row[name] for name in with_system_prompt} == with_system_prompt
+        assert all(row[name] is None for name in set(row) - set(with_system_prompt))
     assert [row["mark"] for row in table] == [1.5, None, None]
     assert table[2]["error"].startswith("FileNotFoundError")
     again = answer_batch(asked, out, **FEW)
@@ -152,12 +152,12 @@ def test_shards_have_one_schema_and_merge(asked, tmp_path):
     merged = merge(parts, tmp_path / "all.jsonl", asked)
     assert (merged.rows, merged.clean) == (3, True)
     answer_batch(asked, tmp_path / "whole.jsonl", **FEW)
-    parted, whole = (told(read(tmp_path / name)) for name in ("all.jsonl", "whole.jsonl"))
+    parted, whole = (with_system_prompt(read(tmp_path / name)) for name in ("all.jsonl", "whole.jsonl"))
     assert parted == whole
     assert merge([*parts, tmp_path / "whole.jsonl"], tmp_path / "all.jsonl", asked).equal == ("a", "b", "c")
 
 
-def told(rows):
+def with_system_prompt(rows):
     """Rows without times and without what holds nothing: a table has every column in every row."""
     return [{name: value for name, value in row.items() if value is not None} for row in timeless(rows)]
 

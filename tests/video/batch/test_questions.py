@@ -179,7 +179,7 @@ BLUE += ["blue", "It is blue.", "**blue**", "color:blue", r"\boxed{blue}", "<b>b
 @pytest.mark.parametrize(
     ("answer", "choice"),
     [
-        *((said, "blue") for said in BLUE),
+        *((generation, "blue") for generation in BLUE),
         ("A", "red"),
         ("a", "red"),
         ("The answer is A because of its color", "red"),

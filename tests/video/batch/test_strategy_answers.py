@@ -73,8 +73,14 @@ def test_a_plan_is_another_job_and_none_is_the_same_as_ever(folder, tmp_path):
 def test_asked_to_stop_it_goes_on_behind_the_last_question(folder, tmp_path):
     path, out = save(folder / "s.jsonl", rows(2, 3)), tmp_path / "a.jsonl"
     fields = dict(strategy="segment-thought", workers=1, **FEW)
-    told = []
-    first = answer_batch(path, out, progress=lambda *done: told.append(done), stop=lambda: len(told) > 2, **fields)
+    with_system_prompt = []
+    first = answer_batch(
+        path,
+        out,
+        progress=lambda *done: with_system_prompt.append(done),
+        stop=lambda: len(with_system_prompt) > 2,
+        **fields,
+    )
     assert (first.stopped, first.fresh) == ("interrupted", 2)
     answer_batch(path, out, **fields)
     answer_batch(path, tmp_path / "whole.jsonl", **fields)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .answer_text import final_text
 from .free_text import named, normal
 from .labels import Labels
-from .letter_rules import TOLD
+from .letter_rules import STATED_AT_END
 from .statements import letter_statement, lone
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _place(text: str, choices: Sequence[str], labels: Labels, listed: bool) -> i
     if len(whole) == 1:
         return whole[0]
     statement = letter_statement(text, labels.letters) if listed else None
-    stated = [found[1] for found in TOLD.finditer(text) if not (listed and lone(found[1]))]
+    stated = [found[1] for found in STATED_AT_END.finditer(text) if not (listed and lone(found[1]))]
     option_places = {place for one in stated for place in _whole(one, choices, labels)}
     if statement is not None and statement.letter is not None:
         place = labels.place(statement.letter)

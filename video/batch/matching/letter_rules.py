@@ -185,7 +185,7 @@ RULES = (
 )
 """In the order in which they are tried; see `statements.letter_statement` for what several findings come to."""
 
-TOLD = re.compile(rf"(?:(?i:{_NOUN})(?i:{_IS})|\\\\boxed\s*\{{)\s*([^\n}}]+?)[\s.}}]*$", re.M)
+STATED_AT_END = re.compile(rf"(?:(?i:{_NOUN})(?i:{_IS})|\\\\boxed\s*\{{)\s*([^\n}}]+?)[\s.}}]*$", re.M)
 """The text that an answer states, up to the end of its line."""
 MORE = re.compile(
     rf"\s*(?:,|/|&|\+|\bor\b|\band\b|\boder\b|\bund\b|\bou\b|\bet\b|\u548c|\u6216|\u3001)+\s*(?:(?:or|and|maybe|perhaps|possibly|also|even)\s+)*"

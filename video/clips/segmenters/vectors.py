@@ -20,7 +20,7 @@ def direction(feature: Row) -> Row:
 
 
 def known(feature: Row, before: Row | None) -> Row | None:
-    """The direction of `feature`, or `before` if any of it is NaN or infinite: such a frame says nothing."""
+    """Return the L2-normalised `feature`; fall back to `before` where it holds NaN or infinity."""
     return direction(feature) if bool(np.isfinite(feature).all()) else before
 
 

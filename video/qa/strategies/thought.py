@@ -46,6 +46,8 @@ class SegmentThought(Strategy):
         for i in range(count):
             purpose = f"describe part {i + 1} of {count}"
             stretch = (edges[i], edges[i + 1])
-            said = asker.ask(DESCRIBE.format(question=question), purpose, units=stretch, max_new_tokens=self.longest)
-            known.append(f"part {i + 1} of {count}: {said}")
+            description = asker.ask(
+                DESCRIBE.format(question=question), purpose, units=stretch, max_new_tokens=self.longest
+            )
+            known.append(f"part {i + 1} of {count}: {description}")
         return asker.ask(with_context(question, known), "answer")

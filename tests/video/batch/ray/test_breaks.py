@@ -91,16 +91,16 @@ def test_killed_three_times_and_asked_to_stop_twice(tmp_path):
         run.killed(0, chance.uniform(0, 4))
         run.killed(1, chance.uniform(0, 0.5))
         for stop in (sigterm, ctrl_c):
-            code, said = run.command(stop)
-            assert code == 130, said
-            assert "ended early: interrupted; the same command goes on from here" in said
+            code, generation = run.command(stop)
+            assert code == 130, generation
+            assert "ended early: interrupted; the same command goes on from here" in generation
         run.killed(0, chance.uniform(0, 4))
         kept = blocks_of(run.folder)
         assert 3 <= len(kept) < run.videos
         assert not run.out.exists()
-        code, said = run.command()
-        assert code == 0, said
-        assert "36 rows, 36 answered" in said
+        code, generation = run.command()
+        assert code == 0, generation
+        assert "36 rows, 36 answered" in generation
     assert set(kept) < set(blocks_of(run.folder))
     assert run.is_undisturbed(tmp_path)
 
@@ -138,6 +138,6 @@ def test_killed_twenty_times(tmp_path):
             blocks = chance.randint(0, 1) if run.blocks() < run.videos // 2 else 0  # so that some are left
             run.killed(blocks, chance.uniform(0, 1 if blocks else 6))
         assert 0 < run.blocks() < run.videos
-        code, said = run.command()
-        assert code == 0, said
+        code, generation = run.command()
+        assert code == 0, generation
     assert run.is_undisturbed(tmp_path)

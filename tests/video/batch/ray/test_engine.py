@@ -325,7 +325,7 @@ def stamps(folder):
 def test_answers_are_those_of_the_local_engine_in_a_file_in_the_order_of_the_questions(cluster, clips, tmp_path):
     fields, out, folder = {"max_new_tokens": 4, "frames": 8}, tmp_path / "a.jsonl", tmp_path / "a.jsonl.blocks"
     asked = [read_questions(clips / "questions.jsonl")[i] for i in (3, 0, 1, 4, 2)]  # those of one video apart
-    told = []
+    with_system_prompt = []
 
     def on_ray(**more):
         return answer_batch_on_ray(asked, out, **{**fields, **more})
@@ -338,13 +338,13 @@ def test_answers_are_those_of_the_local_engine_in_a_file_in_the_order_of_the_que
         return timeless(there) == timeless(here[question.id] for question in asked)
 
     assert on_ray(limit=1).rows == 1  # of a video of two questions one; the other comes in its own block
-    there = on_ray(progress=lambda done, total: told.append((done, total)))
+    there = on_ray(progress=lambda done, total: with_system_prompt.append((done, total)))
     local = answer_batch(asked, tmp_path / "local.jsonl", **fields)
     assert same()
     assert (there.rows, there.answered, there.fresh, there.stopped) == (5, 4, 4, "")
     assert (there.errors, there.exit_code) == (local.errors, 1) == ({"FileNotFoundError": 1}, 1)
     assert (there.accuracy, there.tokens_kept) == (local.accuracy, local.tokens_kept)
-    assert told == [(1, 5), (5, 5)]
+    assert with_system_prompt == [(1, 5), (5, 5)]
     merged = merge([folder], tmp_path / "merged.jsonl", clips / "questions.jsonl")
     assert (merged.rows, merged.clean, merged.equal) == (5, True, ())
 
