@@ -19,7 +19,7 @@ from vtc.check.context import CheckContext, CheckPrompt
 from vtc.check.runner import check
 from vtc.core.flops import DecoderCost
 from vtc.reduction import forward_hooks, generate_hooks, handle
-from vtc.reduction.pipeline import ItemPlan
+from vtc.reduction.pipeline import ItemCounts
 from vtc.reduction.prompt import PromptMap
 from vtc.reduction.request import RequestBuilder
 from vtc.stages import (
@@ -131,8 +131,8 @@ def no_identity(patch):
     def change(stock, self, media, cues):
         return [replace(tokens, features=tokens.features * 1.01) for tokens in stock(self, media, cues)]
 
-    stock = ItemPlan.of
-    patch.setattr(ItemPlan, "of", lambda recipe, media: replace(stock(recipe, media), identity=False))
+    stock = ItemCounts.of
+    patch.setattr(ItemCounts, "of", lambda recipe, media: replace(stock(recipe, media), identity=False))
     around(patch, Llava, "encode", change)
 
 

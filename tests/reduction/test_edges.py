@@ -17,7 +17,7 @@ from tests.reduction.test_turns import first_turn, longer, whole
 from vtc import Recipe, reduce_tokens, restore
 from vtc.adapters import find
 from vtc.core.tokens import Layout
-from vtc.reduction.pipeline import ItemPlan, reduce_media
+from vtc.reduction.pipeline import ItemCounts, reduce_media
 from vtc.reduction.prompt import Span, compact
 from vtc.reduction.report import PhaseTimer
 from vtc.stages import KCenter, Mean, Resize
@@ -214,8 +214,8 @@ def test_autocast_does_not_reach_selection_and_merging(family):
     media = adapter.media(family.inputs(ROWS))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         encoded = adapter.encode(media, ())
-        plans = [ItemPlan.of(recipe, item) for item in media]
-        under = reduce_media(adapter, recipe, plans, PhaseTimer(torch.device("cpu")))
+        counted = [ItemCounts.of(recipe, item) for item in media]
+        under = reduce_media(adapter, recipe, counted, PhaseTimer(torch.device("cpu")))
     for item, tokens, got in zip(media, encoded, under, strict=True):
         expected = recipe.reduce(tokens, recipe.count(item.layout))
         assert torch.equal(got.reduction.assign, expected.assign)

@@ -12,6 +12,7 @@ from vtc.adapters import Adapter
 from vtc.encoder import install
 from vtc.recipes.composition import Recipe
 
+from .columns import read_columns
 from .compatibility import uses_flash, without_positions
 from .decoder.engine import Engine
 from .feature_cache import CachedFeatures
@@ -64,7 +65,7 @@ class Handle:
         if not adapter.has_media(inputs):
             return []
         frames = self.recipe.images_as == "frames"  # which need the prompt: the images of a row are one item
-        media = builder.media(inputs, builder.columns(inputs, None)) if frames else adapter.media(inputs)
+        media = builder.media(inputs, read_columns(adapter, inputs, None)) if frames else adapter.media(inputs)
         return [self.recipe.count(item.layout) + sum(item.layout.structurals) for item in media]
 
     def encode_once(self, features: CachedFeatures | None = None) -> AbstractContextManager[None]:

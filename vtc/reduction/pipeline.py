@@ -46,7 +46,7 @@ class ReducedItem:
 
 
 @dataclass(frozen=True)
-class ItemPlan:
+class ItemCounts:
     """What a recipe does with one item, counted once, before any encoder runs.
 
     Attributes:
@@ -66,8 +66,8 @@ class ItemPlan:
     looks: bool
 
     @classmethod
-    def of(cls, recipe: Recipe, media: Media) -> ItemPlan:
-        """The plan of `recipe` for one item."""
+    def of(cls, recipe: Recipe, media: Media) -> ItemCounts:
+        """The counts of `recipe` for one item."""
         layout = media.layout
         frames, grids, total = recipe.frames(layout), recipe.encoded_grids(layout), recipe.count(layout)
         spread = recipe.encoder is not None and recipe.encoder.spread and not recipe.keeps_all
@@ -84,7 +84,7 @@ def encoder_cues(recipe: Recipe) -> tuple[str, ...]:
 def reduce_media(
     adapter: Adapter,
     recipe: Recipe,
-    plans: Sequence[ItemPlan],
+    counted: Sequence[ItemCounts],
     clock: PhaseTimer,
     questions: Sequence[Tensor] | None = None,
 ) -> list[ReducedItem]:
@@ -92,15 +92,15 @@ def reduce_media(
 
     Args:
         adapter, recipe: of the model.
-        plans: of the items.
+        counted: of the items.
         clock: takes the seconds.
         questions: `[T, D]` for each item, the embeddings of the text beside it, where the recipe asks for them.
     """
     with clock.measure("select"), torch.no_grad():
-        videos = [small_frames(adapter, plan.media) if plan.looks else None for plan in plans]
-        chosen = [_chosen(recipe, plan, video) for plan, video in zip(plans, videos, strict=True)]
+        videos = [small_frames(adapter, counts.media) if counts.looks else None for counts in counted]
+        chosen = [_chosen(recipe, counts, video) for counts, video in zip(counted, videos, strict=True)]
     with clock.measure("encode"), merging(recipe.encoder, recipe.encoder_keep):
-        small = [_shown(adapter, recipe, plan, some) for plan, some in zip(plans, chosen, strict=True)]
+        small = [_shown(adapter, recipe, counts, some) for counts, some in zip(counted, chosen, strict=True)]
         encoded = _encode(adapter, small, encoder_cues(recipe))
     if questions is not None:
         pairs = zip(encoded, questions, strict=True)
@@ -114,12 +114,12 @@ def reduce_media(
     # Scores are fp32 even where the caller runs under autocast.
     exact = torch.autocast(encoded[0].features.device.type, enabled=False)
     with clock.measure("select"), torch.no_grad(), exact:
-        reductions = [_reduce(recipe, plan, tokens) for plan, tokens in zip(plans, encoded, strict=True)]
+        reductions = [_reduce(recipe, counts, tokens) for counts, tokens in zip(counted, encoded, strict=True)]
     with clock.measure("merge"):
         embedded = [_embedded(tokens, reduction) for tokens, reduction in zip(encoded, reductions, strict=True)]
     return [
-        ReducedItem(plan.media, rows, _of_all(plan.media.layout, tokens, reduction, some))
-        for plan, tokens, rows, reduction, some in zip(plans, encoded, embedded, reductions, chosen, strict=True)
+        ReducedItem(counts.media, rows, _of_all(counts.media.layout, tokens, reduction, some))
+        for counts, tokens, rows, reduction, some in zip(counted, encoded, embedded, reductions, chosen, strict=True)
     ]
 
 
@@ -139,13 +139,13 @@ def shrunk(frames: Tensor) -> Tensor:
     return adaptive_avg_pool2d(frames.flatten(0, 1).float(), size).unflatten(0, frames.shape[:2])
 
 
-def _chosen(recipe: Recipe, plan: ItemPlan, video: Tensor | None) -> Tensor | None:
+def _chosen(recipe: Recipe, counts: ItemCounts, video: Tensor | None) -> Tensor | None:
     """The frames that are encoded, `[k]` ascending on the CPU; None for all of them.
 
     Raises:
         ValueError: a frame selector broke its contract.
     """
-    stage, units, k = recipe.input, len(plan.media.layout.grids), plan.frames
+    stage, units, k = recipe.input, len(counts.media.layout.grids), counts.frames
     if not isinstance(stage, FrameSelector) or video is None or k == units:
         return None
     chosen = stage.choose(video, k).cpu()
@@ -157,11 +157,11 @@ def _chosen(recipe: Recipe, plan: ItemPlan, video: Tensor | None) -> Tensor | No
     return chosen
 
 
-def _shown(adapter: Adapter, recipe: Recipe, plan: ItemPlan, chosen: Tensor | None) -> Media:
+def _shown(adapter: Adapter, recipe: Recipe, counts: ItemCounts, chosen: Tensor | None) -> Media:
     """The item as it is encoded."""
-    media = plan.media
+    media = counts.media
     if chosen is None:
-        return _resized(adapter, recipe, plan)
+        return _resized(adapter, recipe, counts)
     if media.parts:
         return Media.video([media.parts[i] for i in chosen.tolist()])
     return adapter.with_frames(media, chosen)
@@ -204,20 +204,20 @@ def _embedded(tokens: VisualTokens, reduction: Reduction) -> Embedded:
     return Embedded(reduction.apply(tokens.features), tuple(reduction.apply(plane) for plane in tokens.planes))
 
 
-def _resized(adapter: Adapter, recipe: Recipe, plan: ItemPlan) -> Media:
-    media = plan.media
-    if not isinstance(recipe.input, Resizer) or plan.grids == media.layout.grids:
+def _resized(adapter: Adapter, recipe: Recipe, counts: ItemCounts) -> Media:
+    media = counts.media
+    if not isinstance(recipe.input, Resizer) or counts.grids == media.layout.grids:
         return media
-    (_, height, width) = plan.grids[0]
+    (_, height, width) = counts.grids[0]
     if media.parts:
         return Media.video([adapter.resized(part, height, width) for part in media.parts])
     return adapter.resized(media, height, width)
 
 
-def _reduce(recipe: Recipe, plan: ItemPlan, tokens: VisualTokens) -> Reduction:
+def _reduce(recipe: Recipe, counts: ItemCounts, tokens: VisualTokens) -> Reduction:
     if recipe.seeded:
-        tokens = replace(tokens, key=plan.media.key)
-    total = min(plan.total, sum(tokens.layout.candidates))
+        tokens = replace(tokens, key=counts.media.key)
+    total = min(counts.total, sum(tokens.layout.candidates))
     return recipe.reduce(tokens, total)
 
 

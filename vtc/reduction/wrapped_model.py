@@ -15,6 +15,7 @@ from vtc.recipes.composition import Recipe
 
 from .cache_metadata import ReducedPromptInfo, cache_among
 from .call_gate import CallGate
+from .columns import read_columns
 from .compatibility import check_recipe, uses_flash
 from .decoder.engine import check_attention
 from .decoder.sparse_cache import is_shortened
@@ -124,7 +125,7 @@ class WrappedModel:
         prefix = base.grown(cache) if base is not None else None
         has_media = self.adapter.has_media(inputs)
         reads = bool(encoded) or has_media or base is not None
-        columns = self.builder.columns(inputs, prefix) if reads else None
+        columns = read_columns(self.adapter, inputs, prefix) if reads else None
         media: list[Media] = []
         if encoded:
             media = encoded_media(encoded, self.adapter, self.recipe)
