@@ -327,7 +327,7 @@ def test_bad_videos_are_one_plain_line(tmp_path, video, kind, command, capfd):
         (["--start", "3", "--end", "2"], "end=2.0 is not behind start=3.0"),
         (["--start", "nan"], "start=nan"),
         (["--end", "nan"], "end=nan"),
-        (["--recipe", "vidoe"], "unknown recipe 'vidoe'; did you mean 'video'?"),
+        (["--recipe", "vidoe"], "unknown recipe 'vidoe'; did you mean 'video'"),
         (["--keep", "0"], "keep=0.0 is outside (0, 1]"),
     ],
 )

@@ -145,7 +145,7 @@ def path(tmp_path_factory):
 def test_frames_that_are_chosen_of_a_file_stand_at_their_own_times(qwen, path, sampling, recipe):
     model, processor = qwen
     made = prepare(path, processor, "what?", recipe, sampling=sampling)
-    starts = made.frames.seconds[:: made.together]
+    starts = made.frames.seconds[:: made.temporal_patch_size]
     expected = np.floor(starts - starts[0] + 1e-3).astype(int).tolist()
     assert places(model, processor, made.inputs) == sorted(set(expected))
 
@@ -167,7 +167,7 @@ def test_parts_of_a_plan_stand_at_their_own_times(qwen, path, monkeypatch):
         "what?",
         "clip-budget",
         keep=1.0,
-        plan="segment-thought",
+        strategy="segment-thought",
         sampling=Sampling(start=54.0, isolated=False),
         max_new_tokens=1,
     )
