@@ -152,7 +152,7 @@ def test_an_input_stage_that_cannot_shrink_a_video_is_left_out():
         (["--keep", "0"], "keep=0.0 is outside (0, 1]"),
         (["--keep", "1"], "keep=1.0 keeps every token, so that nothing is checked"),
         (["--recipe", "fastv", "--keep", "0.5"], "follows its own schedule"),
-        (["--recipe", "kcentre"], "did you mean 'kcenter'?"),
+        (["--recipe", "kcentre"], "did you mean 'kcenter'"),
         (["--recipe", "globalcom2"], "use 'even' as the allocator"),
         (["--positions", "new"], "positions='new'; expected one of original, compact, both"),
         (["--dtype", "half"], "dtype='half'; expected one of"),
