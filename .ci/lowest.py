@@ -25,18 +25,18 @@ ROOT = Path(__file__).parents[1]
 TRIED = {  # package: its module, pytest's arguments
     "transformers": (
         "transformers",
-        ["tests/test_generic.py", "tests/test_arguments.py", "-k", "Exaone or encoder or types"],
+        ["tests/adapters/test_generic.py", "tests/reduction/test_arguments.py", "-k", "Exaone or encoder or types"],
     ),
-    "timm": ("timm", ["tests/test_towers.py", "-k", "timm and (both_kernels or wrong_rule)"]),
-    "einops": ("einops", ["tests/test_cues.py", "-k", "every_cue and (qwen2vl or internvl)"]),
+    "timm": ("timm", ["tests/adapters/test_vision_tower.py", "-k", "timm and (both_kernels or wrong_rule)"]),
+    "einops": ("einops", ["tests/adapters/test_cues.py", "-k", "every_cue and (qwen2vl or internvl)"]),
     # pillow-heif of a finished environment wants a newer Pillow.
-    "pillow": ("PIL", ["tests/test_media.py", "tests/test_viz_sheet.py", "-k", "not heic_is_read"]),
-    "opencv-python-headless": ("cv2", ["tests/video/test_reader.py", "-k", "opencv"]),
-    "av": ("av", ["tests/video/test_reader.py", "-k", "pyav or not (decord or opencv or torchcodec)"]),
-    "decord2": ("decord", ["tests/video/test_reader.py", "-k", "decord"]),
-    "scenedetect-headless": ("scenedetect", ["tests/video/test_segment_rules.py"]),
-    "typer": ("typer", ["tests/test_cli.py", "-k", "version_and_help or usage"]),
-    "rich": ("rich", ["tests/test_cli.py", "-k", "version_and_help or usage"]),
+    "pillow": ("PIL", ["tests/media/test_images.py", "tests/viz/test_contact_sheets.py", "-k", "not heic_is_read"]),
+    "opencv-python-headless": ("cv2", ["tests/video/reading/test_reading.py", "-k", "opencv"]),
+    "av": ("av", ["tests/video/reading/test_reading.py", "-k", "pyav or not (decord or opencv or torchcodec)"]),
+    "decord2": ("decord", ["tests/video/reading/test_reading.py", "-k", "decord"]),
+    "scenedetect-headless": ("scenedetect", ["tests/video/clips/test_segment_rules.py"]),
+    "typer": ("typer", ["tests/cli/test_main.py", "-k", "version_and_help or usage"]),
+    "rich": ("rich", ["tests/cli/test_main.py", "-k", "version_and_help or usage"]),
 }
 """What is small enough to be laid over an environment; torch, gradio and ray are not: .ci/nightly has them."""
 
@@ -48,7 +48,7 @@ from pip._vendor.packaging.version import Version
 overlay, package, lowest, module, *arguments = sys.argv[1:]
 assert Version(version(package)) == Version(lowest), (package, version(package), lowest)
 status = pytest.main(["-q", "-x", "-p", "no:cacheprovider", *arguments])
-# Behind the tests: decord2 1.0 imported before PyAV breaks PyAV's VP9 encoder, with which the tests write films.
+# Behind the tests: decord2 1.0 imported before PyAV breaks PyAV's VP9 encoder, with which the tests write videos.
 found = importlib.import_module(module).__file__
 assert found.startswith(overlay), f"{module} is {found}, not of {overlay}"
 sys.exit(status)

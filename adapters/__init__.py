@@ -1,33 +1,60 @@
-"""Adapters: one file a family. `FAMILIES` is where a new one is enrolled."""
+"""Adapters: one file a family. One line here, its import, registers it."""
 
 from __future__ import annotations
 
+import inspect
+from typing import TypeVar
+
 from torch import nn
 
-from .base import Adapter, Media
+from vtc.core.registry import Registry
+
+from .base import Adapter as Adapter
+from .base import Media as Media
 from .generic import Generic, GenericGrid, missing
-from .internvl import InternVL
-from .llama4 import Llama4
-from .llava import Llava
-from .llava_next import LlavaNext
-from .llava_onevision import LlavaOnevision
-from .qwen3_vl import Qwen3VL
-from .qwen_vl import Qwen2VL, Qwen25VL
+from .internvl import InternVL as InternVL
+from .llama4 import Llama4 as Llama4
+from .llava import Llava as Llava
+from .llava_next import LlavaNext as LlavaNext
+from .llava_onevision import LlavaOnevision as LlavaOnevision
+from .qwen3_vl import Qwen3VL as Qwen3VL
+from .qwen_vl import Qwen2VL as Qwen2VL
+from .qwen_vl import Qwen25VL as Qwen25VL
 from .unserved import why_unserved
 
-FAMILIES: tuple[type[Adapter], ...] = (
-    Llava,
-    LlavaNext,
-    LlavaOnevision,
-    Qwen2VL,
-    Qwen25VL,
-    Qwen3VL,
-    InternVL,
-    Llama4,
-    GenericGrid,
-    Generic,
-)
-"""Tried in this order; the generic ones last, since they serve whatever has the seam."""
+A = TypeVar("A", bound=Adapter)
+
+ADAPTERS: Registry[type[Adapter]] = Registry("adapter", plugins=True)
+"""Adapters of single families by class name, those of other distributions among them."""
+GENERIC: tuple[type[Adapter], ...] = (GenericGrid, Generic)
+"""Tried behind all others, since they serve whatever has the seam."""
+
+
+def register_adapter(adapter: type[A]) -> type[A]:
+    """Makes an adapter known, ahead of those before it and of the generic ones; a decorator, or a call.
+
+    Args:
+        adapter: a class that derives from `Adapter` (see `vtc.adapters.base`) and names the model classes it `serves`.
+
+    Returns:
+        The class.
+
+    Raises:
+        TypeError: it is no such class.
+        ValueError: it serves no class, or its name is taken by another adapter.
+    """
+    if not isinstance(adapter, type) or not issubclass(adapter, Adapter):
+        raise TypeError(f"adapter={adapter!r} is no adapter class; derive it from vtc.adapters.Adapter")
+    if inspect.isabstract(adapter):
+        lacking = ", ".join(sorted(adapter.__abstractmethods__))
+        raise TypeError(f"adapter={adapter.__name__} lacks {lacking}; see vtc.adapters.base")
+    if not getattr(adapter, "classes", ()) and "serves" not in vars(adapter):
+        raise ValueError(f"adapter={adapter.__name__} names no model class; set `classes`, such as ('LlavaFor...',)")
+    return ADAPTERS.add(adapter.__name__, adapter)  # type: ignore[return-value]
+
+
+for _family in [value for value in globals().values() if isinstance(value, type) and getattr(value, "classes", None)]:
+    register_adapter(_family)
 
 FOREIGN = {
     "LlavaLlamaForCausalLM": "an original-format LLaVA checkpoint; load a converted one, e.g. "
@@ -69,14 +96,15 @@ def find(model: nn.Module) -> Adapter:
             f"model class {lineage[0]!r} is not served: {reason}; it needs an adapter of its own (about 100 lines, see "
             "CONTRIBUTING.md)"
         )
-    for family in FAMILIES:
+    families = [ADAPTERS.get(name) for name in reversed(list(ADAPTERS))]
+    for family in (*families, *GENERIC):
         if family.serves(model):
             return family(model)
-    known = [name for family in FAMILIES for name in family.classes]
+    known = [name for family in families for name in family.classes]
     raise ValueError(
         f"model class {lineage[0]!r} has no adapter (known: {', '.join(known)}; pass the "
         f"class with the language-model head); the generic adapter does not serve it, since {missing(model)}"
     )
 
 
-__all__ = ["FAMILIES", "FOREIGN", "Adapter", "Media", "check_architecture", "find"]
+__all__ = ["ADAPTERS", "FOREIGN", "Adapter", "Media", "check_architecture", "find", "register_adapter"]

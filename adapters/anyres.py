@@ -1,4 +1,4 @@
-"""What LLaVA-NeXT and LLaVA-OneVision share: pictures as a thumbnail and tiles, as many as fit the picture's shape."""
+"""Base of LLaVA-NeXT and LLaVA-OneVision: images as a thumbnail and tiles, as many as fit the image's shape."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 from transformers.image_processing_utils import select_best_resolution
 
-from vtc.tokens import Layout, VisualTokens
+from vtc.core.tokens import Layout, VisualTokens
 
 from .base import Media
-from .cues import hearing
+from .cues import recording
 from .tiles import Size, Tile, tiled
-from .towers import Towered
+from .vision_tower import Towered
 
 
 class AnyRes(Towered):
-    """A family whose pictures come as a thumbnail and tiles, in rows that end in a newline."""
+    """A family whose images come as a thumbnail and tiles, in rows that end in a newline."""
 
     thumbnails = True
 
@@ -35,12 +35,12 @@ class AnyRes(Towered):
         vision = self.model.config.vision_config
         self._tile = Tile(int(vision.image_size), self._tower.side, int(vision.patch_size))
 
-    def _canvas(self, picture: Size) -> Size:
-        """Rows and columns of the tiles that the checkpoint has for a picture of some pixels."""
-        height, width = select_best_resolution(picture, self.model.config.image_grid_pinpoints)
+    def _canvas(self, image: Size) -> Size:
+        """Rows and columns of the tiles that the checkpoint has for an image of some pixels."""
+        height, width = select_best_resolution(image, self.model.config.image_grid_pinpoints)
         return height // self._tile.size, width // self._tile.size
 
-    def _pictures(self, inputs: Mapping[str, Any]) -> list[Media]:
+    def _images(self, inputs: Mapping[str, Any]) -> list[Media]:
         """The images of a request.
 
         `pixel_values` is `[images, tiles, 3, H, W]`, zeros after an image's own tiles, or all tiles of all images one
@@ -70,7 +70,7 @@ class AnyRes(Towered):
             )
 
     def _counts(self, inputs: Mapping[str, Any], sizes: Sequence[Size]) -> list[int]:
-        """How many tiles each image has, its thumbnail among them."""
+        """Return how many tiles each image has, its thumbnail among them."""
         return [1 + math.prod(self._canvas(size)) for size in sizes]
 
     def _own_tiles(self, pixels: Tensor, counts: Sequence[int], sizes: Sequence[Size]) -> Sequence[Tensor]:
@@ -95,9 +95,9 @@ class AnyRes(Towered):
                 )
         return [own[:count] for own, count in zip(pixels, counts, strict=True)]
 
-    def _layout(self, picture: Size, tiles: int) -> Layout:
-        """The layout of a picture of some pixels that comes as so many tiles, its thumbnail among them."""
-        return tiled(self._tile, picture, self._canvas(picture))
+    def _layout(self, image: Size, tiles: int) -> Layout:
+        """The layout of an image of some pixels that comes as so many tiles, its thumbnail among them."""
+        return tiled(self._tile, image, self._canvas(image))
 
     @abstractmethod
     def _features(self, pixels: Tensor, sizes: Tensor) -> Sequence[Tensor]:
@@ -107,15 +107,15 @@ class AnyRes(Towered):
     def _packed(self, values: Sequence[Tensor], sizes: Tensor) -> Sequence[Tensor]:
         """Signals of each of some images, `[tiles, patches, C]`, as `[M, C]` in the order of its candidates."""
 
-    def _encode_pictures(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """Encodes images in one pass, those with tiles apart from those without."""
+    def _encode_images(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
+        """Encode images in one pass, those with tiles apart from those without."""
         counts = [len(item.inputs["pixel_values"]) for item in media]
         sizes = torch.stack([item.inputs["image_sizes"] for item in media])
-        with hearing() as heard, at_hand(self.model.base_model):
+        with recording() as recorded, at_hand(self.model.base_model):
             features = self._features(torch.cat([item.inputs["pixel_values"] for item in media]), sizes)
         values = {}
         for cue in cues:
-            signal = self._tower.cue(cue, heard)
+            signal = self._tower.cue(cue, recorded)
             packed = self._packed((signal if signal.ndim > 2 else signal[..., None]).split(counts), sizes)
             values[cue] = [part if signal.ndim > 2 else part[:, 0] for part in packed]
         return [
@@ -128,7 +128,7 @@ class AnyRes(Towered):
 
 @contextmanager
 def at_hand(module: nn.Module) -> Iterator[None]:
-    """Loads the parameters that `module` itself holds, where accelerate offloads them.
+    """Context manager: runs accelerate's hooks of `module`, so that its own parameters are loaded.
 
     The newline is one of them, and accelerate loads it for `forward` alone.
     """

@@ -1,4 +1,4 @@
-"""What `vtc` must know of a model family, and what all families share."""
+"""Base class of adapters: all that `vtc` knows about a model family."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vtc.cached import CACHE_NAMES
-from vtc.cost import DecoderCost
-from vtc.tokens import Embedded, Layout, VisualTokens
-from vtc.tower import Blocks
+from vtc.core.flops import DecoderCost
+from vtc.core.tokens import Embedded, Layout, VisualTokens
+from vtc.encoder import Blocks
 
-from .cues import Tap
-from .decoders import decoder_of
+from .cues import InputRecorder
+from .decoders import CACHE_NAMES, decoder_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Media:
         modality: `image` or `video`.
         layout: the tokens that the stock model would pass on.
         inputs: this item's part of the model's inputs, by argument name.
-        parts: where pictures are the frames of one video: those pictures, in order; `inputs` is then empty.
+        parts: where images are the frames of one video: those images, in order; `inputs` is then empty.
         encoded: its tokens, where another model has encoded it already; None where this one will.
     """
 
@@ -42,18 +41,18 @@ class Media:
     encoded: VisualTokens | None = None
 
     @classmethod
-    def film(cls, frames: Sequence[Media]) -> Media:
-        """Pictures as the frames of one video.
+    def video(cls, frames: Sequence[Media]) -> Media:
+        """Images as the frames of one video.
 
         Raises:
-            ValueError: a picture of several units, such as tiles.
+            ValueError: an image of several units, such as tiles.
         """
         for i, frame in enumerate(frames):
             if len(frame.layout.grids) != 1:
                 raise ValueError(
-                    f"picture {i} comes as {len(frame.layout.grids)} units ({', '.join(frame.layout.kinds)}), and with "
-                    "pictures='frames' each picture is one frame: have the processor cut no tiles, or use "
-                    "pictures='items'"
+                    f"image {i} comes as {len(frame.layout.grids)} units ({', '.join(frame.layout.kinds)}), and with "
+                    "images_as='frames' each image is one frame: have the processor cut no tiles, or use "
+                    "images_as='items'"
                 )
         layout = Layout.join([frame.layout for frame in frames])
         kinds = ("frame",) * len(frames)
@@ -78,10 +77,10 @@ class Adapter(ABC):
     media_arguments: tuple[str, ...]
     """Arguments of the model that describe media and are consumed by `encode`."""
     thumbnails: ClassVar[bool] = False
-    """Whether pictures come as tiles beside a thumbnail of the whole."""
+    """Whether images come as tiles beside a thumbnail of the whole."""
     resizable: ClassVar[bool] = False
     """Whether `resized` works, so that a stage can change the size that is encoded."""
-    films: ClassVar[bool] = False
+    videos: ClassVar[bool] = False
     """Whether it takes videos of which `with_frames` can leave frames out."""
     axes: int = 1
     """Axes of the position ids: 1, or 3 (t, h, w) with M-RoPE."""
@@ -95,7 +94,7 @@ class Adapter(ABC):
 
     @classmethod
     def serves(cls, model: Any) -> bool:
-        """Whether this family's adapter fits `model`: by its class or one that it inherits from."""
+        """Return whether this family's adapter fits `model`: by its class or one that it inherits from."""
         return any(base.__name__ in cls.classes for base in type(model).__mro__)
 
     def __init__(self, model: nn.Module) -> None:
@@ -108,7 +107,7 @@ class Adapter(ABC):
 
     @property
     def doubt(self) -> str:
-        """What an error about ids and pixels that do not fit adds, where the fault may lie with the adapter."""
+        """Hint added to an error about ids and pixels that do not fit, where the fault may lie with the adapter."""
         return "; pass ids and pixels of one processor call"
 
     @property
@@ -125,7 +124,7 @@ class Adapter(ABC):
         return next(i for i in (pad, 0, 1, 2, 3) if isinstance(i, int) and i >= 0 and i not in taken)
 
     def has_media(self, inputs: Mapping[str, Any]) -> bool:
-        """Whether `inputs` hold pixels. Other media arguments stay with `generate` for all of its steps."""
+        """Return whether `inputs` hold pixels. Other media arguments stay with `generate` for all of its steps."""
         return any(inputs.get(name) is not None for name in self.media_arguments if name.startswith("pixel_values"))
 
     @property
@@ -146,28 +145,28 @@ class Adapter(ABC):
 
     @abstractmethod
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """Encodes the items with the model's own `get_*_features`, once, and the asked cues beside them."""
+        """Encode the items with the model's own `get_*_features`, once, and the asked cues beside them."""
 
     def resized(self, media: Media, height: int, width: int) -> Media:
         """The item with its pixels scaled so that each frame encodes to `height x width` tokens; see `resizable`."""
         raise NotImplementedError
 
     def pixels(self, media: Media) -> Tensor:
-        """The first picture that the encoder sees of the item, `[3, H, W]` normalised values.
+        """The first image that the encoder sees of the item, `[3, H, W]` normalised values.
 
         Raises:
-            ValueError: the family's pixels are no pictures (patches, say).
+            ValueError: the family's pixels are no images (patches, say).
         """
         pixels = media.inputs["pixel_values"]
         if pixels.ndim < 3:
             raise ValueError(
-                f"pixel_values {tuple(pixels.shape)} of {type(self.model).__name__} are no pictures that could be "
+                f"pixel_values {tuple(pixels.shape)} of {type(self.model).__name__} are no images that could be "
                 "compared; use a recipe that leaves no frames out, such as 'kcenter'"
             )
         return pixels.reshape(-1, *pixels.shape[-3:])[0]
 
     def frames(self, media: Media) -> Tensor:
-        """Pixels of a video as the encoder sees them, `[T, F, 3, H, W]`: T units of F frames each; see `films`."""
+        """Pixels of a video as the encoder sees them, `[T, F, 3, H, W]`: T units of F frames each; see `videos`."""
         raise NotImplementedError
 
     def with_frames(self, media: Media, chosen: Tensor) -> Media:
@@ -175,7 +174,7 @@ class Adapter(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+    def input_recorders(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
         """The modules to listen to, so that `cues` can be computed.
 
         Raises:
@@ -183,8 +182,8 @@ class Adapter(ABC):
         """
 
     def listen(self, cues: Sequence[str]) -> list[RemovableHandle]:
-        """Installs the taps for `cues`; they do nothing outside of `encode`."""
-        return [module.register_forward_pre_hook(tap, with_kwargs=True) for module, tap in self.taps(cues)]
+        """Install the input recorders for `cues`; they do nothing outside of `encode`."""
+        return [module.register_forward_pre_hook(tap, with_kwargs=True) for module, tap in self.input_recorders(cues)]
 
     def blocks(self, stage: str, *, spread: bool) -> Blocks:
         """The blocks of the vision tower, up to the one whose output is the feature, for an encoder stage.
@@ -213,7 +212,7 @@ class Adapter(ABC):
         return positions.expand(*positions.shape[:-2], *ids.shape)
 
     def check_positions(self, inputs: Mapping[str, Any]) -> None:
-        """Refuses a `forward` whose media the stock model could not place either.
+        """Refuse a `forward` whose media the stock model could not place either.
 
         Raises:
             ValueError: M-RoPE models need `mm_token_type_ids`. Without them most stock classes raise, and Qwen2.5-VL
@@ -241,7 +240,7 @@ class Adapter(ABC):
         return positions if self.axes == 1 else positions.expand(1 + self.axes, -1, -1)
 
     def outputs(self, embedded: Mapping[str, Sequence[Embedded]]) -> dict[str, BaseModelOutputWithPooling]:
-        """What the items of each modality become, as the model's `mm_encoder_outputs` takes it."""
+        """Return the outputs of each modality's items as the model's `mm_encoder_outputs` takes them."""
         return {modality: self.output(modality, items) for modality, items in embedded.items()}
 
     def output(self, modality: str, items: Sequence[Embedded]) -> BaseModelOutputWithPooling:
@@ -251,8 +250,8 @@ class Adapter(ABC):
         return BaseModelOutputWithPooling(pooler_output=rows)
 
     def note_container(self, pooled: Any) -> None:  # noqa: B027 (most families take a list whatever they gave)
-        """Tells the adapter how an encoder of the class packs features, where another model's answer is handed on."""
+        """Set how the encoder class packs its features, for outputs that another model computed."""
 
     def cost(self) -> DecoderCost:
-        """What the language model's prefill costs."""
+        """Return the cost of the language model's prefill."""
         return DecoderCost.of(self.decoder, torch.empty(0, dtype=self.model.dtype).element_size())

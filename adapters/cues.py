@@ -34,31 +34,35 @@ or the logarithm of the attention received; it is defined up to a constant.
 AT_FEATURES = frozenset(NAMES) - {"early_attention", "encoder_features"}
 """Cues that are computed from what the attention of the feature layer was given."""
 
-_heard: ContextVar[dict[str, tuple[tuple[Any, ...], dict[str, Any]]] | None] = ContextVar("vtc_heard", default=None)
+# The hooks hang on modules that several threads may run at once. A context variable keeps the recordings of one
+# thread or task from those of another; outside `recording` it is None and the hooks cost one look-up.
+_recorded: ContextVar[dict[str, tuple[tuple[Any, ...], dict[str, Any]]] | None] = ContextVar(
+    "vtc_recorded_inputs", default=None
+)
 
 
-class Tap:
-    """A forward pre-hook that notes a module's arguments while `hearing`, and otherwise does nothing."""
+class InputRecorder:
+    """Forward pre-hook that records a module's arguments inside `recording`, and otherwise does nothing."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Notes the arguments under the tap's name, for the `hearing` of this thread or task only."""
-        heard = _heard.get()
-        if heard is not None:
-            heard[self.name] = (args, kwargs)
+        """Record the arguments under the recorder's name, for the `recording` of this thread or task only."""
+        recorded = _recorded.get()
+        if recorded is not None:
+            recorded[self.name] = (args, kwargs)
 
 
-def taps(
+def input_recorders(
     cues: Sequence[str], attention: Callable[[bool], nn.Module], source: tuple[nn.Module, str], *, has_cls: bool
-) -> list[tuple[nn.Module, Tap]]:
-    """The modules to listen to for `cues`, and taps called `attention`, `early` and as `source` says.
+) -> list[tuple[nn.Module, InputRecorder]]:
+    """Return the modules whose inputs `cues` need, with recorders named `attention`, `early` and as `source` says.
 
     Args:
         cues: names from `NAMES`.
         attention: answers the attention of the feature layer, or with True that of the early one.
-        source: what takes the encoder's features, and the name of its tap.
+        source: what takes the encoder's features, and the name of its recorder.
         has_cls: whether the encoder has a class token.
 
     Raises:
@@ -71,27 +75,27 @@ def taps(
         raise ValueError(f"cue {unknown[0]!r} is unknown; a vision tower gives {', '.join(NAMES)}")
     found = []
     if AT_FEATURES & set(cues):
-        found.append((attention(False), Tap("attention")))
+        found.append((attention(False), InputRecorder("attention")))
     if "early_attention" in cues:
-        found.append((attention(True), Tap("early")))
+        found.append((attention(True), InputRecorder("early")))
     if "encoder_features" in cues:
-        found.append((source[0], Tap(source[1])))
+        found.append((source[0], InputRecorder(source[1])))
     return found
 
 
 @contextmanager
-def hearing() -> Iterator[dict[str, tuple[tuple[Any, ...], dict[str, Any]]]]:
-    """Collects what the taps hear inside the block."""
-    heard: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-    token = _heard.set(heard)
+def recording() -> Iterator[dict[str, tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """Context manager: yields the module arguments that the recorders capture inside the block, by name."""
+    recorded: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+    token = _recorded.set(recorded)
     try:
-        yield heard
+        yield recorded
     finally:
-        _heard.reset(token)
+        _recorded.reset(token)
 
 
 def first_argument(call: tuple[tuple[Any, ...], dict[str, Any]]) -> Tensor:
-    """The tensor that a noted call was about, detached."""
+    """Return the first tensor argument of a recorded call, detached."""
     args, kwargs = call
     tensor: Tensor = args[0] if args else next(iter(kwargs.values()))
     return tensor.detach()
@@ -112,7 +116,7 @@ def cls_row(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
 
 
 def cls_logits(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
-    """What `cls_row` is before its softmax, mean over heads: `[B, N]` fp32."""
+    """Return the logits of `cls_row`, mean over heads: `[B, N]` fp32."""
     with torch.autocast(queries.device.type, enabled=False):
         return (queries[:, :, :1].float() @ keys.float().transpose(-1, -2) * scale).mean(dim=1)[:, 0, 1:]
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+CACHE_NAMES = ("cache", "past_key_values")
+"""The argument that takes the key-value cache: since transformers 5.24, and before."""
+
 
 def decoder_of(model: Any) -> Any:
     """The module with the decoder layers of a vision-language model.
@@ -16,7 +19,7 @@ def decoder_of(model: Any) -> Any:
 
 
 def window_of(decoder: Any) -> int | None:
-    """How many tokens back the narrowest layers of a decoder see; None where all see every token.
+    """Return how many tokens back the narrowest layers of a decoder see; None where all see every token.
 
     Sliding windows and chunks of attention are counted in columns of the prompt that the decoder is given.
     """

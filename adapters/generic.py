@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vtc.tokens import Embedded, Layout, VisualTokens
-from vtc.tower import Blocks
+from vtc.core.tokens import Embedded, Layout, VisualTokens
+from vtc.encoder import Blocks
 
 from .base import Adapter, Media
-from .blocks import blocks_of
-from .cues import Tap
+from .cues import InputRecorder
 from .decoders import decoder_of
 from .placeholders import arranged, partition
 from .qwen3_vl import Qwen3VL
+from .vit_blocks import blocks_of
 
 SEAM = "mm_encoder_outputs"
 GRID = "image_grid_thw"
@@ -30,7 +30,7 @@ OWN = "an adapter of its own (about 100 lines, see CONTRIBUTING.md)"
 
 
 def missing(model: Any) -> str | None:
-    """What `model` lacks for the adapters of this file; None if nothing."""
+    """Return what `model` lacks for the adapters of this file; None if nothing."""
     if not callable(getattr(model, "generate", None)) or not hasattr(model, "base_model"):
         return "it has no `generate`"
     if list(_arguments(type(model).generate))[:2] != ["inputs", "generation_config"]:
@@ -58,13 +58,13 @@ def missing(model: Any) -> str | None:
 
 
 class Generic(Adapter):
-    """Pictures that are the entries of `pixel_values`, each encoded on its own.
+    """Images that are the entries of `pixel_values`, each encoded on its own.
 
-    Nothing is known of the family, and so an item is one entry: where a processor cuts a picture into tiles, each tile
+    Nothing is known of the family, and so an item is one entry: where a processor cuts an image into tiles, each tile
     is an item, and `keep` is a share of each. The encoder gives no cues. Videos are refused.
 
-    Tensors are `[pictures, 3, H, W]`, cropped to `image_sizes` where the encoder takes these, or
-    `[rows, pictures, 3, H, W]`, filled up with pictures of zeros. All tensors that the encoder takes besides are cut
+    Tensors are `[images, 3, H, W]`, cropped to `image_sizes` where the encoder takes these, or
+    `[rows, images, 3, H, W]`, filled up with images of zeros. All tensors that the encoder takes besides are cut
     along. Which placeholders are whose is read from the prompt, see `placeholders.partition`.
     """
 
@@ -101,9 +101,7 @@ class Generic(Adapter):
             return []
         ids = inputs.get("input_ids")
         if not isinstance(ids, Tensor):
-            raise ValueError(
-                f"input_ids={ids!r}: the prompt tells pictures apart; pass all that the processor returned"
-            )
+            raise ValueError(f"input_ids={ids!r}: the prompt tells images apart; pass all that the processor returned")
         entries = self._entries(inputs)
         sizes = [(entry["pixel_values"].shape[-2], entry["pixel_values"].shape[-1]) for entry in entries]
         lines = partition(ids, self.placeholders["image"], sizes)
@@ -112,7 +110,7 @@ class Generic(Adapter):
         ]
 
     def _refuse(self, inputs: Mapping[str, Any]) -> None:
-        """Raises where `inputs` hold media that `_entries` would pass by."""
+        """Raise where `inputs` hold media that `_entries` would pass by."""
         name = type(self.model).__name__
         taken = _arguments(_encoder(self.model, "image"))
         for argument in self.media_arguments:
@@ -121,8 +119,8 @@ class Generic(Adapter):
                 continue
             if argument not in taken:
                 raise ValueError(
-                    f"{argument}: the generic adapter takes pictures as pixel_values and no videos; give frames as "
-                    f"pictures, or {name} needs {OWN}"
+                    f"{argument}: the generic adapter takes images as pixel_values and no videos; give frames as "
+                    f"images, or {name} needs {OWN}"
                 )
             known = (getattr(self.model.config, argument, None), taken[argument].default)
             if not isinstance(value, Tensor | np.ndarray | list | tuple) and value not in known:
@@ -131,12 +129,12 @@ class Generic(Adapter):
                 )
 
     def _entries(self, inputs: Mapping[str, Any]) -> list[dict[str, Tensor]]:
-        """The encoder's tensors for each picture; one of five axes keeps the axis of pictures, of length 1."""
+        """The encoder's tensors for each image; one of five axes keeps the axis of images, of length 1."""
         pixels = inputs["pixel_values"]
         if not isinstance(pixels, Tensor) or pixels.ndim not in (4, 5):
             shape = tuple(pixels.shape) if isinstance(pixels, Tensor) else type(pixels).__name__
             raise ValueError(
-                f"pixel_values is {shape}; expected a tensor [pictures, channels, height, width] or [rows, pictures, "
+                f"pixel_values is {shape}; expected a tensor [images, channels, height, width] or [rows, images, "
                 f"channels, height, width]; for any other, {type(self.model).__name__} needs {OWN}"
             )
         lead = pixels.shape[: pixels.ndim - 3]
@@ -144,12 +142,12 @@ class Generic(Adapter):
         for name, value in values.items():
             if value.shape[: len(lead)] != lead or (name == "image_sizes" and value.shape != (*lead, 2)):
                 raise ValueError(
-                    f"pixel_values holds {' x '.join(map(str, lead))} pictures, {name} is {tuple(value.shape)}; "
-                    f"expected one entry for each picture{self.doubt}"
+                    f"pixel_values holds {' x '.join(map(str, lead))} images, {name} is {tuple(value.shape)}; "
+                    f"expected one entry for each image{self.doubt}"
                 )
         if len(lead) == 2:
             values = {name: value.flatten(0, 1)[:, None] for name, value in values.items()}
-            # The stock models drop pictures of zeros, though never all.
+            # The stock models drop images of zeros, though never all.
             real = values["pixel_values"].flatten(1).any(dim=1)
             real[0] |= ~real.any()
             values = {name: value[real.to(value.device)] for name, value in values.items()}
@@ -158,7 +156,7 @@ class Generic(Adapter):
         ]
 
     def _tensors(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-        """What the encoder takes of `inputs`."""
+        """Return the arguments of `inputs` that the encoder takes."""
         encoder = _encoder(self.model, "image")
         for name in _needed(encoder):
             if inputs.get(name) is None:
@@ -173,7 +171,7 @@ class Generic(Adapter):
                 yield name, value
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """See `Adapter.encode`. Pictures of one shape go through the encoder together."""
+        """See `Adapter.encode`. Images of one shape go through the encoder together."""
         found: dict[int, VisualTokens] = {}
         shapes = [sorted((name, tuple(value.shape)) for name, value in item.inputs.items()) for item in media]
         for i, shape in enumerate(shapes):
@@ -198,7 +196,7 @@ class Generic(Adapter):
         return [VisualTokens(part, item.layout) for part, item in zip(parts, media, strict=True)]
 
     def _check_counts(self, media: Sequence[Media], parts: Sequence[Tensor]) -> None:
-        """Raises where the encoder gives other numbers of tokens than the prompt has places for."""
+        """Raise where the encoder gives other numbers of tokens than the prompt has places for."""
         for item, part in zip(media, parts, strict=False):
             if len(part) != len(item.layout) or len(parts) != len(media):
                 shape = tuple(item.inputs["pixel_values"].shape[-2:])
@@ -223,9 +221,9 @@ class Generic(Adapter):
         # Blocks of one token: SmolVLM of transformers 5.18 shares the blocks among the rows.
         return BaseModelOutputWithPooling(pooler_output=torch.cat([item.features for item in items])[:, None])
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
-        """See `Adapter.taps`."""
-        return _no_taps(self.model, cues)
+    def input_recorders(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
+        """See `Adapter.input_recorders`."""
+        return _no_recorders(self.model, cues)
 
     def blocks(self, stage: str, *, spread: bool) -> Blocks:
         """See `Adapter.blocks`. What the model makes of its tower's output is not known: it must get all of it."""
@@ -243,14 +241,14 @@ class Generic(Adapter):
 
 
 class GenericGrid(Qwen3VL):
-    """Pictures and videos that come as patches, with their grids (t, h, w) beside them, as Qwen-VL's do.
+    """Images and videos that come as patches, with their grids (t, h, w) beside them, as Qwen-VL's do.
 
     Recognised by an encoder that takes `image_grid_thw`. The encoder gives no cues.
     """
 
     classes = ()
     resizable = False
-    films = False
+    videos = False
 
     @classmethod
     def serves(cls, model: Any) -> bool:
@@ -305,7 +303,7 @@ class GenericGrid(Qwen3VL):
         if inputs.get("pixel_values_videos") is not None and "video" not in self.placeholders:
             raise ValueError(
                 f"pixel_values_videos: the generic adapter cannot tell videos of {type(self.model).__name__} from "
-                f"pictures; give frames as pictures, or it needs {OWN}"
+                f"images; give frames as images, or it needs {OWN}"
             )
         return super().media(inputs)
 
@@ -332,13 +330,13 @@ class GenericGrid(Qwen3VL):
         """See `Adapter.output`."""
         return super().output(modality, items) if items[0].planes else Adapter.output(self, modality, items)
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
-        """See `Adapter.taps`."""
-        return _no_taps(self.model, cues)
+    def input_recorders(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
+        """See `Adapter.input_recorders`."""
+        return _no_recorders(self.model, cues)
 
 
 def _merge_size(model: Any) -> int | None:
-    """How many patches along a side make a token; None where the config does not say so."""
+    """Return how many patches along a side make a token; None where the config does not say so."""
     vision = model.config.vision_config
     for name in ("spatial_merge_size", "merge_size", "merge_kernel_size"):
         value = getattr(vision, name, None)
@@ -380,7 +378,7 @@ def _doubt(model: Any) -> str:
 
 @torch.no_grad()
 def _shares_placeholder(model: Any) -> bool:
-    """Whether the class puts the features of a video where the placeholders of images are."""
+    """Return whether the class puts the features of a video where the placeholders of images are."""
     mark, image = getattr(model.base_model, "get_placeholder_mask", None), _image_token(model)
     if mark is None or image is None or _encoder(model, "video") is None or model.device.type == "meta":
         return False
@@ -398,7 +396,7 @@ def _image_token(model: Any) -> int | None:
     return _token(model, "image")
 
 
-def _no_taps(model: Any, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
+def _no_recorders(model: Any, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
     if cues:
         raise ValueError(
             f"cue {cues[0]!r}: the generic adapter knows nothing of the encoder of {type(model).__name__}; use a "

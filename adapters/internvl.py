@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vtc.tokens import Embedded, Layout, VisualTokens
+from vtc.core.tokens import Embedded, Layout, VisualTokens
 
 from .base import Media
-from .cues import hearing
-from .towers import Towered
+from .cues import recording
+from .vision_tower import Towered
 
 COARSE = 32
 """Pixels along a side of a tile, at most, to which tiles are shrunk before their arrangement is looked for."""
@@ -24,12 +24,12 @@ COARSE = 32
 class InternVL(Towered):
     """InternVL 2.5, 3 and 3.5 in transformers' own format. The tower has a CLS; a token is made of 2 x 2 patches.
 
-    `pixel_values` holds the tiles of all pictures and says nothing of pictures: a picture is a run of placeholders in
+    `pixel_values` holds the tiles of all images and says nothing of images: an image is a run of placeholders in
     the prompt. Nor is there a word about how its tiles are arranged, which is found from the pixels, see `arrangement`.
     A run of three tiles or more ends in the thumbnail, as the processor writes it; a run of two has none.
 
-    A video comes as pictures of one tile with text between them ("Frame1: ..."). Without the tokenizer it cannot be
-    told from pictures, so each frame is an item of its own: `keep` is a share of each frame.
+    A video comes as images of one tile with text between them ("Frame1: ..."). Without the tokenizer it cannot be
+    told from images, so each frame is an item of its own: `keep` is a share of each frame.
 
     Cues of the patches are averaged over a token's own.
     """
@@ -58,7 +58,7 @@ class InternVL(Towered):
         return {"image": int(self.model.config.image_token_id)}
 
     def media(self, inputs: Mapping[str, Any]) -> list[Media]:
-        """See `Adapter.media`. `pixel_values` is `[tiles, 3, H, W]`, of all pictures in prompt order."""
+        """See `Adapter.media`. `pixel_values` is `[tiles, 3, H, W]`, of all images in prompt order."""
         if inputs.get("pixel_values_videos") is not None:
             raise ValueError(
                 "pixel_values_videos: InternVL takes frames as pixel_values, as its processor returns them; pass all "
@@ -87,10 +87,10 @@ class InternVL(Towered):
         return int(height) // unit
 
     def _tiles_by_run(self, ids: Any, tiles: int, tokens: int) -> list[int]:
-        """How many tiles each run of placeholders stands for, each tile for so many tokens."""
+        """Return how many tiles each run of placeholders stands for, each tile for so many tokens."""
         if not isinstance(ids, Tensor) or ids.ndim != 2:
             raise ValueError(
-                "input_ids are missing; pictures are told apart by their placeholders: pass input_ids [batch, length] "
+                "input_ids are missing; images are told apart by their placeholders: pass input_ids [batch, length] "
                 "together with pixel_values"
             )
         token = self.placeholders["image"]
@@ -117,9 +117,9 @@ class InternVL(Towered):
     def _encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
         counts = [len(item.inputs["pixel_values"]) for item in media]
         pixels = torch.cat([item.inputs["pixel_values"] for item in media])
-        with hearing() as heard:
+        with recording() as recorded:
             features = self.model.base_model.get_image_features(pixels, return_dict=True).pooler_output
-        values = {cue: self._cue(cue, heard).split(counts) for cue in cues}
+        values = {cue: self._cue(cue, recorded).split(counts) for cue in cues}
         return [
             VisualTokens(
                 rows.flatten(0, 1), item.layout, {cue: value[i].flatten(0, 1) for cue, value in values.items()}
@@ -127,9 +127,9 @@ class InternVL(Towered):
             for i, (rows, item) in enumerate(zip(features.split(counts), media, strict=True))
         ]
 
-    def _cue(self, name: str, heard: Mapping[str, Any]) -> Tensor:
+    def _cue(self, name: str, recorded: Mapping[str, Any]) -> Tensor:
         """The cue for all tiles of one pass, `[tiles, tokens, ...]`."""
-        values = self._tower.cue(name, heard)
+        values = self._tower.cue(name, recorded)
         if name == "encoder_features":  # the projector gets tokens already
             return values
         side = int(values.shape[1] ** 0.5) // self._merge
@@ -141,7 +141,7 @@ class InternVL(Towered):
 
 
 def _layout(tiles: Tensor, side: int) -> Layout:
-    """The layout of a picture of some tiles `[tiles, 3, H, W]`, `side` tokens a side."""
+    """The layout of an image of some tiles `[tiles, 3, H, W]`, `side` tokens a side."""
     if len(tiles) == 1:
         return Layout.of_grid(side, side)
     rows, columns = arrangement(tiles)
@@ -154,7 +154,7 @@ def _layout(tiles: Tensor, side: int) -> Layout:
 
 
 def arrangement(tiles: Tensor) -> tuple[int, int]:
-    """The rows and columns in which tiles make up a picture.
+    """The rows and columns in which tiles make up an image.
 
     Of all that have as many cells as there are tiles, it is that whose mosaic, shrunk to the thumbnail's size by area
     averaging, differs least from the thumbnail, the last of `tiles`. Two tiles have no thumbnail: they stand along the

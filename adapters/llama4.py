@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vtc.tokens import Embedded, VisualTokens
+from vtc.core.tokens import Embedded, VisualTokens
 
 from .base import Media
 from .generic import Generic

@@ -1,4 +1,4 @@
-"""LLaVA-1.5: one square picture, one grid of tokens (transformers' `LlavaForConditionalGeneration`)."""
+"""LLaVA-1.5: one square image, one grid of tokens (transformers' `LlavaForConditionalGeneration`)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vtc.tokens import Layout, VisualTokens
+from vtc.core.tokens import Layout, VisualTokens
 
 from .base import Media
-from .cues import hearing
-from .towers import Towered
+from .cues import recording
+from .vision_tower import Towered
 
 
 class Llava(Towered):
@@ -39,7 +39,7 @@ class Llava(Towered):
     def media(self, inputs: Mapping[str, Any]) -> list[Media]:
         """See `Adapter.media`. `pixel_values` is `[images, 3, H, W]`."""
         if inputs.get("pixel_values_videos") is not None:
-            raise ValueError("pixel_values_videos: LLaVA-1.5 takes no videos; pass pictures")
+            raise ValueError("pixel_values_videos: LLaVA-1.5 takes no videos; pass images")
         pixels = inputs.get("pixel_values")
         if pixels is None:
             return []
@@ -49,7 +49,7 @@ class Llava(Towered):
         self._tower.check(inputs)
         patch = int(self.model.config.vision_config.patch_size)
         layout = self._layout(pixels.shape[2] // patch, pixels.shape[3] // patch)
-        return [Media("image", layout, {"pixel_values": picture}) for picture in pixels]
+        return [Media("image", layout, {"pixel_values": image}) for image in pixels]
 
     def _layout(self, height: int, width: int) -> Layout:
         layout = Layout.of_grid(height, width)
@@ -64,7 +64,7 @@ class Llava(Towered):
         )
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """See `Adapter.encode`. Pictures of one size go through the tower together."""
+        """See `Adapter.encode`. Images of one size go through the tower together."""
         tokens: list[VisualTokens | None] = [None] * len(media)
         sizes = [tuple(item.inputs["pixel_values"].shape) for item in media]
         for size in dict.fromkeys(sizes):
@@ -77,9 +77,9 @@ class Llava(Towered):
         pixels = torch.stack([item.inputs["pixel_values"] for item in media])
         native = self.model.config.vision_config.image_size
         extra = {} if tuple(pixels.shape[2:]) == (native, native) else {"interpolate_pos_encoding": True}
-        with hearing() as heard:
+        with recording() as recorded:
             features = self.model.base_model.get_image_features(pixels, return_dict=True, **extra).pooler_output
-        values = {cue: self._tower.cue(cue, heard) for cue in cues}
+        values = {cue: self._tower.cue(cue, recorded) for cue in cues}
         found = self._tower.tokens(features, [item.layout for item in media])
         return [
             replace(tokens, cues={cue: value[i] for cue, value in values.items()}) for i, tokens in enumerate(found)
@@ -88,7 +88,7 @@ class Llava(Towered):
     def resized(self, media: Media, height: int, width: int) -> Media:
         """See `Adapter.resized`. The tower's position embeddings are interpolated to the smaller grid."""
         patch = int(self.model.config.vision_config.patch_size)
-        picture = media.inputs["pixel_values"]
+        image = media.inputs["pixel_values"]
         size = (height * patch, width * patch)
-        small = interpolate(picture[None].float(), size=size, mode="bicubic", antialias=True)[0]
-        return Media(media.modality, self._layout(height, width), {"pixel_values": small.to(picture.dtype)})
+        small = interpolate(image[None].float(), size=size, mode="bicubic", antialias=True)[0]
+        return Media(media.modality, self._layout(height, width), {"pixel_values": small.to(image.dtype)})

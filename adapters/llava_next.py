@@ -1,4 +1,4 @@
-"""LLaVA-NeXT: pictures of any resolution, in tiles (transformers' `LlavaNextForConditionalGeneration`)."""
+"""LLaVA-NeXT: images of any resolution, in tiles (transformers' `LlavaNextForConditionalGeneration`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vtc.tokens import VisualTokens
+from vtc.core.tokens import VisualTokens
 
 from .anyres import AnyRes
 from .base import Media
@@ -16,7 +16,7 @@ from .base import Media
 class LlavaNext(AnyRes):
     """LLaVA-NeXT (1.6) with a CLIP tower (CLS) or a SigLIP tower (no CLS).
 
-    A picture is a thumbnail, then one raster over its tiles with a newline after each row. Units are the thumbnail and
+    An image is a thumbnail, then one raster over its tiles with a newline after each row. Units are the thumbnail and
     the tiles; a tile that is padding throughout has no tokens and is none. Videos are another class's,
     `LlavaNextVideoForConditionalGeneration`.
     """
@@ -39,11 +39,11 @@ class LlavaNext(AnyRes):
         """See `Adapter.media`. `pixel_values` is `[images, tiles, 3, H, W]`, `image_sizes` `[images, 2]`."""
         if inputs.get("pixel_values_videos") is not None:
             raise ValueError("pixel_values_videos: LLaVA-NeXT takes no videos; pass their frames as images")
-        return self._pictures(inputs)
+        return self._images(inputs)
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """See `Adapter.encode`. All tiles of all pictures go through the tower in one pass."""
-        return self._encode_pictures(media, cues) if media else []
+        """See `Adapter.encode`. All tiles of all images go through the tower in one pass."""
+        return self._encode_images(media, cues) if media else []
 
     def _features(self, pixels: Tensor, sizes: Tensor) -> Sequence[Tensor]:
         return self.model.base_model.get_image_features(pixels, sizes, return_dict=True).pooler_output

@@ -1,4 +1,4 @@
-"""LLaVA-OneVision: one picture in tiles, several pictures, videos (`LlavaOnevisionForConditionalGeneration`)."""
+"""LLaVA-OneVision: one image in tiles, several images, videos (`LlavaOnevisionForConditionalGeneration`)."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vtc.tokens import Box, Embedded, Layout, VisualTokens
+from vtc.core.tokens import (
+    Box,
+    Embedded,
+    Layout,
+    VisualTokens,
+)
 
 from .anyres import AnyRes, at_hand, with_structural
 from .base import Media
-from .cues import hearing
+from .cues import recording
 from .tiles import Size, surviving, tiled
 
 
 class LlavaOnevision(AnyRes):
     """LLaVA-OneVision with a SigLIP tower (no CLS) or a CLIP tower (CLS).
 
-    - A picture that is its prompt's only one: a thumbnail and tiles, as LLaVA-NeXT has them. Where they would be more
+    - An image that is its prompt's only one: a thumbnail and tiles, as LLaVA-NeXT has them. Where they would be more
       tokens than `vision_aspect_ratio` allows, the raster over the tiles is shrunk, and a token counts to the tile that
       its middle lies in.
-    - Pictures of a prompt with several (by `batch_num_images`): each padded to a square and encoded at once; one unit.
+    - Images of a prompt with several (by `batch_num_images`): each padded to a square and encoded at once; one unit.
     - A video: each frame is a unit, its tokens pooled 2 x 2.
 
-    Pictures without tiles and videos end in one newline; tiles have one after each row.
+    Images without tiles and videos end in one newline; tiles have one after each row.
     """
 
     classes = ("LlavaOnevisionForConditionalGeneration",)
@@ -43,7 +48,7 @@ class LlavaOnevision(AnyRes):
         "vision_feature_select_strategy",
     )
 
-    films = True
+    videos = True
 
     @property
     def placeholders(self) -> dict[str, int]:
@@ -58,7 +63,7 @@ class LlavaOnevision(AnyRes):
                 f"vision_aspect_ratio={inputs['vision_aspect_ratio']!r} differs from the model's, {own!r}; set it in "
                 "model.config instead"
             )
-        return self._pictures(inputs) + self._videos(inputs)
+        return self._images(inputs) + self._videos(inputs)
 
     def _counts(self, inputs: Mapping[str, Any], sizes: Sequence[Size]) -> list[int]:
         found = super()._counts(inputs, sizes)
@@ -84,10 +89,10 @@ class LlavaOnevision(AnyRes):
                 f"pixel_values_videos is {shape}; expected a tensor [videos, frames, channels, height, width]"
             )
         self._tower.check(inputs)
-        layout = self._film(videos.shape[1])
+        layout = self._video(videos.shape[1])
         return [Media("video", layout, {"pixel_values": frames}) for frames in videos]
 
-    def _film(self, frames: int) -> Layout:
+    def _video(self, frames: int) -> Layout:
         side = math.ceil(self._tile.side / 2)
         share = self._tile.share
         return _with_newline(
@@ -102,32 +107,32 @@ class LlavaOnevision(AnyRes):
         """See `Adapter.with_frames`. Each frame is encoded on its own."""
         pixels = media.inputs["pixel_values"]
         some = pixels[chosen.to(pixels.device)]
-        return replace(media, layout=self._film(len(chosen)), inputs={**media.inputs, "pixel_values": some})
+        return replace(media, layout=self._video(len(chosen)), inputs={**media.inputs, "pixel_values": some})
 
-    def _layout(self, picture: Size, tiles: int) -> Layout:
+    def _layout(self, image: Size, tiles: int) -> Layout:
         side = self._tile.side
         if tiles == 1:
-            return _with_newline(Layout.of_grid(side, side, box=_squared(picture, self._tile.share)))
-        canvas = self._canvas(picture)
-        rows, columns = surviving(picture, (canvas[0] * side, canvas[1] * side))
+            return _with_newline(Layout.of_grid(side, side, box=_squared(image, self._tile.share)))
+        canvas = self._canvas(image)
+        rows, columns = surviving(image, (canvas[0] * side, canvas[1] * side))
         most = int(self.model.config.vision_aspect_ratio.removeprefix("anyres_max_"))
         ratio = math.sqrt(len(rows) * len(columns) / (most * side**2))
         raster = (int(len(rows) // ratio), int(len(columns) // ratio)) if ratio > 1.1 else None
-        return tiled(self._tile, picture, canvas, raster)
+        return tiled(self._tile, image, canvas, raster)
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """See `Adapter.encode`. Pictures with tiles, pictures without, and videos take a pass of the tower each."""
+        """See `Adapter.encode`. Images with tiles, images without, and videos take a pass of the tower each."""
         kinds = [(item.modality, _pass(item)) for item in media]
         found: dict[int, VisualTokens] = {}
         for kind in dict.fromkeys(kinds):
             places = [i for i, other in enumerate(kinds) if other == kind]
-            encode = self._encode_videos if kind[0] == "video" else self._encode_pictures
+            encode = self._encode_videos if kind[0] == "video" else self._encode_images
             found.update(zip(places, encode([media[i] for i in places], cues), strict=True))
         return [found[i] for i in range(len(media))]
 
     def _features(self, pixels: Tensor, sizes: Tensor) -> Sequence[Tensor]:
         tiles = len(pixels) > len(sizes)
-        # A count other than 1 tells the model that pictures have no tiles; it may count more than there are.
+        # A count other than 1 tells the model that images have no tiles; it may count more than there are.
         numbers = [1] * len(sizes) if tiles else [max(2, len(sizes))]
         encode = self.model.base_model.get_image_features
         return encode(pixels, sizes, batch_num_images=numbers, return_dict=True).pooler_output
@@ -139,9 +144,9 @@ class LlavaOnevision(AnyRes):
 
     def _encode_videos(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
         videos = torch.stack([item.inputs["pixel_values"] for item in media])
-        with hearing() as heard, at_hand(self.model.base_model):
+        with recording() as recorded, at_hand(self.model.base_model):
             features = self.model.base_model.get_video_features(videos, return_dict=True).pooler_output
-        values = {cue: self._pooled(self._tower.cue(cue, heard)).unflatten(0, videos.shape[:2]) for cue in cues}
+        values = {cue: self._pooled(self._tower.cue(cue, recorded)).unflatten(0, videos.shape[:2]) for cue in cues}
         return [
             VisualTokens(
                 row, item.layout, {cue: with_structural(item.layout, v[i].flatten(0, 1)) for cue, v in values.items()}
@@ -162,7 +167,7 @@ class LlavaOnevision(AnyRes):
 
 
 def _pass(media: Media) -> int:
-    """What must be alike for one pass of the tower: a video's frames, or whether a picture has tiles."""
+    """Return the grouping key of one pass of the tower: a video's frames, or whether an image has tiles."""
     pixels = media.inputs["pixel_values"]
     return len(pixels) if media.modality == "video" else int(len(pixels) == 1)
 
@@ -177,8 +182,8 @@ def _with_newline(layout: Layout) -> Layout:
     )
 
 
-def _squared(picture: Size, share: float) -> Box:
-    """The box of a picture that is padded to a square, of which the tokens cover a `share` from the top left."""
-    (height, width), side = picture, max(picture)
+def _squared(image: Size, share: float) -> Box:
+    """The box of an image that is padded to a square, of which the tokens cover a `share` from the top left."""
+    (height, width), side = image, max(image)
     top, left = (side - height) // 2, (side - width) // 2
     return (-top / height, -left / width, (side * share - top) / height, (side * share - left) / width)

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from vtc.tokens import Layout
+from vtc.core.tokens import Layout
 
 
 @dataclass(frozen=True)
-class Run:
+class PlaceholderRun:
     """Neighbouring placeholders: their row, the column of the first, and how many they are."""
 
     row: int
@@ -21,37 +21,37 @@ class Run:
 
 
 Lines = tuple[int, ...]
-"""The lengths of the runs that belong to one picture."""
+"""The lengths of the runs that belong to one image."""
 
 
-def runs(rows: Sequence[Sequence[int]], token: int) -> list[Run]:
+def runs(rows: Sequence[Sequence[int]], token: int) -> list[PlaceholderRun]:
     """The runs of `token` in `rows` of ids, in prompt order."""
-    found: list[Run] = []
+    found: list[PlaceholderRun] = []
     for r, row in enumerate(rows):
         start = None
         for column, value in enumerate([*row, None]):
             if value == token and start is None:
                 start = column
             elif value != token and start is not None:
-                found.append(Run(r, start, column - start))
+                found.append(PlaceholderRun(r, start, column - start))
                 start = None
     return found
 
 
 def partition(ids: Tensor, token: int, sizes: Sequence[tuple[int, int]]) -> list[Lines]:
-    """Shares the placeholders of a prompt among its pictures.
+    """Share the placeholders of a prompt among its images.
 
-    A picture has a run of its own; or several, lines that one and the same single token parts (row breaks); or, where
-    pictures stand side by side and their runs are one, an equal share. Where more than one token could be the break,
+    An image has a run of its own; or several, lines that one and the same single token parts (row breaks); or, where
+    images stand side by side and their runs are one, an equal share. Where more than one token could be the break,
     it is the one that gives lines of equal length, and tokens in proportion to pixels.
 
     Args:
         ids: `[B, L]`.
         token: the placeholder.
-        sizes: height and width of each picture in pixels, in prompt order.
+        sizes: height and width of each image in pixels, in prompt order.
 
     Returns:
-        For each picture, the lengths of its lines.
+        For each image, the lengths of its lines.
 
     Raises:
         ValueError: none of the three fits, or two ways of breaking lines fit as well.
@@ -69,13 +69,13 @@ def partition(ids: Tensor, token: int, sizes: Sequence[tuple[int, int]]) -> list
         return [(share,)] * len(sizes)
     raise ValueError(
         f"input_ids hold {[row.count(token) for row in rows]} placeholders (id {token}) by row, in {len(found)} runs, "
-        f"and pixel_values {len(sizes)} pictures: neither one run each, nor lines parted by one token, nor equal "
+        f"and pixel_values {len(sizes)} images: neither one run each, nor lines parted by one token, nor equal "
         "shares; pass ids and pixels of one processor call, whole rows only; if they are, the model needs an adapter "
         "of its own (about 100 lines, see CONTRIBUTING.md)"
     )
 
 
-def _broken(rows: Sequence[Sequence[int]], found: Sequence[Run]) -> Iterator[list[Lines]]:
+def _broken(rows: Sequence[Sequence[int]], found: Sequence[PlaceholderRun]) -> Iterator[list[Lines]]:
     """For each token that stands alone between two runs, the groups of runs that it parts."""
     gaps = [_gap(rows, one, other) for one, other in pairwise(found)]
     for token in sorted({gap for gap in gaps if gap is not None}):
@@ -88,7 +88,7 @@ def _broken(rows: Sequence[Sequence[int]], found: Sequence[Run]) -> Iterator[lis
         yield [tuple(group) for group in groups]
 
 
-def _gap(rows: Sequence[Sequence[int]], one: Run, other: Run) -> int | None:
+def _gap(rows: Sequence[Sequence[int]], one: PlaceholderRun, other: PlaceholderRun) -> int | None:
     """The single token between two runs; None where there is more, or an end of a row."""
     end = one.start + one.length
     return rows[one.row][end] if one.row == other.row and other.start == end + 1 else None
@@ -96,27 +96,27 @@ def _gap(rows: Sequence[Sequence[int]], one: Run, other: Run) -> int | None:
 
 def _best(broken: Sequence[list[Lines]], sizes: Sequence[tuple[int, int]]) -> list[Lines]:
     def rank(groups: list[Lines]) -> tuple[int, float]:
-        """How well groups of lines fit the pictures' sizes; the lowest is the best."""
+        """How well groups of lines fit the images' sizes; the lowest is the best."""
         density = [sum(lines) / (h * w) for lines, (h, w) in zip(groups, sizes, strict=True)]
         return sum(len(set(lines)) > 1 for lines in groups), max(density) / min(density)
 
     ranked = sorted(broken, key=rank)
     if len(ranked) > 1 and rank(ranked[0]) == rank(ranked[1]):
         raise ValueError(
-            f"input_ids part the placeholders of {len(sizes)} pictures in two ways that fit alike, as lines of "
-            f"{ranked[0]} or of {ranked[1]}; part the pictures by text, or the model needs an adapter of its own "
+            f"input_ids part the placeholders of {len(sizes)} images in two ways that fit alike, as lines of "
+            f"{ranked[0]} or of {ranked[1]}; part the images by text, or the model needs an adapter of its own "
             "(about 100 lines, see CONTRIBUTING.md)"
         )
     return ranked[0]
 
 
 def arranged(lines: Lines, height: int, width: int) -> Layout:
-    """Where the tokens of a picture stand, as far as can be told.
+    """Return where the tokens of an image stand, as far as can be told.
 
     Args:
         lines: see `partition`. Lines of equal length are a grid. One line is the grid that has the shape of the
-            picture, else a square, if one has exactly as many cells, and else it stays one line.
-        height, width: of the picture, in pixels.
+            image, else a square, if one has exactly as many cells, and else it stays one line.
+        height, width: of the image, in pixels.
     """
     total = sum(lines)
     if len(lines) > 1:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from vtc.tokens import Embedded
+from vtc.core.tokens import Embedded
 
 from .qwen_vl import Qwen2VL
 

@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL: native resolution, 2 x 2 patches a token, M-RoPE; pictures and videos."""
+"""Qwen2-VL and Qwen2.5-VL: native resolution, 2 x 2 patches a token, M-RoPE; images and videos."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers.vision_utils import get_vision_window_index
 
-from vtc.tokens import Layout, VisualTokens
-from vtc.tower import Blocks
+from vtc.core.tokens import Layout, VisualTokens
+from vtc.encoder import Blocks
 
 from . import cues as signals
 from .base import Adapter, Media
-from .cues import Tap, first_argument, hearing, split_heads
+from .cues import (
+    InputRecorder,
+    first_argument,
+    recording,
+    split_heads,
+)
 
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 GRIDS = {"image": "image_grid_thw", "video": "video_grid_thw"}
@@ -39,7 +44,7 @@ class Qwen2VL(Adapter):
         "second_per_grid_ts",
     )
     resizable = True
-    films = True
+    videos = True
     axes = 3
 
     @property
@@ -95,7 +100,7 @@ class Qwen2VL(Adapter):
         return Layout.join([Layout.of_grid(*size, kind="frame")] * frames)
 
     def encode(self, media: Sequence[Media], cues: Sequence[str]) -> list[VisualTokens]:
-        """See `Adapter.encode`. All pictures go through the tower in one pass, and so do all videos."""
+        """See `Adapter.encode`. All images go through the tower in one pass, and so do all videos."""
         tokens: dict[int, VisualTokens] = {}
         for modality in PIXELS:
             places = [i for i, item in enumerate(media) if item.modality == modality]
@@ -107,10 +112,10 @@ class Qwen2VL(Adapter):
     def _encode(self, media: Sequence[Media], modality: str, cues: Sequence[str]) -> list[VisualTokens]:
         pixels = torch.cat([item.inputs["pixel_values"] for item in media])
         grids = torch.stack([item.inputs["grid_thw"] for item in media])
-        with hearing() as heard:
+        with recording() as recorded:
             output = getattr(self.model.base_model, f"get_{modality}_features")(pixels, grids, return_dict=True)
         counts = [len(item.layout) for item in media]
-        values = {cue: self._cue(cue, heard, grids).split(counts) for cue in cues}
+        values = {cue: self._cue(cue, recorded, grids).split(counts) for cue in cues}
         planes = [torch.cat(list(plane)).split(counts) for plane in getattr(output, "deepstack_features", None) or ()]
         return [
             VisualTokens(
@@ -122,16 +127,16 @@ class Qwen2VL(Adapter):
             for i, (row, item) in enumerate(zip(output.pooler_output, media, strict=True))
         ]
 
-    def _cue(self, name: str, heard: Mapping[str, Any], grids: Tensor) -> Tensor:
+    def _cue(self, name: str, recorded: Mapping[str, Any], grids: Tensor) -> Tensor:
         """The cue for all tokens of one pass, `[tokens, ...]`, in the order of the features."""
-        return self._patch_cue(name, heard).unflatten(0, (-1, self._merge**2)).float().mean(dim=1)
+        return self._patch_cue(name, recorded).unflatten(0, (-1, self._merge**2)).float().mean(dim=1)
 
-    def _patch_cue(self, name: str, heard: Mapping[str, Any]) -> Tensor:
+    def _patch_cue(self, name: str, recorded: Mapping[str, Any]) -> Tensor:
         """The cue for all patches, in the tower's own order."""
         if name == "encoder_features":
-            return first_argument(heard["merger"])
+            return first_argument(recorded["merger"])
         early = name == "early_attention"
-        args, kwargs = heard["early" if early else "attention"]
+        args, kwargs = recorded["early" if early else "attention"]
         attention = self._attention(early)
         with torch.no_grad():
             queries, keys, _ = attention.qkv(first_argument((args, kwargs))).chunk(3, dim=-1)
@@ -150,9 +155,9 @@ class Qwen2VL(Adapter):
         blocks = self._visual.blocks
         return blocks[(len(blocks) - 1) // 2 if early else -1].attn
 
-    def taps(self, cues: Sequence[str]) -> list[tuple[nn.Module, Tap]]:
-        """See `Adapter.taps`."""
-        return signals.taps(cues, self._attention, (self._visual.merger, "merger"), has_cls=False)
+    def input_recorders(self, cues: Sequence[str]) -> list[tuple[nn.Module, InputRecorder]]:
+        """See `Adapter.input_recorders`."""
+        return signals.input_recorders(cues, self._attention, (self._visual.merger, "merger"), has_cls=False)
 
     def resized(self, media: Media, height: int, width: int) -> Media:
         """See `Adapter.resized`."""
@@ -182,7 +187,7 @@ class Qwen2VL(Adapter):
         return self._unpatch(media)[0]
 
     def _unpatch(self, media: Media) -> Tensor:
-        """Patches back as pictures, `[frames, 3, H, W]`; a frame is repeated where the encoder takes two at once."""
+        """Patches back as images, `[frames, 3, H, W]`; a frame is repeated where the encoder takes two at once."""
         vision, merge = self.model.config.vision_config, self._merge
         t, h, w = media.inputs["grid_thw"].tolist()
         p, depth = vision.patch_size, vision.temporal_patch_size
@@ -201,7 +206,7 @@ class Qwen2VL(Adapter):
         )
 
     def _patch(self, frames: Tensor) -> Tensor:
-        """Pictures `[frames, 3, H, W]` as patches in the processor's order, `[patches, values]`."""
+        """Images `[frames, 3, H, W]` as patches in the processor's order, `[patches, values]`."""
         vision, merge = self.model.config.vision_config, self._merge
         p, depth = vision.patch_size, vision.temporal_patch_size
         return rearrange(
@@ -220,14 +225,14 @@ class Qwen25VL(Qwen2VL):
 
     classes = ("Qwen2_5_VLForConditionalGeneration",)
 
-    def _cue(self, name: str, heard: Mapping[str, Any], grids: Tensor) -> Tensor:
+    def _cue(self, name: str, recorded: Mapping[str, Any], grids: Tensor) -> Tensor:
         vision = self.model.config.vision_config
         order, _ = get_vision_window_index(grids.cpu(), self._merge, vision.window_size, vision.patch_size)
-        tokens = super()._cue(name, heard, grids)
+        tokens = super()._cue(name, recorded, grids)
         return tokens[torch.argsort(order).to(tokens.device)]
 
     def _attention(self, early: bool) -> Any:
-        # Attention within a window says nothing about the picture as a whole.
+        # Attention within a window says nothing about the image as a whole.
         full = sorted(self.model.config.vision_config.fullatt_block_indexes)
         last = full[-1]
         early_one = min(full, key=lambda block: (abs(block - last // 2), block))

@@ -1,7 +1,7 @@
-"""Where the tokens of a picture stand that is fitted into a canvas of tiles, padded, and encoded tile by tile.
+"""Where the tokens of an image stand that is fitted into a canvas of tiles, padded, and encoded tile by tile.
 
 The tokens of all tiles make one raster over the canvas; rows or columns of padding are cut off, and each row ends in a
-newline token. A thumbnail of the whole picture, squashed into one tile, comes first.
+newline token. A thumbnail of the whole image, squashed into one tile, comes first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vtc.tokens import Box, Layout
+from vtc.core.tokens import Box, Layout
 
 Size = tuple[int, int]
 """Height and width."""
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Tile:
-    """What the encoder sees at once: `size` pixels a side, cut into `side` tokens of `patch` pixels.
+    """One tile of the encoder: `size` pixels a side, cut into `side` tokens of `patch` pixels.
 
     Where `size` is no multiple of `patch`, the encoder leaves the last pixels out.
     """
@@ -35,16 +35,16 @@ class Tile:
         return self.side * self.patch / self.size
 
 
-def surviving(picture: Size, canvas: Size) -> tuple[range, range]:
-    """The rows and columns of a canvas of tokens that are not cut off as padding of a picture fitted into it.
+def surviving(image: Size, canvas: Size) -> tuple[range, range]:
+    """The rows and columns of a canvas of tokens that are not cut off as padding of an image fitted into it.
 
-    The cut is symmetric and in whole tokens, so up to half a token of padding may stay, or of the picture go.
+    The cut is symmetric and in whole tokens, so up to half a token of padding may stay, or of the image go.
 
     Args:
-        picture: in pixels.
+        image: in pixels.
         canvas: in tokens.
     """
-    (height, width), (rows, columns) = picture, canvas
+    (height, width), (rows, columns) = image, canvas
     if width / height > columns / rows:
         cut = (rows - int(round(height * (columns / width), 7))) // 2
         return range(cut, rows - cut), range(columns)
@@ -52,26 +52,26 @@ def surviving(picture: Size, canvas: Size) -> tuple[range, range]:
     return range(rows), range(cut, columns - cut)
 
 
-def placed(picture: Size, canvas: Size) -> tuple[range, range]:
-    """The rows and columns of a canvas of pixels that a picture lies in, as the image processors fit and pad it."""
-    down, across = canvas[0] / picture[0], canvas[1] / picture[1]
+def placed(image: Size, canvas: Size) -> tuple[range, range]:
+    """The rows and columns of a canvas of pixels that an image lies in, as the image processors fit and pad it."""
+    down, across = canvas[0] / image[0], canvas[1] / image[1]
     height, width = canvas
     if across < down:
-        height = min(math.ceil(picture[0] * across), height)
+        height = min(math.ceil(image[0] * across), height)
     else:
-        width = min(math.ceil(picture[1] * down), width)
+        width = min(math.ceil(image[1] * down), width)
     top, left = (canvas[0] - height) // 2, (canvas[1] - width) // 2
     return range(top, top + height), range(left, left + width)
 
 
 def _axis(tile: Tile, kept: range, count: int, pixels: range) -> list[tuple[int, float, float]]:
-    """One axis of a canvas: of each tile that has tokens, how many, and where they begin and end in the picture.
+    """One axis of a canvas: of each tile that has tokens, how many, and where they begin and end in the image.
 
     Args:
         tile: of the canvas.
         kept: which tokens of the axis survive.
         count: how many tokens stand for them in the end; each belongs to the tile under its middle.
-        pixels: where the picture lies on the axis.
+        pixels: where the image lies on the axis.
     """
     step = len(kept) / max(count, 1)
     middles = [(2 * kept.start * count + (2 * i + 1) * len(kept)) // (2 * count * tile.side) for i in range(count)]
@@ -84,7 +84,7 @@ def _axis(tile: Tile, kept: range, count: int, pixels: range) -> list[tuple[int,
     return found
 
 
-def tiled(tile: Tile, picture: Size, canvas: Size, raster: Size | None = None) -> Layout:
+def tiled(tile: Tile, image: Size, canvas: Size, raster: Size | None = None) -> Layout:
     """The layout of a thumbnail and the tiles of a canvas, in the order in which the models pack them.
 
     Units are the thumbnail, then the tiles that have tokens, in raster order. A newline belongs to the last tile of its
@@ -92,12 +92,12 @@ def tiled(tile: Tile, picture: Size, canvas: Size, raster: Size | None = None) -
 
     Args:
         tile: the encoder's.
-        picture: in pixels.
+        image: in pixels.
         canvas: in tiles.
         raster: the size, in tokens, to which the surviving tokens are shrunk; by default they are not.
     """
-    rows, columns = surviving(picture, (canvas[0] * tile.side, canvas[1] * tile.side))
-    down, across = placed(picture, (canvas[0] * tile.size, canvas[1] * tile.size))
+    rows, columns = surviving(image, (canvas[0] * tile.side, canvas[1] * tile.side))
+    down, across = placed(image, (canvas[0] * tile.size, canvas[1] * tile.size))
     height, width = raster or (len(rows), len(columns))
     ys, xs = _axis(tile, rows, height, down), _axis(tile, columns, width, across)
     whole = Layout.of_grid(tile.side, tile.side, kind="thumbnail", box=(0.0, 0.0, tile.share, tile.share))

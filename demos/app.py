@@ -3,16 +3,16 @@
 from gradio_client import Client, handle_file
 
 from vtc.app.serve import serve
-from vtc.app.studio import Studio
-from vtc.tiny.samples import samples
+from vtc.app.state import AppState
+from vtc.embedded.samples import samples
 
-studio = Studio.load()  # or Studio.load("Qwen/Qwen2.5-VL-3B-Instruct")
-served = serve(studio, port=0, wait=False)
+state = AppState.load()  # or AppState.load("Qwen/Qwen2.5-VL-3B-Instruct")
+served = serve(state, port=0, wait=False)
 try:
     client = Client(served.url, verbose=False)
-    picture = handle_file(str(samples()[0].path))
-    kept, total = client.predict(picture, "kcenter", 0.25, api_name="/count_picture")
-    full, short, *_ = client.predict(picture, samples()[0].question, "kcenter", 0.25, 64, api_name="/ask_picture")
+    image = handle_file(str(samples()[0].path))
+    kept, total = client.predict(image, "kcenter", 0.25, api_name="/count_image")
+    full, short, *_ = client.predict(image, samples()[0].question, "kcenter", 0.25, 64, api_name="/ask_image")
     print(f"{samples()[0].question} {full!r} from {total:.0f} visual tokens, {short!r} from {kept:.0f}")
 finally:
     served.close()

@@ -3,20 +3,20 @@
 import sys
 from pathlib import Path
 
-from vtc.ask import greedy
-from vtc.chat import inputs
-from vtc.loading import load
-from vtc.media import load_picture
-from vtc.recipes import recipe
-from vtc.tiny.samples import samples
-from vtc.viz import before_after
-from vtc.wrap import reduced
+from vtc.embedded.samples import samples
+from vtc.inference.asking import greedy
+from vtc.inference.loading import load
+from vtc.inference.prompting import inputs
+from vtc.media.images import load_image
+from vtc.recipes.named import recipe
+from vtc.reduction.api import reduced
+from vtc.viz.overlays import before_after
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "vtc-demo")
 out.mkdir(exist_ok=True)
 model, processor = load("tiny-llava", device="cpu")
-pictures = [load_picture(sample.path) for sample in samples()]
-asked = inputs(model, processor, [sample.question for sample in samples()], pictures)
+images = [load_image(sample.path) for sample in samples()]
+asked = inputs(model, processor, [sample.question for sample in samples()], images)
 
 
 def right() -> str:
@@ -32,6 +32,6 @@ for name in ("kcenter", "cls-mean", "random", "pool"):
     for keep in (0.25, 0.05):
         chosen = recipe(name, keep=keep)
         with reduced(model, chosen):
-            said, report = right(), model.vtc.report
-        print(f"{f'{name}, keep {keep}':<22} {said}, {report.after} of {report.before} tokens")
-        before_after(pictures[0], processor.image_processor, report, chosen).save(out / f"{name}-{keep}.png")
+            answer_text, report = right(), model.vtc.report
+        print(f"{f'{name}, keep {keep}':<22} {answer_text}, {report.after} of {report.before} tokens")
+        before_after(images[0], processor.image_processor, report, chosen).save(out / f"{name}-{keep}.png")

@@ -3,12 +3,12 @@
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from vtc import reduce_tokens, restore, tiny
-from vtc.tiny.samples import samples
+from vtc import embedded, reduce_tokens, restore
+from vtc.embedded.samples import samples
 
 sample = samples()[0]
-model = AutoModelForImageTextToText.from_pretrained(tiny.path("tiny-llava"))
-processor = AutoProcessor.from_pretrained(tiny.path("tiny-llava"))
+model = AutoModelForImageTextToText.from_pretrained(embedded.path("tiny-llava"))
+processor = AutoProcessor.from_pretrained(embedded.path("tiny-llava"))
 text = f"USER: <image>\n{sample.question} ASSISTANT:"
 inputs = processor(images=Image.open(sample.path), text=text, return_tensors="pt")
 

@@ -94,7 +94,7 @@ def check_original(columns: Sequence[Sequence[int]], full: Sequence[Tensor], row
 def check_compact(rows: Sequence[Row]) -> None:
     """Positions count up from 0 and leave no gap: on one axis one by one; height and width taken together.
 
-    A film's time may run in steps of more than one.
+    A video's time may run in steps of more than one.
     """
     for row in rows:
         places = row.positions if len(row.positions) == 1 else row.positions[1:]

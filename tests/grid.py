@@ -1,12 +1,9 @@
-"""The shared grid: what is enrolled in every check of `test_grid_*.py`, and small tools that those checks share.
-
-Checks against the oracle and of declared counts run whole at every change. The other invariants do so on the first
-recipe of each behaviour class, and on the others with `pytest -m nightly`.
+"""The shared grid: what takes part in every check of `test_grid_*.py`, and small tools that those checks share.
 
 A new selector, or any other recipe that is known by name, is in it without a line here; those with decoder stages are
 in the checks of `tests/decoder` likewise. A recipe beyond the named ones (parameters that matter, stages composed) is
-one line in `COMPOSED`. A family is one line in `families.FAMILIES`, and one in `eyes.EYES`, which says how its encoder
-works.
+one line in `COMPOSED`. A family is one line in `families.FAMILIES`, and one in `encoders.ENCODERS`, which says how its
+encoder works.
 """
 
 from __future__ import annotations
@@ -24,9 +21,16 @@ from torch import Tensor, nn
 
 from tests.families import FAMILIES, Family
 from vtc import Recipe, named_recipes, reduce_tokens
-from vtc.recipes import POSITIONS
-from vtc.reduce import encoder_cues
-from vtc.stages import KCenter, Mean, Random, Resize, Stride, ToMe
+from vtc.recipes.composition import POSITIONS
+from vtc.reduction.pipeline import encoder_cues
+from vtc.stages import (
+    KCenter,
+    Mean,
+    Random,
+    Resize,
+    Stride,
+    ToMe,
+)
 
 COMPOSED = (
     Recipe((Resize(share=0.6), KCenter()), name="resize+kcenter"),
@@ -39,19 +43,19 @@ COMPOSED = (
 NAMED = tuple(replace(recipe, keep=0.3) for recipe in named_recipes() if not recipe.decoder)
 RECIPES = (*NAMED, *(replace(r, seed=7) for r in COMPOSED))
 
-# A prompt is a row of parts: an int is that many text tokens, a tuple a picture: (seed, height, width in patches).
+# A prompt is a row of parts: an int is that many text tokens, a tuple an image: (seed, height, width in patches).
 UNEVEN = [[3, (1, 12, 4), 4, (2, 4, 8), 5], [2, (3, 8, 6), 6], [9]]
-"""Several pictures with text between, one picture, none; rows of unlike length."""
+"""Several images with text between, one image, none; rows of unlike length."""
 SEVERAL = [[3, (1, 12, 4), 4, (2, 4, 8), 2, (4, 6, 6), 5]]
 ADJACENT = [[3, (1, 12, 4), (2, 4, 8), 5], [(3, 8, 6), 2, (7, 2, 2), 3]]
-"""Pictures with no text between them, one that opens the prompt, and one of a single token where sizes are free."""
+"""Images with no text between them, one that opens the prompt, and one of a single token where sizes are free."""
 PROMPTS = {"uneven": UNEVEN, "adjacent": ADJACENT}
 
 
 def takes(family: Family, recipe: Recipe) -> bool:
     """Whether the recipe can run on the family at all; `test_grid_misuse` shows that the others are refused."""
-    if recipe.of_films:
-        return family.films
+    if recipe.is_video_recipe:
+        return family.videos
     if recipe.input is not None and (not family.resizes or family.name == "llava-full"):
         return False
     if recipe.encoder is not None and family.folds not in ("fewer", "spread" if recipe.encoder.spread else "fewer"):
@@ -92,7 +96,15 @@ def behaviour(recipe: Recipe) -> tuple[Any, ...]:
     cues = tuple(sorted(map(str, encoder_cues(recipe))))
     thumbnail = any(stage.thumbnail for stage in recipe.stages)
     merges = recipe.merger is not None and not cues
-    return type(recipe.input), recipe.encoder is not None, cues, thumbnail, merges, recipe.of_films, recipe.adaptive
+    return (
+        type(recipe.input),
+        recipe.encoder is not None,
+        cues,
+        thumbnail,
+        merges,
+        recipe.is_video_recipe,
+        recipe.adaptive,
+    )
 
 
 REPRESENTATIVES = {behaviour(recipe): recipe.name for recipe in reversed(RECIPES)}

@@ -16,24 +16,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.eyes import EYES, Eye, Picture
-from tests.eyes.towers import has_cls
+from tests.encoders import ENCODERS, Image, ReferenceEncoder
+from tests.encoders.towers import has_cls
 from tests.families import Family, placeholders
 from tests.towers import by_hand
-from vtc import Budget, Layout, Recipe, Reduction, VisualTokens, adapters
+from vtc import (
+    Budget,
+    Layout,
+    Recipe,
+    Reduction,
+    VisualTokens,
+    adapters,
+)
+from vtc.core.tokens import FRAMES, QUESTION
 from vtc.stages import FrameSelector, Resizer
-from vtc.tokens import FRAMES, QUESTION
 
 
 @dataclass(frozen=True)
 class Item:
-    """What one picture becomes.
+    """What one image becomes.
 
     Attributes:
-        anchor: the places, among the picture's tokens at full size, that its outputs take.
+        anchor: the places, among the image's tokens at full size, that its outputs take.
         features: `[K, D]`.
         cells: `[K, 3]` the (t, h, w) cells of the outputs.
-        total: tokens of the unreduced picture.
+        total: tokens of the unreduced image.
         planes: each `[K, D]`, what the first layers add.
     """
 
@@ -53,7 +60,7 @@ class Plan:
         positions: `[axes, S]`.
         following: the position of the first generated token, on all axes.
         columns: where each token stands in the caller's padded prompt.
-        items: the row's pictures.
+        items: the row's images.
         planes: for each visual token, what the first layers add to it; None for text.
         places: for each of `items`, the token of this row that each of its outputs is.
         gone: by layer of the decoder, the tokens that nothing attends to from there on.
@@ -81,22 +88,22 @@ def fold(reduction: Reduction, features: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture, question: Tensor) -> Item:
-    """The recipe on one picture, beside `question` `[T, D]`, the embeddings of the row's text."""
-    full = eye.layout(model, picture)
-    small, survivors_of = picture, None
-    if isinstance(recipe.input, FrameSelector) and eye.modality(picture) == "video":
-        small, survivors_of = _some(model, eye, recipe, picture, full)
+def reduce_image(model: nn.Module, encoder: ReferenceEncoder, recipe: Recipe, image: Image, question: Tensor) -> Item:
+    """The recipe on one image, beside `question` `[T, D]`, the embeddings of the row's text."""
+    full = encoder.layout(model, image)
+    small, survivors_of = image, None
+    if isinstance(recipe.input, FrameSelector) and encoder.modality(image) == "video":
+        small, survivors_of = _some(model, encoder, recipe, image, full)
     if isinstance(recipe.input, Resizer):
-        budget = Budget(recipe.input.own_share or recipe.keep).count(sum(full.candidates)) // len(full.grids)
-        small = eye.smaller(model, picture, *recipe.input.target(full.grids[0], budget))
-    layout, features, survivors = _encoded(model, eye, recipe, small)
-    cues = {name: eye.cues(model, small)[name] for name in recipe.cues if name not in (FRAMES, QUESTION)}
+        budget = Budget(share_of(recipe, recipe.input)).count(sum(full.candidates)) // len(full.grids)
+        small = encoder.smaller(model, image, *recipe.input.target(full.grids[0], budget))
+    layout, features, survivors = _encoded(model, encoder, recipe, small)
+    cues = {name: encoder.cues(model, small)[name] for name in recipe.cues if name not in (FRAMES, QUESTION)}
     if QUESTION in recipe.cues:
         cues[QUESTION] = question
-    if FRAMES in recipe.cues and eye.modality(picture) == "video":
-        cues[FRAMES] = eye.frames(model, small)
-    key = adapters.Media(eye.modality(picture), full, eye.content(picture)).key
+    if FRAMES in recipe.cues and encoder.modality(image) == "video":
+        cues[FRAMES] = encoder.frames(model, small)
+    key = adapters.Media(encoder.modality(image), full, encoder.content(image)).key
     tokens = VisualTokens(features, layout, cues, key)
     total = sum(layout.candidates)
     if recipe.selector is not None:
@@ -105,45 +112,54 @@ def reduce_picture(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture,
     anchor = [survivors[k] for k in reduction.anchor.tolist()]
     if survivors_of is not None:
         anchor = [survivors_of[place] for place in anchor]
-    elif small is not picture:
+    elif small is not image:
         large, little = ((len(full.grids) * grid[0], *grid[1:]) for grid in (full.grids[0], layout.grids[0]))
         anchor = [_place(large, little, place) for place in anchor]
-    planes = [fold(reduction, plane) for plane in eye.planes(model, small)]
+    planes = [fold(reduction, plane) for plane in encoder.planes(model, small)]
     return Item(anchor, fold(reduction, features), full.cell[anchor], len(full), planes)
 
 
+def share_of(recipe: Recipe, stage: Any) -> float | int:
+    """What a stage before the selector leaves: its own share, but all where the recipe keeps all."""
+    return recipe.keep if isinstance(recipe.keep, float) and recipe.keep == 1.0 else stage.own_share or recipe.keep
+
+
 def engine_total(recipe: Recipe, full: Layout) -> int | None:
-    """What vLLM's EVS leaves of a film, where the recipe counts as it does."""
+    """What vLLM's EVS leaves of a video, where the recipe counts as it does."""
     if not getattr(recipe.selector, "engine", False) or set(full.kinds) != {"frame"} or isinstance(recipe.keep, int):
         return None
     return max(full.candidates[0], int(sum(full.candidates) * (1 - (1 - recipe.keep))))
 
 
 def _some(
-    model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture, full: Layout
-) -> tuple[Picture, list[int] | None]:
-    """The film less the frames that the recipe leaves out, and the place of each of its tokens in the whole film."""
+    model: nn.Module, encoder: ReferenceEncoder, recipe: Recipe, image: Image, full: Layout
+) -> tuple[Image, list[int] | None]:
+    """The video less the frames that the recipe leaves out, and the place of each of its tokens in the whole video."""
     units, each = len(full.grids), full.candidates[0]
+    if isinstance(recipe.keep, float) and recipe.keep == 1.0:
+        return image, None
     if recipe.input.own_share is not None:
         k = max(1, floor(recipe.input.own_share * units + 0.5))
     else:
         asked = Budget(recipe.keep).count(units * each) / each
         k = ceil(asked) if recipe.selector is not None else max(1, floor(asked))
     if k >= units:
-        return picture, None
-    chosen = recipe.input.choose(eye.frames(model, picture), k).tolist()
+        return image, None
+    chosen = recipe.input.choose(encoder.frames(model, image), k).tolist()
     places = [i for i, unit in enumerate(full.unit.tolist()) if unit in chosen or bool(full.structural[i])]
-    return eye.some(picture, chosen), places
+    return encoder.some(image, chosen), places
 
 
-def _encoded(model: nn.Module, eye: Eye, recipe: Recipe, picture: Picture) -> tuple[Layout, Tensor, list[int]]:
-    """The layout and the features of what the encoder gives, and which of the picture's tokens each began as."""
-    layout = eye.layout(model, picture)
+def _encoded(
+    model: nn.Module, encoder: ReferenceEncoder, recipe: Recipe, image: Image
+) -> tuple[Layout, Tensor, list[int]]:
+    """The layout and the features of what the encoder gives, and which of the image's tokens each began as."""
+    layout = encoder.layout(model, image)
     if recipe.encoder is None:
-        return layout, eye.features(model, picture), list(range(len(layout)))
-    keep = recipe.encoder.own_share or recipe.keep
+        return layout, encoder.features(model, image), list(range(len(layout)))
+    keep = share_of(recipe, recipe.encoder)
     with by_hand(model, recipe.encoder, keep) as found:
-        features = eye.features(model, picture)
+        features = encoder.features(model, image)
     if recipe.encoder.spread:
         return layout, features, list(range(len(layout)))
     missing = int(has_cls(model) and model.config.vision_feature_select_strategy != "full")
@@ -164,31 +180,31 @@ def _place(full: tuple[int, int, int], small: tuple[int, int, int], token: int) 
 def plans(model: nn.Module, family: Family, inputs: dict[str, Tensor], recipe: Recipe) -> list[Plan]:
     """One plan per row of `inputs`. `model` is a stock one; eager, if the recipe needs cues."""
     assert "vtc" not in model.__dict__
-    eye = EYES[family.name]
-    waiting = eye.pictures(inputs)
+    encoder = ENCODERS[family.name]
+    waiting = encoder.images(inputs)
     found = []
     for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
         columns = torch.nonzero(mask).flatten().tolist()
         line = ids[columns].tolist()
-        mine = taken(model, eye, line, waiting)
+        mine = taken(model, encoder, line, waiting)
         text = [token for token in line if token not in kinds(model).values()]
         question = model.get_input_embeddings()(torch.tensor(text, dtype=torch.int64))
-        items = {id(picture): reduce_picture(model, eye, recipe, picture, question) for picture in mine}
-        full = eye.positions(model, line, mine)
-        found.append(_plan(model, eye, line, columns, mine, items, full, recipe.positions == "compact"))
+        items = {id(image): reduce_image(model, encoder, recipe, image, question) for image in mine}
+        full = encoder.positions(model, line, mine)
+        found.append(_plan(model, encoder, line, columns, mine, items, full, recipe.positions == "compact"))
     assert not waiting
     return found
 
 
-def taken(model: nn.Module, eye: Eye, line: list[int], waiting: list[Picture]) -> list[Picture]:
-    """Takes the pictures of one row from those that wait, by the placeholders of each kind; in prompt order."""
-    mine: list[Picture] = []
+def taken(model: nn.Module, encoder: ReferenceEncoder, line: list[int], waiting: list[Image]) -> list[Image]:
+    """Takes the images of one row from those that wait, by the placeholders of each kind; in prompt order."""
+    mine: list[Image] = []
     for kind, token in kinds(model).items():
         left = line.count(token)
         while left > 0:
-            mine.append(next(p for p in waiting if eye.modality(p) == kind))
+            mine.append(next(p for p in waiting if encoder.modality(p) == kind))
             waiting[:] = [p for p in waiting if p is not mine[-1]]
-            left -= len(eye.layout(model, mine[-1]))
+            left -= len(encoder.layout(model, mine[-1]))
         assert left == 0
     return mine
 
@@ -200,16 +216,16 @@ def kinds(model: nn.Module) -> dict[str, int]:
 
 def _plan(
     model: nn.Module,
-    eye: Eye,
+    encoder: ReferenceEncoder,
     line: list[int],
     columns: list[int],
-    pictures: list[Picture],
+    images: list[Image],
     items: dict[int, Item],
     full: Tensor,
     compact: bool,
 ) -> Plan:
     names = {token: kind for kind, token in kinds(model).items()}
-    left = {kind: [items[id(p)] for p in pictures if eye.modality(p) == kind] for kind in names.values()}
+    left = {kind: [items[id(p)] for p in images if encoder.modality(p) == kind] for kind in names.values()}
     done = dict.fromkeys(left, 0)
     rows, positions, kept, planes = [], [], [], []
     places: dict[int, list[int]] = {id(item): [] for item in items.values()}
@@ -271,7 +287,7 @@ def ladders(full: Tensor, stays: list[int]) -> tuple[Tensor, int]:
 
 @torch.no_grad()
 def logits(model: nn.Module, plan: Plan, tokens: Sequence[int] = ()) -> Tensor:
-    """`[S + T, V]` logits of the planned row and `tokens` after it: the whole sequence anew, no cache, no padding."""
+    """`[S + T, V]` logits of the planned row and `tokens` after it: the whole sequence again, no cache, no padding."""
     new = torch.tensor(tokens, dtype=torch.int64)
     embeds = torch.cat([plan.embeds, model.get_input_embeddings()(new)])[None]
     steps = (plan.following + torch.arange(len(new))).expand(len(plan.positions), -1)
@@ -311,16 +327,16 @@ def _by_layer(model: nn.Module, plan: Plan, states: Tensor, positions: Tensor) -
 
 
 def _attention(model: nn.Module, plan: Plan, embeds: Tensor) -> Any:
-    """The decoder's mask: of ones, or, where the model has pictures look at themselves both ways, by kind of layer."""
+    """The decoder's mask: of ones, or, where the model has images look at themselves both ways, by kind of layer."""
     length = embeds.shape[1]
     if "token_type_ids" not in signature(model.forward).parameters:
         return torch.ones(1, length, dtype=torch.int64)
-    picture = [planes is not None for planes in plan.planes] + [False] * (length - len(plan.planes))
-    first = {i: next(k for k in range(i, -1, -1) if k == 0 or not picture[k - 1]) for i in range(length) if picture[i]}
+    image = [planes is not None for planes in plan.planes] + [False] * (length - len(plan.planes))
+    first = {i: next(k for k in range(i, -1, -1) if k == 0 or not image[k - 1]) for i in range(length) if image[i]}
     full = torch.full((length, length), torch.finfo(embeds.dtype).min)
     for q in range(length):
         for k in range(length):
-            if k <= q or (picture[q] and picture[k] and first[q] == first[k]):
+            if k <= q or (image[q] and image[k] and first[q] == first[k]):
                 full[q, k] = 0
     near = full.clone()
     for q in range(length):

@@ -1,4 +1,4 @@
-"""The table of families in README, made by the test run: what was tested on which class, and whether it held."""
+"""The table of families in docs/models.md, made by a test run: what was tested on which class, and whether it held."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 START, END = "<!-- families: written by pytest --families -->", "<!-- /families -->"
 COLUMNS = {
     "test_grid_identity": "keep 1.0",
@@ -44,7 +44,7 @@ def note(cells: Cells, report: pytest.TestReport) -> None:
 
 
 def table(cells: Cells) -> str:
-    """The table as README has it; a dash where nothing was to be tested."""
+    """The table as the page has it; a dash where nothing was to be tested."""
     from tests.families import FAMILIES
 
     rows = [["class in transformers", "media", "adapter", *COLUMNS.values()]]
@@ -61,26 +61,31 @@ def _names(family: object) -> tuple[str, str, str]:
     from vtc import adapters
 
     model = stock(family)
-    kind = "videos" if family.name.endswith("-film") else "pictures"
+    kind = "videos" if family.name.endswith("-video") else "images"
     adapter = type(adapters.find(model)).__module__.rpartition(".")[2]
     return f"`{type(model).__name__}`", kind, f"`adapters/{adapter}.py`"
 
 
-def in_readme() -> str:
-    """The table that stands in README."""
-    found = re.search(re.escape(START) + "\n(.*?)\n" + re.escape(END), README.read_text(encoding="utf-8"), re.S)
+def on_page() -> str:
+    """The table that stands on the page."""
+    found = re.search(re.escape(START) + "\n(.*?)\n" + re.escape(END), PAGE.read_text(encoding="utf-8"), re.S)
     return found[1].strip() if found else ""
 
 
 def write(made: str) -> None:
-    """Puts the table into README."""
-    text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    README.write_text(f"{before}{START}\n{made}\n{END}{after}", encoding="utf-8")
+    """Puts the table onto the page.
+
+    Raises:
+        ValueError: the page has no place for it.
+    """
+    text = PAGE.read_text(encoding="utf-8")
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise ValueError(f"{PAGE} has no lines {START!r} and {END!r}")
+    PAGE.write_text(f"{before}{START}\n{made}\n{END}{after}", encoding="utf-8")
 
 
-def is_whole(config: pytest.Config, stems: Iterable[str]) -> bool:
-    """Whether the run takes all tests, so that its table can be compared with README's."""
-    everything = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
-    return everything and set(COLUMNS) <= set(stems)
+def is_whole(stems: Iterable[str]) -> bool:
+    """Whether tests of every column ran, so that a table can be made of them."""
+    return set(COLUMNS) <= set(stems)

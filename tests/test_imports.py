@@ -1,11 +1,13 @@
-"""Who may import whom: the house of DESIGN.md, read from the syntax trees, and what a bare import loads."""
+"""Who may import whom, read from the syntax trees, and what a bare import loads."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,47 @@ import pytest
 import vtc
 from vtc import adapters, video
 
-CORE = Path(vtc.__file__).parent
 FOLDERS = {
-    "vtc": CORE,
+    "vtc": Path(vtc.__file__).parent,
     "vtc.adapters": Path(adapters.__file__).parent,
     "vtc.video": Path(video.__file__).parent,
 }
+LEVELS = (
+    ("vtc.core",),
+    ("vtc.media", "vtc.embedded"),
+    ("vtc.encoder", "vtc.video.reading"),
+    ("vtc.adapters", "vtc.stages"),
+    ("vtc.video.clips",),
+    ("vtc.video.keyframes",),
+    ("vtc.video.stages",),
+    ("vtc.recipes",),
+    ("vtc.reduction",),
+    ("vtc.inference", "vtc.check"),
+    ("vtc.video.qa",),
+    ("vtc.video.batch", "vtc.viz"),
+    ("vtc.bench", "vtc.integrations"),
+    ("vtc.app", "vtc.html_report"),
+    ("vtc.cli",),
+)
+"""A package imports from packages of the levels above it in this table; those of one level do not meet."""
+LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}
+FACES = ("vtc", "vtc.video")
+"""Packages whose names are loaded when they are asked for: what they name counts as imported from its own module."""
+MOVED = {
+    "vtc.ask": "vtc.inference.asking",
+    "vtc.budget": "vtc.core.budget",
+    "vtc.chat": "vtc.inference.prompting",
+    "vtc.loading": "vtc.inference.loading",
+    "vtc.report": "vtc.reduction.report",
+    "vtc.tiny": "vtc.embedded",
+    "vtc.tiny.film": "vtc.embedded.video",
+    "vtc.tiny.world": "vtc.embedded.scene",
+    "vtc.tokens": "vtc.core.tokens",
+    "vtc.vision": "vtc.reduction.vision_encoder",
+    "vtc.vlmeval": "vtc.integrations.vlmevalkit",
+    "vtc.wrap": "vtc.reduction.api",
+}
+"""Deprecated import names, which only point elsewhere."""
 
 
 def modules() -> dict[str, Path]:
@@ -31,6 +68,9 @@ def modules() -> dict[str, Path]:
     return found
 
 
+MODULES = modules()
+
+
 def imported(nodes: Iterable[ast.AST], name: str, path: Path) -> set[str]:
     """What `nodes` import into a module, by absolute names; `from x import y` counts as x and x.y."""
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
@@ -41,53 +81,76 @@ def imported(nodes: Iterable[ast.AST], name: str, path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+            found |= {home(base, alias.name) for alias in node.names}
     return found
 
 
-def imports(name: str, path: Path) -> set[str]:
-    """Everything that a module imports, anywhere in it."""
-    return imported(ast.walk(ast.parse(path.read_text(encoding="utf-8"))), name, path)
+def home(base: str, name: str) -> str:
+    """`base.name`, or where a package that loads its names lazily has it from."""
+    if base in FACES and name in sys.modules[base]._HOME:
+        return f"{base}.{sys.modules[base]._HOME[name]}.{name}"
+    return f"{base}.{name}"
+
+
+def package_of(name: str) -> str | None:
+    """The package of the level table that a module or a name in it belongs to."""
+    return next((package for package in LEVEL if under({name}, package)), None)
 
 
 def under(names: set[str], *packages: str) -> set[str]:
     return {name for name in names for package in packages if name == package or name.startswith(f"{package}.")}
 
 
-def of(*packages: str) -> dict[str, Path]:
-    return {name: path for name, path in modules().items() if under({name}, *packages)}
+def wrong_ways(name: str, source: str, path: Path) -> Iterator[str]:
+    """The imports of a module that do not go down the levels."""
+    package = package_of(name)
+    for found in imported(ast.walk(ast.parse(source)), name, path):
+        other = package_of(found)
+        if package and other and other != package and LEVEL[other] >= LEVEL[package]:
+            yield f"{name} imports {found}"
 
 
-def test_the_tree_is_found():
-    names = set(modules())
-    assert {"vtc", "vtc.budget", "vtc.stages.select.cls", "vtc.adapters.llava", "vtc.adapters"} <= names
-    assert "vtc.tokens" in imports("vtc.stages.merge.mean", modules()["vtc.stages.merge.mean"])
-    assert "vtc.stages.base.Merger" in imports("vtc.stages.merge.mean", modules()["vtc.stages.merge.mean"])
+def test_every_module_has_a_level():
+    assert {name for name in MODULES if package_of(name) is None} == {*FACES, "vtc.__main__", *MOVED}
 
 
-@pytest.mark.parametrize("name", of("vtc.stages"))
-def test_a_stage_imports_no_adapter_and_no_model(name):
-    found = imports(name, modules()[name])
-    assert not under(found, "vtc.adapters", "adapters", "transformers", "vtc.wrap", "vtc.handle", "vtc.request")
+@pytest.mark.parametrize("old", MOVED)
+def test_an_old_import_name_warns_and_points_to_the_new_one(old):
+    new = importlib.import_module(MOVED[old])
+    name = next(name for name, value in vars(new).items() if getattr(value, "__module__", None) == new.__name__)
+    with pytest.warns(DeprecationWarning, match=rf"{old}\.{name} is now {new.__name__}\.{name}"):
+        assert getattr(importlib.import_module(old), name) is getattr(new, name)
 
 
-@pytest.mark.parametrize("name", of("vtc.adapters"))
-def test_an_adapter_imports_no_stage_and_no_recipe(name):
-    found = imports(name, modules()[name])
-    assert not under(found, "vtc.stages", "vtc.recipes", "vtc.wrap", "vtc.handle", "vtc.request", "vtc.reduce")
+def test_imports_go_down_the_levels_only():
+    found = [w for name, path in MODULES.items() for w in wrong_ways(name, path.read_text(encoding="utf-8"), path)]
+    assert found == []
 
 
-@pytest.mark.parametrize("name", ["vtc.budget", "vtc.tokens", "vtc.registry", "vtc.cost", "vtc.prompt", "vtc.report"])
-def test_the_core_knows_no_family_and_no_stage(name):
-    found = imports(name, modules()[name])
-    assert not under(found, "vtc.adapters", "vtc.stages", "vtc.recipes", "vtc.wrap", "transformers")
-
-
-SERVERS = {
-    "gradio": [
-        f"vtc.app.{part}" for part in ("page", "parts", "picture_tab", "video_tab", "compare_tab", "batch_tab", "serve")
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("vtc.app.state", "from vtc.cli.console import note"),
+        ("vtc.bench.workers", "def f():\n    from vtc.cli import console"),
+        ("vtc.video.batch.summary", "from vtc.bench.tables import table"),
+        ("vtc.reduction.decoder.engine", "from vtc.integrations.trainer import x"),
+        ("vtc.adapters.base", "from vtc.reduction.cache_metadata import CachedPrompt"),
+        ("vtc.adapters.llava", "from vtc.stages import KCenter"),
+        ("vtc.stages.select.cls", "from vtc import reduce_tokens"),
+        ("vtc.encoder.blocks", "if TYPE_CHECKING:\n    from ..stages.encoder import EncoderStage"),
+        ("vtc.video.clips.weights", "from vtc.video import ask"),
     ],
-    "ray": ["vtc.video.batch.ray_blocks", "vtc.video.batch.ray_job"],
+)
+def test_a_wrong_way_is_found(name, line):
+    assert list(wrong_ways(name, line, MODULES[name]))
+
+
+EXTRAS = {
+    "gradio": [
+        f"vtc.app.{part}"
+        for part in ("page", "components", "image_tab", "video_tab", "compare_tab", "batch_tab", "serve")
+    ],
+    "ray": ["vtc.video.batch.ray.blocks", "vtc.video.batch.ray.job"],
     "matplotlib": [],
 }
 """What is an extra, and the modules that may import it at their head, since they are imported where they are used."""
@@ -95,34 +158,37 @@ SERVERS = {
 
 def head(name: str) -> set[str]:
     """What a module imports when it is imported."""
-    path = modules()[name]
+    path = MODULES[name]
     return imported(ast.parse(path.read_text(encoding="utf-8")).body, name, path)
 
 
-@pytest.mark.parametrize("extra", list(SERVERS))
-@pytest.mark.parametrize("name", [n for n in modules() if not under({n}, "vtc.adapters", "vtc.tiny")])
-def test_extras_are_imported_where_they_are_used(name, extra):
-    allowed = SERVERS[extra]
-    found = head(name)
-    assert name in allowed or not under(found, extra)
-    # Nor does anybody else import one of those modules at its head.
-    assert name in allowed or not under(found, *allowed)
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_extras_are_imported_where_they_are_used(extra):
+    allowed = EXTRAS[extra]
+    assert [name for name in MODULES if name not in allowed and under(head(name), extra, *allowed)] == []
+    assert all(under(head(name), extra, *allowed) for name in allowed)
 
 
-def test_what_may_import_an_extra_does():
-    assert all(under(head(name), extra, *names) for extra, names in SERVERS.items() for name in names)
+@pytest.mark.parametrize(("package", "libraries"), [("vtc.stages", ["transformers"]), ("vtc.core", ["transformers"])])
+def test_pure_tensor_code_knows_no_model(package, libraries):
+    assert not {
+        name: found
+        for name, path in MODULES.items()
+        if under({name}, package)
+        and (found := under(imported(ast.walk(ast.parse(path.read_text(encoding="utf-8"))), name, path), *libraries))
+    }
 
 
 def patches(source: str) -> list[int]:
     """The lines that change an attribute or an entry of something imported, by assignment or by `setattr`."""
     nodes = list(ast.walk(ast.parse(source)))
-    imported = {
+    names = {
         (alias.asname or alias.name).split(".")[0]
         for node in nodes
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
-    changed = []
+    changed: list[ast.expr] = []
     for node in nodes:
         if isinstance(node, ast.Assign):
             changed += [t for t in node.targets if isinstance(t, (ast.Attribute, ast.Subscript))]
@@ -132,7 +198,7 @@ def patches(source: str) -> list[int]:
             changed.append(node.target)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr"):
             changed.append(node.args[0])
-    return [target.lineno for target in changed if root(target) in imported]
+    return [target.lineno for target in changed if root(target) in names]
 
 
 def root(node: ast.expr) -> str | None:
@@ -142,16 +208,13 @@ def root(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-@pytest.mark.parametrize("name", [name for name in modules() if name != "vtc.app_command"])
-def test_no_module_patches_what_it_imports(name):
-    assert patches(modules()[name].read_text(encoding="utf-8")) == []
-
-
-def test_the_command_of_the_page_sets_one_variable_of_its_own_process():
+def test_no_module_patches_what_it_imports():
+    found = {name: patches(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    (line,) = found.pop("vtc.cli.app")
+    assert not {name: lines for name, lines in found.items() if lines}
     # Gradio knows no other way to be told where uploads go; the process serves the page and ends with it.
-    source = modules()["vtc.app_command"].read_text(encoding="utf-8")
-    (line,) = patches(source)
-    assert source.splitlines()[line - 1].strip().startswith('os.environ["GRADIO_TEMP_DIR"] = ')
+    source = MODULES["vtc.cli.app"].read_text(encoding="utf-8").splitlines()
+    assert source[line - 1].strip().startswith('os.environ["GRADIO_TEMP_DIR"] = ')
 
 
 def test_a_patch_is_found():
@@ -171,8 +234,18 @@ def test_a_bare_import_loads_neither_torch_nor_transformers(statement):
     assert done.stdout.strip() == "[]"
 
 
-def test_every_public_name_is_there():
-    for name in vtc.__all__:
-        assert getattr(vtc, name) is not None
-    with pytest.raises(AttributeError, match="module 'vtc' has no attribute 'missing'"):
-        _ = vtc.missing
+@pytest.mark.parametrize("package", [vtc, video])
+def test_every_public_name_is_there(package):
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    assert set(dir(package)) >= set(package.__all__) - {"__version__"}
+    with pytest.raises(AttributeError, match=f"module {package.__name__!r} has no attribute 'missing'"):
+        _ = package.missing
+
+
+@pytest.mark.parametrize("package", ["vtc", "vtc.video", "vtc.viz"])
+def test_a_lazy_name_is_not_that_of_a_module_beside_it(package):
+    """Once the module is loaded, the package's attribute is the module, and `from package import name` finds that."""
+    found = importlib.import_module(package)
+    beside = {Path(folder, name).stem for folder in found.__path__ for name in os.listdir(folder)}
+    assert not beside & set(found.__all__)

@@ -1,6 +1,7 @@
-"""Vision towers that fold tokens, by hand: one picture at a time, token by token, in plain loops.
+"""Vision towers that fold tokens, by hand: one image at a time, token by token, in plain loops.
 
-Nothing here calls `vtc.tower`, `vtc.folding`, the stages' own folding or an adapter. The rules are written from the
+Nothing here calls `vtc.encoder`, `vtc.encoder.merge_steps`, the stages' own folding or an adapter. The rules are
+written from the
 papers: ToMe (2210.09461, section 3) and DiffRate (2305.17997); only how many are left in each layer is the stage's.
 """
 
@@ -77,7 +78,7 @@ class Half:
 def run_layer(
     layer: nn.Module, tokens: list[Token], stage: EncoderStage, index: int, left: int, prefix: int, patches: int
 ) -> list[Token]:
-    """One block on one picture of so many patches: attention with sizes, folding, MLP."""
+    """One block on one image of so many patches: attention with sizes, folding, MLP."""
     half, rows = Half(layer), torch.stack([token.value for token in tokens])
     q, k, v = half.qkv(rows)
     sizes = torch.tensor([float(len(token.places)) for token in tokens])
@@ -146,7 +147,7 @@ def layers_of(tower: Any) -> list[nn.Module]:
 def run_tower(
     layers: list[nn.Module], hidden: Tensor, stage: EncoderStage, keep: Any, prefix: int
 ) -> tuple[Tensor, list[Token]]:
-    """`layers` on one picture's `[N, D]`: `[K, D]`, or `[N, D]` again where the stage spreads, and the survivors."""
+    """`layers` on one image's `[N, D]`: `[K, D]`, or `[N, D]` again where the stage spreads, and the survivors."""
     candidates = len(hidden) - prefix
     lefts = stage.schedule(candidates, Budget(keep).count(candidates), len(layers))
     tokens = [Token(row, [i], i) for i, row in enumerate(hidden)]
@@ -160,7 +161,7 @@ def run_tower(
 
 @contextmanager
 def by_hand(model: Any, stage: EncoderStage, keep: Any) -> Iterator[list[list[Token]]]:
-    """Has the stock model's tower answer what the loops above find; yields the survivors, picture by picture."""
+    """Has the stock model's tower answer what the loops above find; yields the survivors, image by image."""
     tower, kind = model.model.vision_tower, model.config.vision_config.model_type
     layers, given = layers_of(tower), getattr(model.config, "vision_feature_layer", -1)
     depth = len(layers) + 1 + given if given < 0 else given

@@ -2,48 +2,59 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .core.lazy import lazy
 
 if TYPE_CHECKING:
-    from .budget import Budget
-    from .recipes import Recipe, named_recipes
-    from .report import Report
-    from .tokens import Layout, Reduction, VisualTokens
-    from .wrap import reduce_tokens, reduced, restore
+    from .adapters import register_adapter
+    from .core.budget import Budget
+    from .core.tokens import Layout, Reduction, VisualTokens
+    from .recipes import Recipe, named_recipes, recipe, register_recipe, register_stage
+    from .reduction.api import handle, reduce_tokens, reduced, restore
+    from .reduction.handle import Handle
+    from .reduction.report import Report
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Budget": "budget",
-    "Layout": "tokens",
+    "Budget": "core.budget",
+    "Handle": "reduction.handle",
+    "Layout": "core.tokens",
     "Recipe": "recipes",
-    "Reduction": "tokens",
-    "Report": "report",
-    "VisualTokens": "tokens",
+    "Reduction": "core.tokens",
+    "Report": "reduction.report",
+    "VisualTokens": "core.tokens",
+    "handle": "reduction.api",
     "named_recipes": "recipes",
-    "reduce_tokens": "wrap",
-    "reduced": "wrap",
-    "restore": "wrap",
+    "recipe": "recipes",
+    "reduce_tokens": "reduction.api",
+    "reduced": "reduction.api",
+    "register_adapter": "adapters",
+    "register_recipe": "recipes",
+    "register_stage": "recipes",
+    "restore": "reduction.api",
 }
 
 __all__ = [
     "Budget",
+    "Handle",
     "Layout",
     "Recipe",
     "Reduction",
     "Report",
     "VisualTokens",
     "__version__",
+    "handle",
     "named_recipes",
+    "recipe",
     "reduce_tokens",
     "reduced",
+    "register_adapter",
+    "register_recipe",
+    "register_stage",
     "restore",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy, so that a child process that only reads videos loads neither torch models nor transformers.
-    if name in _HOME:
-        return getattr(import_module(f".{_HOME[name]}", __name__), name)
-    raise AttributeError(f"module 'vtc' has no attribute {name!r}")
+__getattr__, __dir__ = lazy(__name__, _HOME)

@@ -8,37 +8,37 @@ import shutil
 import pytest
 
 from vtc.app.serve import serve
-from vtc.app.studio import Studio
-from vtc.tiny.film import Film
-from vtc.tiny.samples import FOLDER
+from vtc.app.state import AppState
+from vtc.embedded.samples import FOLDER
+from vtc.embedded.video import Video
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="session")
-def studio():
-    return Studio.load()
+def state():
+    return AppState.load()
 
 
 @pytest.fixture
-def fresh(studio):
-    """A studio of the same models that holds nothing yet."""
-    return Studio(studio.picture_player, studio.video_player)
+def fresh_state(state):
+    """A state of the same models that holds nothing yet."""
+    return AppState(state.image_model, state.video_model)
 
 
 @pytest.fixture(scope="session")
-def picture():
+def image():
     return FOLDER / "scene1.png"
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory):
-    return Film(3).save(tmp_path_factory.mktemp("film") / "film.mp4")
+def video(tmp_path_factory):
+    return Video(3).save(tmp_path_factory.mktemp("video") / "video.mp4")
 
 
 @pytest.fixture(scope="session")
-def url(studio):
-    served = serve(Studio(studio.picture_player, studio.video_player), port=0, wait=False)
+def url(state):
+    served = serve(AppState(state.image_model, state.video_model), port=0, wait=False)
     yield served.url
     served.close()
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: what a visitor does, sees and is told. VTC_SCREENSHOTS=docs writes its pictures there."""
+"""The page in a real browser: what a visitor does, sees and is told. VTC_SCREENSHOTS=docs writes its images there."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def opened(browser, url):
 
 @pytest.fixture
 def shot():
-    """Writes a screenshot where that was asked for; README shows those in docs/."""
+    """Writes a screenshot where that was asked for; docs/page.md shows those in docs/."""
 
     def take(tab, name):
         if folder := os.environ.get("VTC_SCREENSHOTS"):
             tab.page.evaluate("scrollTo(0, 0)")
-            tab.page.wait_for_timeout(600)  # toasts fade, pictures settle
+            tab.page.wait_for_timeout(600)  # toasts fade, images settle
             tab.page.screenshot(path=Path(folder) / f"app-{name}.png", full_page=True)
 
     return take
@@ -119,9 +119,9 @@ def shot():
 FULL, SHORT, KEPT = "Answer from all tokens", "Answer from the tokens kept", "Visual tokens kept"
 
 
-def test_a_picture_is_asked_about_and_shows_two_answers_and_an_overlay(opened, picture, shot):
+def test_a_image_is_asked_about_and_shows_two_answers_and_an_overlay(opened, image, shot):
     tab = opened()
-    tab.upload(picture)
+    tab.upload(image)
     assert tab.wait(KEPT, "49")
     tab.button("Ask").click()
     assert tab.wait(FULL, "white cross")
@@ -133,9 +133,9 @@ def test_a_picture_is_asked_about_and_shows_two_answers_and_an_overlay(opened, p
     shot(tab, "image")
 
 
-def test_the_slider_moves_the_number_kept_before_any_run(opened, picture):
+def test_the_slider_moves_the_number_kept_before_any_run(opened, image):
     tab = opened()
-    tab.upload(picture)
+    tab.upload(image)
     tab.wait(KEPT, "49")
     tab.box("number input for Keep").fill("0.5")
     tab.box("number input for Keep").press("Enter")
@@ -146,56 +146,56 @@ def test_the_slider_moves_the_number_kept_before_any_run(opened, picture):
     assert tab.box(FULL).input_value() == ""
 
 
-def ask_about_a_video(tab, film):
+def ask_about_a_video(tab, video):
     """Until its timeline is there."""
     tab.open("Video")
-    tab.upload(film)
+    tab.upload(video)
     tab.wait(KEPT, "36")
     tab.button("Ask").click()
     tab.wait(SHORT, None)
     tab.page.locator("#timeline img").wait_for()
 
 
-def compare(tab, picture):
+def compare(tab, image):
     """Until table and both charts are there."""
     tab.open("Compare")
-    tab.upload(picture)
+    tab.upload(image)
     tab.page.get_by_text("scene1").locator("visible=true").first.wait_for()
     tab.button("Compare").click()
     tab.page.get_by_role("gridcell").or_(tab.page.get_by_role("cell")).get_by_text("resize").first.wait_for()
     tab.page.locator(".vega-embed, svg.marks, canvas").locator("visible=true").nth(1).wait_for()
 
 
-def answer_a_batch(tab, picture, film, folder):
+def answer_a_batch(tab, image, video, folder):
     """Until its answers can be downloaded."""
-    rows = [{"id": "1", "video": film.name, "question": "what is there at the end?"}]
-    rows += [{"id": "2", "image": picture.name, "question": "what is in the picture?"}]
+    rows = [{"id": "1", "video": video.name, "question": "what is there at the end?"}]
+    rows += [{"id": "2", "image": image.name, "question": "what is in the picture?"}]
     questions = folder / "questions.jsonl"
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     tab.open("Batch")
     tab.put(tab.page.locator("#questions input[type=file]"), questions)
-    tab.put(tab.page.locator("#media input[type=file]"), picture, film)
+    tab.put(tab.page.locator("#media input[type=file]"), image, video)
     tab.page.locator("#media").get_by_text("scene1").first.wait_for()
     tab.button("Start").click()
     tab.page.locator("#answers").get_by_text("answers").first.wait_for()
     tab.page.locator("#batch-state").get_by_text("2 rows, 2 answered").wait_for()
 
 
-def test_a_video_shows_its_timeline_and_a_click_moves_the_player(opened, film, shot):
+def test_a_video_shows_its_timeline_and_a_click_moves_the_player(opened, video, shot):
     tab = opened()
-    ask_about_a_video(tab, film)
-    picture = tab.page.locator("#timeline img")
+    ask_about_a_video(tab, video)
+    image = tab.page.locator("#timeline img")
     player = tab.page.locator("#player video")
     assert player.evaluate("video => video.currentTime") == 0
-    size = picture.bounding_box()
-    picture.click(position={"x": size["width"] * (128 + (1328 - 128) * 0.5) / 1360, "y": size["height"] * 0.2})
+    size = image.bounding_box()
+    image.click(position={"x": size["width"] * (128 + (1328 - 128) * 0.5) / 1360, "y": size["height"] * 0.2})
     tab.page.wait_for_function("Math.abs(document.querySelector('#player video').currentTime - 2) < 0.1")
     shot(tab, "video")
 
 
-def test_recipes_are_compared_in_a_table_and_charts(opened, picture, shot):
+def test_recipes_are_compared_in_a_table_and_charts(opened, image, shot):
     tab = opened()
-    compare(tab, picture)
+    compare(tab, image)
     shot(tab, "compare")
 
 
@@ -211,19 +211,19 @@ def test_a_broken_file_shows_a_readable_message(opened, tmp_path):
 def test_asking_about_nothing_says_what_to_do(opened):
     tab = opened()
     tab.button("Ask").click()
-    tab.page.get_by_text("no picture was given; upload one first").first.wait_for()
+    tab.page.get_by_text("no image was given; upload one first").first.wait_for()
 
 
-def test_a_batch_is_answered_and_downloaded(opened, picture, film, tmp_path, shot):
+def test_a_batch_is_answered_and_downloaded(opened, image, video, tmp_path, shot):
     tab = opened()
-    answer_a_batch(tab, picture, film, tmp_path)
+    answer_a_batch(tab, image, video, tmp_path)
     shot(tab, "batch")
 
 
 @pytest.fixture
-def endless(studio, monkeypatch):
+def endless(state, monkeypatch):
     """Answers do not end by themselves, and every token takes a while."""
-    model = studio.picture_player.model
+    model = state.image_model.model
     stock = model.prepare_inputs_for_generation
 
     def slow(*args, **kwargs):
@@ -236,9 +236,9 @@ def endless(studio, monkeypatch):
     del model.prepare_inputs_for_generation
 
 
-def test_stop_ends_an_answer_and_the_next_one_comes(opened, picture, endless):
+def test_stop_ends_an_answer_and_the_next_one_comes(opened, image, endless):
     tab = opened()
-    tab.upload(picture)
+    tab.upload(image)
     tab.wait(KEPT, "49")
     tab.box("number input for Longest answer").fill("512")
     tab.box("number input for Longest answer").press("Enter")
@@ -258,10 +258,10 @@ def test_stop_ends_an_answer_and_the_next_one_comes(opened, picture, endless):
     tab.wait(SHORT, None)
 
 
-def test_two_tabs_do_not_mix(opened, picture):
+def test_two_tabs_do_not_mix(opened, image):
     one, two = opened(), opened()
     for tab, keep in ((one, "0.25"), (two, "0.5")):
-        tab.upload(picture if tab is one else picture.with_name("scene2.png"))
+        tab.upload(image if tab is one else image.with_name("scene2.png"))
         tab.wait("of all", "196")
         tab.box("number input for Keep").fill(keep)
         tab.box("number input for Keep").press("Enter")
@@ -279,9 +279,9 @@ def test_two_tabs_do_not_mix(opened, picture):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_scrolls_down_alone(opened, picture, scheme, shot):
+def test_a_phone_scrolls_down_alone(opened, image, scheme, shot):
     tab = opened(PHONE, scheme)
-    tab.upload(picture)
+    tab.upload(image)
     tab.wait(KEPT, "49")
     tab.button("Ask").click()
     tab.wait(SHORT, "white cross")
@@ -297,14 +297,14 @@ def test_a_phone_scrolls_down_alone(opened, picture, scheme, shot):
 
 
 @pytest.mark.parametrize("name", ["Video", "Compare", "Batch"])
-def test_a_phone_scrolls_down_alone_with_results(opened, picture, film, tmp_path, name, shot):
+def test_a_phone_scrolls_down_alone_with_results(opened, image, video, tmp_path, name, shot):
     tab = opened(PHONE)
     if name == "Video":
-        ask_about_a_video(tab, film)
+        ask_about_a_video(tab, video)
     elif name == "Compare":
-        compare(tab, picture)
+        compare(tab, image)
     else:
-        answer_a_batch(tab, picture, film, tmp_path)
+        answer_a_batch(tab, image, video, tmp_path)
     assert tab.overflow <= 0
     assert tab.beyond == []
     columns = tab.page.locator("[role=tabpanel] .row > .column").locator("visible=true").all()

@@ -36,7 +36,7 @@ def look_up(host, *args, stock=socket.getaddrinfo, **kwargs):
 
 socket.socket.connect, socket.getaddrinfo = connect, look_up
 """
-COMMAND = "\nfrom vtc.cli import main\nsys.argv = ['vtc', 'app', '--port', '0']\nmain()\n"
+COMMAND = "\nfrom vtc.cli.main import main\nsys.argv = ['vtc', 'app', '--port', '0']\nmain()\n"
 
 
 def started(code, folder):
@@ -75,7 +75,7 @@ def test_the_page_starts_without_a_network_and_ends_by_an_interrupt_with_nothing
         assert found, said
         with urllib.request.urlopen(found[0], timeout=BUSY) as answer:
             assert b"fewer visual tokens" in answer.read()
-        assert list((tmp_path / "tmp").glob("vtc-app-*/**/*.png")), "pictures to try, which are gone below"
+        assert list((tmp_path / "tmp").glob("vtc-app-*/**/*.png")), "images to try, which are gone below"
         process.send_signal(signal.SIGINT)
     finally:
         said.append(ended(process))
@@ -137,7 +137,7 @@ def test_uploads_are_gone_behind_a_page_that_is_ended(tmp_path, number):
 
 def test_a_page_that_is_ended_while_it_loads_leaves_nothing(tmp_path):
     code = (
-        "import vtc.app.studio\nvtc.app.studio.Studio.load = lambda *a: (print('http://127.0.0.1:1/'), time.sleep(99))"
+        "import vtc.app.state\nvtc.app.state.AppState.load = lambda *a: (print('http://127.0.0.1:1/'), time.sleep(99))"
     )
     process, _ = serving(
         tmp_path,

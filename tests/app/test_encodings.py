@@ -33,7 +33,7 @@ def test_the_same_pixels_are_encoded_once_under_each_name():
     assert (held.encoded, held.reused) == (2, 1)
 
 
-def test_other_pixels_grids_or_types_are_encoded_anew():
+def test_other_pixels_grids_or_types_are_encoded_again():
     home, held = Home(), Encodings()
     pixels = torch.rand(2, 3)
     with held.at_work(home, "all"):

@@ -16,7 +16,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-ENDPOINTS = ["/ask_picture", "/ask_video", "/batch", "/compare", "/count_picture", "/count_video"]
+ENDPOINTS = ["/ask_image", "/ask_video", "/batch", "/compare", "/count_image", "/count_video"]
 
 
 @pytest.fixture
@@ -40,22 +40,20 @@ def test_these_endpoints_are_public_typed_and_documented(client, url):
             assert parameter["python_type"]["type"], (name, parameter)
 
 
-def test_count_picture(client, picture):
-    assert client.predict(handle_file(str(picture)), "kcenter", 0.25, api_name="/count_picture") == (49, 196)
-    assert client.predict(handle_file(str(picture)), "kcenter", 0.5, api_name="/count_picture") == (98, 196)
+def test_count_image(client, image):
+    assert client.predict(handle_file(str(image)), "kcenter", 0.25, api_name="/count_image") == (49, 196)
+    assert client.predict(handle_file(str(image)), "kcenter", 0.5, api_name="/count_image") == (98, 196)
 
 
-def test_count_video(client, film):
-    assert client.predict({"video": handle_file(str(film))}["video"], "video", 0.25, api_name="/count_video") == (
+def test_count_video(client, video):
+    assert client.predict({"video": handle_file(str(video))}["video"], "video", 0.25, api_name="/count_video") == (
         36,
         144,
     )
 
 
-def test_ask_picture_streams_and_ends_with_an_overlay(client, picture):
-    job = client.submit(
-        handle_file(str(picture)), "what is in the picture?", "kcenter", 0.25, 8, api_name="/ask_picture"
-    )
+def test_ask_image_streams_and_ends_with_an_overlay(client, image):
+    job = client.submit(handle_file(str(image)), "what is in the picture?", "kcenter", 0.25, 8, api_name="/ask_image")
     full, short, table, notes, overlay = job.result()
     assert full == short == "white cross"
     assert numbers(table)["visual tokens"] == ["196", "49"]
@@ -66,9 +64,9 @@ def test_ask_picture_streams_and_ends_with_an_overlay(client, picture):
     assert len(job.outputs()) > 1
 
 
-def test_ask_video_ends_with_a_timeline(client, film):
+def test_ask_video_ends_with_a_timeline(client, video):
     full, short, table, _, timeline = client.predict(
-        handle_file(str(film)), "what is there at the end?", "video", 0.25, 8, api_name="/ask_video"
+        handle_file(str(video)), "what is there at the end?", "video", 0.25, 8, api_name="/ask_video"
     )
     assert full
     assert short
@@ -76,7 +74,7 @@ def test_ask_video_ends_with_a_timeline(client, film):
     assert Image.open(timeline).width == 1360
 
 
-@pytest.mark.parametrize("medium", ["picture", "film"])
+@pytest.mark.parametrize("medium", ["image", "video"])
 def test_compare(client, medium, request):
     path = str(request.getfixturevalue(medium))
     table, tokens, times = client.predict(
@@ -93,13 +91,13 @@ def batch(client, tmp_path, rows, media):
     return client.predict(handle_file(str(questions)), files, "kcenter", 0.25, 8, api_name="/batch")
 
 
-def test_batch_answers_uploaded_media_and_names_no_folder(client, picture, film, tmp_path):
+def test_batch_answers_uploaded_media_and_names_no_folder(client, image, video, tmp_path):
     rows = [
-        {"id": "1", "video": film.name, "question": "what is there at the end?"},
-        {"id": "2", "image": picture.name, "question": "what is in the picture?"},
+        {"id": "1", "video": video.name, "question": "what is there at the end?"},
+        {"id": "2", "image": image.name, "question": "what is in the picture?"},
         {"id": "3", "image": "missing.png", "question": "what is in the picture?"},
     ]
-    said, answers = batch(client, tmp_path, rows, [picture, film])
+    said, answers = batch(client, tmp_path, rows, [image, video])
     found = [json.loads(line) for line in Path(answers).read_text().splitlines()]
     assert [row["id"] for row in found] == ["1", "2", "3"]
     assert [row["error"] is None for row in found] == [True, True, False]
@@ -109,9 +107,9 @@ def test_batch_answers_uploaded_media_and_names_no_folder(client, picture, film,
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "../../etc/hostname", "http://localhost/x.png"])
-def test_a_batch_that_names_other_files_is_refused(client, picture, tmp_path, path):
+def test_a_batch_that_names_other_files_is_refused(client, image, tmp_path, path):
     with pytest.raises(AppError, match=r"questions\.jsonl") as caught:
-        batch(client, tmp_path, [{"id": "1", "image": path, "question": "what?"}], [picture])
+        batch(client, tmp_path, [{"id": "1", "image": path, "question": "what?"}], [image])
     assert "/tmp" not in str(caught.value)
 
 
@@ -119,17 +117,17 @@ def test_a_batch_that_names_other_files_is_refused(client, picture, tmp_path, pa
 def test_a_broken_file_is_said_to_be_one(client, tmp_path, content):
     path = tmp_path / "broken.png"
     path.write_bytes(content)
-    for endpoint, more in (("/count_picture", ()), ("/ask_picture", ())):
-        given = ["what?"] if endpoint == "/ask_picture" else []
+    for endpoint, more in (("/count_image", ()), ("/ask_image", ())):
+        given = ["what?"] if endpoint == "/ask_image" else []
         with pytest.raises(AppError, match=r"broken\.png") as caught:
             client.predict(handle_file(str(path)), *given, "kcenter", 0.25, *more, api_name=endpoint)
         assert "/tmp" not in str(caught.value)
 
 
-def test_what_is_out_of_range_is_refused(client, picture):
+def test_what_is_out_of_range_is_refused(client, image):
     for values in (("kcentre", 0.25), ("kcenter", 7)):
         with pytest.raises(AppError):
-            client.predict(handle_file(str(picture)), *values, api_name="/count_picture")
+            client.predict(handle_file(str(image)), *values, api_name="/count_image")
 
 
 def posted(url, name, data):
@@ -145,11 +143,11 @@ def uploaded(url, path):
     return httpx.post(f"{url}gradio_api/upload", files={"files": path.read_bytes()}).json()[0]
 
 
-def test_no_path_of_the_server_is_read(url, picture):
-    own = {"path": uploaded(url, picture), "meta": {"_type": "gradio.FileData"}}
-    assert "event: complete" in posted(url, "count_picture", [own, "kcenter", 0.25])
-    for path in (str(picture), "/etc/hostname", str(Path(__file__))):
-        said = posted(url, "count_picture", [{"path": path, "meta": {"_type": "gradio.FileData"}}, "kcenter", 0.25])
+def test_no_path_of_the_server_is_read(url, image):
+    own = {"path": uploaded(url, image), "meta": {"_type": "gradio.FileData"}}
+    assert "event: complete" in posted(url, "count_image", [own, "kcenter", 0.25])
+    for path in (str(image), "/etc/hostname", str(Path(__file__))):
+        said = posted(url, "count_image", [{"path": path, "meta": {"_type": "gradio.FileData"}}, "kcenter", 0.25])
         assert "event: error" in said
         assert "event: complete" not in said
         with pytest.raises(urllib.error.HTTPError) as caught:
@@ -157,10 +155,10 @@ def test_no_path_of_the_server_is_read(url, picture):
         assert caught.value.code in (403, 404)
 
 
-def test_an_upload_above_the_limit_is_refused(studio):
+def test_an_upload_above_the_limit_is_refused(state):
     from vtc.app.serve import serve
 
-    served = serve(studio, port=0, wait=False, largest="2kb")
+    served = serve(state, port=0, wait=False, largest="2kb")
     try:
         upload = f"{served.url}gradio_api/upload"
         assert httpx.post(upload, files={"files": bytes(1024)}).status_code == 200
@@ -171,13 +169,13 @@ def test_an_upload_above_the_limit_is_refused(studio):
         served.close()
 
 
-def test_two_callers_at_once_get_their_own_answers(url, picture, film, tmp_path):
+def test_two_callers_at_once_get_their_own_answers(url, image, video, tmp_path):
     def call(number):
         client = Client(url, verbose=False, download_files=str(tmp_path / str(number)))
         keep = (0.25, 0.5)[number % 2]
         try:
             _, _, table, *_ = client.predict(
-                handle_file(str(picture)), "what is in the picture?", "stride", keep, 8, api_name="/ask_picture"
+                handle_file(str(image)), "what is in the picture?", "stride", keep, 8, api_name="/ask_image"
             )
             return numbers(table)["visual tokens"]
         finally:
@@ -187,7 +185,7 @@ def test_two_callers_at_once_get_their_own_answers(url, picture, film, tmp_path)
         assert list(pool.map(call, range(4))) == [["196", "49"], ["196", "98"]] * 2
 
 
-def test_a_page_looks_up_no_host_but_its_own(studio, monkeypatch):
+def test_a_page_looks_up_no_host_but_its_own(state, monkeypatch):
     from vtc.app.serve import LOOPBACK, serve
 
     asked, stock = set(), socket.getaddrinfo
@@ -197,7 +195,7 @@ def test_a_page_looks_up_no_host_but_its_own(studio, monkeypatch):
         return stock(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", noted)
-    served = serve(studio, port=0, wait=False)
+    served = serve(state, port=0, wait=False)
     try:
         assert served.url.startswith(f"http://{LOOPBACK}:")
         urllib.request.urlopen(served.url).read()

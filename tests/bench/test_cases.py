@@ -10,14 +10,21 @@ from collections import Counter
 import pytest
 import torch
 
-from vtc.bench.arms import ALL_TOKENS, TEXT_ALONE, Arm, chosen, parse_keeps
+from tools.train_embedded.model_specs import MODEL_SPECS
 from vtc.bench.cases import read
-from vtc.bench.drawn import drawn, first_seed, skills
-from vtc.bench.plan import Plan, fingerprint
-from vtc.bench.score import Scorer
-from vtc.recipes import RECIPES, recipe
-from vtc.tiny.samples import samples
-from vtc.tiny.students import STUDENTS
+from vtc.bench.config import BenchConfig, fingerprint
+from vtc.bench.evaluate import Evaluator
+from vtc.bench.synthetic import first_seed, skills, synthetic_cases
+from vtc.bench.variants import (
+    ALL_TOKENS,
+    TEXT_ALONE,
+    Variant,
+    chosen,
+    parse_keeps,
+)
+from vtc.embedded.samples import samples
+from vtc.recipes.named import recipe
+from vtc.recipes.registration import RECIPES
 
 GOOD = {"image": "a.png", "question": "what?"}
 
@@ -37,7 +44,7 @@ def test_a_file_is_read_relative_to_its_folder(tmp_path):
     assert (cases[0].answer, cases[0].skill) == ("a star", "what")
     assert (cases[1].answer, cases[1].skill) == (None, None)
     with pytest.raises(FileNotFoundError, match=r"a\.png: no such file"):
-        cases[0].picture()
+        cases[0].image()
 
 
 @pytest.mark.parametrize(
@@ -72,31 +79,37 @@ def test_files_that_hold_nothing(tmp_path):
 
 
 def test_drawn_questions_are_even_and_always_the_same():
-    cases = drawn("tiny-llava", 120)
+    cases = synthetic_cases("tiny-llava", 120)
     assert len(cases) == len({case.id for case in cases}) == 120
-    assert cases == drawn("tiny-llava", 120)
+    assert cases == synthetic_cases("tiny-llava", 120)
     assert max(Counter(case.scene for case in cases).values()) == 4
     tally = Counter(case.skill for case in cases)
     assert set(tally) <= set(skills())
     assert max(tally.values()) <= min(tally.values()) + 4
-    assert drawn("tiny-llava", 50) == cases[:50]
-    native = Counter(case.skill for case in drawn("tiny-internvl", 120))
+    assert synthetic_cases("tiny-llava", 50) == cases[:50]
+    native = Counter(case.skill for case in synthetic_cases("tiny-internvl", 120))
     assert set(native) == set(skills())
-    assert {case.scene for case in drawn("tiny-llava", 8, first_seed() + 500)}.isdisjoint(case.scene for case in cases)
+    assert {case.scene for case in synthetic_cases("tiny-llava", 8, first_seed() + 500)}.isdisjoint(
+        case.scene for case in cases
+    )
 
 
 def test_drawn_questions_follow_the_models_view_and_shift():
-    plain, native, shifted = drawn("tiny-llava", 8), drawn("tiny-internvl", 8), drawn("tiny-llava", 8, shifted=True)
-    assert drawn("me/model", 8) == plain
-    assert drawn("/somewhere/tiny-internvl", 8) == native
-    pictures = [[case.picture().tobytes() for case in cases] for cases in (plain, native, shifted)]
-    assert pictures[0] != pictures[1]
-    assert pictures[0] != pictures[2]
+    plain, native, shifted = (
+        synthetic_cases("tiny-llava", 8),
+        synthetic_cases("tiny-internvl", 8),
+        synthetic_cases("tiny-llava", 8, shifted=True),
+    )
+    assert synthetic_cases("me/model", 8) == plain
+    assert synthetic_cases("/somewhere/tiny-internvl", 8) == native
+    images = [[case.image().tobytes() for case in cases] for cases in (plain, native, shifted)]
+    assert images[0] != images[1]
+    assert images[0] != images[2]
 
 
 def test_drawn_questions_of_some_skills_and_of_few_a_scene():
     first, second = skills()[:2]
-    cases = drawn("tiny-llava", 30, per_scene=1, only=[first, second])
+    cases = synthetic_cases("tiny-llava", 30, per_scene=1, only=[first, second])
     assert {case.skill for case in cases} == {first, second}
     assert len({case.scene for case in cases}) == 30
 
@@ -121,7 +134,7 @@ def test_drawn_questions_of_some_skills_and_of_few_a_scene():
 )
 def test_a_plan_that_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        Plan(**{"models": ("tiny-llava",), "recipes": (recipe(),), **options}).config()
+        BenchConfig(**{"models": ("tiny-llava",), "recipes": (recipe(),), **options}).to_dict()
 
 
 @pytest.mark.parametrize(
@@ -136,26 +149,26 @@ def test_a_plan_that_cannot_be_is_refused(options, message):
 def test_a_plan_for_own_data_that_cannot_be_is_refused(tmp_path, options, message):
     path = written(tmp_path, {**GOOD, "skill": "color"}, GOOD)
     with pytest.raises(ValueError, match=message):
-        Plan(("tiny-llava",), (recipe(),), data=path, **options).config()
+        BenchConfig(("tiny-llava",), (recipe(),), data=path, **options).to_dict()
 
 
-def test_a_plan_travels_without_its_pictures():
-    plan = Plan(("tiny-llava",), (recipe(),), n=10)
-    ids = [case.id for case in plan.cases("tiny-llava")]
-    other = pickle.loads(pickle.dumps(plan))
+def test_a_plan_travels_without_its_images():
+    bench_config = BenchConfig(("tiny-llava",), (recipe(),), n=10)
+    ids = [case.id for case in bench_config.cases("tiny-llava")]
+    other = pickle.loads(pickle.dumps(bench_config))
     assert [case.id for case in other.cases("tiny-llava")] == ids
-    assert other.config() == plan.config()
+    assert other.to_dict() == bench_config.to_dict()
 
 
 def test_the_config_follows_what_answers_depend_on(tmp_path):
-    picture = samples()[0].path
-    line = {"image": str(picture), "question": "what?"}
+    image = samples()[0].path
+    line = {"image": str(image), "question": "what?"}
     path = written(tmp_path, line)
-    before = Plan(("tiny-llava",), (recipe(),), data=path).config()
-    assert Plan(("tiny-llava",), (recipe(),), data=path).config() == before
-    assert Plan(("tiny-llava",), (recipe(seed=1),), data=path).config() != before
+    before = BenchConfig(("tiny-llava",), (recipe(),), data=path).to_dict()
+    assert BenchConfig(("tiny-llava",), (recipe(),), data=path).to_dict() == before
+    assert BenchConfig(("tiny-llava",), (recipe(seed=1),), data=path).to_dict() != before
     written(tmp_path, {**line, "question": "which?"})
-    assert Plan(("tiny-llava",), (recipe(),), data=path).config() != before
+    assert BenchConfig(("tiny-llava",), (recipe(),), data=path).to_dict() != before
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"1")
     weights = fingerprint(str(tmp_path))
@@ -169,7 +182,7 @@ def test_recipes_and_keeps_by_name(tmp_path):
     assert [one.name for one in found] == names[: names.index("uniform")]  # recipes of videos add themselves last
     assert {"video", "evs", "langdc"} < set(names[names.index("uniform") :])
     assert text_alone
-    assert [one.name for one in chosen([], films=True)[0]] == list(RECIPES)
+    assert [one.name for one in chosen([], videos=True)[0]] == list(RECIPES)
     found, text_alone = chosen(["stride"], "compact", 3)
     assert (found[0].positions, found[0].seed, text_alone) == ("compact", 3, False)
     assert parse_keeps("1,.5,64") == (1.0, 0.5, 64)
@@ -186,25 +199,25 @@ def test_recipes_and_keeps_by_name(tmp_path):
             parse_keeps(text)
 
 
-def test_films_are_drawn_as_clips_and_answered_in_a_batch():
+def test_videos_are_drawn_as_clips_and_answered_in_a_batch():
     torch.manual_seed(0)
-    student = STUDENTS["tiny-qwen"]
-    model, processor = student.build_model().eval(), student.build_processor()
+    model_spec = MODEL_SPECS["tiny-qwen"]
+    model, processor = model_spec.build_model().eval(), model_spec.build_processor()
     torch.nn.init.normal_(model.lm_head.weight, std=0.5)
-    cases = drawn("tiny-qwen", 12, films=True, per_scene=2)
-    assert {case.skill for case in cases} <= set(skills(films=True))
-    assert {len(case.picture()) for case in cases} <= {8, 12, 16}
-    arms = [ALL_TOKENS, TEXT_ALONE, Arm("kcenter", 0.25, recipe("kcenter", keep=0.25))]
-    scorer = Scorer("tiny-qwen", model, processor, arms, 4)
+    cases = synthetic_cases("tiny-qwen", 12, videos=True, per_scene=2)
+    assert {case.skill for case in cases} <= set(skills(videos=True))
+    assert {len(case.image()) for case in cases} <= {8, 12, 16}
+    variants = [ALL_TOKENS, TEXT_ALONE, Variant("kcenter", 0.25, recipe("kcenter", keep=0.25))]
+    scorer = Evaluator("tiny-qwen", model, processor, variants, 4)
     rows = {(row.name, row.id): row for row in scorer.rows(cases)}
     assert scorer.refused == []
     assert all(row.error is None for row in rows.values())
     for case in cases:
-        frames = len(case.picture())
+        frames = len(case.image())
         assert rows["full", case.id].tokens == 18 * frames
         assert rows["kcenter", case.id].tokens == round(18 * frames / 4 + 1e-9)
         assert rows["none", case.id].tokens == 0
-    alone = Scorer("tiny-qwen", model, processor, arms[:1], 4).rows(cases[:1])
+    alone = Evaluator("tiny-qwen", model, processor, variants[:1], 4).rows(cases[:1])
     assert next(alone).given == rows["full", cases[0].id].given
     with pytest.raises(ValueError, match="--skills 'text' is unknown"):
-        drawn("tiny-qwen", 2, only=["text"], films=True)
+        synthetic_cases("tiny-qwen", 2, only=["text"], videos=True)

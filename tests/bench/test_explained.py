@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.bench.test_stats import results
-from vtc import tiny
-from vtc.bench.explained import EXPLAINED, Explained, below_random, unexplained
-from vtc.bench.results import _arms
-from vtc.bench.rows import Row
-from vtc.cli import app
-from vtc.recipes import RECIPES
+from tests.core.test_statistics import results
+from vtc import embedded
+from vtc.bench.explained import (
+    EXPLAINED,
+    Explained,
+    below_random,
+    unexplained,
+)
+from vtc.bench.journal import BenchRow
+from vtc.bench.results import _variants
+from vtc.cli.main import app
+from vtc.recipes.registration import RECIPES
 
 DOCS = Path(__file__).parents[2] / "docs" / "below-random.md"
 
@@ -26,7 +31,7 @@ def compared(rates: dict[str, float]) -> list[dict]:
     made = results(rates)
     exact = made.values["exact"]
     values = dict.fromkeys(("exact", "agreement", "kl", "tokens", "layers"), exact)
-    return _arms(replace(made, values=values, errors={arm.key: {} for arm in made.arms}), 300, 0)
+    return _variants(replace(made, values=values, errors={variant.key: {} for variant in made.variants}), 300, 0)
 
 
 def found(rates: dict[str, float], model: str = "tiny-llava", scenes: int = 100) -> list[tuple[str, str | None]]:
@@ -56,13 +61,13 @@ def test_without_random_nothing_is_said():
 def answers(rates: dict[str, float]):
     """In place of the workers: each recipe is right on that share of the questions, whatever it is asked."""
 
-    def work(plan, done, jobs):
-        for model in plan.models:
-            level = np.random.default_rng(0).random(len(plan.cases(model)))
-            for arm in plan.arms:
-                for case, at in zip(plan.cases(model), level, strict=True):
-                    right = bool(at < rates.get(arm.name, 0.9))
-                    yield Row(model, arm.name, arm.keep, case.id, "x", 49, 49.0, right, right, 0.1)
+    def work(bench_config, done, jobs):
+        for model in bench_config.models:
+            level = np.random.default_rng(0).random(len(bench_config.cases(model)))
+            for variant in bench_config.variants:
+                for case, at in zip(bench_config.cases(model), level, strict=True):
+                    right = bool(at < rates.get(variant.name, 0.9))
+                    yield BenchRow(model, variant.name, variant.keep, case.id, "x", 49, 49.0, right, right, 0.1)
 
     return work
 
@@ -85,8 +90,8 @@ def test_the_run_fails_with_the_name_of_the_recipe(tmp_path, monkeypatch, rates,
 
 def test_on_a_model_of_the_users_own_it_is_noted_and_no_failure():
     below = [{"recipe": "maxsum", "keep": 0.1, "high": -0.1, "why": None}]
-    made = {"models": [{"name": name, "failed": None, "below_random": below} for name in ("mine", tiny.NAMES[0])]}
-    assert unexplained(made) == [f"{tiny.NAMES[0]}: maxsum at keep 0.1"]
+    made = {"models": [{"name": name, "failed": None, "below_random": below} for name in ("mine", embedded.NAMES[0])]}
+    assert unexplained(made) == [f"{embedded.NAMES[0]}: maxsum at keep 0.1"]
 
 
 def test_every_reason_is_in_the_docs():

@@ -1,6 +1,6 @@
 """Each recipe's accuracy on the embedded models, held within a band, so that a regression in any stage is seen.
 
-`pytest tests/bench/test_golden.py --golden` writes the figures anew, after a change that is meant to change them.
+`pytest tests/bench/test_golden.py --golden` writes the figures again, after a change that is meant to change them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from vtc import tiny
-from vtc.bench.arms import chosen
-from vtc.bench.plan import Plan
+from vtc import embedded
+from vtc.bench.config import BenchConfig
 from vtc.bench.quality import run
-from vtc.tiny.spec import HELD_OUT, VERSION
+from vtc.bench.variants import chosen
+from vtc.embedded.spec import HELD_OUT, VERSION
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden.json"
 QUESTIONS, FIRST, KEEP = 150, HELD_OUT + 9000, 0.1
@@ -22,7 +22,7 @@ BAND = 0.04
 """Six of 150 answers: rounding differs between processors and versions, and turns an answer here and there."""
 
 
-OF_FILMS = (
+OF_VIDEOS = (
     "none",
     "kcenter",
     "random",
@@ -36,29 +36,31 @@ OF_FILMS = (
     "fastvid",
     "tdc",
 )
-MODELS = (*tiny.NAMES, "tiny-qwen films")
+MODELS = (*embedded.NAMES, "tiny-qwen videos")
 
 
 def measured(label: str, out: Path) -> dict[str, float | None]:
     """Exact match of each arm on the fixed questions; None where the model refuses the recipe."""
-    name, films = label.split()[0], label.endswith(" films")
-    recipes, text_alone = chosen(OF_FILMS if films else [])
-    plan = Plan((name,), tuple(recipes), (KEEP,), text_alone=text_alone, n=QUESTIONS, first=FIRST, films=films)
-    made = run(plan, out, curve=False, draws=1).document
+    name, videos = label.split()[0], label.endswith(" videos")
+    recipes, text_alone = chosen(OF_VIDEOS if videos else [])
+    bench_config = BenchConfig(
+        (name,), tuple(recipes), (KEEP,), text_alone=text_alone, n=QUESTIONS, first=FIRST, videos=videos
+    )
+    made = run(bench_config, out, curve=False, draws=1).document
     assert not made["errors"]
     return {
-        arm["recipe"]: round(arm["exact"]["mean"], 4) if arm["status"] == "measured" else None
-        for arm in made["models"][0]["arms"]
+        variant["recipe"]: round(variant["exact"]["mean"], 4) if variant["status"] == "measured" else None
+        for variant in made["models"][0]["arms"]
     }
 
 
 def outside(found: dict[str, float | None], golden: dict[str, float | None]) -> dict[str, tuple]:
     """The arms whose accuracy is not within the band, or that are measured in one of the two alone."""
     return {
-        arm: (found.get(arm), golden.get(arm))
-        for arm in {**found, **golden}
-        if (found.get(arm) is None) != (golden.get(arm) is None)
-        or (found.get(arm) is not None and abs(found[arm] - golden[arm]) > BAND)
+        variant: (found.get(variant), golden.get(variant))
+        for variant in {**found, **golden}
+        if (found.get(variant) is None) != (golden.get(variant) is None)
+        or (found.get(variant) is not None and abs(found[variant] - golden[variant]) > BAND)
     }
 
 
@@ -76,7 +78,7 @@ def test_every_recipe_is_as_good_as_it_was(name, tmp_path, request):
 def test_the_band_is_narrower_than_what_a_broken_stage_costs():
     """A control: where `kcenter` picks as `random` does, or a recipe is refused that was not, the test fails."""
     for name, golden in json.loads(GOLDEN.read_text())["models"].items():
-        assert tiny.path(name.split()[0]).is_dir()
+        assert embedded.path(name.split()[0]).is_dir()
         assert "kcenter" in outside({**golden, "kcenter": golden["random"]}, golden)
         assert "random" in outside({**golden, "random": None}, golden)
         assert golden["full"] - golden["none"] > 0.3

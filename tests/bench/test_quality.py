@@ -10,19 +10,19 @@ from itertools import pairwise
 import pytest
 from typer.testing import CliRunner
 
+from tests.adapters.test_processors import qwen_processor
 from tests.families import qwen25vl
-from tests.test_processors import qwen_processor
-from vtc import tiny
-from vtc.bench.plan import Plan
+from vtc import embedded
+from vtc.bench.config import BenchConfig
+from vtc.bench.journal import ROWS
 from vtc.bench.quality import run
-from vtc.bench.rows import ROWS
-from vtc.bench.work import Failure, work
-from vtc.cli import app
-from vtc.recipes import recipe
-from vtc.tiny.samples import FOLDER, samples
+from vtc.bench.workers import WorkerFailure, work
+from vtc.cli.main import app
+from vtc.embedded.samples import FOLDER, samples
+from vtc.recipes.named import recipe
 
 RECIPES = tuple(map(recipe, ("kcenter", "random", "resize", "globalcom2")))
-PLAN = Plan(("tiny-llava",), RECIPES, (1.0, 0.1), n=10, batch=4, dtype="float32", max_new_tokens=6)
+PLAN = BenchConfig(("tiny-llava",), RECIPES, (1.0, 0.1), n=10, batch=4, dtype="float32", max_new_tokens=6)
 TEMPLATE = """{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}\
 <|vision_start|><|image_pad|><|vision_end|>{% else %} {{ c['text'] }} {% endif %}{% endfor %}{% endfor %}"""
 
@@ -41,13 +41,13 @@ def out(tmp_path_factory):
 @pytest.fixture(scope="module")
 def outcome(out):
     seen = []
-    made = run(PLAN, out, say=lambda done, total: seen.append((done, total)))
+    made = run(PLAN, out, on_progress=lambda done, total: seen.append((done, total)))
     assert all(before <= after for before, after in pairwise(seen))
     assert seen[-1] == (100, 100)  # full, text alone and four recipes at two keeps, the refused ones included
     return made
 
 
-def arm(document, name, keep, model=0):
+def variant(document, name, keep, model=0):
     return next(a for a in document["models"][model]["arms"] if (a["recipe"], a["keep"]) == (name, keep))
 
 
@@ -71,7 +71,7 @@ def test_the_document(outcome):
     assert recipe("kcenter") == recipe(type(RECIPES[0]).from_dict(made["recipes"]["kcenter"]["recipe"]))
     (model,) = made["models"]
     assert (model["metric"], model["questions"], model["failed"]) == ("exact", 10, None)
-    full, kept = arm(made, "full", 1.0), arm(made, "kcenter", 0.1)
+    full, kept = variant(made, "full", 1.0), variant(made, "kcenter", 0.1)
     assert full["versus_full"] is None
     assert full["exact"]["mean"] == pytest.approx(
         sum(s["score"] * s["n"] for s in full["skills"].values()) / sum(s["n"] for s in full["skills"].values())
@@ -82,10 +82,10 @@ def test_the_document(outcome):
     assert 0 < kept["tokens"] < full["tokens"]
     assert kept["kl"]["mean"] > 0
     for name in ("kcenter", "random", "resize"):
-        whole = arm(made, name, 1.0)
+        whole = variant(made, name, 1.0)
         assert (whole["agreement"]["mean"], whole["kl"]["mean"]) == (1.0, 0.0)
         assert whole["versus_full"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
-    assert arm(made, "globalcom2", 0.1)["status"] == "refused"
+    assert variant(made, "globalcom2", 0.1)["status"] == "refused"
     assert {"keep", "told_apart", "text_alone", "holds"} == set(model["gate"])
 
 
@@ -94,7 +94,7 @@ def test_the_tables(out):
     assert "| recipe | keep 1.0 | keep 0.1 |" in text
     assert "refused: stage 'allocate/thumbnail' is guided by a thumbnail" in text
     assert re.search(r"Gate \(at keep 0\.1 .*\*\*(passed|failed)\*\*.*text alone: \d", text)
-    assert "Fewer than 30 pictures" in text
+    assert "Fewer than 30 images" in text
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     assert len(tables) == 3
     for table in tables:
@@ -105,9 +105,11 @@ def test_the_tables(out):
 
 def test_stages_inside_the_language_model_are_run_once_by_their_own_schedule(tmp_path):
     chosen = tuple(map(recipe, ("fastv", "kcenter+layerwise")))
-    plan = Plan(("tiny-llava",), chosen, (0.5,), text_alone=False, n=4, dtype="float32", max_new_tokens=6)
-    made = run(plan, tmp_path, curve=False, draws=10).document
-    alone, composed = arm(made, "fastv", 1.0), arm(made, "kcenter+layerwise", 0.5)
+    bench_config = BenchConfig(
+        ("tiny-llava",), chosen, (0.5,), text_alone=False, n=4, dtype="float32", max_new_tokens=6
+    )
+    made = run(bench_config, tmp_path, curve=False, draws=10).document
+    alone, composed = variant(made, "fastv", 1.0), variant(made, "kcenter+layerwise", 0.5)
     assert [a["recipe"] for a in made["models"][0]["arms"]] == ["full", "fastv", "kcenter+layerwise"]
     assert (alone["tokens"], composed["tokens"]) == (196, 98)
     # Of six layers FastV shortens four by half; the composition leaves half from layer 2 on, a quarter from layer 3 on.
@@ -129,7 +131,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_results(out, outcome, tmp_pat
 
 
 def test_a_finished_run_loads_no_model(out, outcome, monkeypatch):
-    monkeypatch.setattr("vtc.loading.load", None)
+    monkeypatch.setattr("vtc.inference.loading.load", None)
     assert run(PLAN, out, curve=False).document == outcome.document
 
 
@@ -146,7 +148,7 @@ def test_a_run_of_something_else_is_refused(out, outcome):
 
 @pytest.fixture
 def own(tmp_path):
-    """Two of the user's pictures, one that is broken and one that is not there."""
+    """Two of the user's images, one that is broken and one that is not there."""
     (tmp_path / "broken.png").write_bytes((FOLDER / samples()[0].file).read_bytes()[:400])
     lines = [{"image": str(FOLDER / s.file), "question": s.question, "answer": s.answer} for s in samples()[2:5]]
     lines += [{"image": name, "question": "what?", "id": name} for name in ("broken.png", "missing.png")]
@@ -161,13 +163,13 @@ def test_own_data_with_broken_rows(own, tmp_path):
     assert "2 questions or models have no answer" in result.error
     made = json.loads((tmp_path / "out" / "quality.json").read_text())
     assert {(error["id"], error["arms"]) for error in made["errors"]} == {("broken.png", 2), ("missing.png", 2)}
-    assert (arm(made, "kcenter", 0.25)["n"], arm(made, "kcenter", 0.25)["errors"]) == (3, 2)
+    assert (variant(made, "kcenter", 0.25)["n"], variant(made, "kcenter", 0.25)["errors"]) == (3, 2)
     assert "missing.png: no such file" in (tmp_path / "out" / "quality.md").read_text()
     shutil.copy(FOLDER / samples()[0].file, tmp_path / "broken.png")
     shutil.copy(FOLDER / samples()[0].file, tmp_path / "missing.png")
     assert command(*options).exit_code == 0
     made = json.loads((tmp_path / "out" / "quality.json").read_text())
-    assert arm(made, "kcenter", 0.25)["n"] == 5
+    assert variant(made, "kcenter", 0.25)["n"] == 5
     assert made["errors"] == []
 
 
@@ -184,16 +186,16 @@ def test_without_answers_agreement_is_measured_on_any_model(tmp_path):
     made = json.loads((tmp_path / "out" / "quality.json").read_text())
     (model,) = made["models"]
     assert (model["metric"], model["gate"], model["scenes"]) == ("agreement", None, 4)
-    assert arm(made, "stride", 1.0)["agreement"]["mean"] == 1.0
-    assert arm(made, "stride", 1.0)["kl"]["mean"] == 0.0
-    assert arm(made, "stride", 0.25)["exact"] is None
-    assert arm(made, "stride", 0.25)["kl"]["mean"] > 0
-    assert arm(made, "stride", 0.25)["tokens"] < arm(made, "full", 1.0)["tokens"] / 3
+    assert variant(made, "stride", 1.0)["agreement"]["mean"] == 1.0
+    assert variant(made, "stride", 1.0)["kl"]["mean"] == 0.0
+    assert variant(made, "stride", 0.25)["exact"] is None
+    assert variant(made, "stride", 0.25)["kl"]["mean"] > 0
+    assert variant(made, "stride", 0.25)["tokens"] < variant(made, "full", 1.0)["tokens"] / 3
     assert "agreement with the full model" in (tmp_path / "out" / "quality.md").read_text()
 
 
 def test_weights_that_cannot_be_read(tmp_path):
-    shutil.copytree(tiny.path("tiny-llava"), tmp_path / "broken")
+    shutil.copytree(embedded.path("tiny-llava"), tmp_path / "broken")
     weights = tmp_path / "broken" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     options = ("--n", 2, "--recipes", "stride", "--keep", ".5", "--no-curve")
@@ -204,12 +206,12 @@ def test_weights_that_cannot_be_read(tmp_path):
     assert both.exit_code == 3
     made = json.loads((tmp_path / "b" / "quality.json").read_text())
     assert "cannot be read" in made["models"][0]["failed"]
-    assert arm(made, "stride", 0.5, model=1)["n"] == 2
+    assert variant(made, "stride", 0.5, model=1)["n"] == 2
     assert "not measured: --models" in (tmp_path / "b" / "quality.md").read_text()
 
 
 def test_processes_that_die_are_told_of(monkeypatch):
-    monkeypatch.setattr("vtc.bench.work._alone", _die)
+    monkeypatch.setattr("vtc.bench.workers._alone", _die)
     with pytest.raises(ChildProcessError, match=r"ended with code 7, 7 .*run the same command again"):
         list(work(PLAN, (), jobs=2))
 
@@ -219,12 +221,12 @@ def _die(*_args: object) -> None:
 
 
 def test_a_failure_is_told_once_whatever_the_jobs(tmp_path):
-    plan = Plan((str(tmp_path / "model"),), (recipe(),), (0.5,), n=4, batch=1)
+    bench_config = BenchConfig((str(tmp_path / "model"),), (recipe(),), (0.5,), n=4, batch=1)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "bert"}')
-    found = list(work(plan, (), jobs=2))
-    assert [type(message) for message in found] == [Failure]
-    assert "does not take pictures" in found[0].why
+    found = list(work(bench_config, (), jobs=2))
+    assert [type(message) for message in found] == [WorkerFailure]
+    assert "does not take images" in found[0].why
 
 
 @pytest.mark.parametrize(
@@ -255,11 +257,11 @@ def test_bad_options_are_one_plain_line(tmp_path, options, message):
     assert not (tmp_path / "out" / "quality.json").exists()
 
 
-def test_data_whose_pictures_are_all_missing_is_refused_before_a_model_is_loaded(tmp_path):
+def test_data_whose_images_are_all_missing_is_refused_before_a_model_is_loaded(tmp_path):
     (tmp_path / "own.jsonl").write_text('{"image": "a.png", "question": "what?"}\n')
     result = command("--out", tmp_path / "out", "--data", tmp_path / "own.jsonl")
     assert result.exit_code == 1
-    assert "none of its pictures exists" in result.error
+    assert "none of its images exists" in result.error
 
 
 def test_without_matplotlib_the_curve_says_what_to_install(tmp_path, monkeypatch):
@@ -269,11 +271,13 @@ def test_without_matplotlib_the_curve_says_what_to_install(tmp_path, monkeypatch
     assert 'pip install "vtc-vlm[bench]", or pass --no-curve' in result.error
 
 
-def test_recipes_of_films_are_compared_with_uniform_frames(tmp_path):
-    films = tuple(map(recipe, ("uniform", "clip-budget")))
-    plan = Plan(("tiny-qwen",), films, (0.25,), text_alone=False, n=6, films=True, batch=6, max_new_tokens=4)
-    made = run(plan, tmp_path, curve=False, draws=20).document
-    even, clips = arm(made, "uniform", 0.25), arm(made, "clip-budget", 0.25)
+def test_recipes_of_videos_are_compared_with_uniform_frames(tmp_path):
+    videos = tuple(map(recipe, ("uniform", "clip-budget")))
+    bench_config = BenchConfig(
+        ("tiny-qwen",), videos, (0.25,), text_alone=False, n=6, videos=True, batch=6, max_new_tokens=4
+    )
+    made = run(bench_config, tmp_path, curve=False, draws=20).document
+    even, clips = variant(made, "uniform", 0.25), variant(made, "clip-budget", 0.25)
     assert clips["versus_uniform"]["mean"] == pytest.approx(clips["exact"]["mean"] - even["exact"]["mean"])
     assert even["versus_uniform"] is None
     assert clips["tokens"] == even["tokens"]

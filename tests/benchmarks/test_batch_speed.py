@@ -7,8 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from tests.video.films import write
-from vtc.video.batch import Answerer, Group, Job, Question
+from tests.video.videos import write
+from vtc.video.batch import (
+    Answerer,
+    Group,
+    Job,
+    Question,
+)
 
 RATE, ROUNDS = 25, 3
 ASKED = ("what appears?", "what disappears?", "what moves?", "how many shots are in the video?")
@@ -17,8 +22,8 @@ OWN = ("reduce", "prefill", "decode")
 """The stages of each question's own where the recipe reads the question; of the others the last alone."""
 
 
-def film(path, seconds):
-    """Five-second shots that pan over pictures of their own, of 320 x 180."""
+def video(path, seconds):
+    """Five-second shots that pan over images of their own, of 320 x 180."""
     rough = np.random.default_rng(0).integers(0, 256, (seconds // 5, 16, 24, 3), dtype=np.uint8)
     wide = rough.repeat(20, axis=1).repeat(20, axis=2)
     frames = (wide[at // (5 * RATE), at % (5 * RATE) :][:180, :320] for at in range(seconds * RATE))
@@ -49,7 +54,7 @@ def allowed(rows, own_stages):
 @pytest.mark.parametrize(("recipe", "own"), [("video", OWN[-1:]), ("video-question", OWN)])
 def test_eight_questions_of_one_video(tmp_path, recipe, own, seconds):
     answerer = Answerer(Job.of(recipe, dtype="float32", max_new_tokens=8))
-    path = str(film(tmp_path / "film.mp4", seconds))
+    path = str(video(tmp_path / "video.mp4", seconds))
     questions = [Question(str(i), path, text) for i, text in enumerate(ASKED)]
     timed(answerer, *questions)
     together, apart = [], [[] for _ in questions]

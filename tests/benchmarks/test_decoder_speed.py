@@ -24,7 +24,7 @@ RECIPE = Recipe((Layerwise(((0.25, 0.5), (0.5, 0.25))),), name="layerwise")
 
 
 def llava(hidden: int, between: int, layers: int) -> LlavaForConditionalGeneration:
-    """A decoder of any shape behind a picture of 1,024 tokens and the smallest of towers."""
+    """A decoder of any shape behind an image of 1,024 tokens and the smallest of towers."""
     vision = CLIPVisionConfig(
         hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=448, patch_size=14
     )

@@ -1,4 +1,4 @@
-"""Answers about drawn films from frames chosen in different ways where the file is read: by color, tower or question.
+"""Answers about drawn videos from frames chosen in different ways where the file is read: by color, tower or question.
 
 `tiny-qwen` is asked by `vtc.video.ask` with the recipe `keyframes`, which leaves whole frames out, and the changes of
 `ROWS`: the choice of frames is all that differs. `vtc bench quality` cannot measure them, since a wrapped model sees no
@@ -12,16 +12,16 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from vtc.bench.stats import intervals
-from vtc.loading import load
-from vtc.recipes import recipe
-from vtc.tiny.evaluate import exact
-from vtc.tiny.film import HELD_OUT, Film
+from vtc.core.statistics import intervals
+from vtc.embedded.exam import exact
+from vtc.embedded.video import HELD_OUT, Video
+from vtc.inference.loading import load
+from vtc.recipes.named import recipe
+from vtc.recipes.overrides import changed
 from vtc.video import Sampling, ask
-from vtc.video.changed import changed
 
-KEEP, FILMS, EACH = 0.25, 40, 3
-"""The share of tokens, films, and questions about each."""
+KEEP, VIDEOS, EACH = 0.25, 40, 3
+"""The share of tokens, videos, and questions about each."""
 BASE = "maxmin"
 ROWS = {
     BASE: {},
@@ -43,12 +43,12 @@ ROWS = {
 @pytest.mark.slow
 def test_the_table(tmp_path):
     model, processor = load("tiny-qwen")
-    films = [Film(seed) for seed in range(HELD_OUT, HELD_OUT + FILMS)]
-    paths = [film.save(tmp_path / f"{film.seed}.mp4") for film in films]
+    videos = [Video(seed) for seed in range(HELD_OUT, HELD_OUT + VIDEOS)]
+    paths = [video.save(tmp_path / f"{video.seed}.mp4") for video in videos]
     right: dict[str, list[float]] = {name: [] for name in ROWS}
     scene = []
-    for i, (film, path) in enumerate(zip(films, paths, strict=True)):
-        for question in islice(film.questions, EACH):
+    for i, (video, path) in enumerate(zip(videos, paths, strict=True)):
+        for question in islice(video.questions, EACH):
             scene.append(i)
             for name, changes in ROWS.items():
                 made = changed(recipe("keyframes", keep=KEEP), **changes)
@@ -57,7 +57,7 @@ def test_the_table(tmp_path):
     scores = {name: np.array(values) for name, values in right.items()}
     against = np.stack([values - scores[BASE] for values in scores.values()], axis=1)
     found = intervals(against, np.array(scene))
-    print(f"\n{len(scene)} questions about {FILMS} films, keep {KEEP}\n| frames by | exact match | against {BASE} |")
+    print(f"\n{len(scene)} questions about {VIDEOS} videos, keep {KEEP}\n| frames by | exact match | against {BASE} |")
     for (name, values), one in zip(scores.items(), found, strict=True):
         print(f"| {name} | {100 * values.mean():.1f} | {100 * one.low:+.1f} to {100 * one.high:+.1f} |")
     assert all(len(values) == len(scene) for values in scores.values())

@@ -57,8 +57,8 @@ def features(kind: str, width: int) -> Tensor:
         of = torch.randint(0, 60, (TOKENS,), generator=generator)
         return torch.randn(60, width, generator=generator)[of] + 0.05 * noise
     coarse = torch.randn(1, 64, 10, 8, generator=generator)
-    picture = torch.nn.functional.interpolate(coarse, (60, 48), mode="bicubic")[0].flatten(1).T
-    return picture @ torch.randn(64, width, generator=generator) / 8 + 0.2 * noise
+    image = torch.nn.functional.interpolate(coarse, (60, 48), mode="bicubic")[0].flatten(1).T
+    return image @ torch.randn(64, width, generator=generator) / 8 + 0.2 * noise
 
 
 @pytest.fixture(params=[1, 2], ids=["1thread", "2threads"])

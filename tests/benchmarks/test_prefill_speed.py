@@ -1,7 +1,7 @@
-"""Time to the first token of a mid-size LLaVA with random weights: picture encoded, tokens selected, prompt read.
+"""Time to the first token of a mid-size LLaVA with random weights: image encoded, tokens selected, prompt read.
 
 `pytest tests/benchmarks/test_prefill_speed.py --benchmark-only` prints all variants side by side; divide the medians
-of one run. Every variant encodes the picture anew, as a user's call does, and the selection is inside the time.
+of one run. Every variant encodes the image again, as a user's call does, and the selection is inside the time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The reader beside decord and OpenCV themselves: `pytest tests/benchmarks/test_reader_speed.py --benchmark-only`.
 
-Index, 16 spread frames, and all frames of a film of 1,800 frames of 720p with a keyframe every 75. The libraries are
+Index, 16 spread frames, and all frames of a video of 1,800 frames of 720p with a keyframe every 75. The libraries are
 used as their documentation has it, with no check on what they give. Nothing is asserted about time. In an ordinary run
-each function runs once, on a short film: those figures mean nothing.
+each function runs once, on a short video: those figures mean nothing.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import decord
 import numpy as np
 import pytest
 
-from tests.video.films import number_of, numbered, write
-from vtc.video.reader import frames, probe
+from tests.video.videos import number_of, numbered, write
+from vtc.video.reading import frames, probe
 
 PICKS = 16
 
 
 @pytest.fixture(scope="session")
 def clip(request, tmp_path_factory) -> tuple[Path, int]:
-    """A film, and how many frames it has."""
+    """A video, and how many frames it has."""
     measured = request.config.getoption("benchmark_only")
     count, height, width = (1800, 720, 1280) if measured else (60, 72, 128)
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"

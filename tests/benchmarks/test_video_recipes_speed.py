@@ -1,6 +1,6 @@
 """What each recipe of videos takes: milliseconds of looking, choosing, reading, encoding, deciding and merging.
 
-A Qwen2.5-VL with random weights takes 32 frames of a panning film with cuts: 16 units of 196 tokens, 1,024 wide. The
+A Qwen2.5-VL with random weights takes 32 frames of a panning video with cuts: 16 units of 196 tokens, 1,024 wide. The
 first three columns are of a file of 16 s (`vtc.video.prepare`), the others from the report of a call. The language
 model is small: what it saves follows from the number of tokens, which is the same for all.
 
@@ -17,18 +17,18 @@ import pytest
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLVideoProcessor
 
-from tests.video.films import write
+from tests.video.videos import write
 from vtc import named_recipes, reduce_tokens
-from vtc.loading import load
-from vtc.recipes import recipe
+from vtc.inference.loading import load
+from vtc.recipes.named import recipe
 from vtc.video import prepare
 
 SIDE, FRAMES, START, END, VIDEO = 392, 32, 90, 91, 92
-NAMES = ["kcenter", *(named.name for named in named_recipes() if named.of_films)]
+NAMES = ["kcenter", *(named.name for named in named_recipes() if named.is_video_recipe)]
 
 
 def scene(seed: int) -> np.ndarray:
-    """A picture larger than the film, over which it pans."""
+    """An image larger than the video, over which it pans."""
     rough = np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     return rough.repeat(40, axis=0).repeat(40, axis=1)
 
@@ -42,7 +42,7 @@ def pan(frames: int, shot: int):
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("film") / "pan.mp4", pan(480, 70), fps=30, gop=60, b_frames=2)
+    return write(tmp_path_factory.mktemp("video") / "pan.mp4", pan(480, 70), fps=30, gop=60, b_frames=2)
 
 
 @pytest.fixture(scope="module")

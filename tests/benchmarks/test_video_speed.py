@@ -1,4 +1,4 @@
-"""How much faster than real time a 720p film is looked at, cut, and its keyframes and budgets chosen."""
+"""How much faster than real time a 720p video is looked at, cut, and its keyframes and budgets chosen."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.video.films import write
-from vtc.video.budgets import clip_budget
-from vtc.video.features import ColorLayout
+from tests.video.videos import write
+from vtc.video.clips.budgets import clip_budget
+from vtc.video.clips.frame_features import ColorLayout
 from vtc.video.keyframes import MaxMin
-from vtc.video.prepared import LOOK
-from vtc.video.reader import probe
-from vtc.video.sampling import Sampling
+from vtc.video.qa.preparing import LOOK
+from vtc.video.reading import probe
+from vtc.video.reading.sampling import Sampling
 from vtc.video.stages import ClipBudget
 
 SECONDS, RATE = 60, 30
@@ -21,7 +21,7 @@ CLOSE = Sampling(fps=2, frames=2 * SECONDS)
 
 
 def scene(seed: int) -> np.ndarray:
-    """A picture larger than the film, over which it pans."""
+    """An image larger than the video, over which it pans."""
     rough = np.random.default_rng(seed).integers(0, 256, (24, 40, 3), dtype=np.uint8)
     return rough.repeat(40, axis=0).repeat(40, axis=1)
 
@@ -34,7 +34,7 @@ def path(tmp_path_factory) -> Path:
             left = at % (5 * RATE)
             yield np.ascontiguousarray(wide[left : left + 720, left : left + 1280])
 
-    return write(tmp_path_factory.mktemp("film") / "pan.mp4", frames(), fps=RATE, gop=60, b_frames=2)
+    return write(tmp_path_factory.mktemp("video") / "pan.mp4", frames(), fps=RATE, gop=60, b_frames=2)
 
 
 def analyse(path: Path) -> tuple[int, list[int]]:

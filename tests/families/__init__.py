@@ -1,6 +1,6 @@
-"""Small random models of each family, with spread weights, and prompts. `FAMILIES` is where one is enrolled."""
+"""Small random models of each family, with spread weights, and prompts. `FAMILIES` is where one is registered."""
 
-from .common import (
+from tests.families.common import (
     BOS,
     END,
     EOS,
@@ -17,15 +17,20 @@ from .common import (
     text,
     visual,
 )
-from .gemma3 import GEMMA3
-from .internvl import INTERNVL
-from .llava import LLAVA, LLAVA_VARIANTS, llava, llava_inputs
-from .llava_next import LLAVA_NEXT, LLAVA_NEXT_VARIANTS
-from .llava_onevision import LLAVA_ONEVISION, LLAVA_ONEVISION_VARIANTS
-from .mistral3 import MISTRAL3
-from .qwen import QWEN, qwen25vl, qwen_inputs
-from .qwen35 import QWEN35
-from .smolvlm import SMOLVLM
+from tests.families.gemma3 import GEMMA3
+from tests.families.internvl import INTERNVL
+from tests.families.llava import (
+    LLAVA,
+    LLAVA_VARIANTS,
+    llava,
+    llava_inputs,
+)
+from tests.families.llava_next import LLAVA_NEXT, LLAVA_NEXT_VARIANTS
+from tests.families.llava_onevision import LLAVA_ONEVISION, LLAVA_ONEVISION_VARIANTS
+from tests.families.mistral3 import MISTRAL3
+from tests.families.qwen import QWEN, qwen25vl, qwen_inputs
+from tests.families.qwen35 import QWEN35
+from tests.families.smolvlm import SMOLVLM
 
 FAMILIES: tuple[Family, ...] = (
     LLAVA,

@@ -66,7 +66,7 @@ def padded(rows: Sequence[Sequence[int]], side: str = "left") -> tuple[torch.Ten
 
 
 Row = Sequence[Any]
-"""A prompt: an int is that many text tokens; (seed, height, width) a picture; (seed, frames, height, width) a film."""
+"""A prompt: an int is that many text tokens; (seed, height, width) an image; (seed, frames, height, width) a video."""
 
 
 def placeholders(model: nn.Module) -> list[int]:
@@ -84,16 +84,16 @@ class Family:
     """A family in the shared checks: how to build a small model of it, and prompts.
 
     Attributes:
-        name: also that of its eye, see `eyes.EYES`.
+        name: also that of its encoder, see `encoders.ENCODERS`.
         build: a model with spread weights.
         inputs: what a processor would give for some rows.
         has_cls: whether its vision tower has a class token.
-        thumbnails: whether its pictures come as tiles beside a thumbnail.
+        thumbnails: whether its images come as tiles beside a thumbnail.
         resizes: whether an input stage can be used.
         cues: whether its vision tower gives cues at all.
         folds: what an encoder stage may leave of its tower's tokens: `fewer`, or as many if it must `spread` them;
             empty where it is refused.
-        films: whether its items are films of which frames can be left out.
+        videos: whether its items are videos of which frames can be left out.
         axes: of its position ids.
         layers: `full`, or what some of its decoder's layers have instead of keys for all tokens: `sliding` windows, or
             a `linear` state, which cannot be cropped, masked later or repeated.
@@ -107,7 +107,7 @@ class Family:
     resizes: bool = False
     cues: bool = True
     folds: str = ""
-    films: bool = False
+    videos: bool = False
     axes: int = 1
     layers: str = "full"
 

@@ -1,4 +1,4 @@
-"""Gemma 3 with random weights: sliding windows, and pictures whose tokens see each other."""
+"""Gemma 3 with random weights: sliding windows, and images whose tokens see each other."""
 
 from __future__ import annotations
 
@@ -8,8 +8,21 @@ import torch
 from torch import Tensor, nn
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3TextConfig, SiglipVisionConfig
 
-from .common import BOS, END, IMAGE, START, TEXT, VISION, Family, Row, centred, padded, spread, text
-from .llava_next import quiet
+from tests.families.common import (
+    BOS,
+    END,
+    IMAGE,
+    START,
+    TEXT,
+    VISION,
+    Family,
+    Row,
+    centred,
+    padded,
+    spread,
+    text,
+)
+from tests.families.llava_next import quiet
 
 SIDE, TOKENS = 24, 9
 LAYERS = ["sliding_attention", "full_attention", "sliding_attention"]

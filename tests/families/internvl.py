@@ -11,8 +11,20 @@ from torch.nn.functional import interpolate
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, Qwen2Config
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
-from .common import BOS, END, IMAGE, START, TEXT, VISION, Family, Row, padded, spread, text
-from .llava_next import quiet
+from tests.families.common import (
+    BOS,
+    END,
+    IMAGE,
+    START,
+    TEXT,
+    VISION,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
+from tests.families.llava_next import quiet
 
 TILE, PATCH, TOKENS, MOST = 16, 4, 4, 6
 
@@ -28,7 +40,7 @@ def internvl(attention: str = "sdpa", seed: int = 0) -> nn.Module:
 
 
 def grid_of(part: Any) -> tuple[int, int]:
-    """Rows and columns of the tiles of a picture (seed,) or (seed, height, width)."""
+    """Rows and columns of the tiles of an image (seed,) or (seed, height, width)."""
     seed = int(part[0])
     h, w = part[1:3] if len(part) > 1 else (4 + 2 * (seed % 3), 8)
     columns, rows = get_optimal_tiled_canvas((8 * h, 8 * w), (TILE, TILE), 1, MOST)
@@ -36,12 +48,12 @@ def grid_of(part: Any) -> tuple[int, int]:
 
 
 def tiles_of(part: Any) -> Tensor:
-    """`[tiles, 3, H, W]` of a smooth random picture, the thumbnail last, as the processor cuts it."""
+    """`[tiles, 3, H, W]` of a smooth random image, the thumbnail last, as the processor cuts it."""
     rows, columns = grid_of(part)
     rough = torch.randn(1, 3, 2 * rows + 1, 2 * columns + 1, generator=torch.Generator().manual_seed(int(part[0])))
-    picture = interpolate(rough, (rows * TILE, columns * TILE), mode="bicubic")
-    tiles = [row.split(TILE, dim=3) for row in picture.split(TILE, dim=2)]
-    shrunk = interpolate(picture, (TILE, TILE), mode="bicubic", antialias=True)
+    image = interpolate(rough, (rows * TILE, columns * TILE), mode="bicubic")
+    tiles = [row.split(TILE, dim=3) for row in image.split(TILE, dim=2)]
+    shrunk = interpolate(image, (TILE, TILE), mode="bicubic", antialias=True)
     return torch.cat([*(tile for row in tiles for tile in row), *([shrunk] if rows * columns > 1 else [])])
 
 

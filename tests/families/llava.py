@@ -9,7 +9,17 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
 
-from .common import BOS, IMAGE, TEXT, VISION, Family, Row, padded, spread, text
+from tests.families.common import (
+    BOS,
+    IMAGE,
+    TEXT,
+    VISION,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
 
 
 def llava(attention: str = "sdpa", seed: int = 0, *, tower: str = "clip", strategy: str = "default") -> nn.Module:

@@ -18,7 +18,18 @@ from transformers import (
 )
 from transformers.image_processing_utils import select_best_resolution
 
-from .common import BOS, IMAGE, TEXT, VIDEO, VISION, Family, Row, padded, spread, text
+from tests.families.common import (
+    BOS,
+    IMAGE,
+    TEXT,
+    VIDEO,
+    VISION,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
 
 PATCH, SIDE = 7, 4
 GRIDS = ((1, 1), (1, 2), (2, 1), (1, 3), (2, 2), (2, 3), (3, 2))
@@ -43,21 +54,21 @@ def llava_next(attention: str = "sdpa", seed: int = 0, *, tower: str = "clip", r
 
 
 def quiet(model: nn.Module) -> nn.Module:
-    """Never says a placeholder of its own accord: without a cache, a stock model would look for its picture."""
+    """Never says a placeholder of its own accord: without a cache, a stock model would look for its image."""
     with torch.no_grad():
         model.lm_head.weight[[IMAGE, VIDEO]] = 0
     return model
 
 
 def size_of(part: Any) -> tuple[int, int]:
-    """Height and width in pixels of a picture (seed,) or (seed, height, width in patches), mostly uneven."""
+    """Height and width in pixels of an image (seed,) or (seed, height, width in patches), mostly uneven."""
     seed = int(part[0])
     h, w = part[1:3] if len(part) > 1 else (4 + 2 * (seed % 3), 8)
     return PATCH * h - 5 * (seed % 3), PATCH * w - 3 * (seed % 2)
 
 
 def grid_of(size: tuple[int, int], tile: int) -> tuple[int, int]:
-    """Rows and columns of the tiles of a picture."""
+    """Rows and columns of the tiles of an image."""
     height, width = select_best_resolution(size, pinpoints(tile))
     return height // tile, width // tile
 
@@ -66,14 +77,14 @@ def tiles_of(part: Any, count: int, tile: int) -> Tensor:
     return torch.randn(count, 3, tile, tile, generator=torch.Generator().manual_seed(int(part[0])))
 
 
-def stacked(pictures: Sequence[Tensor]) -> Tensor:
-    """As the processors pad: zeros after a picture's own tiles."""
-    most = max(map(len, pictures))
-    return torch.stack([torch.cat([p, p.new_zeros(most - len(p), *p.shape[1:])]) for p in pictures])
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """As the processors pad: zeros after an image's own tiles."""
+    most = max(map(len, images))
+    return torch.stack([torch.cat([p, p.new_zeros(most - len(p), *p.shape[1:])]) for p in images])
 
 
 def llava_next_inputs(rows: Sequence[Row], side: str = "left", *, tile: int = PATCH * SIDE) -> dict[str, Tensor]:
-    """Prompts as the processor writes them; a picture is (seed,) or (seed, height, width), see `size_of`."""
+    """Prompts as the processor writes them; an image is (seed,) or (seed, height, width), see `size_of`."""
     ids, pixels, sizes = [], [], []
     for row in rows:
         line = [BOS]

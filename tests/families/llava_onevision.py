@@ -17,8 +17,27 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from .common import BOS, IMAGE, TEXT, VIDEO, VISION, Family, Row, padded, spread, text
-from .llava_next import PATCH, grid_of, pinpoints, quiet, size_of, stacked, tiles_of
+from tests.families.common import (
+    BOS,
+    IMAGE,
+    TEXT,
+    VIDEO,
+    VISION,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
+from tests.families.llava_next import (
+    PATCH,
+    grid_of,
+    pinpoints,
+    quiet,
+    size_of,
+    stacked,
+    tiles_of,
+)
 
 SIDE, RATIO, FRAMES = 3, "anyres_max_2", 3
 TILE = PATCH * SIDE
@@ -38,7 +57,7 @@ def llava_onevision(attention: str = "sdpa", seed: int = 0) -> nn.Module:
 
 
 def tokens_of(size: tuple[int, int]) -> int:
-    """Tokens of a picture in tiles, as the processor counts them."""
+    """Tokens of an image in tiles, as the processor counts them."""
     count = LlavaOnevisionProcessor._get_unpadded_features
     return SIDE**2 + sum(count(SimpleNamespace(vision_aspect_ratio=RATIO), *size, SIDE, SIDE, *grid_of(size, TILE)))
 
@@ -47,12 +66,12 @@ def llava_onevision_inputs(rows: Sequence[Row], side: str = "left", *, nested: b
     """Prompts as the processor writes them.
 
     Args:
-        rows: a picture is (seed,) or (seed, height, width), see `size_of`; (seed, frames, height, width) is a film.
+        rows: an image is (seed,) or (seed, height, width), see `size_of`; (seed, frames, height, width) is a video.
         side: of the padding.
-        nested: whether the processor was given a list of pictures for each prompt, so that several in one come without
+        nested: whether the processor was given a list of images for each prompt, so that several in one come without
             tiles, and not one list of all.
     """
-    ids, pixels, sizes, numbers, films = [], [], [], [], []
+    ids, pixels, sizes, numbers, videos = [], [], [], [], []
     for row in rows:
         line = [BOS]
         shown = [part for part in row if not isinstance(part, int) and len(part) != 4]
@@ -62,7 +81,7 @@ def llava_onevision_inputs(rows: Sequence[Row], side: str = "left", *, nested: b
                 line += text(part, 31 * part + i)
             elif len(part) == 4:
                 line += [VIDEO] * (part[1] * ((SIDE + 1) // 2) ** 2 + 1)
-                films.append(tiles_of(part, part[1], TILE))
+                videos.append(tiles_of(part, part[1], TILE))
             else:
                 size, alone = size_of(part), nested and len(shown) > 1
                 rows_, columns = grid_of(size, TILE)
@@ -76,23 +95,23 @@ def llava_onevision_inputs(rows: Sequence[Row], side: str = "left", *, nested: b
         out |= dict(
             pixel_values=stacked(pixels), image_sizes=torch.tensor(sizes), batch_num_images=torch.tensor(numbers)
         )
-    if films:
-        out["pixel_values_videos"] = torch.stack(films)
+    if videos:
+        out["pixel_values_videos"] = torch.stack(videos)
     return out
 
 
-def film_inputs(rows: Sequence[Row], side: str = "left") -> dict[str, Tensor]:
-    """A film of each picture; all of a call have the same length."""
-    return llava_onevision_inputs([[_filmed(part) for part in row] for row in rows], side)
+def video_inputs(rows: Sequence[Row], side: str = "left") -> dict[str, Tensor]:
+    """A video of each image; all of a call have the same length."""
+    return llava_onevision_inputs([[_with_video(part) for part in row] for row in rows], side)
 
 
-def _filmed(part: Any) -> Any:
+def _with_video(part: Any) -> Any:
     return part if isinstance(part, int) else (part[0], FRAMES, 0, 0)
 
 
 LLAVA_ONEVISION = (
     Family("llava-onevision", llava_onevision, llava_onevision_inputs, thumbnails=True, folds="spread"),
-    Family("llava-onevision-film", llava_onevision, film_inputs, thumbnails=True, folds="spread", films=True),
+    Family("llava-onevision-video", llava_onevision, video_inputs, thumbnails=True, folds="spread", videos=True),
 )
 LLAVA_ONEVISION_VARIANTS = (
     Family(

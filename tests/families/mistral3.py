@@ -1,4 +1,4 @@
-"""Mistral 3 with a Pixtral tower and random weights: pictures of any size, a break token after each line."""
+"""Mistral 3 with a Pixtral tower and random weights: images of any size, a break token after each line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,19 @@ from transformers import (
     PixtralVisionConfig,
 )
 
-from .common import BOS, END, IMAGE, TEXT, VISION, Family, Row, padded, spread, text
-from .llava_next import quiet
+from tests.families.common import (
+    BOS,
+    END,
+    IMAGE,
+    TEXT,
+    VISION,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
+from tests.families.llava_next import quiet
 
 PATCH, BREAK = 4, 94
 
@@ -33,7 +44,7 @@ def mistral3(attention: str = "sdpa", seed: int = 0) -> nn.Module:
 
 def mistral3_inputs(rows: Sequence[Row], side: str = "left", *, merge: int = 2) -> dict[str, Tensor]:
     """Prompts as the processor writes them; (seed, height, width) in patches of a side of 4 pixels."""
-    ids, pictures = [], []
+    ids, images = [], []
     for row in rows:
         line = [BOS]
         for i, part in enumerate(row):
@@ -45,16 +56,16 @@ def mistral3_inputs(rows: Sequence[Row], side: str = "left", *, merge: int = 2) 
             line += [token for one in lines for token in one]
             line[-1] = END
             generator = torch.Generator().manual_seed(int(seed))
-            pictures.append(torch.randn(3, h * PATCH, w * PATCH, generator=generator))
+            images.append(torch.randn(3, h * PATCH, w * PATCH, generator=generator))
         ids.append(line)
     input_ids, mask = padded(ids, side)
     out = dict(input_ids=input_ids, attention_mask=mask)
-    if pictures:
-        sizes = torch.tensor([picture.shape[1:] for picture in pictures])
-        out["pixel_values"] = torch.zeros(len(pictures), 3, *sizes.amax(dim=0).tolist())
+    if images:
+        sizes = torch.tensor([image.shape[1:] for image in images])
+        out["pixel_values"] = torch.zeros(len(images), 3, *sizes.amax(dim=0).tolist())
         out["image_sizes"] = sizes
-        for place, picture in zip(out["pixel_values"], pictures, strict=True):
-            place[:, : picture.shape[1], : picture.shape[2]] = picture
+        for place, image in zip(out["pixel_values"], images, strict=True):
+            place[:, : image.shape[1], : image.shape[2]] = image
     return out
 
 

@@ -9,9 +9,20 @@ import torch
 import transformers as hf
 from torch import Tensor, nn
 
-from .common import BOS, END, IMAGE, START, TEXT, VIDEO, VISION, padded, spread, text
-from .mistral3 import BREAK, mistral3_inputs
-from .qwen import qwen_inputs
+from tests.families.common import (
+    BOS,
+    END,
+    IMAGE,
+    START,
+    TEXT,
+    VIDEO,
+    VISION,
+    padded,
+    spread,
+    text,
+)
+from tests.families.mistral3 import BREAK, mistral3_inputs
+from tests.families.qwen import qwen_inputs
 
 SIDE = 24
 SMALL = dict(VISION, image_size=SIDE, patch_size=4)
@@ -46,7 +57,7 @@ class Odd:
 
 
 def written(rows: Sequence[Sequence[int]], run: Sequence[int]) -> tuple[dict[str, Tensor], list[list[int]]]:
-    """Prompts of texts and, between them, seeds of pictures; and the seeds by row."""
+    """Prompts of texts and, between them, seeds of images; and the seeds by row."""
     ids, seeds = [], []
     for row in rows:
         line = [BOS]
@@ -58,17 +69,17 @@ def written(rows: Sequence[Sequence[int]], run: Sequence[int]) -> tuple[dict[str
     return dict(input_ids=input_ids, attention_mask=mask), seeds
 
 
-def picture(seed: int, side: int = SIDE) -> Tensor:
+def image(seed: int, side: int = SIDE) -> Tensor:
     return torch.randn(3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
 def plain(tokens: int, side: int = SIDE, types: bool = False, mask: str = "", apart: bool = True) -> Callable:
-    """Pictures `[n, 3, H, W]`, each a run of placeholders, between two other tokens or side by side."""
+    """Images `[n, 3, H, W]`, each a run of placeholders, between two other tokens or side by side."""
 
     def inputs(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         run = [IMAGE] * tokens
         out, seeds = written(rows, [START, *run, END] if apart else run)
-        out["pixel_values"] = torch.stack([picture(seed, side) for row in seeds for seed in row])
+        out["pixel_values"] = torch.stack([image(seed, side) for row in seeds for seed in row])
         if mask:
             out[mask] = torch.ones(len(out["pixel_values"]), side, side, dtype=torch.bool)
         return {**out, "token_type_ids": torch.zeros_like(out["input_ids"])} if types else out
@@ -77,7 +88,7 @@ def plain(tokens: int, side: int = SIDE, types: bool = False, mask: str = "", ap
 
 
 def rowed(tokens: int) -> Callable:
-    """Pictures `[rows, most, 3, H, W]`, filled up with zeros, and masks."""
+    """Images `[rows, most, 3, H, W]`, filled up with zeros, and masks."""
 
     def inputs(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         out, seeds = written(rows, [START, *[IMAGE] * tokens, END])
@@ -86,14 +97,14 @@ def rowed(tokens: int) -> Callable:
         out["pixel_attention_mask"] = torch.zeros(len(rows), most, SIDE, SIDE, dtype=torch.int64)
         for r, row in enumerate(seeds):
             for n, seed in enumerate(row):
-                out["pixel_values"][r, n], out["pixel_attention_mask"][r, n] = picture(seed), 1
+                out["pixel_values"][r, n], out["pixel_attention_mask"][r, n] = image(seed), 1
         return out
 
     return inputs
 
 
 def sized(merge: int, broken: bool) -> Callable:
-    """Pictures of any size, with a break token after each line of placeholders or in one run."""
+    """Images of any size, with a break token after each line of placeholders or in one run."""
 
     def inputs(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         parts = [[(p, 4 + 4 * (p % 2), 6) if i % 2 else p for i, p in enumerate(row)] for row in rows]
@@ -109,11 +120,11 @@ def sized(merge: int, broken: bool) -> Callable:
 
 
 def gridded(width: int = 0, flat: int = 0) -> Callable:
-    """Pictures as patches, with their grids; of `width` or `flat` values each, as small pictures or in a row."""
+    """Images as patches, with their grids; of `width` or `flat` values each, as small images or in a row."""
 
     def inputs(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         out = qwen_inputs([[(p, 4, 4 + 2 * (p % 2)) if i % 2 else p for i, p in enumerate(row)] for row in rows])
-        if width:  # one frame a patch, as pictures of the size of a patch
+        if width:  # one frame a patch, as images of the size of a patch
             out["pixel_values"] = out["pixel_values"][:, :width].reshape(-1, 3, 4, 4)
         if flat:
             out["pixel_values"] = out["pixel_values"][:, :flat]

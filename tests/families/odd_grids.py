@@ -8,9 +8,26 @@ import torch
 import transformers as hf
 from torch import Tensor
 
-from .common import END, IMAGE, START, TEXT, VIDEO, VISION
-from .odd import GRIDDED, IDS, ROPE, SIDE, STARTS, Odd, glm, gridded, plain
-from .qwen import qwen_inputs
+from tests.families.common import (
+    END,
+    IMAGE,
+    START,
+    TEXT,
+    VIDEO,
+    VISION,
+)
+from tests.families.odd import (
+    GRIDDED,
+    IDS,
+    ROPE,
+    SIDE,
+    STARTS,
+    Odd,
+    glm,
+    gridded,
+    plain,
+)
+from tests.families.qwen import qwen_inputs
 
 WINDOWED = dict(GRIDDED, window_size=16, fullatt_block_indexes=[1])
 AXIAL = dict(
@@ -164,7 +181,7 @@ def routed(make: Callable) -> Callable:
     return inputs
 
 
-def filmed(seconds: str = "") -> Callable:
+def with_video(seconds: str = "") -> Callable:
     """Videos as patches, with their grids (t, h, w), two or four frames each; `seconds` names their rate."""
 
     def inputs(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
@@ -189,7 +206,7 @@ def paired(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
 
 def shared(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     """Videos as GLM's processor writes them: placeholders of images, in frames that a timestamp parts."""
-    out = filmed()(rows)
+    out = with_video()(rows)
     lines, types = [], []
     grids = iter(out["video_grid_thw"].tolist())
     for row in rows:
@@ -228,7 +245,7 @@ ODD_VIDEOS = (
     Odd(
         "Qwen3OmniMoeThinkerForConditionalGeneration",
         omni,
-        untyped(filmed(seconds="video_second_per_grid")),
+        untyped(with_video(seconds="video_second_per_grid")),
         kind="video",
     ),
     Odd("Ernie4_5_VLMoeForConditionalGeneration", ernie, routed(paired), kind="video"),

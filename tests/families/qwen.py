@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL with random weights, for pictures and for films."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL with random weights, for images and for videos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,19 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
-from .common import BOS, END, IMAGE, START, TEXT, VIDEO, Family, Row, padded, spread, text
+from tests.families.common import (
+    BOS,
+    END,
+    IMAGE,
+    START,
+    TEXT,
+    VIDEO,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
 
 ROPE = dict(rope_type="default", rope_theta=10000.0, mrope_section=[2, 3, 3])
 TOKENS = dict(image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END)
@@ -65,19 +77,19 @@ def qwen3vl_moe(attention: str = "sdpa", seed: int = 0) -> nn.Module:
 
 
 def qwen_inputs(
-    rows: Sequence[Row], side: str = "left", *, films: bool = False, timestamps: bool = False, seconds: bool = False
+    rows: Sequence[Row], side: str = "left", *, videos: bool = False, timestamps: bool = False, seconds: bool = False
 ) -> dict[str, torch.Tensor]:
     """Prompts as the processors write them.
 
-    A picture is (seed,) with a size made from the seed, or (seed, height, width) in patches; (seed, frames, height,
-    width) is a film.
+    An image is (seed,) with a size made from the seed, or (seed, height, width) in patches; (seed, frames, height,
+    width) is a video.
 
     Args:
         rows: the prompts.
         side: of the padding.
-        films: makes a film of each picture.
-        timestamps: whether text stands between the frames of a film (Qwen3-VL).
-        seconds: whether films come with their seconds per frame (Qwen2.5-VL).
+        videos: makes a video of each image.
+        timestamps: whether text stands between the frames of a video (Qwen3-VL).
+        seconds: whether videos come with their seconds per frame (Qwen2.5-VL).
     """
     ids, pixels, grids, steps = [], {IMAGE: [], VIDEO: []}, {IMAGE: [], VIDEO: []}, []
     for row in rows:
@@ -86,7 +98,7 @@ def qwen_inputs(
             if isinstance(part, int):
                 line += text(part, 31 * part + i)
                 continue
-            frames, h, w = _size(part, films)
+            frames, h, w = _size(part, videos)
             kind = IMAGE if frames == 0 else VIDEO
             line += _placed(kind, frames, h * w // 4, timestamps)
             generator = torch.Generator().manual_seed(int(part[0]))
@@ -106,14 +118,14 @@ def qwen_inputs(
     return out
 
 
-def _size(part: Any, films: bool) -> tuple[int, int, int]:
-    """Frames (0 for a picture), height and width in patches."""
+def _size(part: Any, videos: bool) -> tuple[int, int, int]:
+    """Frames (0 for an image), height and width in patches."""
     seed = int(part[0])
     if len(part) == 4:
         return part[1:]
     h, w = part[1:] if len(part) > 1 else (4 + 2 * (seed % 3), 8)
-    # A film of one token a frame has one frame, so that input stages, which drop none, can be asked for a share of it.
-    return (0 if not films else 1 if h * w == 4 else 1 + seed % 3), h, w
+    # A video of one token a frame has one frame, so that input stages, which drop none, can be asked for a share of it.
+    return (0 if not videos else 1 if h * w == 4 else 1 + seed % 3), h, w
 
 
 def _placed(kind: int, frames: int, count: int, timestamps: bool) -> list[int]:
@@ -127,9 +139,11 @@ QWEN3_MOE = Family("qwen3vl-moe", qwen3vl_moe, qwen_inputs, resizes=True, axes=3
 QWEN = (
     Family("qwen2vl", qwen2vl, qwen_inputs, resizes=True, axes=3),
     Family("qwen25vl", qwen25vl, qwen_inputs, resizes=True, axes=3),
-    Family("qwen25vl-film", qwen25vl, partial(qwen_inputs, films=True, seconds=True), resizes=True, films=True, axes=3),
+    Family(
+        "qwen25vl-video", qwen25vl, partial(qwen_inputs, videos=True, seconds=True), resizes=True, videos=True, axes=3
+    ),
     Family("qwen3vl", qwen3vl, qwen_inputs, resizes=True, axes=3),
     Family(
-        "qwen3vl-film", qwen3vl, partial(qwen_inputs, films=True, timestamps=True), resizes=True, films=True, axes=3
+        "qwen3vl-video", qwen3vl, partial(qwen_inputs, videos=True, timestamps=True), resizes=True, videos=True, axes=3
     ),
 )

@@ -7,9 +7,19 @@ from functools import partial
 from torch import nn
 from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
 
-from .common import TEXT, Family, centred, spread
-from .llava_next import quiet
-from .qwen import ROPE, TOKENS, VISION, qwen_inputs
+from tests.families.common import (
+    TEXT,
+    Family,
+    centred,
+    spread,
+)
+from tests.families.llava_next import quiet
+from tests.families.qwen import (
+    ROPE,
+    TOKENS,
+    VISION,
+    qwen_inputs,
+)
 
 
 def qwen35(attention: str = "sdpa", seed: int = 0) -> nn.Module:
@@ -30,8 +40,8 @@ def qwen35(attention: str = "sdpa", seed: int = 0) -> nn.Module:
     return quiet(centred(model, "Qwen3_5RMSNorm"))
 
 
-FILMS = partial(qwen_inputs, films=True, timestamps=True)
+VIDEOS = partial(qwen_inputs, videos=True, timestamps=True)
 QWEN35 = (
     Family("qwen35", qwen35, qwen_inputs, cues=False, axes=3, layers="linear"),
-    Family("qwen35-film", qwen35, FILMS, cues=False, axes=3, layers="linear"),
+    Family("qwen35-video", qwen35, VIDEOS, cues=False, axes=3, layers="linear"),
 )

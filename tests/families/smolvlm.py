@@ -1,4 +1,4 @@
-"""SmolVLM with random weights: tiles of 6 x 6 patches, which are 3 x 3 tokens, and all of the picture as one more."""
+"""SmolVLM with random weights: tiles of 6 x 6 patches, which are 3 x 3 tokens, and all of the image as one more."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, SmolVLMConfig, SmolVLMForConditionalGeneration, SmolVLMVisionConfig
 
-from .common import BOS, END, IMAGE, START, TEXT, VISION, Family, Row, padded, spread, text
-from .llava_next import quiet
+from tests.families.common import (
+    BOS,
+    END,
+    IMAGE,
+    START,
+    TEXT,
+    VISION,
+    Family,
+    Row,
+    padded,
+    spread,
+    text,
+)
+from tests.families.llava_next import quiet
 
 TILE, TOKENS, PLACE = 24, 9, 95
 
@@ -27,7 +39,7 @@ def smolvlm(attention: str = "sdpa", seed: int = 0) -> nn.Module:
 
 
 def tiles_of(part: Any) -> tuple[Tensor, Tensor]:
-    """`[tiles, 3, H, W]` of a picture (seed, height, width in patches), the whole last, and their masks."""
+    """`[tiles, 3, H, W]` of an image (seed, height, width in patches), the whole last, and their masks."""
     seed, h, w = (*part, 6, 6)[:3]
     rows, columns = -(-h // 6), -(-w // 6)
     count = 1 if rows * columns == 1 else rows * columns + 1

@@ -14,9 +14,16 @@ from hypothesis import strategies as st
 
 from tests.stages.test_stages import exact_rows, item, layouts
 from vtc import Layout, Recipe
-from vtc.budget import share
-from vtc.stages import Density, Even, KCenter, MaxSum, Thumbnail, Whole
-from vtc.stages.allocate.floors import lowered, shared
+from vtc.core.budget import share
+from vtc.stages import (
+    Density,
+    Even,
+    Joint,
+    KCenter,
+    MaxSum,
+    Thumbnail,
+)
+from vtc.stages.allocate.minimums import lowered, shared
 
 floored = pytest.mark.parametrize("kind", [Even, Thumbnail, Density])
 
@@ -122,7 +129,7 @@ def test_wrong_parameters_are_refused(build, error, message):
 
 @pytest.mark.parametrize(
     "stage",
-    [Even(floor=2), Whole(), Thumbnail(Fraction(5, 2), floor=1), Density(0, np.float32(0.2), floor=3)],
+    [Even(floor=2), Joint(), Thumbnail(Fraction(5, 2), floor=1), Density(0, np.float32(0.2), floor=3)],
     ids=lambda stage: stage.name,
 )
 def test_parameters_travel_in_recipe_files(stage):
@@ -134,6 +141,6 @@ def test_whole_is_one_pool():
     """Every token of the second unit repeats the first one's only row: a joint choice wants none of them twice."""
     layout = Layout.join([Layout.of_grid(1, 4, kind="thumbnail"), Layout.of_grid(1, 4, kind="tile")])
     tokens = item(torch.eye(8)[[0, 1, 2, 3, 0, 0, 0, 0]], layout)
-    assert Recipe((Whole(), KCenter())).reduce(tokens, 4).anchor.tolist() == [0, 1, 2, 3]
+    assert Recipe((Joint(), KCenter())).reduce(tokens, 4).anchor.tolist() == [0, 1, 2, 3]
     assert Recipe((Even(), KCenter())).reduce(tokens, 4).anchor.tolist() == [0, 1, 4, 5]
-    assert Recipe((Whole(), MaxSum())).reduce(tokens, 4).anchor.tolist() == [0, 1, 2, 3]
+    assert Recipe((Joint(), MaxSum())).reduce(tokens, 4).anchor.tolist() == [0, 1, 2, 3]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import vtc.stages.allocate.density as module
 from tests.stages.test_stages import exact_rows, layouts
 from vtc import Layout, VisualTokens
-from vtc.budget import share
+from vtc.core.budget import share
 from vtc.stages import Density, Even
 
 

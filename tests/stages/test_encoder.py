@@ -14,8 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vtc import Layout, Recipe, Reduction
-from vtc.folding import Fold, Provenance, View
-from vtc.stages import DiffRate, KCenter, Mean, Resize, ToMe
+from vtc.encoder.merge_steps import LayerView, MergeHistory, MergeStep
+from vtc.stages import (
+    DiffRate,
+    KCenter,
+    Mean,
+    Resize,
+    ToMe,
+)
 from vtc.stages.encoder.schedule import SHAPES, schedule
 from vtc.stages.encoder.tome import match
 
@@ -74,7 +80,7 @@ def test_impossible_schedules_are_refused(arguments, message):
 
 
 def by_loops(keys: Tensor, prefix: int, merges: int) -> list[int]:
-    """ToMe, section 3, for one picture `[heads, N, dim]`: which token each is folded into."""
+    """ToMe, section 3, for one image `[heads, N, dim]`: which token each is folded into."""
     rows = keys.double().mean(dim=0)
     unit = [row / row.norm() if float(row.norm()) else row for row in rows]
     edges = []
@@ -124,7 +130,7 @@ def test_a_step_is_that_of_the_papers_own_code(name):
     tokens = len(x)
     assert groups(match(keys[None, None], 0, tokens // 4)[0]) == groups(into)
     assert groups(match(keys[None, None, :, :16], 0, tokens // 4)[0]) != groups(into)
-    fold = Fold.of(match(keys[None, None], 0, tokens // 4), torch.ones(1, tokens), tokens - tokens // 4)
+    fold = MergeStep.of(match(keys[None, None], 0, tokens // 4), torch.ones(1, tokens), tokens - tokens // 4)
     torch.testing.assert_close(fold.merged(x[None])[0], want[into[fold.anchor[0]].long()], rtol=1e-5, atol=1e-6)
 
 
@@ -139,25 +145,27 @@ def groups(into: Tensor) -> set[frozenset[int]]:
 @given(st.integers(4, 30), st.integers(1, 4), st.integers(0, 10**6))
 def test_steps_in_sum_partition_the_tokens(tokens, layers, seed):
     generator = torch.Generator().manual_seed(seed)
-    state, x = Provenance.start(2, tokens, torch.device("cpu")), torch.randn(2, tokens, 5, generator=generator)
+    state, x = MergeHistory.start(2, tokens, torch.device("cpu")), torch.randn(2, tokens, 5, generator=generator)
     rows = x
     for _ in range(layers):
         left = rows.shape[1]
         merges = int(torch.randint(0, left // 2 + 1, (), generator=generator))
-        fold = Fold.of(match(torch.randn(2, 1, left, 4, generator=generator), 0, merges), state.size, left - merges)
+        fold = MergeStep.of(
+            match(torch.randn(2, 1, left, 4, generator=generator), 0, merges), state.size, left - merges
+        )
         torch.testing.assert_close(fold.merged(fold.spread(fold.merged(rows))), fold.merged(rows))
         rows, state = fold.merged(rows), state.then(fold)
     assert state.size.sum(dim=1).tolist() == [tokens] * 2
-    for picture, reduction in enumerate(state.reductions()):
-        assert torch.equal(torch.bincount(reduction.assign), state.size[picture].long())
+    for image, reduction in enumerate(state.reductions()):
+        assert torch.equal(torch.bincount(reduction.assign), state.size[image].long())
         assert reduction.assign[reduction.anchor].tolist() == list(range(len(reduction)))
         assert bool((reduction.anchor.diff() > 0).all())
-        torch.testing.assert_close(reduction.apply(x[picture]), rows[picture], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(reduction.apply(x[image]), rows[image], rtol=1e-4, atol=1e-5)
 
 
 def test_a_token_on_its_own_stays_bit_for_bit():
     rows = torch.randn(1, 6, 4)
-    fold = Fold.of(torch.tensor([[0, 1, 1, 3, 4, -1]]), torch.tensor([[3.0, 1, 2, 7, 5, 1]]), 4)
+    fold = MergeStep.of(torch.tensor([[0, 1, 1, 3, 4, -1]]), torch.tensor([[3.0, 1, 2, 7, 5, 1]]), 4)
     out = fold.merged(rows)
     assert torch.equal(out[0, [0, 2, 3]], rows[0, [0, 3, 4]])
     torch.testing.assert_close(out[0, 1], (rows[0, 1] + 2 * rows[0, 2]) / 3)
@@ -196,12 +204,12 @@ def rates(**changes) -> DiffRate:
     return DiffRate(**{"tokens": 12, "pruned": (11, 8), "merged": (9, 5), **changes})
 
 
-def view(stage: DiffRate, tokens: int, patches: int, layer: int, seed: int = 0) -> View:
+def view(stage: DiffRate, tokens: int, patches: int, layer: int, seed: int = 0) -> LayerView:
     generator = torch.Generator().manual_seed(seed)
     keys, queries = (torch.randn(2, 3, tokens + 1, 4, generator=generator) for _ in range(2))
     hidden = torch.randn(2, tokens + 1, 6, generator=generator)
     size = torch.randint(1, 4, (2, tokens + 1), generator=generator).float()
-    return View(hidden, keys, queries, size, 0.5, 1, True, layer, patches)
+    return LayerView(hidden, keys, queries, size, 0.5, 1, True, layer, patches)
 
 
 @pytest.mark.parametrize(("layer", "tokens", "left"), [(0, 12, 9), (1, 9, 5)])
@@ -211,29 +219,29 @@ def test_diffrate_drops_the_least_attended_and_folds_the_next(layer, tokens, lef
     stage = rates(proportional=proportional)
     seen = view(stage, tokens, 12, layer)
     fold = stage.fold(seen, left)
-    for picture in range(2):
-        logits = torch.einsum("hd,hnd->hn", seen.queries[picture, :, 0], seen.keys[picture]) * 0.5
-        weights = logits.exp() * (seen.size[picture] if proportional else 1)
+    for image in range(2):
+        logits = torch.einsum("hd,hnd->hn", seen.queries[image, :, 0], seen.keys[image]) * 0.5
+        weights = logits.exp() * (seen.size[image] if proportional else 1)
         attention = (weights / weights.sum(dim=1, keepdim=True)).mean(dim=0)
         rank = sorted(range(1, tokens + 1), key=lambda i: (-float(attention[i]), i))
         stay, go, dropped = rank[:left], rank[left : stage.pruned[layer]], rank[stage.pruned[layer] :]
-        assert fold.anchor[picture].tolist() == [0, *sorted(stay)]
-        hidden = seen.hidden[picture]
+        assert fold.anchor[image].tolist() == [0, *sorted(stay)]
+        hidden = seen.hidden[image]
         groups = {i: [i] for i in (0, *stay)}
         for i in go:
             groups[max(stay, key=lambda j: float(torch.cosine_similarity(hidden[i], hidden[j], dim=0)))].append(i)
         want = torch.stack([hidden[groups[i]].mean(dim=0) for i in sorted(groups)])
-        torch.testing.assert_close(fold.merged(seen.hidden)[picture], want)
-        assert (fold.into[picture] < 0).nonzero().flatten().tolist() == sorted(dropped)
+        torch.testing.assert_close(fold.merged(seen.hidden)[image], want)
+        assert (fold.into[image] < 0).nonzero().flatten().tolist() == sorted(dropped)
 
 
-def released(case: str) -> tuple[DiffRate, View, dict[str, torch.Tensor]]:
+def released(case: str) -> tuple[DiffRate, LayerView, dict[str, torch.Tensor]]:
     """The stage and what it is shown: one head feature whose product with the query is the log of the given row."""
     held = {name: torch.from_numpy(DIFFRATE[f"{case}/{name}"]) for name in ("x", "row", "kept", "into", "out")}
     pruned, merged = held["kept"].tolist()
     stage = DiffRate(len(held["x"]) - 1, (pruned,), (merged,), proportional=False)
     keys = held["row"].log()[None, ..., None]
-    shown = View(
+    shown = LayerView(
         held["x"][None], keys, torch.ones_like(keys), torch.ones(1, len(held["x"])), 1.0, 1, True, 0, stage.tokens
     )
     return stage, shown, held

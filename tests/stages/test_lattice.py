@@ -14,8 +14,15 @@ from torch.nn.functional import avg_pool2d
 from tests.checks import check_chosen, check_close
 from tests.stages.test_stages import exact_rows, item, layouts
 from vtc import Layout, Recipe
-from vtc.stages import Area, Even, Grid, KCenter, Stride, Whole
-from vtc.stages.lattice import lattice, unit_pieces
+from vtc.stages import (
+    Area,
+    Even,
+    Grid,
+    Joint,
+    KCenter,
+    Stride,
+)
+from vtc.stages.grid_partition import lattice, unit_pieces
 
 
 @st.composite
@@ -120,7 +127,7 @@ def test_grid_and_area_follow_the_pieces_of_each_unit(layout, data):
     total = data.draw(st.integers(0, sum(layout.candidates)))
     joint = data.draw(st.booleans())
     tokens = item(exact_rows(len(layout)), layout)
-    reduction = Recipe((Whole() if joint else Even(), Grid(), Area())).reduce(tokens, total)
+    reduction = Recipe((Joint() if joint else Even(), Grid(), Area())).reduce(tokens, total)
     check_chosen(reduction.anchor, len(layout))
     # Both share in proportion to candidates.
     for unit, k in enumerate(Even().allocate(tokens, total)):

@@ -9,12 +9,18 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample, interpolate
 
-from tests.stages.pictures import TILINGS, Tiling, spot, transposed, with_logits
+from tests.stages.images import (
+    TILINGS,
+    Tiling,
+    spot,
+    transposed,
+    with_logits,
+)
 from vtc import Layout, Recipe, VisualTokens
-from vtc.recipes import recipe
-from vtc.stages import LocalGlobal, Thumbnail, Whole
+from vtc.recipes.named import recipe
+from vtc.stages import Joint, LocalGlobal, Thumbnail
 from vtc.stages.allocate.thumbnail import _attended
-from vtc.stages.views import sampled
+from vtc.stages.thumbnail_maps import sampled
 
 RULE = LocalGlobal(attend="logits")
 """Most tests give logits, which may be any numbers."""
@@ -33,7 +39,7 @@ def scaled(values: np.ndarray) -> np.ndarray:
 
 
 def scores(tokens: VisualTokens, unit: int) -> np.ndarray:
-    """The rule by torch's own sampling, token by token; the thumbnail is unit 0, and its box the whole picture."""
+    """The rule by torch's own sampling, token by token; the thumbnail is unit 0, and its box the whole image."""
     layout, logits = tokens.layout, tokens.cues["attention_logits"].double()
     own = [i for i in range(len(layout)) if layout.unit[i] == unit]
     local = scaled(logits[own].numpy())
@@ -149,7 +155,7 @@ def test_thumbnails_and_other_kinds_go_by_their_own_logits():
 
 
 def letterboxed(layout: Layout) -> Layout:
-    """The layout with a thumbnail of twice the rows, half of them above and below the picture."""
+    """The layout with a thumbnail of twice the rows, half of them above and below the image."""
     wide = Layout.of_grid(16, 6, kind="thumbnail", box=(-0.5, 0.0, 1.5, 1.0))
     grids, tiles = layout.grids[1:], layout.boxes[1:]
     parts = [Layout.of_grid(h, w, kind="tile", box=box) for (_, h, w), box in zip(grids, tiles, strict=True)]
@@ -157,7 +163,7 @@ def letterboxed(layout: Layout) -> Layout:
 
 
 @tilings
-def test_a_thumbnail_with_borders_of_its_own_is_read_where_the_picture_is(tiling):
+def test_a_thumbnail_with_borders_of_its_own_is_read_where_the_image_is(tiling):
     plain, boxed = tiling.layout, letterboxed(tiling.layout)
     values = torch.randint(-99, 99, (8, 6), generator=torch.Generator().manual_seed(4)) / 8
     framed = torch.cat([values[:1].expand(4, -1), values, values[-1:].expand(4, -1)])
@@ -217,7 +223,7 @@ def test_in_a_joint_pool_each_unit_is_scaled_on_its_own():
     own = torch.randn(len(layout), generator=torch.Generator().manual_seed(2))
     tokens = with_logits(layout, torch.randn(8, 6, generator=torch.Generator().manual_seed(3)), own)
     score = np.concatenate([scores(tokens, unit) for unit in range(3)])
-    assert Recipe((Whole(), RULE)).reduce(tokens, 30).anchor.tolist() == best(score, 30)
+    assert Recipe((Joint(), RULE)).reduce(tokens, 30).anchor.tolist() == best(score, 30)
 
 
 @tilings

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import vtc.stages.select.maxmin as module
-from vtc.stages.scores import unit_rows
+from vtc.stages.ops import unit_rows
 from vtc.stages.select.maxmin import maxmin
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference_image.npz"

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vtc.stages.select.maxsum as module
-from tests.stages.pictures import Tiling
+from tests.stages.images import Tiling
 from tests.stages.test_maxmin import draw, unit
 from tests.stages.test_stages import item
 from vtc import Recipe, VisualTokens
-from vtc.stages import MaxSum, Whole
-from vtc.stages.scores import unit_rows
+from vtc.stages import Joint, MaxSum
+from vtc.stages.ops import unit_rows
 
 KINDS = ("white", "clustered", "duplicated", "constant", "zero rows", "nan rows", "lattice", "one-hot", "off-centre")
 problems = st.tuples(st.sampled_from(KINDS), st.integers(1, 50), st.integers(1, 20), st.integers(0, 999))
@@ -26,7 +26,7 @@ def lowest(score: np.ndarray, slack: float) -> int:
 
 
 def oracle(x: torch.Tensor, k: int, first: int | None = None) -> list[int]:
-    """The rule as it is written: sums taken anew for each pick, in fp64."""
+    """The rule as it is written: sums taken again for each pick, in fp64."""
     rows = unit(x)
     if first is None:
         first = lowest(rows @ rows.sum(axis=0), module.TIE * len(rows))
@@ -158,7 +158,7 @@ def test_with_tiles_the_thumbnail_gives_the_pivot(last):
     attention = torch.full((12,), 0.9)
     attention[thumbnail] = torch.tensor([0.1, 0.2, 0.4, 0.3])
     tokens = VisualTokens(torch.eye(12), layout, {"attention": attention})
-    recipe = Recipe((Whole(), MaxSum(pivot="attention")))
+    recipe = Recipe((Joint(), MaxSum(pivot="attention")))
     assert recipe.reduce(tokens, 1).anchor.tolist() == [thumbnail[2]]
     spoilt = VisualTokens(
         torch.eye(12), layout, {"attention": attention.index_fill(0, torch.tensor(thumbnail), torch.nan)}

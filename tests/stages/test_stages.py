@@ -1,4 +1,4 @@
-"""What every stage must hold on its own, without a model. All enrolled stages are in it by their registry."""
+"""What every stage must hold on its own, without a model. All registered stages are in it by their registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.checks import check_chosen, check_same
-from vtc import Layout, Recipe, VisualTokens, adapters, named_recipes
+from vtc import (
+    Layout,
+    Recipe,
+    VisualTokens,
+    adapters,
+    named_recipes,
+)
 from vtc.stages import (
     STAGES,
     Cls,
@@ -33,20 +39,20 @@ from vtc.stages import (
 )
 
 
-def enrolled(kind: str) -> list[Stage]:
+def registered(kind: str) -> list[Stage]:
     """Every stage of a kind, with its default parameters."""
     return [STAGES.get(name)() for name in STAGES if name.startswith(f"{kind}/")]
 
 
-SELECTORS = [*enrolled("select"), MaxSum(pivot="attention"), ClsSampling(rule="outliers")]
+SELECTORS = [*registered("select"), MaxSum(pivot="attention"), ClsSampling(rule="outliers")]
 
 selectors = pytest.mark.parametrize("selector", SELECTORS, ids=str)
 of_any_pool = pytest.mark.parametrize("selector", [s for s in SELECTORS if s.name != "grid"], ids=str)
 """Those that choose from a part of a unit too."""
 mergers = pytest.mark.parametrize("merger", [Mean()], ids=lambda stage: stage.name)
 """Those that merge into any anchors; for the others see `test_lattice.py`."""
-allocators = pytest.mark.parametrize("allocator", enrolled("allocate"), ids=lambda stage: stage.name)
-INPUTS = enrolled("input")
+allocators = pytest.mark.parametrize("allocator", registered("allocate"), ids=lambda stage: stage.name)
+INPUTS = registered("input")
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 
 

@@ -9,9 +9,15 @@ from fractions import Fraction
 import pytest
 import torch
 
-from tests.stages.pictures import TILINGS, Tiling, spot, transposed, with_logits
+from tests.stages.images import (
+    TILINGS,
+    Tiling,
+    spot,
+    transposed,
+    with_logits,
+)
 from vtc import Layout, VisualTokens
-from vtc.budget import share
+from vtc.core.budget import share
 from vtc.stages import Even, Thumbnail
 
 RULE = Thumbnail(10.0, attend="logits")

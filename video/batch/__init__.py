@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vtc.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .answerer import Answerer
+    from .config import Job
     from .engine import answer_batch
     from .fingerprints import fingerprint
-    from .job import Job
-    from .questions import Group, Question, grouped, read_questions
+    from .questions import (
+        Group,
+        Question,
+        grouped,
+        read_questions,
+    )
     from .summary import Summary
 
 _HOME = {
     "Answerer": "answerer",
     "Group": "questions",
-    "Job": "job",
+    "Job": "config",
     "Question": "questions",
     "Summary": "summary",
     "answer_batch": "engine",
@@ -37,8 +43,4 @@ __all__ = [
     "read_questions",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f".{_HOME[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy(__name__, _HOME)

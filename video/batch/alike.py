@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-TOGETHER = 1 << 14
+BATCH_TOKENS = 1 << 14
 """Tokens of questions that go on together at most, padding included."""
 SHORT = 64
 """Tokens of a question up to which padding costs next to nothing beside a medium's own."""
@@ -18,7 +18,7 @@ def size_class(length: int) -> int:
 
 
 def alike(lengths: Sequence[int], alone: Sequence[bool]) -> int:
-    """How many of the next questions go on together, at least one.
+    """Return how many of the next questions go on together, at least one.
 
     One long question among short ones would make all of them as long, in time and in memory.
 
@@ -30,7 +30,7 @@ def alike(lengths: Sequence[int], alone: Sequence[bool]) -> int:
     for length, by_itself in zip(lengths[1:], alone[1:], strict=True):
         longest = max(longest, length)
         apart = alone[0] or by_itself or size_class(length) != size_class(lengths[0])
-        if apart or longest * (count + 1) > TOGETHER:
+        if apart or longest * (count + 1) > BATCH_TOKENS:
             break
         count += 1
     return count

@@ -13,28 +13,41 @@ from typing import Any
 
 import torch
 
-from vtc.chat import processed
-from vtc.loading import load
-from vtc.recipes import Recipe
-from vtc.report import Report
-from vtc.wrap import reduced
+from vtc.inference.loading import load
+from vtc.inference.prompting import processed
+from vtc.recipes.composition import Recipe
+from vtc.reduction.api import reduced
+from vtc.reduction.report import Report
+from vtc.video.qa.placeholders import placeholders
+from vtc.video.qa.strategies import Direct
+from vtc.video.qa.strategies import strategy as named_strategy
 
-from ..placeholders import placeholders
-from ..plans import Direct
-from ..plans import plan as named_plan
 from .alike import alike, size_class
-from .attempts import MEDIUM, ROWS, Begun, Untold, medium_name
-from .choices import correct, picked, prompt_of
+from .attempts import (
+    MEDIUM,
+    ROWS,
+    Begun,
+    NoAttempts,
+    medium_name,
+)
 from .columns import STAGES
+from .config import Job
 from .context import PromptLimits
 from .fingerprints import fingerprint
-from .forking import Prefix, Said, ask_whole, go_on, read_prefix, shareable
-from .job import Job
-from .opening import Opened, open_group, refused
-from .planned import ask_by_plan
-from .prompts import Prompts, told
+from .journal import row_of
+from .loading import LoadedMedium, open_group, refused
+from .matching.choices import correct, picked, prompt_of
+from .prompts import Prompts, with_system_prompt
 from .questions import Group, Question
-from .records import row_of
+from .shared_prefix import (
+    BatchGeneration,
+    Prefix,
+    ask_whole,
+    go_on,
+    read_prefix,
+    shareable,
+)
+from .strategy_answers import ask_by_strategy
 
 Row = dict[str, Any]
 Once = Callable[[], AbstractContextManager[None]]
@@ -56,10 +69,10 @@ class Answerer:
         self.model, self.processor = load(job.model, device=job.device, dtype=job.dtype)
         self.versions = {name: version(name) for name in ("vtc-vlm", "torch", "transformers", "av")}
         self._batch = job.batch
-        self._plan = named_plan(job.plan)
+        self._strategy = named_strategy(job.strategy)
         self._limits = PromptLimits.of(self.model, job.max_prompt)
 
-    def open(self, group: Group, *, frames: int | None = None, processor: Any = None) -> Opened:
+    def open(self, group: Group, *, frames: int | None = None, processor: Any = None) -> LoadedMedium:
         """The medium of `group`, read; see `open_group`. `processor`: a copy, where another thread than the model's
         reads."""
         model = self.model if self.job.reads_by_model else None
@@ -74,7 +87,7 @@ class Answerer:
         group: Group,
         *,
         skip: Collection[str] = (),
-        opened: Callable[[], Opened] | None = None,
+        opened: Callable[[], LoadedMedium] | None = None,
         stop: Callable[[], bool] = lambda: False,
         attempts: Begun | None = None,
     ) -> Iterator[Row]:
@@ -87,7 +100,7 @@ class Answerer:
             stop: asked before each batch; where it is true, no further one is begun.
             attempts: is told what is begun, and knows what killed an earlier process.
         """
-        attempts = attempts or Untold()
+        attempts = attempts or NoAttempts()
         left = {q.id: q for q in group.questions if q.id not in skip}
         for question in list(left.values()):
             if error := refused(question, self.processor) or attempts.refused(question.id):
@@ -96,7 +109,7 @@ class Answerer:
         frames: int | None = None
         note = ""
         while left:
-            ready: Opened | None = None
+            ready: LoadedMedium | None = None
             asked = list(left.values())
             try:
                 if opened is not None and frames is None:
@@ -119,10 +132,10 @@ class Answerer:
                     else:
                         yield from self._apart(left.values(), _share(ready, len(asked)), stop, attempts)
                     return
-                frames, note = fewer, f"memory did not suffice: read anew with {fewer} frames at most"
+                frames, note = fewer, f"memory did not suffice: read again with {fewer} frames at most"
 
     def _apart(
-        self, questions: Iterable[Question], opened: Opened, stop: Callable[[], bool], attempts: Begun
+        self, questions: Iterable[Question], opened: LoadedMedium, stop: Callable[[], bool], attempts: Begun
     ) -> Iterator[Row]:
         """Each question by itself, so that one that the model cannot take costs no other its answer."""
         for question in questions:
@@ -135,26 +148,28 @@ class Answerer:
                     yield self.failed(question, error)
 
     def _fewer(self, error: Exception, group: Group, frames: int | None) -> int | None:
-        """How many frames to try next, where that is allowed and may help."""
+        """Return how many frames to try next, where that is allowed and may help."""
         now = self.job.frames if frames is None else frames
         if not is_out_of_memory(error):
             return None
         _free()
-        return now // 2 if self.job.allow_fewer_frames and not group.first.picture and now > 1 else None
+        return now // 2 if self.job.allow_fewer_frames and not group.first.image and now > 1 else None
 
     def _rows(
-        self, questions: Sequence[Question], opened: Opened, stop: Callable[[], bool], attempts: Begun
+        self, questions: Sequence[Question], opened: LoadedMedium, stop: Callable[[], bool], attempts: Begun
     ) -> Iterator[Row]:
         """Rows of questions that are told different things beforehand have no prefix in common."""
         apart: dict[str | None, list[Question]] = {}
         for question in questions:
             apart.setdefault(question.system, []).append(question)
         read = {name: value / len(questions) for name, value in opened.seconds.items()}
-        direct = isinstance(self._plan, Direct)
-        with self._wrapped(opened) if direct else nullcontext(nullcontext) as once:  # a plan wraps each of its calls
+        direct = isinstance(self._strategy, Direct)
+        with (
+            self._wrapped(opened) if direct else nullcontext(nullcontext) as once
+        ):  # a strategy wraps each of its calls
             for system, some in apart.items():
                 try:
-                    asker = told(self.processor, system)
+                    asker = with_system_prompt(self.processor, system)
                 except ValueError as error:
                     yield from (self.failed(question, error) for question in some)
                     continue
@@ -163,24 +178,24 @@ class Answerer:
                 inputs = opened.inputs if system == opened.system else processed(asker, [made], [opened.medium])
                 prompts = Prompts.of(asker, made, asked, opened.medium, inputs)
                 if direct:
-                    yield from self._told(some, prompts, opened, read, once, stop, attempts)
+                    yield from self._rows_with_system(some, prompts, opened, read, once, stop, attempts)
                 else:
                     yield from self._planned(some, asked, asker, prompts, opened, read, stop, attempts)
 
     @contextmanager
-    def _wrapped(self, opened: Opened) -> Iterator[Once]:
+    def _wrapped(self, opened: LoadedMedium) -> Iterator[Once]:
         """The model at work by the recipe. Calls within `once` encode the medium once, whatever is made of it then."""
         if opened.recipe is None:
             yield nullcontext
             return
         with reduced(self.model, opened.recipe):
-            yield partial(self.model.vtc.encode_once, self.model.vtc.hold())
+            yield partial(self.model.vtc.encode_once, self.model.vtc.feature_cache())
 
-    def _told(
+    def _rows_with_system(
         self,
         questions: Sequence[Question],
         prompts: Prompts,
-        opened: Opened,
+        opened: LoadedMedium,
         read: dict[str, float],
         once: Once,
         stop: Callable[[], bool],
@@ -207,14 +222,14 @@ class Answerer:
             with once(), attempts.during([ids[i] for i in next_ones], ROWS):
                 text = prompts.prefix - visual + max(len(prompts.tails[i]) for i in next_ones)
                 longest = self._limits.longest(text, visual, opened.recipe, self.job.max_new_tokens)
-                said, report, count = self._some(prompts, prefix, next_ones, longest)
+                generation, report, count = self._some(prompts, prefix, next_ones, longest)
             if not shared:  # the first has encoded for all
-                shared = {"encode": said.seconds.pop("encode") / len(questions)}
-            own = {name: value / count for name, value in said.seconds.items()}
+                shared = {"encode": generation.seconds.pop("encode") / len(questions)}
+            own = {name: value / count for name, value in generation.seconds.items()}
             seconds = {name: sum(part.get(name, 0.0) for part in (read, shared, own)) for name in STAGES}
             tokens = _tokens(self.processor, prompts, opened, report)
-            for place, said_text in zip(todo[:count], said.texts, strict=True):
-                yield self._row(questions[place], said_text, opened, tokens, seconds)
+            for place, text_generated in zip(todo[:count], generation.texts, strict=True):
+                yield self._row(questions[place], text_generated, opened, tokens, seconds)
             todo = todo[count:]
 
     def _planned(
@@ -223,12 +238,12 @@ class Answerer:
         asked: Sequence[str],
         asker: Any,
         prompts: Prompts,
-        opened: Opened,
+        opened: LoadedMedium,
         read: dict[str, float],
         stop: Callable[[], bool],
         attempts: Begun,
     ) -> Iterator[Row]:
-        """Rows of questions that are asked by a plan, one after the other; an error of one is no other's."""
+        """Rows of questions that are asked by a strategy, one after the other; an error of one is no other's."""
         visual = placeholders(self.processor, prompts.inputs)
         fitting, errors = self._fitting(prompts, visual, opened.recipe)
         yield from (self.failed(questions[i], error) for i, error in errors)
@@ -237,11 +252,11 @@ class Answerer:
                 return
             own = prompts.prefix - visual + len(prompts.tails[i])
             longest = self._limits.longest(own, visual, opened.recipe, self.job.max_new_tokens)
-            ask = partial(ask_by_plan, self._plan, self.model, asker, opened, prompts, i, asked[i], longest)
+            ask = partial(ask_by_strategy, self._strategy, self.model, asker, opened, prompts, i, asked[i], longest)
             with attempts.during([questions[i].id], ROWS):
                 found = self._alone(ask)
             seconds = {name: {**read, **found.seconds}.get(name) for name in STAGES}
-            more = {"plan": self._plan.name, "calls": found.rows}
+            more = {"plan": self._strategy.name, "calls": found.rows}
             yield self._row(questions[i], found.text, opened, found.tokens, seconds, more)
 
     def _fitting(
@@ -259,13 +274,13 @@ class Answerer:
 
     def _some(
         self, prompts: Prompts, prefix: Prefix | None, todo: list[int], longest: int
-    ) -> tuple[Said, Report | None, int]:
+    ) -> tuple[BatchGeneration, Report | None, int]:
         """Answers to as many of `todo` as memory has room for, the report, and how many those are."""
         if prefix is None:
-            said, report = self._alone(lambda: ask_whole(self.model, self.processor, prompts, todo[0], longest))
-            return said, report, 1
+            generation, report = self._alone(lambda: ask_whole(self.model, self.processor, prompts, todo[0], longest))
+            return generation, report, 1
         while True:
-            count = prefix.together([len(prompts.tails[i]) for i in todo[: self._batch]], longest)
+            count = prefix.batch_size([len(prompts.tails[i]) for i in todo[: self._batch]], longest)
             ask = _asking(self.model, self.processor, prompts, prefix, todo[:count], longest)
             try:
                 return (self._alone(ask) if count == 1 else ask()), prefix.report, count
@@ -276,7 +291,7 @@ class Answerer:
             self._batch = max(1, count // 2)
 
     def _alone(self, run: Callable[[], Any]) -> Any:
-        """What `run` gives; where memory does not suffice it is run once more, with all that can be freed."""
+        """Call `run`; where memory does not suffice, once more after freeing what can be freed."""
         try:
             return run()
         except Exception as error:
@@ -289,7 +304,7 @@ class Answerer:
         self,
         question: Question,
         text: str,
-        opened: Opened,
+        opened: LoadedMedium,
         tokens: tuple[int, int],
         seconds: Mapping[str, float | None],
         more: Mapping[str, Any] | None = None,
@@ -319,8 +334,8 @@ class Answerer:
         return row_of(question, **empty, tokens_full=0, tokens_kept=0, seconds=seconds, **self._bound(question))
 
     def _bound(self, question: Question, stamp: str | None = None) -> Row:
-        """What the row is bound to; `stamp` is of the medium that was read."""
-        recipe = self.job.recipe_for(question.picture)
+        """Return provenance columns: recipe, fingerprint, versions, seed; `stamp` is of the medium that was read."""
+        recipe = self.job.recipe_for(question.image)
         return {
             "recipe": {"name": recipe.name, "keep": recipe.keep},
             "fingerprint": fingerprint(self.job, question, stamp),
@@ -330,7 +345,7 @@ class Answerer:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory did not suffice, of a GPU or of the machine."""
+    """Return whether `error` says that memory did not suffice, of a GPU or of the machine."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
@@ -338,11 +353,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _asking(
     model: Any, processor: Any, prompts: Prompts, prefix: Prefix, rows: list[int], longest: int
-) -> Callable[[], Said]:
+) -> Callable[[], BatchGeneration]:
     return lambda: go_on(model, processor, prompts, prefix, rows, longest)
 
 
-def _tokens(processor: Any, prompts: Prompts, opened: Opened, report: Report | None) -> tuple[int, int]:
+def _tokens(processor: Any, prompts: Prompts, opened: LoadedMedium, report: Report | None) -> tuple[int, int]:
     """Visual tokens that the stock model would have read, and those that this one does, structural ones among both."""
     if report is None or not report.items:
         before = kept = placeholders(processor, prompts.inputs)
@@ -358,7 +373,7 @@ def _free() -> None:
         torch.cuda.empty_cache()
 
 
-def _share(opened: Opened, count: int) -> Opened:
+def _share(opened: LoadedMedium, count: int) -> LoadedMedium:
     """As much of what the reading took as one of `count` questions has to answer for."""
     return replace(opened, seconds={name: value / count for name, value in opened.seconds.items()})
 

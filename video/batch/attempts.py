@@ -1,4 +1,4 @@
-"""What a run has begun and not ended, on disk: where a process dies without a word, the next one knows over what.
+"""Attempts on disk: what a run has begun and not ended, so that the next process knows what killed the last one.
 
 Memory that does not suffice is often no error but the end of the process. Without a note the next run would begin with
 the same questions, and end the same way.
@@ -29,24 +29,24 @@ class ProcessKilled(RuntimeError):
 
 
 class Begun(Protocol):
-    """What an answerer tells of its work, and is told of earlier work that killed its process."""
+    """Interface by which an answerer records its attempts, and learns of earlier ones that killed its process."""
 
     def during(self, names: Sequence[str], what: str) -> Any:
         """A block that works on `names`: `ROWS`, questions of a batch; `MEDIUM`, see `medium_name`."""
 
     def alone(self, name: str) -> bool:
-        """Whether the question `name` is to be asked by itself."""
+        """Return whether the question `name` is to be asked by itself."""
 
     def refused(self, name: str) -> ProcessKilled | None:
-        """Why the question `name` is not to be asked; None where it is."""
+        """Return why the question `name` is not to be asked; None where it is."""
 
 
 def medium_name(question: Question) -> str:
-    """What a stretch of a medium is called: the same of all questions about it."""
-    return json.dumps([question.medium, question.picture, question.start, question.end])
+    """Return the key of a stretch of a medium, the same for all questions about it."""
+    return json.dumps([question.medium, question.image, question.start, question.end])
 
 
-class Untold:
+class NoAttempts:
     """Notes nothing."""
 
     @contextmanager
@@ -111,7 +111,7 @@ class Attempts:
         return self._kills[_key(ROWS, name)] > 0
 
     def suspect(self, questions: Sequence[Question]) -> bool:
-        """Whether a process was killed over one of `questions`, or over its medium."""
+        """Return whether a process was killed over one of `questions`, or over its medium."""
         return any(self._kills[_key(MEDIUM, medium_name(q))] or self.alone(q.id) for q in questions)
 
     def refused(self, name: str) -> ProcessKilled | None:
@@ -119,7 +119,7 @@ class Attempts:
         return self._why(ROWS, name, "this question")
 
     def refused_medium(self, question: Question) -> ProcessKilled | None:
-        """Why no question about the medium of `question` is to be asked; None where they are."""
+        """Return why no question about the medium of `question` is to be asked; None where they are."""
         return self._why(MEDIUM, medium_name(question), "this medium")
 
     def _why(self, what: str, name: str, spoken: str) -> ProcessKilled | None:
@@ -161,7 +161,7 @@ def _key(what: str, name: str) -> str:
 
 
 def _read(path: Path) -> tuple[Counter[str], dict[str, bool], list[tuple[str, list[str]]]]:
-    """Kills of each key so far, whether the last was over it alone, and what was begun and has not ended."""
+    """Kill of each key so far, whether the last was over it alone, and what was begun and has not ended."""
     kills: Counter[str] = Counter()
     alone: dict[str, bool] = {}
     begun: dict[str, tuple[str, list[str]]] = {}
@@ -177,7 +177,7 @@ def _read(path: Path) -> tuple[Counter[str], dict[str, bool], list[tuple[str, li
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    """What was written; a line that a power cut tore is none."""
+    """Return the written entries, without a torn last line."""
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -17,12 +17,12 @@ OPTIONAL = ("choice", "correct", "note", "plan", "calls")
 
 
 def kept_name(name: str) -> str:
-    """What a column that is kept through is called among the answers: another name where it is one of theirs."""
+    """Return the name of a passed-through column among the answers: another one where the name is taken."""
     return f"input_{name}" if name in NAMES else name
 
 
 def why_no_answer(row: object) -> str | None:
-    """Why `row` of a file is no answer, in words; None where it is one.
+    """Return why `row` of a file is no answer, in words; None where it is one.
 
     An answer has an `id` and an `answer` or an `error`. A question whose right answer is known has the first two as
     well, but names what is asked about what, and nothing that an answer tells beside.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vtc.context import context_of, rotary
-from vtc.recipes import Recipe
+from vtc.inference.context_window import context_of, rotary
+from vtc.recipes.composition import Recipe
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class PromptLimits:
         return cls(context_of(model), asked, "mrope_section" in rotary(model))
 
     def refusal(self, own: int, visual: int, recipe: Recipe | None) -> ValueError | None:
-        """Why a prompt cannot be asked; None where it can.
+        """Return why a prompt cannot be asked; None where it can.
 
         Args:
             own: its tokens but the visual ones.
@@ -37,14 +37,14 @@ class PromptLimits:
             recipe: what they are reduced by.
         """
         whole = own + visual
-        told = f"the prompt has {whole} tokens, {visual} of them visual"
+        lengths = f"the prompt has {whole} tokens, {visual} of them visual"
         if self.asked is not None and whole > self.asked:
-            return ValueError(f"{told}; max_prompt={self.asked}: shorten the question, or allow more (--max-prompt)")
+            return ValueError(f"{lengths}; max_prompt={self.asked}: shorten the question, or allow more (--max-prompt)")
         kept = visual if recipe is None or not self.grid else _kept(visual, recipe)
         if self.context is not None and own + kept >= self.context:
             left = "" if kept == visual else f" ({kept} are kept)"
             return ValueError(
-                f"{told}{left}; the model takes {self.context} (max_position_embeddings), its answer among them: "
+                f"{lengths}{left}; the model takes {self.context} (max_position_embeddings), its answer among them: "
                 "shorten the question, or take fewer frames or a smaller keep"
             )
         return None

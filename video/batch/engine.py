@@ -14,19 +14,37 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from vtc.recipes import Recipe
+from vtc.recipes.composition import Recipe
 
 from .answerer import Answerer
-from .attempts import ENDING, MEDIUM, Attempts, medium_name
+from .attempts import (
+    ENDING,
+    MEDIUM,
+    Attempts,
+    medium_name,
+)
+from .config import Job
 from .fingerprints import fingerprint
-from .job import Job
-from .opening import Opened
-from .parquet import check_rows, check_table, journal_of, write_parquet
-from .questions import Group, Question, check_holdable, grouped, is_same_file, one_by_one, read_questions
-from .records import Records, row_of, rows
+from .journal import Records, row_of, rows
+from .loading import LoadedMedium
+from .parquet import (
+    check_rows,
+    check_table,
+    journal_of,
+    write_parquet,
+)
+from .questions import (
+    Group,
+    Question,
+    check_holdable,
+    grouped,
+    is_same_file,
+    one_by_one,
+    read_questions,
+)
 from .summary import Summary, Tally
 
-Told = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Is told how many of the questions are done, and how many there are."""
 
 
@@ -42,13 +60,13 @@ def answer_batch(
     max_errors: int | None = None,
     root: str | Path | None = None,
     allow_urls: bool = False,
-    anew: bool = False,
+    overwrite: bool = False,
     retry: bool = False,
-    progress: Told | None = None,
+    progress: ProgressCallback | None = None,
     stop: Callable[[], bool] = lambda: False,
     **fields: Any,
 ) -> Summary:
-    """Answers questions about many media, and goes on where an earlier run of the same job ended.
+    """Answer questions about many media, and go on where an earlier run of the same job ended.
 
     Questions about one stretch of one medium share its reading, its encoding and, where the recipe does not read the
     question, what the language model makes of it. Each row is on the disk before the next is written. A medium that
@@ -58,14 +76,14 @@ def answer_batch(
         questions: a file, see `read_questions`, or questions.
         out: a .jsonl file, or a .parquet file: that one is written when all are answered, from `OUT.jsonl` beside it,
             which rows are appended to, and which a later run needs to go on.
-        recipe: a name, a file or a recipe; None: `video` for videos, `kcenter` for pictures.
+        recipe: a name, a file or a recipe; None: `video` for videos, `kcenter` for images.
         job: in place of `recipe` and `fields`.
         shard: (i, n): the i-th of n parts, from 1; questions about one medium stay together.
         workers: how many media are read at once, ahead of the model; as many more wait for it.
         limit: questions at most.
         max_errors: ends the run when it has written more rows with an error than that.
         root, allow_urls: see `read_questions`.
-        anew: throw away what `out` holds.
+        overwrite: throw away what `out` holds.
         retry: ask again where `out` holds an error; such rows are taken out of it first.
         progress: is told how far the run is.
         stop: asked before each batch of questions; where it is true, the run ends, and can be gone on with.
@@ -88,21 +106,21 @@ def answer_batch(
     journal = journal_of(out)
     check_place(questions, out)
     if journal != out:
-        check_table(out, journal, anew)
-    with Records(journal, anew=anew) as records:
+        check_table(out, journal, overwrite)
+    with Records(journal, overwrite=overwrite) as records:
         again = records.failed & wanted.keys() if retry else set()
         records.check({name: digits for name, digits in wanted.items() if name not in again})
         records.forget(again)
         asked = [q for group in groups for q in group.questions]
         tally = Tally({q.id: q.medium for q in asked}).add_all(rows(journal))
         left = [group for group in groups if any(q.id not in records.done for q in group.questions)]
-        if journal != out and (left or anew):
+        if journal != out and (left or overwrite):
             check_rows([*rows(journal), *(row_of(q) for q in asked if q.id not in records.done)])
             Path(os.path.realpath(out)).unlink(missing_ok=True)  # it is not all any more
         if left:
-            with _noted(journal, records, again, anew) as attempts:
-                told = progress or _tell_nobody
-                summary = _run(Answerer(job), left, records, attempts, tally, workers, max_errors, told, stop)
+            with _noted(journal, records, again, overwrite) as attempts:
+                on_progress = progress or _no_progress
+                summary = _run(Answerer(job), left, records, attempts, tally, workers, max_errors, on_progress, stop)
         else:
             summary = tally.summary(fresh=0, seconds=0.0)
         if journal != out and not summary.stopped:
@@ -111,7 +129,7 @@ def answer_batch(
 
 
 def check_place(questions: str | Path | Sequence[Question], out: Path) -> None:
-    """Refuses to write answers over what was asked.
+    """Refuse to write answers over what was asked.
 
     Raises:
         ValueError: `out` is the file of questions.
@@ -154,7 +172,7 @@ def chosen_groups(
 
 
 def _check_listed(questions: Sequence[Question]) -> None:
-    """What `read_questions` makes sure of in a file."""
+    """Check questions as `read_questions` does those of a file."""
     if len({q.id for q in questions}) < len(questions):
         raise ValueError("questions: an id stands for more than one of them; give each its own")
     for question in questions:
@@ -162,10 +180,10 @@ def _check_listed(questions: Sequence[Question]) -> None:
 
 
 @contextmanager
-def _noted(journal: Path, records: Records, again: Collection[str], anew: bool) -> Iterator[Attempts]:
+def _noted(journal: Path, records: Records, again: Collection[str], overwrite: bool) -> Iterator[Attempts]:
     """The note of what is begun, beside the rows; it stays where the process is killed, and nowhere else."""
     path = journal.with_name(journal.name + ENDING)
-    if anew:
+    if overwrite:
         path.unlink(missing_ok=True)
     attempts = Attempts(path, records.done, forget=again)
     try:
@@ -191,7 +209,7 @@ def _run(
     tally: Tally,
     workers: int,
     max_errors: int | None,
-    progress: Told,
+    progress: ProgressCallback,
     stop: Callable[[], bool],
 ) -> Summary:
     begun, fresh, failed, stopped = time.perf_counter(), 0, 0, ""
@@ -227,7 +245,7 @@ def _left(group: Group, records: Records) -> list[Question]:
 def _answered(
     answerer: Answerer,
     group: Group,
-    opened: Callable[[], Opened] | None,
+    opened: Callable[[], LoadedMedium] | None,
     records: Records,
     attempts: Attempts,
     stop: Callable[[], bool],
@@ -241,7 +259,7 @@ def _answered(
 
 def _ahead(
     answerer: Answerer, groups: Sequence[Group], workers: int, attempts: Attempts
-) -> Iterator[tuple[Group, Callable[[], Opened]]]:
+) -> Iterator[tuple[Group, Callable[[], LoadedMedium]]]:
     """Each group, in order, and what gives its medium; `2 * workers` media are held at most, beside the one in hand.
 
     Each is decoded in a child process, which is ended where it is stuck; the threads here wait for those.
@@ -251,8 +269,8 @@ def _ahead(
     for _ in range(workers):
         processors.put(answerer.spare_processor())
 
-    def read(group: Group) -> Opened:
-        """Opens a group's medium with a processor that no other thread has."""
+    def read(group: Group) -> LoadedMedium:
+        """Open a group's medium with a processor that no other thread has."""
         processor = processors.get()
         try:
             with attempts.during([medium_name(group.first)], MEDIUM):
@@ -261,7 +279,7 @@ def _ahead(
             processors.put(processor)
 
     pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="vtc-read")
-    waiting: deque[tuple[Group, Future[Opened]]] = deque()
+    waiting: deque[tuple[Group, Future[LoadedMedium]]] = deque()
     try:
         for group in groups:
             waiting.append((group, pool.submit(read, group)))
@@ -275,5 +293,5 @@ def _ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _tell_nobody(done: int, total: int) -> None:
+def _no_progress(done: int, total: int) -> None:
     """Progress that nobody asked for."""

@@ -1,10 +1,10 @@
-"""What binds an answer to the job, the medium and the question that it was given under."""
+"""Fingerprints that bind an answer to its job, medium and question."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from .job import Job, digest
+from .config import Job, digest
 from .questions import SCHEMES, Question
 
 GONE = "missing"
@@ -36,7 +36,7 @@ def medium_stamp(medium: str) -> str:
 
 
 def differing(then: str | None, now: str) -> list[str]:
-    """What `PARTS` an answer that was given under `then` would be given otherwise now.
+    """Return which `PARTS` of fingerprint `then` differ now.
 
     A medium that is no more there is no other one: its answers stay.
     """
@@ -49,5 +49,5 @@ def differing(then: str | None, now: str) -> list[str]:
 def _asked(question: Question) -> list[object]:
     return [
         *(question.question, question.choices, question.start, question.end),
-        *(question.answer, question.system, question.picture),
+        *(question.answer, question.system, question.image),
     ]

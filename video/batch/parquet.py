@@ -16,12 +16,12 @@ def journal_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.jsonl") if out.suffix.lower() == ENDING else out
 
 
-def check_table(out: Path, source: Path, anew: bool) -> None:
-    """Refuses a Parquet file that is no one's to overwrite, or that cannot be gone on with.
+def check_table(out: Path, source: Path, overwrite: bool) -> None:
+    """Refuse a Parquet file that is no one's to overwrite, or that cannot be gone on with.
 
     Args:
         source: what `out` is made from.
-        anew: whether answers may be thrown away.
+        overwrite: whether answers may be thrown away.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -31,15 +31,15 @@ def check_table(out: Path, source: Path, anew: bool) -> None:
         return
     if not _is_ours(out):
         raise ValueError(f"out={out} is no file of answers; write to another file")
-    if not source.exists() and not anew:
+    if not source.exists() and not overwrite:
         raise ValueError(
             f"out={out} is there, but {source.name}, which it was made from, is not: what it holds cannot be gone on "
-            "with; write to another file, or start anew (--anew), which throws the answers away"
+            "with; write to another file, or start again (--overwrite), which throws the answers away"
         )
 
 
 def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Finds out beforehand what would keep a night's answers from becoming a table.
+    """Check before the run that the rows fit one Parquet schema.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -49,7 +49,7 @@ def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes rows of answers; `path` appears only when it is whole and on the disk.
+    """Write rows of answers; `path` appears only when it is whole and on the disk.
 
     Raises:
         ImportError: pyarrow is not installed.

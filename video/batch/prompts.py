@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vtc.chat import Medium, processed
+from vtc.inference.prompting import Medium, processed
 
 TYPES = ("token_type_ids", "mm_token_type_ids")
 
 
-class Told:
+class SystemPromptProcessor:
     """A processor whose conversations begin with what the model is told beforehand. All else is the processor's own."""
 
     def __init__(self, processor: Any, system: str) -> None:
@@ -29,7 +29,7 @@ class Told:
         return self._processor.apply_chat_template([[turn, *one] for one in conversations], **options)
 
 
-def told(processor: Any, system: str | None) -> Any:
+def with_system_prompt(processor: Any, system: str | None) -> Any:
     """`processor`, with the system's turn in front of each conversation where there is one.
 
     Raises:
@@ -37,7 +37,7 @@ def told(processor: Any, system: str | None) -> Any:
     """
     if system is None:
         return processor
-    found = Told(processor, system)
+    found = SystemPromptProcessor(processor, system)
     if system.strip() not in _rendered(found, "?", "image"):
         raise ValueError(f"system={system!r}: the model's chat template leaves it out; put it into the question")
     return found
@@ -109,7 +109,7 @@ class Prompts:
 
 
 def _tail(processor: Any, question: str, kind: str, token: str) -> Tensor | None:
-    """What the tokenizer makes of what follows the last placeholder of the medium; None if it has no such token."""
+    """Return the ids behind the last placeholder of the medium; None if the tokenizer has no such token."""
     text = _rendered(processor, question, kind)
     # A question that names the placeholder itself would be cut there.
     if not token or token in question or token not in text:
@@ -130,7 +130,7 @@ def _ends_in(ids: Tensor, tail: Tensor) -> bool:
 
 
 def _common(whole: list[Tensor]) -> int:
-    """How many ids all begin with, and leave each at least one."""
+    """Return how many ids all begin with, and leave each at least one."""
     shortest = min(map(len, whole)) - 1
     same = torch.stack([one[:shortest] == whole[0][:shortest] for one in whole]).all(dim=0)
     return shortest if bool(same.all()) else int((~same).nonzero()[0])

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vtc.json_text import loads
+from vtc.core.json_text import loads
 
-from .choices import right
 from .columns import COLUMNS, kept_name
+from .matching.choices import right
 from .tables import table_rows
 
 READERS = (".jsonl", ".csv", ".parquet")
@@ -28,13 +28,13 @@ class Question:
 
     Attributes:
         id: unique in its file.
-        medium: path of a video or a picture, or a URL where those are allowed.
+        medium: path of a video or an image, or a URL where those are allowed.
         question: what is asked.
         choices: texts to choose among; empty where the answer is free.
         start, end: the stretch of the video, in seconds; None: from its beginning, to its end.
         answer: the right one, where known: a text, or the letter of a choice.
         system: what the model is told beforehand.
-        picture: whether the medium came in the column `image`.
+        image: whether the medium came in the column `image`.
         extra: columns that are not known, kept through to the output.
     """
 
@@ -46,7 +46,7 @@ class Question:
     end: float | None = None
     answer: str | None = None
     system: str | None = None
-    picture: bool = False
+    image: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -66,7 +66,7 @@ def grouped(questions: Sequence[Question]) -> list[Group]:
     """Rows of one medium and stretch together, in the order of their first."""
     found: dict[tuple[object, ...], list[Question]] = {}
     for row in questions:
-        found.setdefault((row.medium, row.picture, row.start, row.end), []).append(row)
+        found.setdefault((row.medium, row.image, row.start, row.end), []).append(row)
     return [Group(tuple(rows)) for rows in found.values()]
 
 
@@ -74,7 +74,7 @@ def one_by_one(groups: Sequence[Group]) -> list[Group]:
     """Each question about a video as a group of its own: where frames are chosen by it, nothing is shared."""
     apart: list[Group] = []
     for group in groups:
-        apart += [group] if group.first.picture else [Group((question,)) for question in group.questions]
+        apart += [group] if group.first.image else [Group((question,)) for question in group.questions]
     return apart
 
 
@@ -118,7 +118,7 @@ _EXAMPLE = '{"id": "1", "video": "clip.mp4", "question": "What happens?"}'
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:
-    """Whether two paths, of files that may not be there, are one file."""
+    """Return whether two paths, of files that may not be there, are one file."""
     return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
@@ -131,7 +131,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def check_holdable(row: Mapping[str, Any], place: str) -> None:
-    """Finds out before the first answer what could not be kept through to the last.
+    """Find out before the first answer what could not be kept through to the last.
 
     Raises:
         ValueError: naming `place`: a value that JSON cannot hold.
@@ -211,7 +211,7 @@ def _question(row: dict[str, Any], place: str, base: Path, fenced: bool, allow_u
         end=_seconds(row.get("end"), "end", place),
         answer=_answer(row.get("answer"), place),
         system=texts["system"],
-        picture=media == ["image"],
+        image=media == ["image"],
         extra={name: value for name, value in row.items() if name not in COLUMNS},
     )
     _check(question, place)
@@ -219,9 +219,9 @@ def _question(row: dict[str, Any], place: str, base: Path, fenced: bool, allow_u
 
 
 def _check(question: Question, place: str) -> None:
-    """Raises ValueError where columns that are good by themselves do not go together."""
-    if question.picture and (question.start, question.end) != (None, None):
-        raise ValueError(f"{place}: a picture has no stretch; leave 'start' and 'end' out, or name it in 'video'")
+    """Raise ValueError where columns that are good by themselves do not go together."""
+    if question.image and (question.start, question.end) != (None, None):
+        raise ValueError(f"{place}: an image has no stretch; leave 'start' and 'end' out, or name it in 'video'")
     if twice := [name for name in question.extra if kept_name(name) != name and kept_name(name) in question.extra]:
         both = f"{twice[0]!r} is kept through as {kept_name(twice[0])!r}"
         raise ValueError(f"{place}: the column {both}, which is there as well; rename one of them")
@@ -293,7 +293,7 @@ def _medium(named: str, place: str, base: Path, fenced: bool, allow_urls: bool) 
 
 
 def _inside(path: Path, root: Path) -> bool:
-    """Whether `path` lies in `root`. Links are followed first, so that none leads out of it."""
+    """Return whether `path` lies in `root`. Links are followed first, so that none leads out of it."""
     try:
         return path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # a loop of links leads nowhere

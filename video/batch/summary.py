@@ -1,4 +1,4 @@
-"""What a batch came to: right answers, tokens saved, throughput, and errors by kind."""
+"""Aggregate metrics of a batch run: right answers, tokens saved, throughput, and errors by kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vtc.bench.stats import Interval, intervals
+from vtc.core.statistics import Interval, intervals
 
 SQUARED = 1.959964**2
 """Of the normal quantile of an interval of 95 %."""
@@ -17,7 +17,7 @@ SQUARED = 1.959964**2
 
 @dataclass(frozen=True)
 class Summary:
-    """What is in a file of answers, and how the run that wrote last to it ended.
+    """Aggregate metrics of a file of answers, and how the last run that wrote to it ended.
 
     Attributes:
         rows: in the file, of the questions asked.
@@ -86,14 +86,14 @@ class Tally:
     right: list[tuple[int, float]] = field(default_factory=list)
 
     def add_all(self, rows: Iterable[dict[str, Any]]) -> Tally:
-        """Counts those of `rows` that are wanted."""
+        """Count those of `rows` that are wanted."""
         for row in rows:
             if row["id"] in self.wanted:
                 self.add(row)
         return self
 
     def add(self, row: dict[str, Any]) -> None:
-        """Counts a row."""
+        """Count a row."""
         self.rows += 1
         error = row.get("error")
         if error is None:
@@ -106,7 +106,7 @@ class Tally:
             self.right.append((scene, float(row["correct"])))
 
     def summary(self, *, fresh: int, seconds: float, stopped: str = "") -> Summary:
-        """What was counted."""
+        """Return the counts."""
         scene = np.array([s for s, _ in self.right], dtype=np.int64)
         values = np.array([v for _, v in self.right], dtype=np.float64)[:, None]
         accuracy = widened(intervals(values, scene)[0], len(self.media)) if self.right else Interval(None, None, None)

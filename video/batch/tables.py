@@ -25,5 +25,5 @@ def table_rows(path: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = read_table(path).to_pylist()
     except ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file ({error}); write it anew") from error
+        raise ValueError(f"{path} is no Parquet file ({error}); write it again") from error
     return rows

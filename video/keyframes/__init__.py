@@ -1,4 +1,4 @@
-"""Keyframe selectors: one method a file, on numpy alone. The lines that call `add` are where a new one is enrolled."""
+"""Keyframe selectors: one method a file, on numpy alone. A new one is one call of `add`."""
 
 from .aks import AKS
 from .base import KEYFRAMES, KeyframeSelector, keyframes

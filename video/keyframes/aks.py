@@ -7,9 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..allocate import allocate
-from .base import Frames, KeyframeSelector, Places, check_share
-from .rows import Floats
+from vtc.core.allocation import allocate
+from vtc.video.clips.frame_arrays import Floats
+
+from .base import (
+    Frames,
+    KeyframeSelector,
+    Places,
+    check_share,
+)
 from .spread import spread
 
 TILT = 1e-6

@@ -1,4 +1,4 @@
-"""What a keyframe selector is: exactly so many frames of a video, chosen by their features, times or scores."""
+"""Base of keyframe selectors: exactly so many frames of a video, chosen by their features, times or scores."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vtc.registry import PLUGINS, Registry
-
-from ..clips import Clip
-from ..spec import build
-from .rows import Floats, as_floats, one_each, relevance, shown, unit_rows
+from vtc.core.registry import Registry
+from vtc.core.specification import build
+from vtc.video.clips.clip import Clip
+from vtc.video.clips.frame_arrays import (
+    Floats,
+    as_floats,
+    one_each,
+    relevance,
+    shown,
+    unit_rows,
+)
 
 if TYPE_CHECKING:
-    from ..segment import Segmenter
+    from vtc.video.clips.segmenters import Segmenter
 
 Places = NDArray[np.int64]
 
@@ -56,7 +62,7 @@ class KeyframeSelector(ABC):
 
     @property
     def cutter(self) -> Segmenter | None:
-        """What cuts the frames themselves, where features do not say enough; `select` then needs its clips."""
+        """Segmenter of the frames themselves, where features do not suffice; `select` then needs its clips."""
         return None
 
     def select(
@@ -139,7 +145,7 @@ def check_share(name: str, value: object) -> float:
     return float(value)
 
 
-KEYFRAMES: Registry[type[KeyframeSelector]] = Registry("keyframe selector", PLUGINS)
+KEYFRAMES: Registry[type[KeyframeSelector]] = Registry("keyframe selector", plugins=True)
 """Keyframe selectors by name."""
 
 

@@ -7,8 +7,14 @@ from typing import Literal
 
 import numpy as np
 
-from .base import Frames, KeyframeSelector, Places, check_share
-from .rows import Floats, lowest
+from vtc.video.clips.frame_arrays import Floats, lowest
+
+from .base import (
+    Frames,
+    KeyframeSelector,
+    Places,
+    check_share,
+)
 
 
 @dataclass(frozen=True)

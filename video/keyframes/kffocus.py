@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..allocate import allocate
-from .base import Frames, KeyframeSelector, Places, check_share
-from .rows import Floats, changes
+from vtc.core.allocation import allocate
+from vtc.video.clips.frame_arrays import Floats, changes
+
+from .base import (
+    Frames,
+    KeyframeSelector,
+    Places,
+    check_share,
+)
 from .spread import spread
 
 
@@ -23,7 +29,7 @@ class KFFocus(KeyframeSelector):
     their other frames are shown, as sparse as that makes it, and spread evenly in time inside each
     (`spread.spread`). A video in which nothing changes is sampled as `uniform` does.
 
-    The other half of the idea, more tokens for key frames than for others, is `vtc.video.budgets.frame_weights`.
+    The other half of the idea, more tokens for key frames than for others, is `vtc.video.clips.budgets.frame_weights`.
 
     Attributes:
         keys: the share of choices, 0 to 1, that may be key frames; there is at least one.

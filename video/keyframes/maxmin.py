@@ -7,8 +7,9 @@ from numbers import Real
 
 import numpy as np
 
+from vtc.video.clips.frame_arrays import Floats, changes, lowest
+
 from .base import Frames, KeyframeSelector, Places
-from .rows import Floats, changes, lowest
 from .spread import spread
 
 

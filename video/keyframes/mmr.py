@@ -6,8 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .base import Frames, KeyframeSelector, Places, check_share
-from .rows import lowest
+from vtc.video.clips.frame_arrays import lowest
+
+from .base import (
+    Frames,
+    KeyframeSelector,
+    Places,
+    check_share,
+)
 from .spread import spread
 
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..allocate import allocate
-from ..clips import Clip
-from ..spec import normalized
+from vtc.core.allocation import allocate
+from vtc.core.specification import normalized
+from vtc.video.clips.clip import Clip
+from vtc.video.clips.frame_arrays import Floats
+
 from .base import Frames, KeyframeSelector, Places
-from .rows import Floats
 from .spread import spread
 
 if TYPE_CHECKING:
-    from ..segment import Segmenter
+    from vtc.video.clips.segmenters import Segmenter
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Segments(KeyframeSelector):
     fewer frames than its part gives what it has, and the others share the rest.
 
     Attributes:
-        segmenter: as `vtc.video.segment.segmenter` takes it, such as `neighbour` or `even:parts=4`.
+        segmenter: as `vtc.video.clips.segmenters.segmenter` takes it, such as `neighbour` or `even:parts=4`.
     """
 
     segmenter: str | Segmenter = "neighbour"
@@ -48,7 +49,7 @@ class Segments(KeyframeSelector):
 
     def choose(self, frames: Frames, k: int) -> Places:
         """See `KeyframeSelector.choose`."""
-        from ..segment import clips_of
+        from vtc.video.clips.segmenters import clips_of
 
         # Cut by place: frames that are shown for no time begin at the same time.
         clips = frames.clips if frames.clips is not None else clips_of(_segmenter(self.segmenter), frames.rows)
@@ -70,6 +71,6 @@ def _part(seconds: Floats | None, clip: Clip) -> Floats | None:
 
 def _segmenter(spec: str | Segmenter) -> Segmenter:
     # Some segmenters load OpenCV and PyAV; selectors are on numpy alone.
-    from ..segment import segmenter
+    from vtc.video.clips.segmenters import segmenter
 
     return segmenter(spec)

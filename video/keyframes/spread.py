@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..allocate import allocate
+from vtc.core.allocation import allocate
+from vtc.video.clips.frame_arrays import Floats
+
 from .base import Places
-from .rows import Floats
 
 UNIT = 1 << 24
 """Parts of the mass that one choice stands for: whole numbers, so that the places are exact."""

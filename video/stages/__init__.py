@@ -1,12 +1,17 @@
 """Stages of a video: frames left out before the encoder, budgets over clips, selectors that compare frames."""
 
+from .base import (
+    VideoSelector,
+    before,
+    describe,
+    is_video,
+)
 from .clip_budget import ClipBudget
 from .codebook import AdaptiveCodebook, Codebook, CodebookMean
 from .dcode import StrongApart
 from .dycoke import DyCoke
 from .evs import EVS
 from .fastvid import FastVID, FastVIDMean
-from .film import FilmSelector, before, describe, is_film
 from .keyframes import Keyframes
 from .langdc import SemanticDensity
 from .question_budget import QuestionBudget
@@ -24,7 +29,6 @@ __all__ = [
     "DyCoke",
     "FastVID",
     "FastVIDMean",
-    "FilmSelector",
     "FirstOfSegment",
     "FrameFusion",
     "KeyDensity",
@@ -33,7 +37,8 @@ __all__ = [
     "SemanticDensity",
     "StrongApart",
     "VidCom2",
+    "VideoSelector",
     "before",
     "describe",
-    "is_film",
+    "is_video",
 ]

@@ -11,17 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vtc.core.specification import normalized, spec_of
+from vtc.core.tokens import FRAMES, VisualTokens
 from vtc.stages import Allocator, Even
-from vtc.stages.allocate.floors import lowered
-from vtc.tokens import FRAMES, VisualTokens
+from vtc.stages.allocate.minimums import lowered
+from vtc.video.clips.budgets import Rule, clip_budget, frame_weights
+from vtc.video.clips.clip import Clip
+from vtc.video.clips.frame_features import COLOR_LAYOUT, TOWER, check_features
+from vtc.video.clips.segmenters import (
+    Segmenter,
+    clips_of,
+    frame_cuts,
+    segmenter,
+    unit_clips,
+)
+from vtc.video.clips.weights import ClipWeights
 
-from ..budgets import Rule, clip_budget, frame_weights
-from ..clips import Clip
-from ..features import COLOR_LAYOUT, TOWER, check_features
-from ..segment import Segmenter, clips_of, frame_cuts, segmenter, unit_clips
-from ..spec import normalized, spec_of
-from ..weights import ClipWeights
-from .film import describe, frame_means, is_film, shades
+from .base import (
+    describe,
+    frame_means,
+    is_video,
+    shades,
+)
 from .over_clips import OverClips
 
 Seen = tuple[NDArray[np.floating[Any]], tuple[Clip, ...]]
@@ -39,9 +50,9 @@ class ClipBudget(OverClips):
     each frame has its own count (`frame_weights`). An item that is no video is shared as `even` does.
 
     Attributes:
-        segmenter: as `vtc.video.segment.segmenter` takes it: a name such as `neighbour`, `even:parts=4` or `tdc`, an
-            object with a name and parameters, or a segmenter. One of PySceneDetect's (`content`, `adaptive`, `hash`) is
-            shown the frames that the stage sees, one after the other, whatever lies between them.
+        segmenter: as `vtc.video.clips.segmenters.segmenter` takes it: a name such as `neighbour`, `even:parts=4` or
+            `tdc`, an object with a name and parameters, or a segmenter. One of PySceneDetect's (`content`, `adaptive`,
+            `hash`) is shown the frames that the stage sees, one after the other, whatever lies between them.
         features: what clips are cut and weighed by: `color-layout` of the small frames; `timm:NAME` of them; or
             `tower`, the mean token of each frame as the model's own tower gives it.
         length, novelty, motion, density: exponents, see `ClipWeights`.
@@ -78,7 +89,7 @@ class ClipBudget(OverClips):
 
     @property
     def weights(self) -> ClipWeights:
-        """What a clip weighs."""
+        """Weight rule of a clip."""
         return ClipWeights(self.length, self.novelty, self.motion, self.density)
 
     def parameters(self) -> dict[str, Any]:
@@ -107,16 +118,16 @@ class ClipBudget(OverClips):
         """
         return clips_of(self.rule, features) if clips is None else tuple(clips)
 
-    def seen(self, film: Tensor, means: Callable[[], NDArray[np.floating[Any]]] | None = None) -> Seen:
-        """What the stage makes of a video.
+    def seen(self, video: Tensor, means: Callable[[], NDArray[np.floating[Any]]] | None = None) -> Seen:
+        """Return the budgets of a video.
 
         Args:
-            film: `[T, F, 3, h, w]` small frames.
+            video: `[T, F, 3, h, w]` small frames.
             means: gives `frame_means`, for `tower`; without it the frames' colors stand in.
         """
         name = COLOR_LAYOUT if self.features == TOWER else self.features
-        rows = means() if self.features == TOWER and means is not None else describe(film, name)
-        return rows, self.clips(rows, cut(self.cutter, film) if self.cutter is not None else None)
+        rows = means() if self.features == TOWER and means is not None else describe(video, name)
+        return rows, self.clips(rows, cut(self.cutter, video) if self.cutter is not None else None)
 
     def _seen(self, tokens: VisualTokens) -> Seen:
         return self.seen(tokens.cue(FRAMES), partial(frame_means, tokens))
@@ -124,7 +135,7 @@ class ClipBudget(OverClips):
     def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
         """See `Allocator.allocate`: what each frame gets where frames have counts of their own."""
         layout = tokens.layout
-        if not is_film(layout):
+        if not is_video(layout):
             return Even().allocate(tokens, total)
         features, clips = self._seen(tokens)
         inside = np.concatenate([frame_weights(features[c.start : c.end], self.frames) for c in clips])
@@ -149,7 +160,7 @@ class ClipBudget(OverClips):
         return [min(least, own) for own in candidates]
 
 
-def cut(rule: Segmenter, film: Tensor) -> tuple[Clip, ...]:
-    """The clips of the units of `film` `[T, F, 3, h, w]` by a segmenter that looks at frames."""
-    frames = shades(film)
-    return unit_clips(frame_cuts(rule, frames), len(frames), film.shape[1])
+def cut(rule: Segmenter, video: Tensor) -> tuple[Clip, ...]:
+    """The clips of the units of `video` `[T, F, 3, h, w]` by a segmenter that looks at frames."""
+    frames = shades(video)
+    return unit_clips(frame_cuts(rule, frames), len(frames), video.shape[1])

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vtc.core.tokens import Reduction, VisualTokens
 from vtc.stages import Mean, Merger
-from vtc.stages.scores import check_cosine, nearest_rows, unit_rows
+from vtc.stages.ops import check_cosine, nearest_rows, unit_rows
 from vtc.stages.select.maxmin import maxmin
-from vtc.tokens import Reduction, VisualTokens
 
-from .film import FilmSelector, is_film
+from .base import VideoSelector, is_video
 
 DIGITS = 5
 ROUNDS = 10
@@ -20,7 +20,7 @@ ROUNDS = 10
 
 
 @dataclass(frozen=True)
-class Codebook(FilmSelector):
+class Codebook(VideoSelector):
     """The token nearest to each mean of K-means over all tokens of the video; with `CodebookMean` the means themselves.
 
     VQToken (arXiv 2503.16980) without its training: there a trained cross-attention adds the motion of each code to
@@ -35,7 +35,7 @@ class Codebook(FilmSelector):
     cost = "10·N·K"
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
-        """See `FilmSelector.choose`."""
+        """See `VideoSelector.choose`."""
         rows = unit_rows(tokens.features[pool])
         code, means = codes(rows, maxmin(rows, k))
         return pool[nearest_members(rows, code, means).sort().values]
@@ -46,7 +46,7 @@ class AdaptiveCodebook(Codebook):
     """As many codes as the video asks for: so that no token is unlike all seeds, `keep` being the ceiling.
 
     Seeds are picked by max-min distance until every token has a cosine of at least `reach` to one of them. The released
-    criterion, called a silhouette, is none and runs K-means anew for each number of codes; here there is one pass over
+    criterion, called a silhouette, is none and runs K-means again for each number of codes; here there is one pass over
     the seeds, and one K-means.
 
     Attributes:
@@ -66,7 +66,7 @@ class AdaptiveCodebook(Codebook):
             raise ValueError(f"least={self.least!r}; expected how many codes there are at least, an int from 1")
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
-        """See `FilmSelector.choose`."""
+        """See `VideoSelector.choose`."""
         rows = unit_rows(tokens.features[pool])
         seeds = self._seeds(rows, k)
         code, means = codes(rows, seeds)
@@ -98,11 +98,11 @@ class CodebookMean(Merger):
     paper = "VQToken, 2503.16980"
     signal = "similarity of the features"
     cost = "N·K"
-    films = True
+    videos = True
 
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`."""
-        if not is_film(tokens.layout):
+        if not is_video(tokens.layout):
             return Mean().merge(tokens, anchor)
         reduction = Reduction.pruning(anchor, len(tokens))
         free = ~tokens.layout.structural.to(anchor.device)

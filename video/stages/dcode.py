@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vtc.core.tokens import VisualTokens
 from vtc.stages import Selector
-from vtc.stages.scores import check_cosine, unit_rows
-from vtc.tokens import VisualTokens
+from vtc.stages.ops import check_cosine, unit_rows
 
 DIGITS = 6
 
@@ -20,7 +20,7 @@ class StrongApart(Selector):
 
     The token stage of D-CoDe (EMNLP 2025) at an exact count. There the longest 288 of a frame's 576 tokens stay, and of
     those with a cosine of at least `similarity` all but the first are merged: how many are left depends on the
-    picture, a token that is merged into one which is itself merged is lost, and places are in the order of lengths.
+    image, a token that is merged into one which is itself merged is lost, and places are in the order of lengths.
     Here a token is compared with picked ones alone; where they are too few, the longest of the others follow; order is
     kept, and `Mean(least=similarity)` merges what resembles a picked one into the nearest such.
 

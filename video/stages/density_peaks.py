@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vtc.stages.scores import top_k
+from vtc.stages.ops import top_k
 
 
 def density_peaks(rows: Tensor, k: int, *, neighbours: int = 4) -> Tensor:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vtc.budget import Keep
-from vtc.stages.scores import unit_rows
+from vtc.core.allocation import allocate
+from vtc.core.budget import Keep
+from vtc.core.tokens import Layout, VisualTokens
+from vtc.stages.ops import unit_rows
 from vtc.stages.select.maxmin import maxmin
-from vtc.tokens import Layout, VisualTokens
+from vtc.video.keyframes.base import check_share
 
-from ..allocate import allocate
-from ..keyframes.base import check_share
-from .film import FilmSelector, is_film
+from .base import VideoSelector, is_video
 from .ranking import frames_of, rank_inside
 
 GROUP = 4
@@ -22,7 +22,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
-class DyCoke(FilmSelector):
+class DyCoke(VideoSelector):
     """The temporal stage of DyCoke (arXiv 2411.15024), at any exact count.
 
     Of every four frames the first is the reference of the third, and the frame before of the second and the fourth; a
@@ -59,7 +59,7 @@ class DyCoke(FilmSelector):
         Raises:
             ValueError: `released`, and four frames or fewer, or a `keep` that is a ceiling.
         """
-        if not self.released or not is_film(layout):
+        if not self.released or not is_video(layout):
             return None
         if isinstance(keep, int):
             raise ValueError(
@@ -71,7 +71,7 @@ class DyCoke(FilmSelector):
         return sum(self._released(layout.candidates))
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
-        """See `FilmSelector.choose`."""
+        """See `VideoSelector.choose`."""
         frame, own = frames_of(tokens, pool)
         counts = self._released(own) if self.released else self._shared(own, k)
         rows = unit_rows(tokens.features)

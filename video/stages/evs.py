@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vtc.budget import Keep
-from vtc.stages.allocate.floors import check_floor
-from vtc.stages.scores import top_k, unit_rows
-from vtc.tokens import Layout, VisualTokens
+from vtc.core.budget import Keep
+from vtc.core.tokens import Layout, VisualTokens
+from vtc.stages.allocate.minimums import check_floor
+from vtc.stages.ops import top_k, unit_rows
 
-from .film import FilmSelector, before, engine_count, is_film
+from .base import (
+    VideoSelector,
+    before,
+    engine_count,
+    is_video,
+)
 from .ranking import frame_means, frames_of, rank_inside
 
 DIGITS = 6
@@ -22,7 +27,7 @@ ABOVE = 4.0
 
 
 @dataclass(frozen=True)
-class EVS(FilmSelector):
+class EVS(VideoSelector):
     """Efficient video sampling (arXiv 2510.14624): by 1 - cosine to the same cell of the frame before.
 
     The rule of serving engines (`engine`): what has no frame before it ranks above all, so that the first frame stays
@@ -55,13 +60,13 @@ class EVS(FilmSelector):
 
     def count(self, layout: Layout, keep: Keep) -> int | None:
         """See `Selector.count`: vLLM's, with `engine`."""
-        if not self.engine or not is_film(layout):
+        if not self.engine or not is_video(layout):
             return None
         least = 0 if isinstance(keep, int) else layout.candidates[0]  # a ceiling is one
         return max(least, engine_count(layout, keep))
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
-        """See `FilmSelector.choose`."""
+        """See `VideoSelector.choose`."""
         score = change(tokens)[pool]
         if self.engine:
             return pool[top_k(score, k)]

@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vtc.core.allocation import allocate
+from vtc.core.tokens import Reduction, VisualTokens
 from vtc.stages import Merger
-from vtc.stages.scores import nearest_rows, top_k, unit_rows
-from vtc.tokens import Reduction, VisualTokens
+from vtc.stages.ops import nearest_rows, top_k, unit_rows
+from vtc.video.clips.clip import Clip
+from vtc.video.clips.segmenters import Neighbour, segment
+from vtc.video.keyframes.base import check_share
 
-from ..allocate import allocate
-from ..clips import Clip
-from ..keyframes.base import check_share
-from ..segment import Neighbour, segment
+from .base import VideoSelector, is_video
 from .density_peaks import density_peaks
-from .film import FilmSelector, is_film
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """What the selector and the merger must agree on.
+    """Parameters shared by the selector and the merger.
 
     Attributes:
         context: the share of a frame's tokens that stand for the rest, 0 to 1.
@@ -46,7 +46,7 @@ class _Rule:
 
 
 @dataclass(frozen=True)
-class FastVID(_Rule, FilmSelector):
+class FastVID(_Rule, VideoSelector):
     """FastVID (arXiv 2503.11187): segments, and in each the salient tokens and centres for the context.
 
     Segments are DySeg's on the frames' mean features. Each frame's part of the budget is equal; all but `context` of it
@@ -67,14 +67,14 @@ class FastVID(_Rule, FilmSelector):
     cues = ("attention",)
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
-        """See `FilmSelector.choose`."""
+        """See `VideoSelector.choose`."""
         salient, centres = parts(self, tokens, pool, k)
         return torch.cat([salient, *centres]).sort().values
 
 
 @dataclass(frozen=True)
 class FastVIDMean(_Rule, Merger):
-    """What is not kept of a segment joins the centre that it resembles most.
+    """Merge dropped tokens of a segment into the most similar centre.
 
     A centre weighs .6 against the mean of all that joins it, or 1 of n + 1 where that is more. The released code lets a
     token join one centre of every anchor frame; here it joins one, so that it is counted once. Parameters are
@@ -86,7 +86,7 @@ class FastVIDMean(_Rule, Merger):
     signal = "similarity of the features"
     cost = "N·K"
     cues = ("attention",)
-    films = True
+    videos = True
 
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`.
@@ -95,7 +95,7 @@ class FastVIDMean(_Rule, Merger):
             ValueError: the anchors are not those of `FastVID` with the same parameters.
         """
         reduction = Reduction.pruning(anchor, len(tokens))
-        if not is_film(tokens.layout):
+        if not is_video(tokens.layout):
             return reduction
         free = ~tokens.layout.structural.to(anchor.device)
         pool = torch.nonzero(free).flatten()

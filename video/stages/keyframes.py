@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vtc.core.specification import normalized, spec_of
 from vtc.stages import FrameSelector
 from vtc.stages.input.shares import check_share
+from vtc.video.clips.frame_features import COLOR_LAYOUT, TOWER, check_features
+from vtc.video.clips.frame_scores import check_scorer
+from vtc.video.keyframes import KeyframeSelector, keyframes
 
-from ..features import COLOR_LAYOUT, TOWER, check_features
-from ..keyframes import KeyframeSelector, keyframes
-from ..scoring import check_scorer
-from ..spec import normalized, spec_of
+from .base import describe
 from .clip_budget import cut
-from .film import describe
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class Keyframes(FrameSelector):
         strategy: as `vtc.video.keyframes.keyframes` takes it: a name such as `maxmin` or `segments:segmenter=even`, an
             object with a name and parameters, or a selector.
         share: the share (0, 1] of frames to leave, or None to leave as many as the recipe's `keep` has room for.
-        features: what frames are compared by: `color-layout`, `tower` or `timm:NAME`, see `vtc.video.features`.
-        scorer: what scores frames for a strategy that asks: `model` or `clip:FOLDER`, see `vtc.video.scoring`; None:
-            nothing, or the `scores` that `prepare` is given.
+        features: what frames are compared by: `color-layout`, `tower` or `timm:NAME`, see
+            `vtc.video.clips.frame_features`.
+        scorer: what scores frames for a strategy that asks: `model` or `clip:FOLDER`, see
+            `vtc.video.clips.frame_scores`; None: nothing, or the `scores` that `prepare` is given.
     """
 
     strategy: str | KeyframeSelector = "maxmin"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vtc.stages.scores import unit_rows
-from vtc.tokens import VisualTokens
+from vtc.core.tokens import VisualTokens
+from vtc.stages.ops import unit_rows
+from vtc.video.clips.clip import Clip
+from vtc.video.clips.weights import ClipWeights
 
-from ..clips import Clip
-from ..weights import ClipWeights
 from .over_clips import OverClips
 
 

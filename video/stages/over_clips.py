@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vtc.core.allocation import allocate
+from vtc.core.tokens import VisualTokens
 from vtc.stages import Allocator, Even
-from vtc.tokens import VisualTokens
+from vtc.video.clips.clip import Clip
 
-from ..allocate import allocate
-from ..clips import Clip
-from .film import is_film
+from .base import is_video
 
 
 class OverClips(Allocator):
@@ -23,7 +23,7 @@ class OverClips(Allocator):
     as `even` does.
     """
 
-    films = True
+    videos = True
 
     @abstractmethod
     def weighed(self, tokens: VisualTokens) -> tuple[Sequence[Clip], Sequence[float]]:
@@ -36,7 +36,7 @@ class OverClips(Allocator):
     def pools(self, tokens: VisualTokens, total: int) -> list[tuple[Tensor, int]]:
         """See `Allocator.pools`: the tokens of each clip."""
         layout = tokens.layout
-        if not is_film(layout):
+        if not is_video(layout):
             return super().pools(tokens, total)
         clips, weights = self.weighed(tokens)
         free = ~layout.structural

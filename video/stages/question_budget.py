@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vtc.stages.scores import unit_rows
-from vtc.tokens import FRAMES, QUESTION, VisualTokens
+from vtc.core.tokens import FRAMES, QUESTION, VisualTokens
+from vtc.stages.ops import unit_rows
+from vtc.video.clips.clip import Clip
+from vtc.video.clips.weights import ClipWeights
 
-from ..clips import Clip
-from ..weights import ClipWeights
 from .clip_budget import ClipBudget
 
 
@@ -43,7 +43,7 @@ class QuestionBudget(ClipBudget):
 
     @property
     def weights(self) -> ClipWeights:
-        """What a clip weighs."""
+        """Weight rule of a clip."""
         return replace(super().weights, relevance=self.relevance)
 
     def weighed(self, tokens: VisualTokens) -> tuple[Sequence[Clip], Sequence[float]]:

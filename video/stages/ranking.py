@@ -1,11 +1,11 @@
-"""What selectors of a video share: its frames as a pool has them, their means, and ranks inside them."""
+"""Helpers of video selectors: frames of a pool, their means, and ranks inside them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from vtc.tokens import VisualTokens
+from vtc.core.tokens import VisualTokens
 
 
 def frames_of(tokens: VisualTokens, pool: Tensor) -> tuple[Tensor, list[int]]:

@@ -7,26 +7,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vtc.core.tokens import Reduction, VisualTokens
 from vtc.stages import Merger
-from vtc.stages.scores import check_cosine, top_k, unit_rows
+from vtc.stages.ops import check_cosine, top_k, unit_rows
 from vtc.stages.select.maxmin import maxmin
-from vtc.tokens import Reduction, VisualTokens
 
-from .film import FilmSelector, before, is_film
+from .base import VideoSelector, before, is_video
 
 DIGITS = 6
 
 
 @dataclass(frozen=True)
-class FrameFusion(FilmSelector):
+class FrameFusion(VideoSelector):
     """The first token of each run along time stays; runs of like tokens are made until the count is exact.
 
     FrameFusion's rule (arXiv 2501.01986) ahead of the language model: a token is like the same cell of the frame before
     where their cosine is at least `similarity`; the most similar ones join their run first. Where all such runs are
     still too many, runs are pruned. There that is by the last query's attention and between layers, whose states
-    are merged anew after each; here no attention is known, and the runs stay whose first tokens leave no other far away
-    (max-min distance, as `kcenter`). The budget is meant for all tokens of the video (`Whole`), and `AlongTime` makes
-    the means.
+    are merged again after each; here no attention is known, and the runs stay whose first tokens leave no other far
+    away (max-min distance, as `kcenter`). The budget is meant for all tokens of the video (`Whole`), and `AlongTime`
+    makes the means.
 
     Attributes:
         similarity: cosine from which a token continues a run, in [-1, 1].
@@ -43,7 +43,7 @@ class FrameFusion(FilmSelector):
         object.__setattr__(self, "similarity", check_cosine("similarity", self.similarity))
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
-        """See `FilmSelector.choose`."""
+        """See `VideoSelector.choose`."""
         like, _ = links(tokens)
         like = like[pool].masked_fill(like[pool] < self.similarity, -torch.inf)
         spare = len(pool) - k
@@ -74,7 +74,7 @@ class AlongTime(Merger):
     name = "along-time"
     paper = "FrameFusion, 2501.01986"
     signal = "similarity of a cell from frame to frame"
-    films = True
+    videos = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "similarity", check_cosine("similarity", self.similarity))
@@ -82,7 +82,7 @@ class AlongTime(Merger):
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`."""
         reduction = Reduction.pruning(anchor, len(tokens))
-        if not is_film(tokens.layout):
+        if not is_video(tokens.layout):
             return reduction
         like, earlier = links(tokens)
         linked = (like >= self.similarity) & (earlier >= 0)

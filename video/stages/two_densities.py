@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtc.core.allocation import allocate
+from vtc.core.tokens import FRAMES, VisualTokens
 from vtc.stages import Allocator, Even
-from vtc.tokens import FRAMES, VisualTokens
+from vtc.video.clips.budgets import check_lead
+from vtc.video.clips.frame_arrays import as_floats, changes, unit_rows
+from vtc.video.clips.frame_features import COLOR_LAYOUT, check_features
+from vtc.video.clips.segmenters import Neighbour, segment
+from vtc.video.keyframes.base import check_share
+from vtc.video.keyframes.kffocus import key_frames
 
-from ..allocate import allocate
-from ..budgets import check_lead
-from ..features import COLOR_LAYOUT, check_features
-from ..keyframes.base import check_share
-from ..keyframes.kffocus import key_frames
-from ..keyframes.rows import as_floats, changes, unit_rows
-from ..segment import Neighbour, segment
-from .film import described, is_film
+from .base import described, is_video
 
 
 class TwoDensities(Allocator):
@@ -32,7 +32,7 @@ class TwoDensities(Allocator):
 
     lead: float
     features: str
-    films = True
+    videos = True
     cues = (FRAMES,)
 
     @abstractmethod
@@ -42,7 +42,7 @@ class TwoDensities(Allocator):
     def allocate(self, tokens: VisualTokens, total: int) -> Sequence[int]:
         """See `Allocator.allocate`."""
         layout = tokens.layout
-        if not is_film(layout):
+        if not is_video(layout):
             return Even().allocate(tokens, total)
         features = described(tokens, self.features)
         weights = np.ones(len(features))

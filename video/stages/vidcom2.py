@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vtc.budget import Keep
-from vtc.stages.scores import top_k, unit_rows
-from vtc.tokens import Layout, VisualTokens
+from vtc.core.budget import Keep
+from vtc.core.tokens import Layout, VisualTokens
+from vtc.stages.ops import top_k, unit_rows
 
-from .film import FilmSelector, engine_count, is_film
+from .base import VideoSelector, engine_count, is_video
 from .ranking import frame_means, frames_of, rank_inside
 
 WIDTHS = (1 / 8, 1 / 4, 1 / 2, 1, 2)
@@ -21,7 +21,7 @@ DIGITS = 5
 
 
 @dataclass(frozen=True)
-class VidCom2(FilmSelector):
+class VidCom2(VideoSelector):
     """VidCom2 (arXiv 2505.14454): a token is redundant where it is near the mean of the video, and of its frame.
 
     Nearness is a sum of five Gaussians, over unit rows of the half of the channels that vary least. A frame whose
@@ -58,13 +58,13 @@ class VidCom2(FilmSelector):
 
     def count(self, layout: Layout, keep: Keep) -> int | None:
         """See `Selector.count`: vLLM's, with `engine`."""
-        if not self.engine or not is_film(layout):
+        if not self.engine or not is_video(layout):
             return None
         least = 0 if isinstance(keep, int) else sum(1 for own in layout.candidates if own)  # a ceiling is one
         return max(least, engine_count(layout, keep))
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
-        """See `FilmSelector.choose`."""
+        """See `VideoSelector.choose`."""
         frame, own = frames_of(tokens, pool)
         rows = _steady_rows(tokens.features[pool])
         to_video = _nearness(rows, rows.mean(dim=0))

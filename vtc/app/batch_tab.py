@@ -9,17 +9,28 @@ from typing import Any
 
 import gradio as gr
 
-from vtc.media_commands import VIDEOS
-from vtc.sniffing import SUFFIXES
+from vtc.inference.defaults import VIDEOS
+from vtc.media.sniffing import SUFFIXES
 
-from .asking import LONGEST
-from .batches import ANSWERS, ENDINGS, batch, gathered
-from .parts import MODEL, keep_slider, longest_slider, plainly, session
-from .studio import Studio
-from .texts import plain
+from .batches import (
+    ANSWERS,
+    ENDINGS,
+    batch,
+    gathered,
+)
+from .components import (
+    MODEL,
+    keep_slider,
+    longest_slider,
+    plainly,
+    session,
+)
+from .formatting import plain
+from .inference import LONGEST
+from .state import AppState
 
 HOW = (
-    'A question a line: `{"id": "1", "video": "film.mp4", "question": "what happens?"}`, or `"image"` in place of '
+    'A question a line: `{"id": "1", "video": "video.mp4", "question": "what happens?"}`, or `"image"` in place of '
     "`video`. Media are named by the file names of what is uploaded beside it; nothing else is read."
 )
 
@@ -27,8 +38,8 @@ HOW = (
 class BatchTab:
     """Its events; uploads and answers are gone from the server's folders when a batch has ended."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     def batch(
         self,
@@ -39,11 +50,11 @@ class BatchTab:
         max_new_tokens: int,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
-        """Answers a file of questions about pictures and videos from the visual tokens that a recipe keeps.
+        """Answer a file of questions about images and videos from the visual tokens that a recipe keeps.
 
         Args:
             questions: a JSONL or CSV file: id, question, and video or image by file name.
-            media: the pictures and videos that it names.
+            media: the images and videos that it names.
             recipe: a name from `vtc recipes`.
             keep: the share of the visual tokens to keep, above 0 and at most 1.
             max_new_tokens: longest answer in tokens, 1 to 512.
@@ -51,21 +62,21 @@ class BatchTab:
         Returns:
             How far it is, and at the end the file of answers, a JSON object a line.
         """
-        with plainly(), self._studio.call(session(request, "batch")) as stop, TemporaryDirectory() as folder:
+        with plainly(), self._state.call(session(request, "batch")) as stop, TemporaryDirectory() as folder:
             if not 1 <= max_new_tokens <= LONGEST:
                 raise ValueError(f"max_new_tokens={max_new_tokens}; expected 1 to {LONGEST}")
             gathered_at = gathered(Path(folder), questions, media or [])
             yield "loading", None
             options: dict[str, Any] = {"recipe": recipe, "keep": keep, "max_new_tokens": int(max_new_tokens)}
-            for told in batch(self._studio, gathered_at, stop, **options):
-                if told.summary is None:
-                    yield f"{told.done} of {told.total} questions answered", gr.skip()
+            for update in batch(self._state, gathered_at, stop, **options):
+                if update.summary is None:
+                    yield f"{update.done} of {update.total} questions answered", gr.skip()
                 else:
-                    yield _lines(str(told.summary)), str(Path(folder) / ANSWERS)
+                    yield _lines(str(update.summary)), str(Path(folder) / ANSWERS)
 
     def stop(self, request: gr.Request) -> None:
-        """Ends the visitor's own batch behind the row in hand; what was answered can be downloaded."""
-        self._studio.stop(session(request, "batch"))
+        """End the visitor's own batch behind the row in hand; what was answered can be downloaded."""
+        self._state.stop(session(request, "batch"))
 
 
 def _lines(text: str) -> str:
@@ -74,27 +85,27 @@ def _lines(text: str) -> str:
     )
 
 
-def build(studio: Studio) -> None:
-    """Lays the tab out."""
-    tab = BatchTab(studio)
+def build(state: AppState) -> None:
+    """Lay the tab out."""
+    tab = BatchTab(state)
     with gr.Row():
         with gr.Column(min_width=280):
             gr.Markdown(HOW)
             questions = gr.File(label="Questions", file_types=list(ENDINGS), height=140, elem_id="questions")
             media = gr.File(
-                label="Pictures and videos",
+                label="Images and videos",
                 file_types=["image", "video", *sorted(SUFFIXES)],
                 file_count="multiple",
                 height=180,
                 elem_id="media",
             )
         with gr.Column(min_width=280):
-            recipe = gr.Dropdown(list(studio.video_player.videos), value=VIDEOS[1], label="Recipe")
+            recipe = gr.Dropdown(list(state.video_model.videos), value=VIDEOS[1], label="Recipe")
             keep, longest = keep_slider(), longest_slider()
             with gr.Row():
                 start = gr.Button("Start", variant="primary", min_width=100)
                 halt = gr.Button("Stop", min_width=100)
-            state = gr.Markdown(elem_id="batch-state")
+            status = gr.Markdown(elem_id="batch-state")
             answers = gr.File(label="Answers", interactive=False, elem_id="answers")
-    start.click(tab.batch, [questions, media, recipe, keep, longest], [state, answers], api_name="batch", **MODEL)
+    start.click(tab.batch, [questions, media, recipe, keep, longest], [status, answers], api_name="batch", **MODEL)
     halt.click(tab.stop, None, None, queue=False, api_visibility="private", show_progress="hidden")

@@ -12,7 +12,7 @@ from typing import Any
 
 from vtc.video.batch.summary import Summary
 
-from .studio import Studio
+from .state import AppState
 
 ANSWERS = "answers.jsonl"
 ENDINGS = (".jsonl", ".csv")
@@ -33,7 +33,7 @@ class Progress:
 
 
 def gathered(folder: Path, questions: str | None, media: Sequence[str]) -> Path:
-    """Copies of the uploads, side by side in `folder` by their own names; answers the path of the questions.
+    """Copy of the uploads, side by side in `folder` by their own names; answers the path of the questions.
 
     Raises:
         ValueError: no questions, another ending, no media, or two uploads of one name.
@@ -42,7 +42,7 @@ def gathered(folder: Path, questions: str | None, media: Sequence[str]) -> Path:
         name = None if questions is None else Path(questions).name
         raise ValueError(f"questions={name!r}: upload a file that ends in {' or '.join(ENDINGS)}, a question a row")
     if not media:
-        raise ValueError("no media were uploaded; upload the pictures and videos that the questions name")
+        raise ValueError("no media were uploaded; upload the images and videos that the questions name")
     names = [Path(path).name for path in (questions, *media)]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled or ANSWERS in names:
@@ -53,9 +53,9 @@ def gathered(folder: Path, questions: str | None, media: Sequence[str]) -> Path:
 
 
 def batch(
-    studio: Studio, questions: Path, stop: threading.Event, *, recipe: str, keep: float, max_new_tokens: int
+    state: AppState, questions: Path, stop: threading.Event, *, recipe: str, keep: float, max_new_tokens: int
 ) -> Iterator[Progress]:
-    """Answers `questions` about media in the same folder by the page's model of videos, which takes pictures too.
+    """Answer `questions` about media in the same folder by the page's model of videos, which takes images too.
 
     The answers stand beside them in `answers.jsonl`, without the folder's name. Closing the iterator stops the batch
     behind the row in hand.
@@ -63,45 +63,45 @@ def batch(
     Raises:
         OSError, ValueError: see `vtc.video.batch.answer_batch`; no folder of the server is named.
     """
-    player = studio.video_player
-    chosen = studio.recipe(recipe, keep, video=True)
-    options = {"model": player.name, "recipe": chosen, "max_new_tokens": max_new_tokens}
+    loaded = state.video_model
+    chosen = state.recipe(recipe, keep, video=True)
+    options = {"model": loaded.name, "recipe": chosen, "max_new_tokens": max_new_tokens}
     news: queue.SimpleQueue[Progress | BaseException] = queue.SimpleQueue()
     closed = threading.Event()
     run = threading.Thread(
-        target=_run, args=(studio, questions, lambda: stop.is_set() or closed.is_set(), options, news.put), daemon=True
+        target=_run, args=(state, questions, lambda: stop.is_set() or closed.is_set(), options, news.put), daemon=True
     )
     run.start()
     try:
         while True:
-            told = news.get()
-            if isinstance(told, (OSError, ValueError)):
-                raise ValueError(_bare(str(told), questions.parent)) from told
-            if isinstance(told, BaseException):
-                raise told
-            yield told
-            if told.summary is not None:
+            update = news.get()
+            if isinstance(update, (OSError, ValueError)):
+                raise ValueError(_bare(str(update), questions.parent)) from update
+            if isinstance(update, BaseException):
+                raise update
+            yield update
+            if update.summary is not None:
                 return
     finally:
         closed.set()
         run.join()
 
 
-def _run(studio: Studio, questions: Path, stop: Any, options: dict[str, Any], pass_on: Any) -> None:
+def _run(state: AppState, questions: Path, stop: Any, options: dict[str, Any], pass_on: Any) -> None:
     from vtc.video.batch.engine import answer_batch
 
     out, reached = questions.with_name(ANSWERS), (0, 0)
 
-    def tell(done: int, total: int) -> None:
-        """Passes on how far the batch is."""
+    def on_update(done: int, total: int) -> None:
+        """Pass on how far the batch is."""
         nonlocal reached
         reached = (done, total)
         pass_on(Progress(done, total))
 
     try:
-        with studio.desk.lock:
+        with state.inference.lock:
             summary = answer_batch(
-                questions, out, root=questions.parent, allow_urls=False, progress=tell, stop=stop, **options
+                questions, out, root=questions.parent, allow_urls=False, progress=on_update, stop=stop, **options
             )
         out.write_text(_bare(out.read_text(encoding="utf-8"), questions.parent), encoding="utf-8")
         pass_on(Progress(*reached, summary))

@@ -8,21 +8,27 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from vtc.media import is_video
-from vtc.media_commands import PICTURES
-from vtc.sniffing import SUFFIXES
+from vtc.inference.defaults import IMAGES
+from vtc.media.images import is_video
+from vtc.media.sniffing import SUFFIXES
 
-from .asking import Question
-from .comparing import HEADER, Row, compared
-from .parts import MODEL, keep_slider, longest_slider, plainly, session
-from .studio import Studio
+from .comparing import HEADER, ComparisonRow, compared
+from .components import (
+    MODEL,
+    keep_slider,
+    longest_slider,
+    plainly,
+    session,
+)
+from .inference import MediumQuestion
+from .state import AppState
 
 AT_FIRST = ("kcenter", "stride", "grid", "resize")
 CHARTS = (("visual tokens", "Visual tokens"), ("milliseconds", "Time to first token"))
 
 
-def charts(rows: Sequence[Row]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the charts show: visual tokens, and milliseconds to the first token, of each recipe."""
+def charts(rows: Sequence[ComparisonRow]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return chart data: visual tokens, and milliseconds to the first token, of each recipe."""
     names = [row.recipe for row in rows]
     tokens = pd.DataFrame({"recipe": names, "visual tokens": [row.tokens for row in rows]})
     first = [None if row.first is None else row.first * 1e3 for row in rows]
@@ -32,8 +38,8 @@ def charts(rows: Sequence[Row]) -> tuple[pd.DataFrame, pd.DataFrame]:
 class CompareTab:
     """Its events."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     def compare(
         self,
@@ -44,10 +50,10 @@ class CompareTab:
         max_new_tokens: int,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
-        """Answers one question about a picture or a video by several recipes.
+        """Answer one question about an image or a video by several recipes.
 
         Args:
-            medium: the picture or the video.
+            medium: the image or the video.
             question: what is asked.
             recipes: 1 to 12 names from `vtc recipes`.
             keep: the share of the visual tokens to keep, above 0 and at most 1.
@@ -56,24 +62,24 @@ class CompareTab:
         Returns:
             A table with a row for all tokens and one for each recipe, and charts of tokens and times.
         """
-        with plainly(), self._studio.call(session(request, "compare")) as stop:
+        with plainly(), self._state.call(session(request, "compare")) as stop:
             video = medium is not None and is_video(medium)
-            asked = Question(medium, question, "", keep, video, int(max_new_tokens))
-            for rows in compared(self._studio, asked, recipes, stop):
+            asked = MediumQuestion(medium, question, "", keep, video, int(max_new_tokens))
+            for rows in compared(self._state, asked, recipes, stop):
                 yield ([row.cells() for row in rows], *charts(rows))
 
     def stop(self, request: gr.Request) -> None:
-        """Stops the visitor's own comparison."""
-        self._studio.stop(session(request, "compare"))
+        """Stop the visitor's own comparison."""
+        self._state.stop(session(request, "compare"))
 
 
-def build(studio: Studio) -> None:
-    """Lays the tab out."""
-    tab, names = CompareTab(studio), _names(studio)
+def build(state: AppState) -> None:
+    """Lay the tab out."""
+    tab, names = CompareTab(state), _names(state)
     with gr.Row():
         with gr.Column(min_width=280):
-            medium = gr.File(label="Picture or video", file_types=["image", "video", *sorted(SUFFIXES)])
-            question = gr.Textbox(PICTURES[2], label="Question", lines=1, max_lines=4)
+            medium = gr.File(label="Image or video", file_types=["image", "video", *sorted(SUFFIXES)])
+            question = gr.Textbox(IMAGES[2], label="MediumQuestion", lines=1, max_lines=4)
             recipes = gr.Dropdown(names, value=[n for n in AT_FIRST if n in names], multiselect=True, label="Recipes")
             keep, longest = keep_slider(), longest_slider()
             with gr.Row():
@@ -95,9 +101,9 @@ def build(studio: Studio) -> None:
     halt.click(tab.stop, None, None, cancels=[running], queue=False, api_visibility="private", show_progress="hidden")
 
 
-def _names(studio: Studio) -> list[str]:
-    """The recipes of both models, those of pictures first."""
-    return list(dict.fromkeys((*studio.picture_player.pictures, *studio.video_player.videos)))
+def _names(state: AppState) -> list[str]:
+    """The recipes of both models, those of images first."""
+    return list(dict.fromkeys((*state.image_model.images, *state.video_model.videos)))
 
 
 def _chart(y: str, title: str) -> gr.BarPlot:

@@ -7,10 +7,20 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .asking import Pair, Question, ask, prepared
-from .stream import Desk
-from .studio import Studio
-from .texts import NONE, rate, seconds, size
+from .formatting import (
+    NONE,
+    rate,
+    seconds,
+    size,
+)
+from .inference import (
+    MediumQuestion,
+    Pair,
+    ask,
+    prepared,
+)
+from .state import AppState
+from .streaming import InferenceLock
 
 HEADER = ("recipe", "answer", "visual tokens", "time to first token", "tokens per second", "KV cache")
 MOST = 12
@@ -19,7 +29,7 @@ ALL = "all tokens"
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One recipe.
 
     Attributes:
@@ -44,10 +54,12 @@ class Row:
         return [self.recipe, self.answer or NONE, f"{self.tokens:,}", *times, size(self.kv)]
 
 
-def compared(studio: Studio, question: Question, recipes: Sequence[str], stop: threading.Event) -> Iterator[list[Row]]:
+def compared(
+    state: AppState, question: MediumQuestion, recipes: Sequence[str], stop: threading.Event
+) -> Iterator[list[ComparisonRow]]:
     """The rows so far, each time one more is done: all tokens first, then `recipes` in their order.
 
-    Every recipe is checked before the first model runs. Each is timed behind a call of one token, and encodes anew.
+    Every recipe is checked before the first model runs. Each is timed behind a call of one token, and encodes again.
 
     Raises:
         OSError, ValueError: no recipe, too many of them, or what `prepared` says of one.
@@ -55,25 +67,25 @@ def compared(studio: Studio, question: Question, recipes: Sequence[str], stop: t
     names = list(dict.fromkeys(recipes))
     if not 1 <= len(names) <= MOST:
         raise ValueError(f"recipes={names}: {len(names)} of them; choose 1 to {MOST}")
-    asked = [prepared(studio, replace(question, recipe=name)) for name in names]
-    desk = Desk(studio.desk.lock, None)
-    rows, pair = list[Row](), asked[0].start
+    asked = [prepared(state, replace(question, recipe=name)) for name in names]
+    inference = InferenceLock(state.inference.lock, None)
+    rows, pair = list[ComparisonRow](), asked[0].start
     for one in asked:
         full = pair.full if rows else None
-        deque(ask(desk, one, 1, stop, full), maxlen=0)  # the first call of a recipe loads what is loaded once
-        pair = deque(ask(desk, one, question.max_new_tokens, stop, full), maxlen=1).pop()
+        deque(ask(inference, one, 1, stop, full), maxlen=0)  # the first call of a recipe loads what is loaded once
+        pair = deque(ask(inference, one, question.max_new_tokens, stop, full), maxlen=1).pop()
         if stop.is_set():
             return
         rows = [*(rows or [_full(pair)]), _short(pair)]
         yield rows
 
 
-def _full(pair: Pair) -> Row:
-    return Row(ALL, pair.full.text, pair.tokens.before, pair.full.first, pair.full.rate, pair.kv_full)
+def _full(pair: Pair) -> ComparisonRow:
+    return ComparisonRow(ALL, pair.full.text, pair.tokens.before, pair.full.first, pair.full.rate, pair.kv_full)
 
 
-def _short(pair: Pair) -> Row:
+def _short(pair: Pair) -> ComparisonRow:
     report = pair.short.report
     assert report is not None
     kv = pair.kv_full - report.bytes_saved
-    return Row(pair.recipe.name, pair.short.text, report.after, pair.short.first, pair.short.rate, kv)
+    return ComparisonRow(pair.recipe.name, pair.short.text, report.after, pair.short.first, pair.short.rate, kv)

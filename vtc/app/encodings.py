@@ -1,4 +1,4 @@
-"""What an encoder made of a medium, held for the next question about it."""
+"""Encoder outputs of a medium, cached for the next question about it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Encodings:
     """
 
     def __init__(self, size: int = 16) -> None:
-        """Holds at most `size` answers.
+        """Cache at most `size` outputs.
 
         Raises:
             ValueError: `size` is below 1.
@@ -56,7 +56,7 @@ class Encodings:
     def _remembering(self, encode: Callable[..., Any], name: str) -> Callable[..., Any]:
         @wraps(encode)  # adapters read its signature
         def remembered(*args: Any, **kwargs: Any) -> Any:
-            """What was held, or is encoded now."""
+            """Return the cached output, or encode now."""
             key = digest(name, args, kwargs)
             if key in self._held:
                 self.reused += 1

@@ -1,4 +1,4 @@
-"""Pictures and videos that were uploaded, opened once for all questions about them."""
+"""Images and videos that were uploaded, opened once for all questions about them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vtc.chat import Medium
-from vtc.frames import VideoFrames
-from vtc.media import is_video, load_picture
-from vtc.recipes import Recipe
-from vtc.video.features import features
-from vtc.video.picking import frames_together, pick, read_picked
-from vtc.video.reader import ReadReport
-from vtc.video.sampling import Sampling
+from vtc.inference.prompting import Medium
+from vtc.media.images import is_video, load_image
+from vtc.media.video_frames import VideoFrames
+from vtc.recipes.composition import Recipe
+from vtc.video.clips.frame_features import features
+from vtc.video.qa.two_pass import read_selected, select_frames, temporal_patch_size_of
+from vtc.video.reading import ReadReport
+from vtc.video.reading.sampling import Sampling
 from vtc.video.stages import Keyframes
 
 SAMPLING = Sampling(fps=2.0, frames=32)
@@ -28,11 +28,11 @@ SAMPLING = Sampling(fps=2.0, frames=32)
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenMedium:
     """A medium as a model takes it.
 
     Attributes:
-        medium: a picture, or frames of a video.
+        medium: an image, or frames of a video.
         notes: what a visitor ought to know of how it was read.
     """
 
@@ -40,7 +40,7 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-class Held:
+class RecentCache:
     """The last few things that were made, by a key; two callers never make the same one at once."""
 
     def __init__(self, size: int = 8) -> None:
@@ -49,7 +49,7 @@ class Held:
         self._held: OrderedDict[Any, Any] = OrderedDict()
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What is held under `key`, or what `make` makes. What raises is not held."""
+        """Return the value cached under `key`, or make it; a `make` that raises is not cached."""
         with self._lock:
             if key not in self._held:
                 self._held[key] = make()
@@ -60,7 +60,7 @@ class Held:
 
 
 def stamp(path: str | Path) -> tuple[str, int, int]:
-    """What tells a file from what stood at its path before: path, size and time of the last change.
+    """Return the identity of a file: path, size and time of the last change.
 
     Raises:
         OSError: no such file.
@@ -69,19 +69,19 @@ def stamp(path: str | Path) -> tuple[str, int, int]:
     return str(path), state.st_size, state.st_mtime_ns
 
 
-def open_picture(path: str | Path) -> Opened:
-    """The picture in `path`.
+def open_image(path: str | Path) -> OpenMedium:
+    """The image in `path`.
 
     Raises:
-        OSError, ValueError: see `vtc.media.load_picture`.
+        OSError, ValueError: see `vtc.media.images.load_image`.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        picture = load_picture(path)
-    return Opened(picture, tuple(_named(str(warning.message), path) for warning in caught))
+        image = load_image(path)
+    return OpenMedium(image, tuple(_named(str(warning.message), path) for warning in caught))
 
 
-def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampling = SAMPLING) -> Opened:
+def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampling = SAMPLING) -> OpenMedium:
     """The frames of the video in `path` that a model gets, of a long one those that `recipe` chooses.
 
     Raises:
@@ -93,23 +93,25 @@ def open_video(path: str | Path, recipe: Recipe, processor: Any, sampling: Sampl
     candidates, stage = sampling.candidates(info), recipe.input
     notes = ["the file is cut short, or its header is wrong"] if info.truncated else []
     notes += [info.choice] if info.choice else []
-    if isinstance(stage, Keyframes) and not np.array_equal(sampling.looked_at(info), candidates):
-        rule, together = features(stage.features), frames_together(processor)
-        picked = pick(path, info, sampling, together=together, selector=stage.selector, features=rule)
-        frames, _, report = read_picked(path, picked, sampling)
-        notes.append(f"{len(frames)} of {len(picked.looked)} frames that were looked at are shown to the model")
-        notes += [f"a part could not be looked at: {picked.broken}"] if picked.broken else []
+    if isinstance(stage, Keyframes) and not np.array_equal(sampling.scan_indices(info), candidates):
+        rule, temporal_patch_size = features(stage.features), temporal_patch_size_of(processor)
+        selected = select_frames(
+            path, info, sampling, temporal_patch_size=temporal_patch_size, selector=stage.selector, features=rule
+        )
+        frames, _, report = read_selected(path, selected, sampling)
+        notes.append(f"{len(frames)} of {len(selected.scanned)} frames that were looked at are shown to the model")
+        notes += [f"a part could not be looked at: {selected.broken}"] if selected.broken else []
     else:
         frames, report = sampling.read(path, candidates)
-    return Opened(frames, (*notes, *_losses(report)))
+    return OpenMedium(frames, (*notes, *_losses(report)))
 
 
 def looks_further(path: str | Path, recipe: Recipe, sampling: Sampling = SAMPLING) -> bool:
-    """Whether the frames of the video in `path` depend on the recipe: it is long, and some are left out."""
+    """Return whether the frames of the video in `path` depend on the recipe: it is long, and some are left out."""
     if not isinstance(recipe.input, Keyframes):
         return False
     info = sampling.probe(path)
-    return not np.array_equal(sampling.looked_at(info), sampling.candidates(info))
+    return not np.array_equal(sampling.scan_indices(info), sampling.candidates(info))
 
 
 def size_of(medium: Medium) -> tuple[int, int]:

@@ -6,8 +6,15 @@ from typing import Any
 
 import gradio as gr
 
-from . import batch_tab, compare_tab, picture_tab, video_tab
-from .studio import Studio
+from . import (
+    batch_tab,
+    compare_tab,
+    video_tab,
+)
+from . import (
+    image_tab as image_tab,
+)
+from .state import AppState
 
 TITLE = "vtc: fewer visual tokens"
 LARGEST = "200mb"
@@ -15,7 +22,7 @@ LARGEST = "200mb"
 WAITING = 32
 """Calls that may wait in the queue; further visitors are told to come back."""
 KEPT_SECONDS = 3600
-"""How long uploads and pictures stay on the server, and how often old ones are looked for."""
+"""How long uploads and images stay on the server, and how often old ones are looked for."""
 STYLE = """<style>
 @media (max-width: 640px) {
   .gradio-container main.app {padding: 8px !important}
@@ -27,14 +34,14 @@ STYLE = """<style>
 """In the page's head, since Gradio rewrites what `css` is given."""
 
 
-def page(studio: Studio) -> gr.Blocks:
-    """The page on which `studio` answers. It tells nobody that it was opened."""
+def page(state: AppState) -> gr.Blocks:
+    """Build the page of `state`; it makes no network request of its own."""
     blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS))
     with blocks:
-        gr.Markdown(_heading(studio))
-        for name, tab in (("Image", picture_tab), ("Video", video_tab), ("Compare", compare_tab), ("Batch", batch_tab)):
+        gr.Markdown(_heading(state))
+        for name, tab in (("Image", image_tab), ("Video", video_tab), ("Compare", compare_tab), ("Batch", batch_tab)):
             with gr.Tab(name):
-                tab.build(studio)
+                tab.build(state)
     return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
 
 
@@ -45,6 +52,6 @@ def looks() -> dict[str, Any]:
     return {"theme": theme, "head": STYLE}
 
 
-def _heading(studio: Studio) -> str:
-    names = ", ".join(dict.fromkeys((studio.picture_player.name, studio.video_player.name)))
+def _heading(state: AppState) -> str:
+    names = ", ".join(dict.fromkeys((state.image_model.name, state.video_model.name)))
     return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. Model: {names}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .page import LARGEST, looks, page
-from .studio import Studio
+from .state import AppState
 
 LOOPBACK = "127.0.0.1"
 FIRST, TRIED = 7860, 100
@@ -28,20 +28,20 @@ class Served:
     blocks: Any
 
     def close(self) -> None:
-        """Ends it."""
+        """End it."""
         self.blocks.close(verbose=False)
 
 
 def serve(
-    studio: Studio, *, host: str = LOOPBACK, port: int | None = None, wait: bool = True, largest: str = LARGEST
+    state: AppState, *, host: str = LOOPBACK, port: int | None = None, wait: bool = True, largest: str = LARGEST
 ) -> Served:
-    """Serves the page of `studio`.
+    """Serve the page of `state`.
 
     No file of the server can be asked for but what a visitor uploaded and what was drawn for the page; nothing is sent
     elsewhere, and nothing is shared by a tunnel.
 
     Args:
-        studio: what answers.
+        state: models and media of the page.
         host: the address to bind to; by default only this machine can reach it.
         port: None: the first free one from 7860 on; 0: any free one.
         wait: until it is interrupted.
@@ -51,7 +51,7 @@ def serve(
         OSError: the port is taken, or `host` is no address of this machine.
     """
     found = free_port(host, port)
-    blocks = page(studio)
+    blocks = page(state)
     _, url, _ = blocks.launch(
         server_name=host,
         server_port=found,

@@ -9,16 +9,35 @@ from typing import Any
 
 import gradio as gr
 
-from vtc.media_commands import VIDEOS
-from vtc.video.plans import PLANS
+from vtc.inference.defaults import VIDEOS
+from vtc.video.qa.strategies import STRATEGIES
 
-from .asking import Asked, Pair, Question, ask, prepared
-from .jumps import Track
-from .parts import COUNTING, MODEL, Controls, Results, plainly, session
-from .pictures import drawn_timeline
-from .planning import DIRECT, ask_by_plan
-from .studio import Studio
-from .texts import FIRST_CALL, call_notes, notes, plan_table, table
+from .components import (
+    COUNTING,
+    MODEL,
+    Controls,
+    ResultPanels,
+    plainly,
+    session,
+)
+from .formatting import (
+    FIRST_CALL,
+    call_notes,
+    notes,
+    strategy_table,
+    table,
+)
+from .inference import (
+    MediumQuestion,
+    Pair,
+    PreparedQuestion,
+    ask,
+    prepared,
+)
+from .renderings import drawn_timeline
+from .state import AppState
+from .strategy import DIRECT, ask_by_strategy
+from .timeline_clicks import ClickableTrack
 
 Shown = tuple[Any, ...]
 
@@ -26,11 +45,11 @@ Shown = tuple[Any, ...]
 class VideoTab:
     """Its events; where a click on the timeline leads is kept with each session."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     def count_video(self, video: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
-        """Counts the visual tokens that a recipe keeps of a video, by arithmetic: no model runs.
+        """Count the visual tokens that a recipe keeps of a video, by arithmetic: no model runs.
 
         Args:
             video: the video.
@@ -43,7 +62,7 @@ class VideoTab:
         if video is None:
             return None, None
         with plainly():
-            found = self._studio.count(video, recipe, keep, video=True)
+            found = self._state.count(video, recipe, keep, video=True)
         return found.after, found.before
 
     def ask_video(
@@ -53,10 +72,10 @@ class VideoTab:
         recipe: str,
         keep: float,
         max_new_tokens: int,
-        plan: str,
+        strategy: str,
         request: gr.Request,
     ) -> Iterator[Shown]:
-        """Answers a question about a video twice, from all visual tokens and from those that a recipe keeps.
+        """Answer a question about a video twice, from all visual tokens and from those that a recipe keeps.
 
         Args:
             video: the video.
@@ -64,49 +83,51 @@ class VideoTab:
             recipe: a name from `vtc recipes`.
             keep: the share of the visual tokens to keep, above 0 and at most 1.
             max_new_tokens: longest answer in tokens, 1 to 512.
-            plan: direct, or in several calls of the model: decompose or segment-thought.
+            strategy: direct, or in several calls of the model: decompose or segment-thought.
 
         Returns:
-            Both answers as they grow, the numbers of both, notes (of a plan, its calls), and at the end the timeline of
-            shots, budgets and keyframes.
+            Both answers as they grow, the numbers of both, notes (of a strategy, its calls), and at the end the
+            timeline of shots, budgets and keyframes.
         """
-        with plainly(), self._studio.call(session(request, "video")) as stop:
-            asked = prepared(self._studio, Question(video, question, recipe, keep, True, int(max_new_tokens)))
-            for pair in self._pairs(asked, question, plan, int(max_new_tokens), stop):
-                picture, track = gr.skip(), gr.skip()
+        with plainly(), self._state.call(session(request, "video")) as stop:
+            asked = prepared(self._state, MediumQuestion(video, question, recipe, keep, True, int(max_new_tokens)))
+            for pair in self._pairs(asked, question, strategy, int(max_new_tokens), stop):
+                image, track = gr.skip(), gr.skip()
                 if pair.short.report is not None:
-                    picture, track = drawn_timeline(asked, pair.short.report, Path(str(video)).name)
-                more = call_notes(pair) if plan != DIRECT else [FIRST_CALL] if pair.done else []
-                numbers = table(pair) if plan == DIRECT else plan_table(pair)
-                yield pair.full.text, pair.short.text, numbers, notes((*pair.notes, *more), pair), picture, track
+                    image, track = drawn_timeline(asked, pair.short.report, Path(str(video)).name)
+                more = call_notes(pair) if strategy != DIRECT else [FIRST_CALL] if pair.done else []
+                numbers = table(pair) if strategy == DIRECT else strategy_table(pair)
+                yield pair.full.text, pair.short.text, numbers, notes((*pair.notes, *more), pair), image, track
 
     def _pairs(
-        self, asked: Asked, question: str, plan: str, max_new_tokens: int, stop: threading.Event
+        self, asked: PreparedQuestion, question: str, strategy: str, max_new_tokens: int, stop: threading.Event
     ) -> Iterator[Pair]:
-        if plan == DIRECT:
-            return ask(self._studio.desk, asked, max_new_tokens, stop)
-        return ask_by_plan(self._studio.desk, asked, question, plan, max_new_tokens, stop)
+        if strategy == DIRECT:
+            return ask(self._state.inference, asked, max_new_tokens, stop)
+        return ask_by_strategy(self._state.inference, asked, question, strategy, max_new_tokens, stop)
 
-    def jump(self, track: Track | None, event: gr.SelectData) -> Any:
-        """Moves the player to where a click on the timeline leads."""
+    def jump(self, track: ClickableTrack | None, event: gr.SelectData) -> Any:
+        """Move the player to where a click on the timeline leads."""
         second = None if track is None else track.second(*event.index)
         return gr.skip() if second is None else gr.Video(playback_position=second)
 
     def stop(self, request: gr.Request) -> str:
-        """Stops the visitor's own answer."""
-        return "- stopped" if self._studio.stop(session(request, "video")) else "- nothing was running"
+        """Stop the visitor's own answer."""
+        return "- stopped" if self._state.stop(session(request, "video")) else "- nothing was running"
 
 
-def build(studio: Studio) -> None:
-    """Lays the tab out."""
-    tab, track = VideoTab(studio), gr.State()
+def build(state: AppState) -> None:
+    """Lay the tab out."""
+    tab, track = VideoTab(state), gr.State()
     with gr.Row():
         with gr.Column(min_width=280):
             video = gr.Video(label="Video", sources=["upload"], elem_id="player", height=280)
-            controls = Controls.made(studio.video_player.videos, VIDEOS[1], VIDEOS[2])
-            plan = gr.Dropdown(list(PLANS), value=DIRECT, label="Plan", info="One call of the model, or several")
+            controls = Controls.made(state.video_model.videos, VIDEOS[1], VIDEOS[2])
+            strategy = gr.Dropdown(
+                list(STRATEGIES), value=DIRECT, label="Strategy", info="One call of the model, or several"
+            )
         with gr.Column(min_width=280, scale=2):
-            results = Results.made()
+            results = ResultPanels.made()
     gr.Markdown("Shots, keyframes and the budget of each clip. A click moves the player.")
     timeline = gr.Image(
         label="Timeline",
@@ -131,7 +152,7 @@ def build(studio: Studio) -> None:
     running = gr.on(
         [controls.ask.click, controls.question.submit],
         tab.ask_video,
-        [video, controls.question, controls.recipe, controls.keep, controls.longest, plan],
+        [video, controls.question, controls.recipe, controls.keep, controls.longest, strategy],
         [*results.all, timeline, track],
         api_name="ask_video",
         **MODEL,

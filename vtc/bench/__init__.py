@@ -1,1 +1,1 @@
-"""Measured quality and cost: how recipes compare on the same pictures and questions."""
+"""Measured quality and cost: how recipes compare on the same images and questions."""

@@ -1,4 +1,4 @@
-"""The questions of a benchmark: each about one picture, some with a true answer."""
+"""The questions of a benchmark: each about one image, some with a true answer."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vtc.chat import Medium
-from vtc.json_text import loads
-from vtc.media import load_picture
-from vtc.registry import nearest
+from vtc.core.json_text import loads
+from vtc.core.registry import nearest
+from vtc.inference.prompting import Medium
+from vtc.media.images import load_image
 
 FIELDS = ("image", "question", "answer", "skill", "id")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One question about one picture or film.
+    """One question about one image or video.
 
     Attributes:
         id: unique in its run.
-        scene: what the picture is called; questions of one picture are resampled together.
+        scene: what the image is called; questions of one image are resampled together.
         question: what is asked.
         answer: the true answer, or None where only agreement with the full model can be measured.
         skill: what the question needs, by which results are split.
-        picture: loads the picture or film, and raises OSError or ValueError where it cannot be read.
+        image: loads the image or video, and raises OSError or ValueError where it cannot be read.
     """
 
     id: str
@@ -35,14 +35,14 @@ class Case:
     question: str
     answer: str | None
     skill: str | None
-    picture: Callable[[], Medium] = field(repr=False, compare=False)
+    image: Callable[[], Medium] = field(repr=False, compare=False)
 
 
 def read(path: Path) -> tuple[list[Case], list[str]]:
     """The cases of a JSONL file, and the names of fields in it that are not read.
 
     Each line is an object with `image` (a path, relative to the file's folder) and `question`, and perhaps `answer`,
-    `skill` and `id`. Pictures are not opened here.
+    `skill` and `id`. Images are not opened here.
 
     Raises:
         OSError: no such file.
@@ -103,10 +103,10 @@ def _case(path: Path, number: int, entry: dict[str, Any]) -> Case:
             raise ValueError(f"{where}: {name}={value!r} is a {type(value).__name__}; expected text")
         if not str(value).strip():
             raise ValueError(f"{where}: {name}={value!r} is empty; fill it in, or leave out what is optional")
-    picture = (path.parent / Path(entry["image"]).expanduser()).resolve()
+    image = (path.parent / Path(entry["image"]).expanduser()).resolve()
     name = f"line {number}" if entry.get("id") is None else str(entry["id"])
     return Case(
-        name, str(picture), entry["question"], entry.get("answer"), entry.get("skill"), partial(load_picture, picture)
+        name, str(image), entry["question"], entry.get("answer"), entry.get("skill"), partial(load_image, image)
     )
 
 
@@ -121,7 +121,7 @@ def of_skills(cases: Sequence[Case], skills: Sequence[str], known: Iterable[str]
 
 
 def check_skills(skills: Sequence[str], known: Iterable[str]) -> None:
-    """Raises ValueError for a skill that is not known, with the nearest."""
+    """Raise ValueError for a skill that is not known, with the nearest."""
     names = list(known)
     for skill in skills:
         if skill not in names:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from vtc.adapters import find
-from vtc.ask import greedy
+from vtc.inference.asking import greedy
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Decoded:
     texts: list[str]
 
     def says(self, row: int, other: Decoded) -> bool:
-        """Whether the answer of `row` is, token by token, that of `other`."""
+        """Return whether the answer of `row` is, token by token, that of `other`."""
         length = other.lengths[row]
         return self.lengths[row] == length and torch.equal(self.tokens[row, :length], other.tokens[row, :length])
 
@@ -66,8 +66,8 @@ def decode(model: Any, processor: Any, given: Mapping[str, Any], limit: int) -> 
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     stops = torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype))
     lengths = [int(row.nonzero()[0]) + 1 if bool(row.any()) else len(row) for row in stops]
-    said = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
-    texts = [text.strip() for text in processor.tokenizer.batch_decode(said, skip_special_tokens=True)]
+    answers = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
+    texts = [text.strip() for text in processor.tokenizer.batch_decode(answers, skip_special_tokens=True)]
     return Decoded(tokens, lengths, torch.stack(out.logits, dim=1), texts)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vtc.recipes import RECIPES
+from vtc.recipes.registration import RECIPES
 
 RANDOM = "random"
 FEW = 30
@@ -23,7 +23,7 @@ class Explained:
     """Why a named recipe is below `random` on an embedded model.
 
     Attributes:
-        recipe, model: by their names; `model` is followed by ` films` where films are asked about.
+        recipe, model: by their names; `model` is followed by ` videos` where videos are asked about.
         why: in a sentence; `docs/below-random.md` has it too.
     """
 
@@ -53,26 +53,26 @@ EXPLAINED = tuple(
         (ONE_SIZE, "tiny-qwen", ("resize",)),
         (COARSE, "tiny-qwen", ("pool",)),
         (FEWER_INSIDE, "tiny-qwen", ("kcenter+layerwise", "kcenter+feather")),
-        (ONE_SIZE, "tiny-qwen films", ("resize",)),
-        (WHOLE_FRAMES, "tiny-qwen films", ("uniform", "keyframes")),
-        (COARSE, "tiny-qwen films", ("pool", "videogpt+")),
-        (BLURRED, "tiny-qwen films", ("kcenter-mean", "cls-mean", "random-mean", "stride-mean")),
-        (SAME_PLACES, "tiny-qwen films", ("stride",)),
-        (FIRST_FRAME, "tiny-qwen films", ("evs-vllm",)),
-        (FEWER, "tiny-qwen films", ("vqtoken-adaptive",)),
-        (FEWER_INSIDE, "tiny-qwen films", ("kcenter+layerwise", "kcenter+feather")),
+        (ONE_SIZE, "tiny-qwen videos", ("resize",)),
+        (WHOLE_FRAMES, "tiny-qwen videos", ("uniform", "keyframes")),
+        (COARSE, "tiny-qwen videos", ("pool", "videogpt+")),
+        (BLURRED, "tiny-qwen videos", ("kcenter-mean", "cls-mean", "random-mean", "stride-mean")),
+        (SAME_PLACES, "tiny-qwen videos", ("stride",)),
+        (FIRST_FRAME, "tiny-qwen videos", ("evs-vllm",)),
+        (FEWER, "tiny-qwen videos", ("vqtoken-adaptive",)),
+        (FEWER_INSIDE, "tiny-qwen videos", ("kcenter+layerwise", "kcenter+feather")),
     )
     for recipe in recipes
 )
 
 
-def below_random(model: str, scenes: int, arms: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def below_random(model: str, scenes: int, variants: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The named recipes whose paired interval against `random`, at the same keep, lies below zero.
 
     Args:
         model: as `Explained.model` has it.
         scenes: that were asked about; of fewer than `FEW` nothing is said.
-        arms: of one model, as `results.document` holds them.
+        variants: of one model, as `results.document` holds them.
 
     Returns:
         `recipe`, `keep`, `high` (the upper end of the interval) and `why` of each; `why` is None where no reason is
@@ -80,24 +80,24 @@ def below_random(model: str, scenes: int, arms: Iterable[Mapping[str, Any]]) -> 
     """
     known = {(one.recipe, one.model): one.why for one in EXPLAINED}
     found = []
-    for arm in arms:
-        against = arm[f"versus_{RANDOM}"]
-        if scenes < FEW or arm["recipe"] not in RECIPES or against is None or against["high"] is None:
+    for variant in variants:
+        against = variant[f"versus_{RANDOM}"]
+        if scenes < FEW or variant["recipe"] not in RECIPES or against is None or against["high"] is None:
             continue
         if against["high"] < 0:
-            why = known.get((arm["recipe"], model))
-            found.append({"recipe": arm["recipe"], "keep": arm["keep"], "high": against["high"], "why": why})
+            why = known.get((variant["recipe"], model))
+            found.append({"recipe": variant["recipe"], "keep": variant["keep"], "high": against["high"], "why": why})
     return found
 
 
 def unexplained(document: Mapping[str, Any]) -> list[str]:
     """`MODEL: RECIPE at keep KEEP` for each recipe of an embedded model that is below `random` without a reason."""
-    from vtc import tiny
+    from vtc import embedded
 
     return [
         f"{model['name']}: {one['recipe']} at keep {one['keep']}"
         for model in document["models"]
-        if model["name"] in tiny.NAMES and not model["failed"]
+        if model["name"] in embedded.NAMES and not model["failed"]
         for one in model["below_random"]
         if one["why"] is None
     ]

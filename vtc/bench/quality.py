@@ -9,19 +9,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .plan import MOST, Plan
+from vtc.core.statistics import DRAWS
+
+from .config import MOST, BenchConfig
+from .journal import RowFile
 from .results import document
-from .rows import RowFile
-from .stats import DRAWS
 from .tables import markdown
-from .work import Failure, work
+from .workers import WorkerFailure, work
 
 NAME = "quality"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run came to.
+class BenchOutcome:
+    """Result of a run.
 
     Attributes:
         document: what is in the JSON file.
@@ -35,21 +36,22 @@ class Outcome:
 
 
 def run(
-    plan: Plan,
+    bench_config: BenchConfig,
     out: Path,
     *,
     jobs: int = 1,
-    fresh: bool = False,
+    overwrite: bool = False,
     curve: bool = True,
     seed: int = 0,
     draws: int = DRAWS,
-    say: Callable[[int, int], None] = lambda done, total: None,
-) -> Outcome:
-    """Answers what `plan` asks and is not yet answered in `out`, and writes the JSON, the tables and the curve there.
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> BenchOutcome:
+    """Answer what `bench_config` asks and is not yet answered in `out`, and write the JSON, the tables and the curve
+    there.
 
     Args:
         jobs: processes.
-        fresh: forget what `out` holds of an earlier run.
+        overwrite: forget what `out` holds of an earlier run.
         curve: draw it, as PNG and SVG.
         seed, draws: of the bootstrap.
         say: told how many answers there are, of how many.
@@ -63,51 +65,58 @@ def run(
             raise ValueError(f"--{name} {value}; expected a whole number from {least} to {most:,}")
     if curve and find_spec("matplotlib") is None:
         raise ValueError('the curve needs matplotlib: pip install "vtc-vlm[bench]", or pass --no-curve')
-    config = plan.config()
-    _check_pictures(plan)
-    failures: list[Failure] = []
-    with RowFile(out, config, fresh) as file:
-        _fill(plan, file, jobs, failures, say)
-    if len(failures) == len(plan.models):
+    config = bench_config.to_dict()
+    _check_images(bench_config)
+    failures: list[WorkerFailure] = []
+    with RowFile(out, config, overwrite) as file:
+        _fill(bench_config, file, jobs, failures, on_progress)
+    if len(failures) == len(bench_config.models):
         raise ValueError(failures[0].why)
-    made = document(plan, config, file.rows, {one.model: one.why for one in failures}, seed=seed, draws=draws)
+    made = document(bench_config, config, file.rows, {one.model: one.why for one in failures}, seed=seed, draws=draws)
     errors = len(failures) + len(made["errors"])
-    return Outcome(made, tuple(_write(made, out, curve)), errors)
+    return BenchOutcome(made, tuple(_write(made, out, curve)), errors)
 
 
-def _fill(plan: Plan, file: RowFile, jobs: int, failures: list[Failure], say: Callable[[int, int], None]) -> None:
+def _fill(
+    bench_config: BenchConfig,
+    file: RowFile,
+    jobs: int,
+    failures: list[WorkerFailure],
+    on_progress: Callable[[int, int], None],
+) -> None:
     wanted: dict[str, dict[str, set[str]]] = {
-        model: {arm.key: {case.id for case in plan.cases(model)} for arm in plan.arms} for model in plan.models
+        model: {variant.key: {case.id for case in bench_config.cases(model)} for variant in bench_config.variants}
+        for model in bench_config.models
     }
-    total = sum(len(ids) for arms in wanted.values() for ids in arms.values())
+    total = sum(len(ids) for variants in wanted.values() for ids in variants.values())
     answered = 0
 
-    def note(model: str, arm: str, id: str) -> None:
+    def note(model: str, variant: str, id: str) -> None:
         nonlocal answered
-        # An arm that the model refuses counts as done.
-        answered += 1 if id else len(wanted[model][arm])
+        # A variant that the model refuses counts as done.
+        answered += 1 if id else len(wanted[model][variant])
 
     for key in file.rows:
         note(*key)
-    say(answered, total)
-    for message in work(plan, frozenset(file.rows), jobs):
-        if isinstance(message, Failure):
+    on_progress(answered, total)
+    for message in work(bench_config, frozenset(file.rows), jobs):
+        if isinstance(message, WorkerFailure):
             failures.append(message)
         elif message.key not in file.rows:  # each process says what the model refuses
             file.add(message)
             note(*message.key)
-            say(answered, total)
+            on_progress(answered, total)
 
 
-def _check_pictures(plan: Plan) -> None:
-    """Refuses data of which no picture exists: then the paths are wrong, and not the pictures."""
-    if plan.data is None:
+def _check_images(bench_config: BenchConfig) -> None:
+    """Refuse data of which no image exists: then the paths are wrong, and not the images."""
+    if bench_config.data is None:
         return
-    scenes = [case.scene for case in plan.cases(plan.models[0])]
+    scenes = [case.scene for case in bench_config.cases(bench_config.models[0])]
     if not any(Path(scene).exists() for scene in scenes):
         raise FileNotFoundError(
-            f"--data {plan.data}: none of its pictures exists, such as {scenes[0]}; write paths relative to the file's "
-            "folder"
+            f"--data {bench_config.data}: none of its images exists, such as {scenes[0]}; write paths relative "
+            "to the file's folder"
         )
 
 
@@ -117,6 +126,6 @@ def _write(made: dict[str, Any], out: Path, curve: bool) -> list[Path]:
     text[1].write_text(markdown(made), encoding="utf-8")
     if not curve:
         return list(text)
-    from .curve import draw
+    from .plot import draw
 
     return [*text, *draw(made, out / NAME)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .arms import BASELINES, FULL, NONE
 from .explained import FEW
 from .results import GATE_RECIPES, GATE_TEXT
+from .variants import BASELINES, FULL, NONE
 
 TITLES = {"exact": "exact match", "agreement": "agreement with the full model"}
 
@@ -22,7 +22,7 @@ def markdown(made: dict[str, Any]) -> str:
         f"{versions}; config {made['config_hash']}. Intervals: {bootstrap['level']:.0%}, paired bootstrap over scenes, "
         f"{bootstrap['draws']} draws, seed {bootstrap['seed']}. Scores and differences are in percent and percentage "
         "points; KL is the mean over the tokens of the full model's answer, in nats, from its distribution to the "
-        "reduced model's; tokens are visual tokens that reach the language model, a picture on average, and per layer "
+        "reduced model's; tokens are visual tokens that reach the language model, an image on average, and per layer "
         "is how many of them each of its layers is given, which differs where some leave inside it.",
     ]
     for model in made["models"]:
@@ -39,37 +39,41 @@ def _failed(model: dict[str, Any]) -> list[str]:
 
 
 def _model(model: dict[str, Any]) -> list[str]:
-    asked = f"{model['questions']} questions about {model['scenes']} pictures; weights {model['weights']}."
-    few = f" Fewer than {FEW} pictures: take the intervals for narrower than they should be."
+    asked = f"{model['questions']} questions about {model['scenes']} images; weights {model['weights']}."
+    few = f" Fewer than {FEW} images: take the intervals for narrower than they should be."
     lines = [asked + (few if model["scenes"] < FEW else ""), "", *overview(model), *_gate(model), *_below(model)]
-    keeps = dict.fromkeys(arm["keep"] for arm in model["arms"] if _before(arm))
+    keeps = dict.fromkeys(variant["keep"] for variant in model["arms"] if _before(variant))
     for keep in keeps:
-        chosen = [arm for arm in model["arms"] if arm["keep"] == keep and type(arm["keep"]) is type(keep)]
-        lines += ["", f"### keep {keep}", "", *_detail(model, [arm for arm in chosen if _before(arm)])]
-    if any(arm["inside"] for arm in model["arms"]):
-        inside = [arm for arm in model["arms"] if arm["inside"]]
+        chosen = [
+            variant for variant in model["arms"] if variant["keep"] == keep and type(variant["keep"]) is type(keep)
+        ]
+        lines += ["", f"### keep {keep}", "", *_detail(model, [variant for variant in chosen if _before(variant)])]
+    if any(variant["inside"] for variant in model["arms"]):
+        inside = [variant for variant in model["arms"] if variant["inside"]]
         lines += ["", "### inside the language model, each by its own schedule", "", *_detail(model, inside)]
     return lines
 
 
-def _before(arm: dict[str, Any]) -> bool:
-    """Whether the arm is that of a recipe at a keep."""
-    return arm["recipe"] not in (FULL, NONE) and not arm["inside"]
+def _before(variant: dict[str, Any]) -> bool:
+    """Return whether the variant is that of a recipe at a keep."""
+    return variant["recipe"] not in (FULL, NONE) and not variant["inside"]
 
 
 def matrix(model: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of a table of scores, recipe by keep."""
-    baselines = [arm for arm in model["arms"] if arm["recipe"] in (FULL, NONE)]
+    baselines = [variant for variant in model["arms"] if variant["recipe"] in (FULL, NONE)]
     recipes: dict[str, list[dict[str, Any]]] = {}
-    for arm in model["arms"]:
-        if _before(arm):
-            recipes.setdefault(arm["recipe"], []).append(arm)
-    keeps = [str(arm["keep"]) for arm in next(iter(recipes.values()), [])]
+    for variant in model["arms"]:
+        if _before(variant):
+            recipes.setdefault(variant["recipe"], []).append(variant)
+    keeps = [str(variant["keep"]) for variant in next(iter(recipes.values()), [])]
     head = ["recipe", *(f"keep {keep}" for keep in keeps or ["0"])]
     names = {FULL: "full model", NONE: "text alone"}
     width = max(1, len(keeps))
-    rows = [[names[arm["recipe"]], *[_score(arm, model["metric"])] * width] for arm in baselines]
-    return head, rows + [[name, *(_score(arm, model["metric"]) for arm in some)] for name, some in recipes.items()]
+    rows = [[names[variant["recipe"]], *[_score(variant, model["metric"])] * width] for variant in baselines]
+    return head, rows + [
+        [name, *(_score(variant, model["metric"]) for variant in some)] for name, some in recipes.items()
+    ]
 
 
 def overview(model: dict[str, Any]) -> list[str]:
@@ -99,7 +103,7 @@ def _gate(model: dict[str, Any]) -> list[str]:
 
 
 def _below(model: dict[str, Any]) -> list[str]:
-    """Which recipes answer fewer questions than a random choice does, and why."""
+    """Return which recipes answer fewer questions than a random choice does, and why."""
     keeps: dict[tuple[str, str], list[str]] = {}
     for one in model["below_random"]:
         keeps.setdefault((one["recipe"], one["why"] or "**not explained**"), []).append(str(one["keep"]))
@@ -111,48 +115,48 @@ def _below(model: dict[str, Any]) -> list[str]:
 
 def inside(model: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of a table of recipes whose tokens leave inside the language model only."""
-    full = next(arm for arm in model["arms"] if arm["recipe"] == FULL)
+    full = next(variant for variant in model["arms"] if variant["recipe"] == FULL)
     head = ["recipe", "tokens per layer", TITLES[model["metric"]]]
     rows = []
-    for arm in (arm for arm in model["arms"] if arm["inside"]):
-        share = f"{arm['layers'] / full['layers']:.0%}" if arm["layers"] and full["layers"] else "-"
-        rows.append([arm["recipe"], share, _score(arm, model["metric"])])
+    for variant in (variant for variant in model["arms"] if variant["inside"]):
+        share = f"{variant['layers'] / full['layers']:.0%}" if variant["layers"] and full["layers"] else "-"
+        rows.append([variant["recipe"], share, _score(variant, model["metric"])])
     return head, rows
 
 
 def _detail(model: dict[str, Any], chosen: Sequence[dict[str, Any]]) -> list[str]:
     others = _compared(model)
     head = ["recipe", "tokens", "per layer", TITLES[model["metric"]], *(f"against {other}" for other in others)]
-    baselines = [arm for arm in model["arms"] if arm["recipe"] in (FULL, NONE)]
-    rows = [_detail_row(model, arm, others) for arm in (*baselines, *chosen)]
+    baselines = [variant for variant in model["arms"] if variant["recipe"] in (FULL, NONE)]
+    rows = [_detail_row(model, variant, others) for variant in (*baselines, *chosen)]
     return _table([*head, "agreement", "KL", *model["skills"]], rows)
 
 
 def _compared(model: dict[str, Any]) -> list[str]:
     """The full model and those baselines that recipes were compared with."""
-    return ["full", *(b for b in BASELINES if any(arm[f"versus_{b}"] is not None for arm in model["arms"]))]
+    return ["full", *(b for b in BASELINES if any(variant[f"versus_{b}"] is not None for variant in model["arms"]))]
 
 
-def _detail_row(model: dict[str, Any], arm: dict[str, Any], others: Sequence[str]) -> list[str]:
-    if arm["status"] != "measured" or not arm["n"]:
-        return [arm["recipe"], _why(arm), *["-"] * (4 + len(others) + len(model["skills"]))]
-    skills = (arm["skills"].get(skill) for skill in model["skills"])
+def _detail_row(model: dict[str, Any], variant: dict[str, Any], others: Sequence[str]) -> list[str]:
+    if variant["status"] != "measured" or not variant["n"]:
+        return [variant["recipe"], _why(variant), *["-"] * (4 + len(others) + len(model["skills"]))]
+    skills = (variant["skills"].get(skill) for skill in model["skills"])
     return [
-        arm["recipe"],
-        f"{arm['tokens']:.1f}",
-        f"{arm['layers']:.1f}",
-        _score(arm, model["metric"]),
-        *(_difference(arm[f"versus_{other}"]) for other in others),
-        _percent(arm["agreement"]["mean"]),
-        f"{arm['kl']['mean']:.4f}",
+        variant["recipe"],
+        f"{variant['tokens']:.1f}",
+        f"{variant['layers']:.1f}",
+        _score(variant, model["metric"]),
+        *(_difference(variant[f"versus_{other}"]) for other in others),
+        _percent(variant["agreement"]["mean"]),
+        f"{variant['kl']['mean']:.4f}",
         *("-" if skill is None else _percent(skill["score"]) for skill in skills),
     ]
 
 
-def _score(arm: dict[str, Any], metric: str) -> str:
-    if arm["status"] != "measured" or arm[metric] is None:
-        return arm["status"] if arm["status"] != "measured" else "-"
-    return _percent(arm[metric]["mean"])
+def _score(variant: dict[str, Any], metric: str) -> str:
+    if variant["status"] != "measured" or variant[metric] is None:
+        return variant["status"] if variant["status"] != "measured" else "-"
+    return _percent(variant[metric]["mean"])
 
 
 def _difference(one: dict[str, Any] | None) -> str:
@@ -166,8 +170,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def _why(arm: dict[str, Any]) -> str:
-    return f"{arm['status']}: {arm['why']}" if arm["why"] else "no answers"
+def _why(variant: dict[str, Any]) -> str:
+    return f"{variant['status']}: {variant['why']}" if variant["why"] else "no answers"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

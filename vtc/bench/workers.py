@@ -1,97 +1,131 @@
-"""Processes that answer a share of the work each, and send what they find."""
+"""The answering itself: in this process, or shared out over several."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
-from multiprocessing.spawn import get_preparation_data, prepare
+from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import Any
 
-from vtc.process import command, import_path
+from .config import BenchConfig
+from .evaluate import Evaluator
+from .journal import BenchRow
+from .subprocess_workers import gathered
 
-Job = Callable[[], Iterable[Any]]
-"""What a process does: a picklable function of no arguments, such as a `functools.partial`, that gives messages."""
+Key = tuple[str, str, str]
 
 
-def gathered(jobs: Sequence[Job], threads: int) -> Generator[Any, None, list[int]]:
-    """The messages of all `jobs`, as they come; when all have ended, the exit codes of their processes.
+@dataclass(frozen=True)
+class WorkerFailure:
+    """A model that cannot be loaded, and why."""
+
+    model: str
+    why: str
+
+
+Task = tuple[str, int]
+"""A model, and which of its batches."""
+
+
+def work(bench_config: BenchConfig, done: Collection[Key], jobs: int = 1) -> Iterator[BenchRow | WorkerFailure]:
+    """The rows that are not `done`, as they come.
 
     Args:
-        jobs: one for each process.
-        threads: of torch, in each process.
+        jobs: processes; torch's threads are shared out among them.
+
+    Raises:
+        OSError: a process ended before its work was done.
     """
-    running: dict[Connection, subprocess.Popen[bytes]] = {}
+    tasks = [
+        (model, i)
+        for model in bench_config.models
+        for i in range(len(bench_config.batches(model)))
+        if _due(bench_config, model, i, done)
+    ]
+    jobs = min(jobs, len(tasks))
+    return _together(bench_config, tasks, done, jobs) if jobs > 1 else _alone(bench_config, tasks, done)
+
+
+def _due(bench_config: BenchConfig, model: str, batch: int, done: Collection[Key]) -> bool:
+    open_variants = [variant.key for variant in bench_config.variants if (model, variant.key, "") not in done]
+    return any(
+        (model, variant, case.id) not in done
+        for case in bench_config.batches(model)[batch]
+        for variant in open_variants
+    )
+
+
+def _alone(
+    bench_config: BenchConfig, tasks: Sequence[Task], done: Collection[Key]
+) -> Iterator[BenchRow | WorkerFailure]:
+    from vtc.check.capture import few_threads
+
+    for name, group in groupby(tasks, key=lambda task: task[0]):
+        try:
+            model, processor = _load(bench_config, name)
+        except (OSError, ValueError) as error:
+            yield WorkerFailure(name, str(error))
+            continue
+        scorer = Evaluator(name, model, processor, bench_config.variants, bench_config.max_new_tokens)
+        yield from (row for row in scorer.refused if row.key not in done)
+        with few_threads(model):
+            for _, batch in group:
+                yield from scorer.rows(bench_config.batches(name)[batch], done)
+
+
+def _load(bench_config: BenchConfig, name: str) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
+
+    from vtc.inference.loading import load
+    from vtc.inference.quiet import quiet
+
     try:
-        for job in jobs:
-            # A pipe each, since a killed process could hold a shared lock.
-            reader, writer = Pipe(duplex=False)
-            with writer:
-                running[reader] = _started(writer, job, threads)
-        return (yield from _received(dict(running)))
-    finally:
-        for reader, process in running.items():
-            process.terminate()
-            process.wait()
-            reader.close()
+        with quiet():
+            return load(name, device=bench_config.device, dtype=bench_config.dtype)
+    except (
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+    ) as error:  # so torch and safetensors say that a file is no file of theirs
+        raise ValueError(f"--models {name}: its weights cannot be read ({error}); fetch or train them again") from error
 
 
-def _started(writer: Connection, job: Job, threads: int) -> subprocess.Popen[bytes]:
-    """A process that does `job`, not forked, since a forked one cannot use a GPU.
+def _together(
+    bench_config: BenchConfig, tasks: Sequence[Task], done: Collection[Key], jobs: int
+) -> Iterator[BenchRow | WorkerFailure]:
+    parts = [partial(_alone, bench_config, tasks[i::jobs], done) for i in range(jobs)]
+    ended = yield from _once(gathered(parts, max(1, _threads() // jobs)))
+    if any(ended):
+        codes = ", ".join(str(code) for code in ended if code)
+        raise ChildProcessError(
+            f"--jobs {jobs}: a process ended with code {codes} before its work was done (-9 is often a lack of "
+            "memory); what was answered is kept: run the same command again, perhaps with fewer jobs"
+        )
 
-    Not by `multiprocessing`, which starts Python in a way that imports from the current folder first. The caller's main
-    module is imported as `multiprocessing` does it, so that what it defines can be part of a job.
-    """
-    end = writer.fileno()
-    process = subprocess.Popen(command(__name__, str(end), str(threads)), stdin=subprocess.PIPE, pass_fds=[end])
-    assert process.stdin is not None
-    about = {**get_preparation_data("vtc-bench"), "sys_path": import_path()}
-    about.pop("authkey")  # of connections that are not used here, and never to be written to a pipe
+
+def _once(
+    messages: Generator[BenchRow | WorkerFailure, None, list[int]],
+) -> Generator[BenchRow | WorkerFailure, None, list[int]]:
+    """`messages`, each failure of a model once however many processes meet it."""
+    failed: set[str] = set()
     try:
-        with process.stdin as pipe:
-            pickle.dump(about, pipe)
-            pickle.dump(job, pipe)
-    except BrokenPipeError:
-        pass  # it has ended; its exit code is told when its messages are received
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    return process
-
-
-def _received(running: dict[Connection, subprocess.Popen[bytes]]) -> Generator[Any, None, list[int]]:
-    codes: list[int] = []
-    while running:
-        ready: list[Any] = wait(list(running))
-        for reader in ready:
+        while True:
             try:
-                message = reader.recv()
-            except EOFError:
-                codes.append(running.pop(reader).wait())
-                continue
-            yield message
-    return codes
+                message = next(messages)
+            except StopIteration as end:
+                codes: list[int] = end.value
+                return codes
+            if not isinstance(message, WorkerFailure):
+                yield message
+            elif message.model not in failed:
+                failed.add(message.model)
+                yield message
+    finally:
+        messages.close()
 
 
-def main() -> None:
-    """Does the job that comes through standard input. Ends when its parent is gone: nobody reads what it sends then."""
-    end, threads = map(int, sys.argv[1:])
-    writer = Connection(end, readable=False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-    prepare(pickle.load(sys.stdin.buffer))
-    job: Job = pickle.load(sys.stdin.buffer)
+def _threads() -> int:
     import torch
 
-    torch.set_num_threads(threads)
-    try:
-        for message in job():
-            writer.send(message)
-    except BrokenPipeError:
-        os._exit(1)
-    writer.close()
+    return torch.get_num_threads()

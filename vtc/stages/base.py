@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..budget import Keep
-from ..registry import PLUGINS, Registry
-from ..tokens import Layout, Reduction, VisualTokens
+from vtc.core.budget import Keep
+from vtc.core.registry import BUILT_IN, Registry
+from vtc.core.tokens import Layout, Reduction, VisualTokens
 
 
 class Stage(ABC):
@@ -32,10 +33,10 @@ class Stage(ABC):
     """Whether the total depends on content, so that no exact count can be declared."""
     seeded: ClassVar[bool] = False
     """Whether the stage draws numbers, so that items need a content key."""
-    films: ClassVar[bool] = False
-    """Whether the stage looks at what changes from frame to frame, so that a picture has nothing for it."""
+    videos: ClassVar[bool] = False
+    """Whether the stage looks at what changes from frame to frame, so that an image has nothing for it."""
     thumbnail: ClassVar[bool] = False
-    """Whether the stage makes sense only where pictures come as tiles beside a thumbnail."""
+    """Whether the stage makes sense only where images come as tiles beside a thumbnail."""
 
     @property
     def label(self) -> str:
@@ -77,7 +78,7 @@ class Resizer(InputStage):
 
 
 class FrameSelector(InputStage):
-    """Leaves whole frames of a video out; a picture is not touched."""
+    """Leaves whole frames of a video out; an image is not touched."""
 
     @abstractmethod
     def choose(self, frames: Tensor, k: int) -> Tensor:
@@ -161,10 +162,17 @@ class Merger(Stage):
         """Folds the other candidates into the kept `anchor` tokens `[K]` (structural ones among them)."""
 
 
-STAGES: Registry[type[Stage]] = Registry("stage", PLUGINS)
+STAGES: Registry[type[Stage]] = Registry("stage", plugins=True, built_in=BUILT_IN)
+"""Stage classes by the names that recipe files give them, such as `select/kcenter`."""
 
 
-def enrol(*stages: type[Stage]) -> None:
+def add_stages(*stages: type[Stage]) -> None:
     """Makes stages known by name to recipes and recipe files."""
     for stage in stages:
         STAGES.add(f"{stage.kind}/{stage.name}", stage)
+
+
+def concrete(names: Mapping[str, object]) -> tuple[type[Stage], ...]:
+    """The stages among a package's `names` (its `globals()`), without the base classes of their kinds."""
+    found = (value for value in names.values() if isinstance(value, type) and issubclass(value, Stage))
+    return tuple(stage for stage in found if hasattr(stage, "name") and not inspect.isabstract(stage))

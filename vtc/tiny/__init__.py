@@ -1,52 +1,5 @@
-"""Embedded models: tiny vision-language models that really answer, packaged with the library.
+"""Deprecated: the names of `vtc.embedded`."""
 
-They are stock transformers classes with weights trained from scratch by `python -m vtc.tiny.train`, for tests,
-demos and offline trials. What is measured on them is said of them only.
-"""
+from vtc.core.moved import moved
 
-import difflib
-import hashlib
-from pathlib import Path
-
-# Which view of the drawn world (`vtc.tiny.spec.VIEWS`) each model is asked about.
-VIEW_OF = {"tiny-llava": "square", "tiny-internvl": "native", "tiny-qwen": "native"}
-NAMES = tuple(VIEW_OF)
-
-_ROOT = Path(__file__).parent
-
-
-def path(name: str) -> Path:
-    """The directory of the embedded model `name`, as `from_pretrained` takes it.
-
-    Raises:
-        ValueError: an unknown name, or weights that are not those that were packaged.
-        FileNotFoundError: the weights are not in the installation.
-    """
-    if name not in NAMES:
-        near = difflib.get_close_matches(str(name), NAMES, n=1, cutoff=0.0)[0]
-        raise ValueError(f"name={name!r} is no embedded model; did you mean {near!r}? Known: {', '.join(NAMES)}")
-    directory = _ROOT / "weights" / name
-    weights = directory / "model.safetensors"
-    if not weights.is_file():
-        raise FileNotFoundError(
-            f"the weights of {name!r} are missing from {directory}; reinstall vtc, "
-            f"or train them with `python -m vtc.tiny.train {name}`"
-        )
-    found, expected = digest(weights), sums().get(name)
-    if found != expected:
-        raise ValueError(
-            f"the weights of {name!r} in {directory} are not those that were packaged (sha256 {found[:12]}..., "
-            f"expected {(expected or 'none')[:12]}...); reinstall vtc"
-        )
-    return directory
-
-
-def digest(file: Path) -> str:
-    """The sha256 of a file, hexadecimal."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def sums() -> dict[str, str]:
-    """The sha256 of each packaged model's weights, by its name."""
-    lines = (_ROOT / "weights" / "SHA256SUMS").read_text().splitlines()
-    return {line.split("  ")[1].split("/")[0]: line.split("  ")[0] for line in lines}
+__getattr__ = moved(__name__, "vtc.embedded")

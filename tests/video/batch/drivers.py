@@ -14,9 +14,9 @@ from pathlib import Path
 SERVER = """
 import json, os, sys
 import ray.data
-from vtc.cli import app
-from vtc.video.batch.ray import answer_batch_on_ray
-import vtc.video.batch.ray_blocks
+from vtc.cli.main import app
+from vtc.video.batch.ray.engine import answer_batch_on_ray
+import vtc.video.batch.ray.blocks
 for line in sys.stdin:
     log, arguments, cluster = json.loads(line)
     if not (child := os.fork()):

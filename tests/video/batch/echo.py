@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from vtc.video.batch.ray_folder import Task, on_disk, written
+from vtc.video.batch.ray.folder import Task, on_disk, written
 
 
 class Echo:

@@ -11,9 +11,22 @@ from subprocess import PIPE
 
 import pytest
 
-from tests.video.batch.films import FEW, clips, question, read, rows, save
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    question,
+    read,
+    rows,
+    save,
+)
 from vtc.video import answer_batch
-from vtc.video.batch.attempts import ENDING, MEDIUM, ROWS, Attempts, medium_name
+from vtc.video.batch.attempts import (
+    ENDING,
+    MEDIUM,
+    ROWS,
+    Attempts,
+    medium_name,
+)
 
 DEADLY = "star star star star star"
 """In words that the embedded models know."""

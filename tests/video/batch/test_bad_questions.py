@@ -6,8 +6,14 @@ from functools import cache
 
 import pytest
 
-from tests.video.batch.films import FEW, clips, question, rows, timeless
-from vtc.bench.stats import Interval
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    question,
+    rows,
+    timeless,
+)
+from vtc.core.statistics import Interval
 from vtc.video.batch import Answerer, Group, Job
 from vtc.video.batch.prompts import Prompts
 from vtc.video.batch.summary import Tally, widened

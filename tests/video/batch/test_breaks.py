@@ -13,8 +13,15 @@ from contextlib import suppress
 
 import pytest
 
-from tests.video.batch.films import FEW, clips, read, rows, save, timeless
-from vtc.batch_command import asked_to_stop
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    read,
+    rows,
+    save,
+    timeless,
+)
+from vtc.cli.batch import asked_to_stop
 from vtc.video import answer_batch
 from vtc.video.batch import attempts
 
@@ -99,13 +106,13 @@ def test_killed_fifty_times(tmp_path):
 def test_sigterm_ends_the_command_after_the_row_in_hand(tmp_path):
     clips(tmp_path, 3)
     path, out = save(tmp_path / "q.jsonl", rows(3, 4)), tmp_path / "a.jsonl"
-    command = [sys.executable, "-m", "vtc.cli", "batch", path, "--out", out, *OPTIONS]
+    command = [sys.executable, "-m", "vtc", "batch", path, "--out", out, *OPTIONS]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         grown(out, 1, lambda: process.poll() is not None)
         process.terminate()
-        said = process.communicate(timeout=LONG)[0].decode()
-    assert process.returncode == 130, said
-    assert "ended early: interrupted; the same command goes on from here" in said
+        generation = process.communicate(timeout=LONG)[0].decode()
+    assert process.returncode == 130, generation
+    assert "ended early: interrupted; the same command goes on from here" in generation
     assert 2 <= written(out) < 12
     assert all(row["error"] is None for row in read(out))
     summary = answer_batch(path, out, **FIELDS)

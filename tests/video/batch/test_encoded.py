@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_encoded import counted
-from tests.video.batch.films import FEW, clips, question, rows, timeless
-from vtc.encoded import _held
+from tests.reduction.test_feature_cache import counted
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    question,
+    rows,
+    timeless,
+)
+from vtc.reduction.feature_cache import _cached_features
 from vtc.video.batch import Answerer, Group, Job
 
 EACH = 4
 
 
 @pytest.mark.parametrize("recipe", ["video-question", "layerwise"])
-def test_a_film_is_encoded_once_for_all_questions(tmp_path, recipe):
+def test_a_video_is_encoded_once_for_all_questions(tmp_path, recipe):
     clips(tmp_path, 1)
     answerer = Answerer(Job.of(recipe, dtype="float32", **FEW))
     asked = [question(row, tmp_path) for row in rows(1, EACH)]
@@ -56,7 +62,7 @@ def test_rows_of_two_answerers_are_drawn_in_turn(tmp_path):
     taken = zip(*(one.answer(Group(tuple(some))) for one, some in zip(makers, asked, strict=True)), strict=True)
     turns = [list(rows) for rows in zip(*taken, strict=True)]
     assert [timeless(one) for one in turns] == [timeless(one) for one in want]
-    assert _held.get() is None
+    assert _cached_features.get() is None
 
 
 def test_an_error_is_not_right_and_was_not_timed(tmp_path):

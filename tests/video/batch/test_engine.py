@@ -12,18 +12,36 @@ from functools import cache
 import pytest
 import torch
 
-from tests.video.batch.films import FEW, clips, question, read, rows, save, timeless
-from vtc.chat import processed
-from vtc.recipes import recipe
-from vtc.times import on_device
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    question,
+    read,
+    rows,
+    save,
+    timeless,
+)
+from vtc.inference.prompting import processed
+from vtc.media.frame_times import on_device
+from vtc.recipes.named import recipe
+from vtc.reduction.api import reduced
 from vtc.video import answer_batch
-from vtc.video.batch import Answerer, Group, Job, Question, fingerprint, grouped, opening
+from vtc.video.batch import (
+    Answerer,
+    Group,
+    Job,
+    Question,
+    fingerprint,
+    grouped,
+)
+from vtc.video.batch import (
+    loading as opening,
+)
 from vtc.video.batch.engine import chosen_groups
 from vtc.video.batch.fingerprints import PARTS, differing
-from vtc.video.batch.forking import ask_whole, go_on, read_prefix
+from vtc.video.batch.journal import Records
 from vtc.video.batch.prompts import Prompts
-from vtc.video.batch.records import Records
-from vtc.wrap import reduced
+from vtc.video.batch.shared_prefix import ask_whole, go_on, read_prefix
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +76,7 @@ def test_a_shared_prefix_answers_as_whole_prompts_do(folder, name):
         out = one.model.generate(**full, max_new_tokens=6, do_sample=False)[:, full["input_ids"].shape[1] :]
     batched = [text.strip() for text in one.processor.tokenizer.batch_decode(out, skip_special_tokens=True)]
     assert forked == alone == batched
-    # The control: another picture's prefix answers otherwise, so that equality says something.
+    # The control: another image's prefix answers otherwise, so that equality says something.
     with reduced(one.model, opened.recipe):
         other = one.open(grouped([question(row, folder) for row in rows(2, 4)])[1])
         wrong = Prompts.of(one.processor, other.prompt, asked, other.medium, other.inputs)
@@ -72,9 +90,9 @@ def test_a_job_gives_one_row_a_question(folder, tmp_path):
         {**rows(1, 1)[0], "id": "n", "video": "no"},
     ]
     out = tmp_path / "a.jsonl"
-    told = []
+    with_system_prompt = []
     summary = answer_batch(
-        save(folder / "q.jsonl", listed), out, progress=lambda *done: told.append(done), workers=1, **FEW
+        save(folder / "q.jsonl", listed), out, progress=lambda *done: with_system_prompt.append(done), workers=1, **FEW
     )
     found = read(out)
     assert [row["id"] for row in found] == [row["id"] for row in listed]
@@ -89,10 +107,10 @@ def test_a_job_gives_one_row_a_question(folder, tmp_path):
     assert (summary.rows, summary.answered, summary.known, summary.exit_code) == (8, 6, 8, 1)
     assert summary.accuracy.mean == sum(bool(row.get("correct")) for row in found) / 8
     assert summary.errors == {"ValueError": 1, "FileNotFoundError": 1}
-    assert told[-1] == (8, 8)
+    assert with_system_prompt[-1] == (8, 8)
     again = answer_batch(folder / "q.jsonl", out, **FEW)
     assert (again.fresh, again.rows) == (0, 8)
-    with pytest.raises(ValueError, match="--anew"):
+    with pytest.raises(ValueError, match="--overwrite"):
         answer_batch(folder / "q.jsonl", out, keep=0.5, **FEW)
     with pytest.raises(ValueError, match="shard=3/2"):
         answer_batch(folder / "q.jsonl", out, shard=(3, 2), **FEW)
@@ -196,13 +214,13 @@ NO_ANSWERS += ['{"id": "conf", "settings": [1, 2', "{ "]
 
 
 @pytest.mark.parametrize("before", ["", '{"id": "a", "answer": null, "error": null}\n'])
-@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("text", NO_ANSWERS)
-def test_what_is_no_answer_is_left_as_it_is(tmp_path, text, anew, before):
+def test_what_is_no_answer_is_left_as_it_is(tmp_path, text, overwrite, before):
     path = tmp_path / "a.jsonl"
     path.write_text(before + text)
     with pytest.raises(ValueError, match="is no answer"):
-        Records(path, anew=anew)
+        Records(path, overwrite=overwrite)
     assert path.read_text() == before + text
 
 
@@ -217,7 +235,7 @@ def test_a_last_line_is_cut_off_where_it_is_torn_and_ended_where_it_is_whole(tmp
             records.append({"id": "3", "error": None})
         assert read(path) == [*rows[: 1 + whole], {"id": "3", "error": None}]
         path.write_bytes(first + b"\n" + second[:cut])
-        with Records(path, anew=True) as records:
+        with Records(path, overwrite=True) as records:
             assert (records.done, path.read_bytes()) == ({}, b"")
 
 
@@ -226,9 +244,9 @@ def test_answers_are_not_written_over_the_questions(folder, tmp_path):
     (tmp_path / "link.jsonl").symlink_to(path)
     before = path.read_bytes()
     for out in (path, tmp_path / "link.jsonl"):
-        for anew in (False, True):
+        for overwrite in (False, True):
             with pytest.raises(ValueError, match="is the file of questions"):
-                answer_batch(path, out, anew=anew, **FEW)
+                answer_batch(path, out, overwrite=overwrite, **FEW)
     assert path.read_bytes() == before
 
 

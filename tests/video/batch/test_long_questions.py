@@ -5,11 +5,29 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.video.batch.films import FEW, clips, question, read, rows, save, timeless
-from vtc.recipes import recipe
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    question,
+    read,
+    rows,
+    save,
+    timeless,
+)
+from vtc.recipes.named import recipe
 from vtc.video import answer_batch
-from vtc.video.batch import Answerer, Job, answerer, grouped
-from vtc.video.batch.alike import SHORT, TOGETHER, alike, size_class
+from vtc.video.batch import (
+    Answerer,
+    Job,
+    answerer,
+    grouped,
+)
+from vtc.video.batch.alike import (
+    BATCH_TOKENS,
+    SHORT,
+    alike,
+    size_class,
+)
 from vtc.video.batch.context import PromptLimits
 
 LONG = "the star is red . " * 150 + "where is the yellow object?"
@@ -64,8 +82,8 @@ def test_a_long_question_is_asked_apart_and_all_answers_are_as_before(folder, tm
         ([20, 20, 20], "010", 1),
         ([20, 20, 20], "100", 1),
         ([20, 20, 20], "001", 2),
-        ([TOGETHER // 4] * 9, "0" * 9, 4),
-        ([TOGETHER * 2] * 2, "00", 1),
+        ([BATCH_TOKENS // 4] * 9, "0" * 9, 4),
+        ([BATCH_TOKENS * 2] * 2, "00", 1),
     ],
 )
 def test_which_go_on_together(lengths, alone, count):

@@ -1,4 +1,4 @@
-"""Media of a batch: pictures, broken and stuck ones, what the model is told beforehand, and errors asked again."""
+"""Media of a batch: images, broken and stuck ones, what the model is told beforehand, and errors asked again."""
 
 from __future__ import annotations
 
@@ -13,19 +13,35 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.video.batch.films import FEW, clips, film, question, read, rows, save, timeless
-from vtc.chat import processed
-from vtc.cli import app
-from vtc.media import load_picture
-from vtc.recipes import recipe
-from vtc.times import on_device
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    question,
+    read,
+    rows,
+    save,
+    timeless,
+    video,
+)
+from vtc.cli.main import app
+from vtc.inference.prompting import processed
+from vtc.media.frame_times import on_device
+from vtc.media.images import load_image
+from vtc.recipes.named import recipe
+from vtc.reduction.api import reduced
 from vtc.video import answer_batch
-from vtc.video.batch import Answerer, Job, grouped, opening
-from vtc.video.reader import isolate
-from vtc.wrap import reduced
+from vtc.video.batch import (
+    Answerer,
+    Job,
+    grouped,
+)
+from vtc.video.batch import (
+    loading as opening,
+)
+from vtc.video.reading import subprocess_reader
 
 STUCK = """
-import json, sys, time; sys.path[:] = json.loads(sys.argv[1]); from vtc.video.reader import child; whole = child.Local
+import json, sys, time; sys.path[:] = json.loads(sys.argv[1]); from vtc.video.reading import worker; whole = child.Local
 def opened(path, *rest):
     return time.sleep(600) if path.name == "stuck.mp4" else whole(path, *rest)
 child.Local = opened; child.main()
@@ -37,9 +53,9 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("media")
     (clip,) = clips(made, 1)
     for i in range(4):
-        Image.fromarray(film(i).pixels(96)[0]).save(made / f"{i}.png")
+        Image.fromarray(video(i).pixels(96)[0]).save(made / f"{i}.png")
     (made / "cut.mp4").write_bytes(clip.read_bytes()[:600])
-    (made / "no.png").write_bytes(b"no picture")
+    (made / "no.png").write_bytes(b"no image")
     return made
 
 
@@ -48,7 +64,7 @@ def answerer():
     return Answerer(Job(dtype="float32", **FEW))
 
 
-def said(answerer, inputs, spec):
+def generation(answerer, inputs, spec):
     """What the model answers to a processor's inputs, by `generate` alone."""
     given = on_device(answerer.model, inputs)
     with reduced(answerer.model, spec):
@@ -56,29 +72,29 @@ def said(answerer, inputs, spec):
     return answerer.processor.tokenizer.decode(out[0, given["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 
 
-def test_pictures_are_answered_as_generate_answers(folder, answerer):
+def test_images_are_answered_as_generate_answers(folder, answerer):
     asked = ["what is in the picture?", "where is the orange ring?", "how many objects are there?"]
     listed = [
         {"id": f"{i}-{j}", "image": f"{i}.png", "question": text} for i in range(2) for j, text in enumerate(asked)
     ]
-    out = folder / "pictures.jsonl"
+    out = folder / "images.jsonl"
     summary = answer_batch(save(folder / "p.jsonl", listed), out, dtype="float32", **FEW)
     assert (summary.answered, summary.exit_code) == (6, 0)
     for row, given in zip(read(out), listed, strict=True):
-        picture = load_picture(folder / given["image"])
-        inputs = processed(answerer.processor, [given["question"]], [picture])
-        assert row["answer"] == said(answerer, inputs, recipe("kcenter"))
+        image = load_image(folder / given["image"])
+        inputs = processed(answerer.processor, [given["question"]], [image])
+        assert row["answer"] == generation(answerer, inputs, recipe("kcenter"))
         assert row["recipe"] == {"name": "kcenter", "keep": recipe("kcenter").keep}
         assert (row["frames"], row["id"]) == ([], given["id"])
         assert 0 < row["tokens_kept"] < row["tokens_full"]
 
 
 def test_what_the_model_is_told_beforehand(folder, answerer):
-    picture = folder / "1.png"
+    image = folder / "1.png"
     systems = [None, "yes or no", None]
     group = grouped(
         [
-            question({**rows(1, 1)[0], "id": str(i), "video": "1.png"}, folder, picture=True, system=system)
+            question({**rows(1, 1)[0], "id": str(i), "video": "1.png"}, folder, image=True, system=system)
             for i, system in enumerate(systems)
         ]
     )[0]
@@ -88,8 +104,8 @@ def test_what_the_model_is_told_beforehand(folder, answerer):
         if q.system:
             turn.insert(0, {"role": "system", "content": [{"type": "text", "text": q.system}]})
         text = answerer.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
-        inputs = answerer.processor(text=text, images=[load_picture(picture)], return_tensors="pt")
-        assert found[q.id] == said(answerer, inputs, recipe("kcenter"))
+        inputs = answerer.processor(text=text, images=[load_image(image)], return_tensors="pt")
+        assert found[q.id] == generation(answerer, inputs, recipe("kcenter"))
     assert found["0"] == found["2"] != found["1"]  # else an answer would not show what was told
     opened = answerer.open(group)
     assert (opened.system, opened.prompt) == (None, group.first.question)
@@ -102,11 +118,13 @@ def test_a_template_that_leaves_the_system_out_costs_those_rows_alone(folder):
         [[one for one in turn if one["role"] != "system"] for turn in turns], **options
     )
     base = {**rows(1, 1)[0], "video": "0.png"}
-    told = [question({**base, "id": str(i)}, folder, picture=True, system=s) for i, s in enumerate(["be short", None])]
-    found = {row["id"]: row["error"] for row in deaf.answer(grouped(told)[0])}
+    with_system_prompt = [
+        question({**base, "id": str(i)}, folder, image=True, system=s) for i, s in enumerate(["be short", None])
+    ]
+    found = {row["id"]: row["error"] for row in deaf.answer(grouped(with_system_prompt)[0])}
     assert found["1"] is None
     assert "system='be short': the model's chat template leaves it out" in found["0"]
-    (alone,) = deaf.answer(grouped(told[:1])[0])
+    (alone,) = deaf.answer(grouped(with_system_prompt[:1])[0])
     assert "leaves it out" in alone["error"]
 
 
@@ -136,12 +154,12 @@ def test_the_column_says_what_a_medium_is_whatever_its_ending(folder, tmp_path):
     shutil.copy(folder / "0.mp4", tmp_path / "unnamed")
     shutil.copy(folder / "0.mp4", tmp_path / "x.jpg")
     shutil.copy(folder / "0.png", tmp_path / "still.mp4")
-    frames = [Image.fromarray(pixels) for pixels in film(0).pixels(96)]
+    frames = [Image.fromarray(pixels) for pixels in video(0).pixels(96)]
     for name in ("x.gif", "x.png", "x.webp"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=500)
-    videos, pictures = ["unnamed", "x.jpg", "x.gif", "x.png", "still.mp4", "x.webp"], ["still.mp4", "x.gif", "x.webp"]
+    videos, images = ["unnamed", "x.jpg", "x.gif", "x.png", "still.mp4", "x.webp"], ["still.mp4", "x.gif", "x.webp"]
     listed = [{"id": f"v-{name}", "video": name, "question": "what is there?"} for name in videos]
-    listed += [{"id": f"p-{name}", "image": name, "question": "what is there?"} for name in pictures]
+    listed += [{"id": f"p-{name}", "image": name, "question": "what is there?"} for name in images]
     answer_batch(save(tmp_path / "q.jsonl", listed), tmp_path / "a.jsonl", **FEW)
     found = {row["id"]: row for row in read(tmp_path / "a.jsonl")}
     refused = {name for name, row in found.items() if row["error"]}
@@ -151,7 +169,9 @@ def test_the_column_says_what_a_medium_is_whatever_its_ending(folder, tmp_path):
 
 
 def test_a_medium_that_is_stuck_is_given_up(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(isolate, "command", lambda module: [sys.executable, "-c", STUCK, json.dumps(sys.path)])
+    monkeypatch.setattr(
+        subprocess_reader, "command", lambda module: [sys.executable, "-c", STUCK, json.dumps(sys.path)]
+    )
     shutil.copy(folder / "0.mp4", tmp_path / "stuck.mp4")
     shutil.copy(folder / "0.png", tmp_path / "0.png")
     listed = [{"id": "s", "video": "stuck.mp4", "question": "?"}, {"id": "p", "image": "0.png", "question": "what?"}]
@@ -186,7 +206,7 @@ def test_errors_are_asked_again_where_that_is_wanted(folder, tmp_path):
     assert found[0] == before["b"]
     assert timeless([found[2]]) == timeless([before["c"]])
     assert sorted(p.name for p in tmp_path.glob("a.jsonl*")) == ["a.jsonl"]
-    with pytest.raises(ValueError, match="start anew"):  # answers of another job are never asked again by this
+    with pytest.raises(ValueError, match="start again"):  # answers of another job are never asked again by this
         answer_batch(path, out, retry=True, keep=0.9, **FEW)
     assert read(out) == found
 

@@ -15,7 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.video.batch.films import FEW, clips, film, save
+from tests.video.batch.videos import (
+    FEW,
+    clips,
+    save,
+    video,
+)
 from vtc.video import answer_batch
 from vtc.video.batch import Answerer
 
@@ -45,12 +50,12 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def media(folder, pictures, stretches):
-    """Rows about so many pictures and stretches of a clip, four to each."""
+def media(folder, images, stretches):
+    """Rows about so many images and stretches of a clip, four to each."""
     clips(folder, 1)
-    for i in range(pictures):
-        Image.fromarray(film(i % 7).pixels(96)[i % 7]).save(folder / f"{i}.png")
-    given = [{"image": f"{i}.png"} for i in range(pictures)]
+    for i in range(images):
+        Image.fromarray(video(i % 7).pixels(96)[i % 7]).save(folder / f"{i}.png")
+    given = [{"image": f"{i}.png"} for i in range(images)]
     given[1:1] = [
         {"video": "0.mp4", "start": 2 * i / stretches, "end": 2 + 2 * i / stretches} for i in range(stretches)
     ]
@@ -73,7 +78,7 @@ def at_the_end(path, out, limit):
 def compared(folder):
     """What is held at the 16th row, at the 48th, and at that one where an answerer keeps what it has opened."""
     path = save(folder / "q.jsonl", media(folder, 10, 2))
-    # The last picture of both is the same, as what is held of one depends on what it shows.
+    # The last image of both is the same, as what is held of one depends on what it shows.
     found = [at_the_end(path, folder / f"{limit}.jsonl", limit) for limit in (16, 48)]
     kept, whole = [], Answerer.open
 

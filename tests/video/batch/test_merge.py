@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from vtc.cli import app
-from vtc.video.batch.merging import answer_files, merge
+from vtc.cli.main import app
+from vtc.video.batch.merge import answer_files, merge
 
 KNOWN = {"id": "a", "video": "a.mp4", "question": "what?", "answer": "red"}
 """A question whose right answer is known."""
@@ -135,7 +135,7 @@ def test_every_id_is_written_once_and_every_other_row_is_told(tmp_path_factory, 
 
 
 @pytest.mark.parametrize(
-    ("make", "out", "error", "said"),
+    ("make", "out", "error", "words"),
     [
         (lambda at: [], "o.jsonl", ValueError, "nothing to join"),
         (lambda at: [at / "none.jsonl"], "o.jsonl", OSError, "none.jsonl"),
@@ -150,10 +150,10 @@ def test_every_id_is_written_once_and_every_other_row_is_told(tmp_path_factory, 
         (lambda at: [write(at / "1.jsonl", [row("a")])], "no/o.jsonl", OSError, "no"),
     ],
 )
-def test_what_is_refused_leaves_nothing_behind(tmp_path, make, out, error, said):
+def test_what_is_refused_leaves_nothing_behind(tmp_path, make, out, error, words):
     answers = make(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=words):
         merge(answers, tmp_path / out)
     assert sorted(tmp_path.rglob("*")) == before
 

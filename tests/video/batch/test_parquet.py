@@ -9,16 +9,22 @@ from PIL import Image
 from pyarrow import table
 from pyarrow.parquet import read_schema, read_table, write_table
 
-from tests.video.batch.films import FEW, film, read, save, timeless
+from tests.video.batch.videos import (
+    FEW,
+    read,
+    save,
+    timeless,
+    video,
+)
 from vtc.video import answer_batch
-from vtc.video.batch.merging import merge
+from vtc.video.batch.merge import merge
 from vtc.video.batch.parquet import read_parquet, write_parquet
 
 
 @pytest.fixture
 def asked(tmp_path):
-    """Questions about two pictures, of which one is not there; some with choices, some with a mark."""
-    Image.fromarray(film(0).pixels(96)[0]).save(tmp_path / "0.png")
+    """Questions about two images, of which one is not there; some with choices, some with a mark."""
+    Image.fromarray(video(0).pixels(96)[0]).save(tmp_path / "0.png")
     listed = [
         {"id": "a", "image": "0.png", "question": "what is there?", "mark": 1.5},
         {"id": "b", "image": "0.png", "question": "which?", "choices": ["red", "blue"], "answer": "red"},
@@ -35,14 +41,14 @@ def test_the_table_holds_the_rows_of_the_journal(asked, tmp_path):
     journal = read(tmp_path / "a.parquet.jsonl")
     assert timeless(journal) == timeless(read(lines))
     table = read_table(out).to_pylist()
-    for row, told in zip(table, journal, strict=True):
-        assert {name: row[name] for name in told} == told
-        assert all(row[name] is None for name in set(row) - set(told))
+    for row, with_system_prompt in zip(table, journal, strict=True):
+        assert {name: row[name] for name in with_system_prompt} == with_system_prompt
+        assert all(row[name] is None for name in set(row) - set(with_system_prompt))
     assert [row["mark"] for row in table] == [1.5, None, None]
     assert table[2]["error"].startswith("FileNotFoundError")
     again = answer_batch(asked, out, **FEW)
     assert (again.fresh, again.rows) == (0, 3)
-    with pytest.raises(ValueError, match="--anew"):
+    with pytest.raises(ValueError, match="--overwrite"):
         answer_batch(asked, out, keep=0.9, **FEW)
 
 
@@ -85,9 +91,9 @@ def test_a_table_of_somebody_else_is_left_even_beside_a_journal(asked, tmp_path)
     out = tmp_path / "a.parquet"
     answer_batch(asked, out, **FEW)
     write_table(table({"mine": [1]}), out)
-    for anew in (False, True):
+    for overwrite in (False, True):
         with pytest.raises(ValueError, match="is no file of answers"):
-            answer_batch(asked, out, anew=anew, **FEW)
+            answer_batch(asked, out, overwrite=overwrite, **FEW)
     assert read_table(out).column_names == ["mine"]
 
 
@@ -110,9 +116,9 @@ def test_what_no_table_can_hold_is_refused_before_anything_is_answered(asked, tm
         with pytest.raises(ValueError, match=match):
             answer_batch(save(tmp_path / "bad.jsonl", rows), tmp_path / "bad.parquet", **FEW)
     (tmp_path / "other.parquet").write_bytes(b"somebody's")
-    for anew in (False, True):
+    for overwrite in (False, True):
         with pytest.raises(ValueError, match="is no file of answers"):
-            answer_batch(asked, tmp_path / "other.parquet", anew=anew, **FEW)
+            answer_batch(asked, tmp_path / "other.parquet", overwrite=overwrite, **FEW)
     assert (tmp_path / "other.parquet").read_bytes() == b"somebody's"
     assert not any(path.stat().st_size for path in tmp_path.glob("*.parquet.jsonl"))
 
@@ -130,9 +136,9 @@ def test_answers_whose_journal_is_gone_are_thrown_away_where_that_is_asked(asked
     out = tmp_path / "a.parquet"
     answer_batch(asked, out, **FEW)
     (tmp_path / "a.parquet.jsonl").unlink()
-    with pytest.raises(ValueError, match=r"or start anew \(--anew\)"):
+    with pytest.raises(ValueError, match=r"or start again \(--overwrite\)"):
         answer_batch(asked, out, **FEW)
-    answer_batch(asked, out, anew=True, limit=1, **FEW)
+    answer_batch(asked, out, overwrite=True, limit=1, **FEW)
     assert len(read_parquet(out)) == 1
 
 
@@ -146,12 +152,12 @@ def test_shards_have_one_schema_and_merge(asked, tmp_path):
     merged = merge(parts, tmp_path / "all.jsonl", asked)
     assert (merged.rows, merged.clean) == (3, True)
     answer_batch(asked, tmp_path / "whole.jsonl", **FEW)
-    parted, whole = (told(read(tmp_path / name)) for name in ("all.jsonl", "whole.jsonl"))
+    parted, whole = (with_system_prompt(read(tmp_path / name)) for name in ("all.jsonl", "whole.jsonl"))
     assert parted == whole
     assert merge([*parts, tmp_path / "whole.jsonl"], tmp_path / "all.jsonl", asked).equal == ("a", "b", "c")
 
 
-def told(rows):
+def with_system_prompt(rows):
     """Rows without times and without what holds nothing: a table has every column in every row."""
     return [{name: value for name, value in row.items() if value is not None} for row in timeless(rows)]
 

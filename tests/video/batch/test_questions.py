@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vtc.video.batch.choices import correct, picked, prompt_of
-from vtc.video.batch.matching import normal
+from vtc.video.batch.matching.choices import correct, picked, prompt_of
+from vtc.video.batch.matching.free_text import normal
 from vtc.video.batch.questions import Question, grouped, read_questions
 
 GOOD = {"id": "1", "video": "a.mp4", "question": "what?"}
@@ -33,7 +33,7 @@ def test_csv_and_parquet_say_the_same(tmp_path):
     path = tmp_path / "q.csv"
     path.write_text('id,image,question,choices,start,mark\n1,a.png,"what, then?","[""x"", ""y""]",,m\n')
     (one,) = read_questions(path)
-    assert (one.question, one.choices, one.start, one.picture) == ("what, then?", ("x", "y"), None, True)
+    assert (one.question, one.choices, one.start, one.image) == ("what, then?", ("x", "y"), None, True)
     assert one.extra == {"mark": "m"}
     row = {"id": "1", "image": "a.png", "question": "what, then?", "choices": ["x", "y"], "start": None, "mark": "m"}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "q.parquet")
@@ -62,7 +62,7 @@ def test_csv_and_parquet_say_the_same(tmp_path):
         ({**GOOD, "id": "2", "answer": ["red"]}, r"answer=\['red'\]"),
         ({**GOOD, "id": "2", "answer": " "}, "answer=' '"),
         ({**GOOD, "id": "2", "choices": ["red", "blue"], "answer": "green"}, "line 2: answer='green' is none of"),
-        ({"id": "2", "image": "a.png", "question": "what?", "start": 1}, "a picture has no stretch"),
+        ({"id": "2", "image": "a.png", "question": "what?", "start": 1}, "an image has no stretch"),
         ({**GOOD, "id": "2", "error": 1, "input_error": 2}, "'error' is kept through as 'input_error'"),
         ({**GOOD, "id": "2", "choices": ["one"]}, "list of 2 to 26"),
         ({**GOOD, "id": "2", "choices": "red"}, "JSON list"),
@@ -179,7 +179,7 @@ BLUE += ["blue", "It is blue.", "**blue**", "color:blue", r"\boxed{blue}", "<b>b
 @pytest.mark.parametrize(
     ("answer", "choice"),
     [
-        *((said, "blue") for said in BLUE),
+        *((generation, "blue") for generation in BLUE),
         ("A", "red"),
         ("a", "red"),
         ("The answer is A because of its color", "red"),

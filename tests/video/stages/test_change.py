@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import (
+from tests.video.stages.videos import (
     FRAMES,
     REFERENCE,
     SHARES,
@@ -18,14 +18,21 @@ from tests.video.stages.films import (
     check_kept,
     choose,
     of_rows,
-    random_film,
+    random_video,
     with_newlines,
 )
-from vtc.recipes import Recipe, recipe
-from vtc.stages import Even, KCenter, Whole
-from vtc.tokens import FRAMES as PIXELS
-from vtc.tokens import VisualTokens
-from vtc.video.stages import EVS, ClipBudget, DyCoke, VidCom2, before
+from vtc.core.tokens import FRAMES as PIXELS
+from vtc.core.tokens import VisualTokens
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe
+from vtc.stages import Even, Joint, KCenter
+from vtc.video.stages import (
+    EVS,
+    ClipBudget,
+    DyCoke,
+    VidCom2,
+    before,
+)
 
 SELECTORS = [EVS(), EVS(engine=True), VidCom2(), DyCoke()]
 selectors = pytest.mark.parametrize("selector", SELECTORS, ids=str)
@@ -44,10 +51,10 @@ def test_as_engines_choose_and_count(selector, name, case, q):
     tokens = of_rows(REFERENCE[f"{case}/x"], (6, 8))
     wanted = np.flatnonzero(REFERENCE[f"{case}/{name}_q{q}"])
     keep = round(1 - q, 3)
-    made = Recipe((Whole(), selector), keep=keep)
+    made = Recipe((Joint(), selector), keep=keep)
     assert made.count(tokens.layout) == len(wanted)
     assert made.reduce(tokens, len(wanted)).anchor.tolist() == wanted.tolist()
-    plain = Recipe((Whole(), replace(selector, engine=False)), keep=keep)
+    plain = Recipe((Joint(), replace(selector, engine=False)), keep=keep)
     assert plain.count(tokens.layout) == half_up(keep, 768)
 
 
@@ -61,15 +68,15 @@ def test_engines_count_with_the_rounding_of_their_own():
     assert EVS(engine=True).count(tokens.layout, 300) == 300
     assert EVS(engine=True).count(tokens.layout, 5) == VidCom2(engine=True).count(tokens.layout, 5) == 5  # a ceiling
     assert EVS(engine=True).count(tokens.layout, 1.0) == 1000
-    picture = of_rows(np.zeros((1, 100, 2), np.float32), kind="image")
-    assert all(made.count(picture.layout, 0.1) is None for made in (EVS(engine=True), VidCom2(engine=True)))
+    image = of_rows(np.zeros((1, 100, 2), np.float32), kind="image")
+    assert all(made.count(image.layout, 0.1) is None for made in (EVS(engine=True), VidCom2(engine=True)))
 
 
 @selectors
 @pytest.mark.parametrize("frames", FRAMES)
 @pytest.mark.parametrize("side", SIDES)
 def test_exact_counts_at_every_size(selector, frames, side):
-    tokens = random_film(frames, side)
+    tokens = random_video(frames, side)
     pool = torch.arange(frames * side**2)
     for share in SHARES:
         k = half_up(share, len(pool))
@@ -78,7 +85,7 @@ def test_exact_counts_at_every_size(selector, frames, side):
 
 @selectors
 def test_odd_values_are_still_exact(selector):
-    plain = random_film(5, 4)
+    plain = random_video(5, 4)
     spoilt = plain.features.clone()
     spoilt[::7] = torch.nan
     spoilt[3] = torch.inf
@@ -91,7 +98,7 @@ def test_odd_values_are_still_exact(selector):
 @selectors
 @pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
 def test_a_row_that_is_no_number_counts_as_zeros_and_touches_no_other(selector, value):
-    plain = random_film(6, 5)
+    plain = random_video(6, 5)
     rows = plain.features.clone()
     rows[40] = 0.0
     wanted = choose(selector, replace(plain, features=rows), 60).tolist()
@@ -102,7 +109,7 @@ def test_a_row_that_is_no_number_counts_as_zeros_and_touches_no_other(selector, 
 @selectors
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_dtypes_choose_alike(selector, dtype):
-    tokens = random_film(6, 5)
+    tokens = random_video(6, 5)
     for k in (6, 30, 75):
         assert (
             choose(selector, tokens, k).tolist()
@@ -112,7 +119,7 @@ def test_dtypes_choose_alike(selector, dtype):
 
 @selectors
 def test_the_order_of_channels_does_not_matter(selector):
-    tokens = random_film(6, 5)
+    tokens = random_video(6, 5)
     turned = replace(
         tokens, features=tokens.features[:, torch.randperm(12, generator=torch.Generator().manual_seed(1))]
     )
@@ -121,7 +128,7 @@ def test_the_order_of_channels_does_not_matter(selector):
 
 @selectors
 def test_structural_tokens_are_no_frame_and_missing_cells_no_crash(selector):
-    tokens = random_film(6, 5)
+    tokens = random_video(6, 5)
     lined = with_newlines(tokens)
     assert choose(selector, tokens, 40).tolist() == choose(selector, lined, 40).tolist()
     left = torch.arange(0, 150)[torch.arange(150) % 4 != 1]
@@ -131,31 +138,31 @@ def test_structural_tokens_are_no_frame_and_missing_cells_no_crash(selector):
 
 @selectors
 def test_what_is_no_video_is_chosen_from_as_kcenter_does(selector):
-    tokens = random_film(3, 5)
-    picture = replace(tokens, layout=replace(tokens.layout, kinds=("tile",) * 3))
-    assert choose(selector, picture, 20).tolist() == choose(KCenter(), picture, 20).tolist()
+    tokens = random_video(3, 5)
+    image = replace(tokens, layout=replace(tokens.layout, kinds=("tile",) * 3))
+    assert choose(selector, image, 20).tolist() == choose(KCenter(), image, 20).tolist()
 
 
 @selectors
-def test_recipes_of_films_say_so_and_travel(selector, tmp_path):
-    made = Recipe((Whole(), selector))
-    assert made.of_films
+def test_recipes_of_videos_say_so_and_travel(selector, tmp_path):
+    made = Recipe((Joint(), selector))
+    assert made.is_video_recipe
     made.save(tmp_path / "r.json")
     assert Recipe.load(tmp_path / "r.json") == made
 
 
 @selectors
 def test_nothing_is_left_behind_by_a_call(selector):
-    films = [random_film(frames, 4, seed=frames) for frames in (5, 1, 8, 3)]
-    alone = [choose(replace(selector), film, len(film) // 3).tolist() for film in films]
-    assert [choose(selector, film, len(film) // 3).tolist() for film in films] == alone
-    assert [choose(selector, film, len(film) // 3).tolist() for film in reversed(films)] == alone[::-1]
+    videos = [random_video(frames, 4, seed=frames) for frames in (5, 1, 8, 3)]
+    alone = [choose(replace(selector), video, len(video) // 3).tolist() for video in videos]
+    assert [choose(selector, video, len(video) // 3).tolist() for video in videos] == alone
+    assert [choose(selector, video, len(video) // 3).tolist() for video in reversed(videos)] == alone[::-1]
 
 
 @selectors
 @pytest.mark.parametrize("allocator", [Even(), ClipBudget(), ClipBudget(together=False)], ids=str)
 def test_other_allocators_are_exact_too(selector, allocator):
-    tokens = random_film(8, 5)
+    tokens = random_video(8, 5)
     pixels = torch.rand(8, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     pixels[4:] += 2.0
     tokens = replace(tokens, cues={PIXELS: pixels})
@@ -189,7 +196,7 @@ def test_bad_parameters_are_refused(make, error):
 
 
 def test_the_named_recipes():
-    tokens = random_film(8, 6)
+    tokens = random_video(8, 6)
     for name in ("evs", "evs-vllm", "vidcom2", "dycoke"):
         made = recipe(name, keep=0.2)
         total = made.count(tokens.layout)

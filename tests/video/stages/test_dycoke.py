@@ -8,12 +8,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import FRAMES, REFERENCE, check_kept, choose, of_rows, per_frame, random_film
-from vtc.recipes import Recipe
-from vtc.stages import Whole
+from tests.video.stages.videos import (
+    FRAMES,
+    REFERENCE,
+    check_kept,
+    choose,
+    of_rows,
+    per_frame,
+    random_video,
+)
+from vtc.core.allocation import allocate
+from vtc.core.tokens import VisualTokens
+from vtc.recipes.composition import Recipe
+from vtc.stages import Joint
 from vtc.stages.select.maxmin import maxmin
-from vtc.tokens import VisualTokens
-from vtc.video.allocate import allocate
 from vtc.video.stages import DyCoke
 
 cases = pytest.mark.parametrize("case", ["s1", "s2"])
@@ -65,7 +73,7 @@ def places(tokens: VisualTokens, wanted: np.ndarray) -> list[int]:
 def test_as_the_released_code_all_but_its_order(case):
     tokens = of_rows(REFERENCE[f"{case}/dycoke_x"])
     wanted = places(tokens, REFERENCE[f"{case}/dycoke_out"])
-    made = Recipe((Whole(), DyCoke(released=True)), keep=0.3)
+    made = Recipe((Joint(), DyCoke(released=True)), keep=0.3)
     total = made.count(tokens.layout)
     assert total == len(wanted) == 399
     assert made.reduce(tokens, total).anchor.tolist() == sorted(wanted)
@@ -89,7 +97,7 @@ def test_the_copy_of_the_released_rule_is_one(case):
     data=st.data(),
 )
 def test_the_mended_rule(frames, side, seed, similar, data):
-    tokens = random_film(frames, side, seed=seed, still=0.3)
+    tokens = random_video(frames, side, seed=seed, still=0.3)
     k = data.draw(st.integers(1, frames * side**2))
     rows = tokens.features.unflatten(0, (frames, -1))
     assert choose(DyCoke(similar=similar), tokens, k).tolist() == by_hand(rows, k, similar)
@@ -97,7 +105,7 @@ def test_the_mended_rule(frames, side, seed, similar, data):
 
 @pytest.mark.parametrize("frames", [6, 7, 8, 9, 16, 33])
 def test_the_released_mode_at_any_length(frames):
-    tokens = random_film(frames, 5, still=0.3)
+    tokens = random_video(frames, 5, still=0.3)
     mode = DyCoke(released=True)
     kept = choose(mode, tokens, mode.count(tokens.layout, 0.3))
     assert kept.tolist() == sorted(t * 25 + i for t, i in released(tokens.features.unflatten(0, (frames, 25))))
@@ -105,7 +113,7 @@ def test_the_released_mode_at_any_length(frames):
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4])
 def test_four_frames_and_fewer(frames):
-    tokens = random_film(frames, 4, still=0.3)
+    tokens = random_video(frames, 4, still=0.3)
     with pytest.raises(RuntimeError):
         released(tokens.features.unflatten(0, (frames, 16)))
     with pytest.raises(ValueError, match=f"fails on {frames} frames .* released=False"):
@@ -116,14 +124,14 @@ def test_four_frames_and_fewer(frames):
 
 @pytest.mark.parametrize("frames", [5, 7, 9, 33])
 def test_the_last_of_an_odd_number_stays(frames):
-    tokens = random_film(frames, 4, still=0.3)
+    tokens = random_video(frames, 4, still=0.3)
     assert max(t for t, _ in released(tokens.features.unflatten(0, (frames, 16)))) == frames - 2
     assert min(per_frame(tokens, choose(DyCoke(), tokens, frames * 8))) > 0
     assert min(per_frame(tokens, choose(DyCoke(), tokens, frames))) == 1
 
 
 def test_the_last_group_is_as_the_others_and_less_than_a_quarter_can_stay():
-    tokens = random_film(16, 10, still=0.3)
+    tokens = random_video(16, 10, still=0.3)
     theirs = released(tokens.features.unflatten(0, (16, 100)))
     assert [sum(t == at for at, _ in theirs) for t in range(16)] == [100, 30, 30, 30] * 3 + [100, 30, 100, 30]
     assert per_frame(tokens, choose(DyCoke(), tokens, 4 * 190)) == [100, 30, 30, 30] * 4
@@ -134,13 +142,13 @@ def test_the_last_group_is_as_the_others_and_less_than_a_quarter_can_stay():
 
 @pytest.mark.parametrize(("similar", "k", "wanted"), [(1.0, 30, [16, 5, 5, 4]), (0.0, 30, [8, 8, 7, 7])])
 def test_the_ends_of_similar(similar, k, wanted):
-    tokens = random_film(4, 4, still=0.3)
+    tokens = random_video(4, 4, still=0.3)
     assert per_frame(tokens, choose(DyCoke(similar=similar), tokens, k)) == wanted
 
 
 def test_the_released_mode_takes_no_ceiling():
     """It keeps what it keeps; with a share of all it is not asked."""
-    layout = random_film(8, 4).layout
+    layout = random_video(8, 4).layout
     for keep in (1, 20):
         with pytest.raises(ValueError, match=f"keep={keep} is a ceiling"):
             DyCoke(released=True).count(layout, keep)
@@ -150,7 +158,7 @@ def test_the_released_mode_takes_no_ceiling():
 
 def test_cells_that_the_reference_lacks_are_new():
     """An encoder stage left them out of the reference: nothing stands for them, so they stay first."""
-    rows = random_film(2, 4, still=1.0)
+    rows = random_video(2, 4, still=1.0)
     left = torch.tensor([i for i in range(32) if i not in (3, 9)])
     part = VisualTokens(rows.features[left], rows.layout.take(left))
     kept = left[choose(DyCoke(similar=0.9), part, 16)].tolist()

@@ -7,8 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import FRAMES, choose, of_rows, per_frame, random_film
-from vtc.recipes import Recipe
+from tests.video.stages.videos import (
+    FRAMES,
+    choose,
+    of_rows,
+    per_frame,
+    random_video,
+)
+from vtc.recipes.composition import Recipe
 from vtc.stages import Even
 from vtc.video.stages import EVS
 
@@ -47,7 +53,7 @@ def evs_of_engines(rows: torch.Tensor, k: int) -> list[int]:
 
 @given(frames=st.integers(1, 6), side=st.integers(1, 3), seed=st.integers(0, 50), data=st.data())
 def test_the_mended_rule(frames, side, seed, data):
-    tokens = random_film(frames, side, seed=seed)
+    tokens = random_video(frames, side, seed=seed)
     k = data.draw(st.integers(1, frames * side**2))
     floor = data.draw(st.integers(0, 3))
     assert choose(EVS(floor=floor), tokens, k).tolist() == evs_by_hand(
@@ -57,7 +63,7 @@ def test_the_mended_rule(frames, side, seed, data):
 
 @given(frames=st.integers(1, 6), side=st.integers(1, 3), seed=st.integers(0, 50), data=st.data())
 def test_the_rule_of_engines(frames, side, seed, data):
-    tokens = random_film(frames, side, seed=seed)
+    tokens = random_video(frames, side, seed=seed)
     k = data.draw(st.integers(1, frames * side**2))
     assert choose(EVS(engine=True), tokens, k).tolist() == evs_of_engines(tokens.features.unflatten(0, (frames, -1)), k)
 
@@ -89,7 +95,7 @@ def test_what_repeats_yields_to_what_is_new_in_the_first_frame():
 
 @given(frames=st.sampled_from(FRAMES), side=st.integers(1, 4), floor=st.integers(0, 4), data=st.data())
 def test_every_frame_has_its_floor_as_far_as_the_budget_reaches(frames, side, floor, data):
-    tokens = random_film(frames, side, still=0.95)
+    tokens = random_video(frames, side, still=0.95)
     k = data.draw(st.integers(1, frames * side**2))
     counts = per_frame(tokens, choose(EVS(floor=floor), tokens, k))
     due = max(f for f in range(min(floor, side**2) + 1) if f * frames <= k)
@@ -108,7 +114,7 @@ def test_a_budget_below_one_a_frame_goes_to_frames_that_changed():
 
 def test_scores_decide_inside_a_round_however_many_there_are():
     """Added to the number of a round they would be rounded away."""
-    tokens = random_film(4, 14, still=0.9)
+    tokens = random_video(4, 14, still=0.9)
     kept = choose(EVS(floor=150), tokens, 598)
     assert kept.tolist() == evs_by_hand(tokens.features.unflatten(0, (4, -1)), 598, 150)
     assert sorted(per_frame(tokens, kept)) == [149, 149, 150, 150]

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.video.stages.films import of_rows
-from vtc.recipes import Recipe
-from vtc.stages import Whole
-from vtc.tokens import VisualTokens
+from tests.video.stages.videos import of_rows
+from vtc.core.tokens import VisualTokens
+from vtc.recipes.composition import Recipe
+from vtc.stages import Joint
 from vtc.video.stages import FastVID, FastVIDMean
 from vtc.video.stages.fastvid import segments
 
@@ -80,7 +80,7 @@ def test_fastvid_is_the_plain_rule(frames, count, data):
     tokens = moving(frames, count, data.draw(st.integers(0, 20)))
     rule = dict(clips=data.draw(st.sampled_from([1, 2, 8])), stride=data.draw(st.sampled_from([1, 4])))
     k = data.draw(st.integers(1, frames * count))
-    reduction = Recipe((Whole(), FastVID(**rule), FastVIDMean(**rule))).reduce(tokens, k)
+    reduction = Recipe((Joint(), FastVID(**rule), FastVIDMean(**rule))).reduce(tokens, k)
     kept, into = by_hand(FastVID(**rule), tokens, k, frames, count)
     assert reduction.anchor.tolist() == kept
     if k < len(tokens):
@@ -91,7 +91,7 @@ def test_fastvid_is_the_plain_rule(frames, count, data):
 def test_with_two_anchor_frames_each_token_is_still_counted_once():
     tokens = moving(8, 9, 0)
     rule = dict(clips=1, threshold=-1.0)
-    reduction = Recipe((Whole(), FastVID(**rule), FastVIDMean(**rule))).reduce(tokens, 30)
+    reduction = Recipe((Joint(), FastVID(**rule), FastVIDMean(**rule))).reduce(tokens, 30)
     centres = [i for i in reduction.anchor.tolist() if i // 9 in (3, 7)]
     assert {i // 9 for i in centres} == {3, 7}
     loose = [i for i in range(72) if i not in reduction.anchor.tolist()]
@@ -103,7 +103,7 @@ def test_with_two_anchor_frames_each_token_is_still_counted_once():
 
 def test_equal_densities_need_no_noise():
     tokens = replace(of_rows(torch.ones(4, 9, 3)), cues={"attention": torch.zeros(36)})
-    first, again = (Recipe((Whole(), FastVID(), FastVIDMean())).reduce(tokens, 15) for _ in range(2))
+    first, again = (Recipe((Joint(), FastVID(), FastVIDMean())).reduce(tokens, 15) for _ in range(2))
     assert first.anchor.tolist() == again.anchor.tolist()
     torch.testing.assert_close(first.apply(tokens.features), torch.ones(15, 3))
 

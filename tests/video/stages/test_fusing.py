@@ -10,10 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import SHARES, check_kept, of_rows, per_frame, random_film, with_newlines
-from vtc.recipes import Recipe, recipe
-from vtc.stages import KCenter, Mean, Whole
-from vtc.tokens import Reduction, VisualTokens
+from tests.video.stages.videos import (
+    SHARES,
+    check_kept,
+    of_rows,
+    per_frame,
+    random_video,
+    with_newlines,
+)
+from vtc.core.tokens import Reduction, VisualTokens
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe
+from vtc.stages import Joint, KCenter, Mean
 from vtc.video.stages import (
     AdaptiveCodebook,
     AlongTime,
@@ -42,8 +50,8 @@ def seen(tokens: VisualTokens, seed: int = 0) -> VisualTokens:
     return replace(tokens, cues={"attention": draws / 8})
 
 
-def film(frames: int, side: int, seed: int = 0, still: float = 0.6) -> VisualTokens:
-    return seen(random_film(frames, side, seed=seed, still=still), seed)
+def video(frames: int, side: int, seed: int = 0, still: float = 0.6) -> VisualTokens:
+    return seen(random_video(frames, side, seed=seed, still=still), seed)
 
 
 def pool_of(tokens: VisualTokens) -> torch.Tensor:
@@ -51,7 +59,7 @@ def pool_of(tokens: VisualTokens) -> torch.Tensor:
 
 
 def fused(selector, merger, tokens: VisualTokens, k: int) -> Reduction:
-    return Recipe((Whole(), selector, merger)).reduce(tokens, k)
+    return Recipe((Joint(), selector, merger)).reduce(tokens, k)
 
 
 # What holds of all
@@ -61,7 +69,7 @@ def fused(selector, merger, tokens: VisualTokens, k: int) -> Reduction:
 @pytest.mark.parametrize("frames", [1, 2, 3, 5, 8, 16])
 @pytest.mark.parametrize("side", [1, 2, 7])
 def test_exact_counts_at_every_size(selector, merger, frames, side):
-    tokens = film(frames, side)
+    tokens = video(frames, side)
     pool = pool_of(tokens)
     for share in SHARES:
         k = max(1, int(share * len(pool) + 0.5))
@@ -74,7 +82,7 @@ def test_exact_counts_at_every_size(selector, merger, frames, side):
 
 @pairs
 def test_odd_values_are_still_exact(selector, merger):
-    plain = film(5, 4)
+    plain = video(5, 4)
     spoilt = plain.features.clone()
     spoilt[::7] = torch.nan
     spoilt[3] = torch.inf
@@ -87,7 +95,7 @@ def test_odd_values_are_still_exact(selector, merger):
 @pairs
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_dtypes_fold_alike(selector, merger, dtype):
-    tokens = film(6, 5)
+    tokens = video(6, 5)
     for k in (6, 30, 75):
         full = fused(selector, merger, tokens, k)
         half = fused(selector, merger, replace(tokens, features=tokens.features.to(dtype)), k)
@@ -97,7 +105,7 @@ def test_dtypes_fold_alike(selector, merger, dtype):
 
 @pairs
 def test_structural_tokens_take_no_part_and_missing_cells_are_no_crash(selector, merger):
-    tokens = film(6, 5)
+    tokens = video(6, 5)
     lined = with_newlines(tokens)
     lined = replace(lined, cues={"attention": torch.cat([tokens.cues["attention"], torch.ones(1)])})
     plain, other = (fused(selector, merger, some, 40) for some in (tokens, lined))
@@ -110,19 +118,19 @@ def test_structural_tokens_take_no_part_and_missing_cells_are_no_crash(selector,
 
 @pytest.mark.parametrize(("selector", "merger"), PAIRS[:3], ids=lambda stage: stage.name)
 def test_what_is_no_video_is_chosen_from_as_kcenter_does_and_folds_into_no_other_unit(selector, merger):
-    tokens = film(3, 5)
-    picture = replace(tokens, layout=replace(tokens.layout, kinds=("tile",) * 3))
-    reduction = fused(selector, merger, picture, 20)
-    assert reduction.anchor.tolist() == KCenter().select(picture, torch.arange(75), 20, seed=0).tolist()
+    tokens = video(3, 5)
+    image = replace(tokens, layout=replace(tokens.layout, kinds=("tile",) * 3))
+    reduction = fused(selector, merger, image, 20)
+    assert reduction.anchor.tolist() == KCenter().select(image, torch.arange(75), 20, seed=0).tolist()
     joined = torch.nonzero(reduction.assign >= 0).flatten()
     unit = tokens.layout.unit
     assert torch.equal(unit[joined], unit[reduction.anchor[reduction.assign[joined]]])
 
 
-def test_the_named_recipes_are_of_films_and_travel(tmp_path):
+def test_the_named_recipes_are_of_videos_and_travel(tmp_path):
     for name in ("framefusion", "fastvid", "vqtoken", "vqtoken-adaptive", "dcode"):
         made = recipe(name)
-        assert made.of_films
+        assert made.is_video_recipe
         assert made.adaptive == (name == "vqtoken-adaptive")
         made.save(tmp_path / "r.json")
         assert Recipe.load(tmp_path / "r.json") == made
@@ -145,7 +153,7 @@ def runs_by_hand(rows, k, similarity):
 
 @given(frames=st.integers(1, 6), side=st.integers(1, 3), seed=st.integers(0, 40), data=st.data())
 def test_framefusion_merges_the_most_similar_first(frames, side, seed, data):
-    tokens = random_film(frames, side, seed=seed)
+    tokens = random_video(frames, side, seed=seed)
     k = data.draw(st.integers(1, frames * side**2))
     kept = FrameFusion().select(tokens, torch.arange(len(tokens)), k, seed=0)
     wanted = runs_by_hand(tokens.features.unflatten(0, (frames, -1)), k, 0.6)
@@ -159,7 +167,7 @@ def test_framefusion_merges_the_most_similar_first(frames, side, seed, data):
 
 @given(frames=st.integers(1, 7), side=st.integers(1, 2), seed=st.integers(0, 40), data=st.data())
 def test_a_token_joins_the_last_kept_one_of_its_cell_along_like_links(frames, side, seed, data):
-    tokens = random_film(frames, side, seed=seed)
+    tokens = random_video(frames, side, seed=seed)
     each = side**2
     anchor = torch.tensor(sorted(data.draw(st.sets(st.integers(0, frames * each - 1), min_size=1))))
     unit = torch.nn.functional.normalize(tokens.features, dim=1)
@@ -230,7 +238,7 @@ def test_fastvid_keeps_the_attended_and_folds_the_rest_of_each_segment():
 
 
 def test_a_centre_keeps_its_weight_against_those_that_join_it():
-    tokens = film(6, 4, still=0.2)
+    tokens = video(6, 4, still=0.2)
     reduction = fused(FastVID(), FastVIDMean(), tokens, 30)
     out = reduction.apply(tokens.features)
     for place, anchor in enumerate(reduction.anchor.tolist()):
@@ -244,7 +252,7 @@ def test_a_centre_keeps_its_weight_against_those_that_join_it():
 
 @pytest.mark.parametrize("frames", [1, 2, 6, 7, 8])
 def test_fastvid_takes_fewer_frames_than_segments(frames):
-    tokens = film(frames, 4)
+    tokens = video(frames, 4)
     transitions = torch.zeros(frames - 1)
     if frames <= 7:  # the released rule takes the 7 lowest of frames - 1 transitions
         with pytest.raises(RuntimeError):
@@ -253,7 +261,7 @@ def test_fastvid_takes_fewer_frames_than_segments(frames):
 
 
 def test_fastvids_merger_refuses_other_anchors():
-    tokens = film(4, 4)
+    tokens = video(4, 4)
     with pytest.raises(ValueError, match="selector 'fastvid'"):
         FastVIDMean().merge(tokens, torch.arange(10))
     with pytest.raises(ValueError, match="same parameters"):

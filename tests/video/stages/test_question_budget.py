@@ -9,11 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import with_newlines
-from tests.video.stages.test_two_densities import SIDE, film
-from vtc.recipes import Recipe, recipe
+from tests.video.stages.test_two_densities import SIDE, video
+from tests.video.stages.videos import with_newlines
+from vtc.core.tokens import QUESTION
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe
 from vtc.stages import Even, KCenter
-from vtc.tokens import QUESTION
 from vtc.video.stages import ClipBudget, QuestionBudget
 from vtc.video.stages.question_budget import relevance
 
@@ -22,7 +23,7 @@ WORDS = torch.randn(5, 12, generator=torch.Generator().manual_seed(9))
 
 def asked(frames: int = 12, words: torch.Tensor = WORDS, seed: int = 0):
     """Three shots of noise and a question."""
-    tokens = film(frames, seed=seed)
+    tokens = video(frames, seed=seed)
     return replace(tokens, cues={**tokens.cues, QUESTION: words})
 
 
@@ -38,7 +39,7 @@ def test_relevance_is_the_best_match_of_a_token_and_a_word(frames, seed):
     words = torch.nn.functional.normalize(WORDS, dim=1)
     words = torch.nn.functional.normalize(words - words.mean(dim=0), dim=1)
     wanted = torch.stack([(rows[t * SIDE**2 : (t + 1) * SIDE**2] @ words.T).max() for t in range(frames)])
-    if float(rows.norm(dim=1).min()) > 0.5:  # a film of one look has no row left
+    if float(rows.norm(dim=1).min()) > 0.5:  # a video of one look has no row left
         torch.testing.assert_close(relevance(tokens), wanted, atol=1e-4, rtol=0)
     lined = replace(with_newlines(tokens), cues=tokens.cues)
     assert torch.equal(relevance(lined), relevance(tokens))
@@ -69,13 +70,13 @@ def test_a_video_about_which_nothing_is_asked_is_refused():
 
 
 def test_what_is_no_video_is_shared_evenly_and_the_recipe_travels(tmp_path):
-    tokens = replace(film(4, kind="tile"), cues={QUESTION: WORDS})
+    tokens = replace(video(4, kind="tile"), cues={QUESTION: WORDS})
     one, even = (Recipe((stage, KCenter())).reduce(tokens, 13).anchor for stage in (QuestionBudget(), Even()))
     assert one.tolist() == even.tolist()
     made = recipe("video-question")
     made.save(tmp_path / "r.json")
     assert Recipe.load(tmp_path / "r.json") == made
-    assert made.of_films
+    assert made.is_video_recipe
     assert QUESTION in made.cues
     with pytest.raises(ValueError, match="relevance=-1"):
         QuestionBudget(relevance=-1)

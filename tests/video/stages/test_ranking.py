@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import random_film
+from tests.video.stages.videos import random_video
 from vtc.video.stages.ranking import frame_means, frames_of, rank_inside
 
 marks = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=30)
@@ -34,7 +34,7 @@ def test_means_are_those_of_each_frame_in_any_order(marks):
 
 
 def test_frames_without_a_token_in_the_pool_have_no_number():
-    tokens = random_film(5, 2)
+    tokens = random_video(5, 2)
     frame, own = frames_of(tokens, torch.tensor([4, 5, 12, 17, 19]))
     assert frame.tolist() == [0, 0, 1, 2, 2]
     assert own == [2, 1, 2]

@@ -10,15 +10,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtc.recipes import Recipe
+from vtc.core.tokens import Layout, VisualTokens
+from vtc.recipes.composition import Recipe
 from vtc.stages import Even, KCenter
-from vtc.tokens import Layout, VisualTokens
-from vtc.video.stages import FirstOfSegment, KeyDensity, SemanticDensity, describe
+from vtc.video.stages import (
+    FirstOfSegment,
+    KeyDensity,
+    SemanticDensity,
+    describe,
+)
 
 SIDE = 4
 
 
-def film(frames: int, shots: int = 3, side: int = SIDE, seed: int = 0, kind: str = "frame") -> VisualTokens:
+def video(frames: int, shots: int = 3, side: int = SIDE, seed: int = 0, kind: str = "frame") -> VisualTokens:
     """Shots of noise; a frame repeats the one before, but where a shot begins."""
     generator = torch.Generator().manual_seed(seed)
     looks = torch.rand(shots, 3, 16, 16, generator=generator)
@@ -37,7 +42,7 @@ def per_frame(recipe: Recipe, tokens: VisualTokens, total: int) -> list[int]:
 @pytest.mark.parametrize("stage", [KeyDensity(), FirstOfSegment()], ids=lambda stage: stage.name)
 @given(frames=st.integers(1, 20), shots=st.integers(1, 5), data=st.data())
 def test_counts_are_exact_and_dense_frames_have_their_lead(stage, frames, shots, data):
-    tokens = film(frames, shots)
+    tokens = video(frames, shots)
     total = data.draw(st.integers(1, frames * SIDE**2))
     counts = stage.allocate(tokens, total)
     assert sum(counts) == total
@@ -50,8 +55,8 @@ def test_counts_are_exact_and_dense_frames_have_their_lead(stage, frames, shots,
         assert all(abs(count - weight * share) < 1 for count, weight in zip(counts, weights, strict=True))
 
 
-def test_key_frames_are_where_the_picture_changes():
-    tokens = film(12, shots=3)
+def test_key_frames_are_where_the_image_changes():
+    tokens = video(12, shots=3)
     assert KeyDensity().dense(describe(tokens.cue("frames"))).tolist() == [0, 4, 8]
     assert KeyDensity(keys=0).dense(describe(tokens.cue("frames"))).tolist() == [0]
     counts = KeyDensity(lead=5).allocate(tokens, 24)
@@ -60,15 +65,15 @@ def test_key_frames_are_where_the_picture_changes():
 
 
 def test_a_still_video_has_one_key_frame():
-    tokens = film(8, shots=1)
+    tokens = video(8, shots=1)
     assert KeyDensity(keys=1).dense(describe(tokens.cue("frames"))).tolist() == [0]
     assert FirstOfSegment().dense(describe(tokens.cue("frames"))).tolist() == [0]
     # A stretch of eight frames at most follows one dense frame.
-    assert FirstOfSegment().dense(describe(film(20, shots=1).cue("frames"))).tolist() == [0, 8, 16]
+    assert FirstOfSegment().dense(describe(video(20, shots=1).cue("frames"))).tolist() == [0, 8, 16]
 
 
 def test_a_short_video_is_condensed_too():
-    tokens = film(16, shots=16)
+    tokens = video(16, shots=16)
     dense = FirstOfSegment().dense(describe(tokens.cue("frames")))
     # 24 cuts in 64 frames are 6 in 16, and 7 segments. Upstream's 24 in any window make every frame a segment.
     assert len(dense) == 7
@@ -77,7 +82,7 @@ def test_a_short_video_is_condensed_too():
 
 @given(frames=st.integers(1, 17), size=st.integers(1, 6), data=st.data())
 def test_semantic_density_is_exact_and_follows_its_rule(frames, size, data):
-    tokens = film(frames, shots=data.draw(st.integers(1, 5)))
+    tokens = video(frames, shots=data.draw(st.integers(1, 5)))
     total = data.draw(st.integers(1, frames * SIDE**2))
     stage = SemanticDensity(frames=size)
     pools = stage.pools(tokens, total)
@@ -92,7 +97,7 @@ def test_semantic_density_is_exact_and_follows_its_rule(frames, size, data):
 
 
 def test_a_rich_clip_gets_more():
-    tokens = film(8, shots=2)
+    tokens = video(8, shots=2)
     plain = tokens.features.clone()
     plain[: 4 * SIDE**2] = plain[0]  # the first clip shows one and the same thing
     tokens = replace(tokens, features=plain)
@@ -103,14 +108,14 @@ def test_a_rich_clip_gets_more():
 
 @pytest.mark.parametrize("stage", [KeyDensity(), FirstOfSegment(), SemanticDensity()], ids=lambda stage: stage.name)
 def test_what_is_no_video_is_shared_evenly(stage):
-    tokens = film(4, kind="tile")
+    tokens = video(4, kind="tile")
     recipe, even = (Recipe((s, KCenter())) for s in (stage, Even()))
     assert per_frame(recipe, tokens, 13) == per_frame(even, tokens, 13)
 
 
 @pytest.mark.parametrize("stage", [KeyDensity(), FirstOfSegment(), SemanticDensity()], ids=lambda stage: stage.name)
 def test_numbers_that_are_none_and_dtypes_change_nothing(stage):
-    tokens = film(9)
+    tokens = video(9)
     recipe = Recipe((stage, KCenter()))
     counts = per_frame(recipe, tokens, 40)
     exact = tokens.features.bfloat16()

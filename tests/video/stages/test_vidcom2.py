@@ -9,7 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.stages.films import REFERENCE, choose, of_rows, per_frame, random_film
+from tests.video.stages.videos import (
+    REFERENCE,
+    choose,
+    of_rows,
+    per_frame,
+    random_video,
+)
 from vtc.video.stages import VidCom2
 
 ALPHAS = (1 / 8, 1 / 4, 1 / 2, 1, 2)
@@ -139,7 +145,7 @@ def test_engines_can_starve_a_frame_to_be_exact_and_ours_does_not():
 
 @given(frames=st.integers(1, 9), side=st.integers(1, 4), data=st.data())
 def test_every_frame_keeps_one_where_the_budget_has_one_for_each(frames, side, data):
-    tokens = random_film(frames, side)
+    tokens = random_video(frames, side)
     k = data.draw(st.integers(frames, frames * side**2))
     assert min(per_frame(tokens, choose(VidCom2(), tokens, k))) >= 1
 

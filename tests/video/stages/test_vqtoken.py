@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vtc.video.stages.codebook as module
-from tests.video.stages.films import SHARES, of_rows, random_film
-from vtc.recipes import Recipe
-from vtc.stages import Whole
+from tests.video.stages.videos import SHARES, of_rows, random_video
+from vtc.recipes.composition import Recipe
+from vtc.stages import Joint
 from vtc.stages.select.maxmin import maxmin
 from vtc.video.stages import AdaptiveCodebook, Codebook, CodebookMean
 
@@ -96,14 +96,14 @@ def test_seeds_are_added_until_all_are_in_reach(count, seed, data):
 @pytest.mark.parametrize("frames", [1, 2, 3, 5, 8, 16])
 @pytest.mark.parametrize("side", [1, 2, 7])
 def test_the_adaptive_count_lies_between_one_and_what_is_kept(frames, side):
-    tokens = random_film(frames, side)
+    tokens = random_video(frames, side)
     spoilt = tokens.features.clone()
     spoilt[::3] = torch.nan
     for rows in (tokens.features, spoilt, torch.ones_like(spoilt), tokens.features.to(torch.bfloat16)):
         for share in SHARES:
             k = max(1, int(share * len(tokens) + 0.5))
             some = replace(tokens, features=rows)
-            kept = Recipe((Whole(), AdaptiveCodebook(), CodebookMean())).reduce(some, k).anchor
+            kept = Recipe((Joint(), AdaptiveCodebook(), CodebookMean())).reduce(some, k).anchor
             assert 1 <= len(kept) <= k
             assert bool((kept.diff() > 0).all())
             # No fewer than `least`, unless `keep` asks for that.

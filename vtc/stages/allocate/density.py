@@ -10,10 +10,11 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Allocator
-from ..scores import unit_rows
-from .floors import check_floor, shared
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Allocator
+from vtc.stages.ops import unit_rows
+
+from .minimums import check_floor, shared
 
 BLOCK = 1024
 """Tokens compared with the others at once: no matrix of all with all is held."""
@@ -71,7 +72,7 @@ class Density(Allocator):
         return shared(total, torch.stack(distinct).tolist(), layout.candidates, self.floor)
 
     def _distinct(self, keys: Tensor) -> Tensor:
-        """How many of `keys` `[n, C]` are not redundant, which is n times their density: `[]` int64."""
+        """Return how many of `keys` `[n, C]` are not redundant, which is n times their density: `[]` int64."""
         rows = unit_rows(keys)
         found = torch.zeros((), dtype=torch.int64, device=keys.device)
         # The tiny slack lets a product that binary floats cannot hold (.29 * 100) reach its whole number.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...tokens import VisualTokens
-from ..base import Allocator
-from .floors import check_floor, shared
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Allocator
+
+from .minimums import check_floor, shared
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,17 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Allocator
-from ..views import ATTENTION, attended_map, check_attend, overlaps, units_of
-from .floors import check_floor, shared
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Allocator
+from vtc.stages.thumbnail_maps import (
+    ATTENTION,
+    attended_map,
+    check_attend,
+    overlaps,
+    units_of,
+)
+
+from .minimums import check_floor, shared
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class Thumbnail(Allocator):
 
 
 def _attended(tokens: VisualTokens, view: int, tiles: Sequence[int], attend: str) -> Tensor:
-    """How much the thumbnail `view` attends to the part of the image that each tile covers: `[tiles]` fp64."""
+    """Return how much the thumbnail `view` attends to the part of the image that each tile covers: `[tiles]` fp64."""
     layout = tokens.layout
     values = attended_map(tokens, view, attend)
     height, width = values.shape

@@ -1,4 +1,4 @@
-"""What chosen tokens of one row attend to in one layer, computed for those queries alone."""
+"""Attention of chosen tokens of one row in one layer, computed for those queries alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Attention:
         words: how many of the queries are text.
         own: `[N]` int64, the keys of the item's candidate tokens.
         text: `[T]` int64, the keys of the row's text that this call brought, without what opens the prompt before any
-            picture.
+            image.
         query_angles, own_angles: (cos, sin), each `[R, r]` and `[N, r]`: the rotations, of the first r of d.
         scaling: what products are multiplied with.
     """
@@ -70,7 +70,7 @@ class Attention:
 
 
 def unrotated(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Undoes a rotary embedding of the two halves of the first r entries: `[H, n, d]`, angles `[n, r]`, fp32."""
+    """Undo a rotary embedding of the two halves of the first r entries: `[H, n, d]`, angles `[n, r]`, fp32."""
     values, cos, sin = values.float(), cos.float(), sin.float()
     width = cos.shape[-1]
     turned, rest = values[..., :width], values[..., width:]

@@ -1,4 +1,4 @@
-"""What a decoder stage is: at which layers of the language model visual tokens leave, and which of them stay."""
+"""Base of decoder stages: at which layers of the language model visual tokens are dropped, and which remain."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ...budget import Budget
-from ...tokens import Layout, Reduction
-from ..base import Stage
+from vtc.core.budget import Budget
+from vtc.core.tokens import Layout, Reduction
+from vtc.stages.base import Stage
+
 from .attention import Attention
 
 Depth = float | int
@@ -90,7 +91,7 @@ class Cut:
     step: int
 
     def count(self, first: int) -> int:
-        """How many of an item's `first` tokens stay."""
+        """Return how many of an item's `first` tokens stay."""
         return 0 if self.keep == 0 else Budget(self.keep).count(first)
 
 
@@ -133,7 +134,7 @@ class DecoderStage(Stage):
 
     @abstractmethod
     def keep(self, tokens: DecoderTokens, count: int, cut: Cut) -> Tensor | Reduction:
-        """Which of an item's candidate tokens stay.
+        """Return which of an item's candidate tokens stay.
 
         Args:
             tokens: the item at this layer.
@@ -191,5 +192,5 @@ def _is_number(value: Any) -> bool:
 
 
 def places(chosen: Tensor) -> Tensor:
-    """Where the bool `chosen` `[N]` is true, ascending."""
+    """Return where the bool `chosen` `[N]` is true, ascending."""
     return torch.nonzero(chosen).flatten()

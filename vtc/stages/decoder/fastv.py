@@ -1,4 +1,4 @@
-"""What the prompt's last token attends to in an early layer."""
+"""FastV: selection by the attention of the prompt's last token in an early layer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..scores import top_k
-from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule
+from vtc.stages.ops import top_k
+
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Reads,
+    Schedule,
+)
 
 
 @dataclass(frozen=True)
@@ -15,7 +22,7 @@ class FastV(DecoderStage):
     """The highest attention of the last token in the layer before, softmax over all keys, mean over heads.
 
     So the authors' code has it; section 4.1 speaks of the mean attention that a token receives from all others.
-    Scores lean to the end of the picture, since rotary positions damp what is far away: see `Feather`.
+    Scores lean to the end of the image, since rotary positions damp what is far away: see `Feather`.
     """
 
     schedule: Schedule = ((2, 0.5),)

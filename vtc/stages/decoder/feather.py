@@ -7,8 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..scores import top_k
-from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule, places
+from vtc.stages.ops import top_k
+
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Reads,
+    Schedule,
+    places,
+)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .base import Cut, DecoderStage, DecoderTokens, Schedule
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Schedule,
+)
 from .spread import evenly
 
 
 @dataclass(frozen=True)
 class Layerwise(DecoderStage):
-    """An even 2-D sample of each picture stays; deeper layers get fewer.
+    """An even 2-D sample of each image stays; deeper layers get fewer.
 
     Attributes:
         schedule: the paper's layers are in no text that could be read; these are ours.
@@ -22,7 +27,7 @@ class Layerwise(DecoderStage):
 
     name = "layerwise"
     paper = "ADSC, 2602.12618"
-    signal = "place in the picture"
+    signal = "place in the image"
 
     def keep(self, tokens: DecoderTokens, count: int, cut: Cut) -> Tensor:
         """See `DecoderStage.keep`."""

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 
 import torch
 
-from ...tokens import Reduction
-from .base import Cut, DecoderStage, DecoderTokens, Schedule
+from vtc.core.tokens import Reduction
+
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Schedule,
+)
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,7 @@ class LLaVolta(DecoderStage):
 
     A pooled token stands at the middle position of its window, rounded down, as in the paper. Windows are as even as
     whole numbers allow, so that no token is left out. They follow the prompt, so that one may hold tokens of two lines
-    or tiles of a picture. `vtc.decoder.training` follows the paper's stages.
+    or tiles of an image. `vtc.integrations.trainer` follows the paper's stages.
 
     Attributes:
         schedule: (layer, 1 / stride).

@@ -1,4 +1,4 @@
-"""What the prompt's last token attends to in the layer that comes next, several times."""
+"""PyramidDrop: selection by the attention of the prompt's last token in the next layer, several times."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..scores import top_k
-from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule
+from vtc.stages.ops import top_k
+
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Reads,
+    Schedule,
+)
 
 
 @dataclass(frozen=True)
 class PyramidDrop(DecoderStage):
     """The highest attention of the last instruction token by the next layer's own queries and keys (section 3.2).
 
-    The paper's code numbers positions anew after each drop; here tokens keep theirs.
+    The paper's code renumbers positions after each drop; here tokens keep theirs.
     """
 
     schedule: Schedule = ((0.25, 0.5), (0.5, 0.25), (0.75, 0.125))

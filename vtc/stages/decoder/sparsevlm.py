@@ -1,4 +1,4 @@
-"""What the words that look like the picture attend to; part of the dropped tokens is recycled in clusters."""
+"""SparseVLM: selection by the attention of words that resemble the image; dropped tokens are partly recycled."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens import Reduction
-from ..scores import top_k
-from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule
+from vtc.core.tokens import Reduction
+from vtc.stages.ops import top_k
+
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Reads,
+    Schedule,
+)
 
 RECYCLED = 0.3
 """Share of the dropped tokens that is clustered."""
@@ -26,7 +33,7 @@ class SparseVLM(DecoderStage):
     Raters are the words behind the item whose mean affinity to its tokens, as both enter the first layer, is above the
     average; they are the same at every layer. The best of the dropped tokens are clustered by density peaks, and each
     cluster's mean stays at the place of its centre (the authors' code appends them behind the others and numbers all
-    positions anew). The clusters are part of the exact count. That code takes its counts from a table, which the
+    positions again). The clusters are part of the exact count. That code takes its counts from a table, which the
     default schedule holds as shares (192 tokens on average, layers 3, 7 and 16 of 32); the paper's own counts follow
     the rank of the attention.
 
@@ -40,7 +47,7 @@ class SparseVLM(DecoderStage):
 
     name = "sparsevlm"
     paper = "SparseVLM, 2410.04417"
-    signal = "attention of the words that resemble the picture"
+    signal = "attention of the words that resemble the image"
     cost = "N"
     reads = Reads("previous", "text", entry=True)
 
@@ -57,13 +64,13 @@ class SparseVLM(DecoderStage):
 
 
 def raters(visual: Tensor, words: Tensor) -> Tensor:
-    """Which of `words` `[T, D]` are relevant to `visual` `[N, D]`: bool `[T]`, at least one."""
+    """Return which of `words` `[T, D]` are relevant to `visual` `[N, D]`: bool `[T]`, at least one."""
     affinity = (visual.float() @ words.float().T).softmax(dim=1).mean(dim=0)
     return affinity >= affinity.mean()
 
 
 def _alone(total: int, count: int) -> int:
-    """How many stay as they are, so that with the clusters of the others exactly `count` do."""
+    """Return how many stay as they are, so that with the clusters of the others exactly `count` do."""
     return next((kept for kept in range(count, 0, -1) if kept + _clusters(total, kept) <= count), count)
 
 
@@ -72,7 +79,7 @@ def _clusters(total: int, kept: int) -> int:
 
 
 def _recycled(states: Tensor, scores: Tensor, best: Tensor, count: int) -> Reduction:
-    """Keeps `best`, and clusters the next best until there are `count` outputs."""
+    """Keep `best`, and clusters the next best until there are `count` outputs."""
     total, spare = len(states), count - len(best)
     rest = torch.ones(total, dtype=torch.bool, device=states.device)
     rest[best] = False

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...budget import share
-from ...tokens import Layout
-from ..lattice import unit_pieces
+from vtc.core.budget import share
+from vtc.core.tokens import Layout
+from vtc.stages.grid_partition import unit_pieces
 
 
 def evenly(layout: Layout, index: Tensor, count: int) -> Tensor:
-    """`count` places of `index`, spread evenly over the item's picture or film.
+    """`count` places of `index`, spread evenly over the item's image or video.
 
     Each unit gets tokens in proportion to those it still has. Where all of its cells are still here, it is cut into
     rectangles and the middle of each stays; else the even points of that lattice each take the nearest free token.
@@ -48,7 +48,7 @@ def _in_unit(layout: Layout, index: Tensor, unit: int, count: int) -> Tensor:
 
 
 def _matched(distance: Tensor) -> Tensor:
-    """Gives each row of `distance` `[k, n]` a column of its own, the nearest pair first; ties to the lower place.
+    """Return each row of `distance` `[k, n]` a column of its own, the nearest pair first; ties to the lower place.
 
     Pairs that are each other's nearest among the free ones are taken together: the same answer in a few rounds.
     """

@@ -1,4 +1,4 @@
-"""All visual tokens leave once text and picture have stopped attending to each other."""
+"""All visual tokens leave once text and image have stopped attending to each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import Cut, DecoderStage, DecoderTokens, Reads, Schedule
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Reads,
+    Schedule,
+)
 
 
 @dataclass(frozen=True)
@@ -16,8 +22,8 @@ class ToDRE(DecoderStage):
 
     Both are shares of a query's attention in the layer before, mean over heads and queries: of text to the item's
     tokens, and of these to the text (section 4.2). Only text behind the item sees it, and it sees only text before it.
-    Text in front of a conversation's first picture counts as the system prompt, which the paper leaves out: the first
-    token draws much of all attention, and would hold every picture back.
+    Text in front of a conversation's first image counts as the system prompt, which the paper leaves out: the first
+    token draws much of all attention, and would hold every image back.
 
     Attributes:
         schedule: the paper has 28 of 32 layers.
@@ -29,7 +35,7 @@ class ToDRE(DecoderStage):
 
     name = "todre"
     paper = "ToDRE, 2505.18757"
-    signal = "attention between text and picture"
+    signal = "attention between text and image"
     cost = "N"
     adaptive = True
     reads = Reads("previous", "all")

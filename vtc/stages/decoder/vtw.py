@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .base import Cut, DecoderStage, DecoderTokens, Schedule
+from .base import (
+    Cut,
+    DecoderStage,
+    DecoderTokens,
+    Schedule,
+)
 
 
 @dataclass(frozen=True)
 class VTW(DecoderStage):
-    """Withdraws every visual token before one layer: no score, and nothing of the picture after it.
+    """Withdraws every visual token before one layer: no score, and nothing of the image after it.
 
     Attributes:
         schedule: the paper's default is layer 15 of 32; it searches the layer by the KL divergence of the answers.

@@ -1,4 +1,4 @@
-"""What an encoder stage is: a schedule over the layers of a vision tower, and what one layer folds together."""
+"""Base of encoder stages: a schedule over the layers of a vision tower, and the merge step of one layer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from abc import abstractmethod
 from numbers import Real
 from typing import ClassVar
 
-from ...folding import Fold, View
-from ..base import Stage
+from vtc.encoder.merge_steps import LayerView, MergeStep
+from vtc.stages.base import Stage
 
 
 class EncoderStage(Stage):
@@ -27,19 +27,19 @@ class EncoderStage(Stage):
         """The share of patches that survive, or None where it takes the recipe's `keep`."""
 
     def check_layers(self, layers: int) -> None:
-        """Raises ValueError where the stage is made for a tower of another depth; most fit any."""
+        """Raise ValueError where the stage is made for a tower of another depth; most fit any."""
 
     @abstractmethod
     def schedule(self, candidates: int, target: int, layers: int) -> tuple[int, ...]:
-        """How many of a picture's `candidates` are left behind each of `layers`; the last entry is `target`.
+        """Return how many of an image's `candidates` are left behind each of `layers`; the last entry is `target`.
 
         Raises:
             ValueError: the layers cannot end on that number.
         """
 
     @abstractmethod
-    def fold(self, view: View, left: int) -> Fold:
-        """Folds one layer's candidates into exactly `left`, alike in number for each picture of the batch."""
+    def fold(self, view: LayerView, left: int) -> MergeStep:
+        """Fold one layer's candidates into exactly `left`, alike in number for each image of the batch."""
 
 
 def check_share(share: object) -> float | None:

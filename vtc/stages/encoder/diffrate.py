@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...budget import Budget
-from ...folding import Fold, View, take
-from ...json_text import loads
-from ..scores import unit_rows
+from vtc.core.budget import Budget
+from vtc.core.json_text import loads
+from vtc.encoder.merge_steps import LayerView, MergeStep, take
+from vtc.stages.ops import unit_rows
+
 from .base import EncoderStage
 
 SCHEMA = 1
@@ -116,21 +117,21 @@ class DiffRate(EncoderStage):
         return Budget(number / self.tokens).count(candidates)
 
     @torch.no_grad()
-    def fold(self, view: View, left: int) -> Fold:
+    def fold(self, view: LayerView, left: int) -> MergeStep:
         """See `EncoderStage.fold`."""
-        pictures, tokens = view.size.shape
+        images, tokens = view.size.shape
         kept = min(max(self._scaled(self.pruned[view.layer], view.patches), left), tokens - view.prefix)
         score = cls_attention(view, proportional=self.proportional)[:, view.prefix :]
         # A stable sort: equals go by place. All numbers are of the whole sequence from here on.
         rank = score.nan_to_num(nan=-torch.inf).sort(dim=1, descending=True, stable=True).indices + view.prefix
         stay, go, dropped = rank[:, :left].sort(dim=1).values, rank[:, left:kept], rank[:, kept:]
-        target = torch.arange(tokens, device=rank.device).repeat(pictures, 1).scatter(1, dropped, -1)
-        rows = unit_rows(view.hidden.flatten(0, 1)).unflatten(0, (pictures, tokens))
+        target = torch.arange(tokens, device=rank.device).repeat(images, 1).scatter(1, dropped, -1)
+        rows = unit_rows(view.hidden.flatten(0, 1)).unflatten(0, (images, tokens))
         near = (take(rows, go) @ take(rows, stay).mT).argmax(dim=2)
-        return Fold.of(target.scatter(1, go, stay.gather(1, near)), torch.ones_like(view.size), view.prefix + left)
+        return MergeStep.of(target.scatter(1, go, stay.gather(1, near)), torch.ones_like(view.size), view.prefix + left)
 
 
-def cls_attention(view: View, *, proportional: bool) -> Tensor:
+def cls_attention(view: LayerView, *, proportional: bool) -> Tensor:
     """`[B, N]` fp32, what the class token attends to, mean over heads, sizes counted as the layer counted them."""
     logits = view.queries[:, :, :1].float() @ view.keys.float().mT * view.scale
     if proportional:

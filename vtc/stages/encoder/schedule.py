@@ -6,7 +6,7 @@ SHAPES = ("constant", "decreasing")
 
 
 def schedule(candidates: int, target: int, layers: int, shape: str) -> tuple[int, ...]:
-    """How many of `candidates` are left behind each of `layers`; the last entry is `target`.
+    """Return how many of `candidates` are left behind each of `layers`; the last entry is `target`.
 
     `constant`: as many go in each layer, those that do not divide in the first layers (ToMe, arXiv 2210.09461, section
     3: r tokens a layer). `decreasing`: as many in all, falling evenly from about twice that in the first layer to none

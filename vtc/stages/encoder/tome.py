@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...folding import Fold, View
-from ..scores import unit_rows
+from vtc.encoder.merge_steps import LayerView, MergeStep
+from vtc.stages.ops import unit_rows
+
 from .base import EncoderStage, check_share
 from .schedule import SHAPES, schedule
 
@@ -58,12 +59,12 @@ class ToMe(EncoderStage):
         """See `EncoderStage.schedule`."""
         return schedule(candidates, target, layers, self.shape)
 
-    def fold(self, view: View, left: int) -> Fold:
+    def fold(self, view: LayerView, left: int) -> MergeStep:
         """See `EncoderStage.fold`."""
-        pictures, tokens = view.size.shape
+        images, tokens = view.size.shape
         target = match(view.keys, view.prefix, tokens - view.prefix - left)
-        assert target.shape == (pictures, tokens)
-        return Fold.of(target, view.size, view.prefix + left)
+        assert target.shape == (images, tokens)
+        return MergeStep.of(target, view.size, view.prefix + left)
 
 
 @torch.no_grad()
@@ -78,15 +79,15 @@ def match(keys: Tensor, prefix: int, merges: int) -> Tensor:
     Returns:
         `[B, N]` int64, the token that each is folded into; itself where it stays.
     """
-    pictures, _, tokens, _ = keys.shape
+    images, _, tokens, _ = keys.shape
     places = torch.arange(tokens, device=keys.device)
     if not merges:
-        return places.repeat(pictures, 1)
+        return places.repeat(images, 1)
     first, second = places[(places >= prefix) & (places % 2 == 0)], places[(places >= prefix) & (places % 2 == 1)]
-    metric = unit_rows(keys.float().mean(dim=1).flatten(0, 1)).unflatten(0, (pictures, tokens))
+    metric = unit_rows(keys.float().mean(dim=1).flatten(0, 1)).unflatten(0, (images, tokens))
     score, best = _strongest(metric[:, first], metric[:, second])
     folded = score.sort(dim=1, descending=True, stable=True).indices[:, :merges]
-    target = places.repeat(pictures, 1)
+    target = places.repeat(images, 1)
     return target.scatter(1, first[folded], second[best.gather(1, folded)])
 
 

@@ -1,17 +1,18 @@
-"""A smaller picture: the baseline that beats many papers."""
+"""A smaller image: the baseline that beats many papers."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from ..base import Resizer
+from vtc.stages.base import Resizer
+
 from .shares import check_share
 
 
 @dataclass(frozen=True)
 class Resize(Resizer):
-    """Encodes the picture at fewer pixels, so that the encoder itself gives fewer tokens.
+    """Encodes the image at fewer pixels, so that the encoder itself gives fewer tokens.
 
     Downsampling beats many selection methods at equal token counts (VTC-Bench, arXiv 2510.07143), and it is the
     only stage that also makes the encoder cheaper. The count is that of the best grid within the budget, which is

@@ -1,4 +1,4 @@
-"""What input stages share: the share of tokens that each leaves by itself."""
+"""Share validation of input stages: the share of tokens that each leaves by itself."""
 
 from __future__ import annotations
 

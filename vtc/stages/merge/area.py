@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens import Reduction, VisualTokens
-from ..base import Merger
-from ..lattice import unit_pieces
+from vtc.core.tokens import Reduction, VisualTokens
+from vtc.stages.base import Merger
+from vtc.stages.grid_partition import unit_pieces
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Area(Merger):
     """
 
     name = "area"
-    signal = "place in the picture"
+    signal = "place in the image"
 
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`. Structural tokens stay as they are.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens import Reduction, VisualTokens
-from ..base import Merger
-from ..scores import check_cosine, nearest_rows, unit_rows
+from vtc.core.tokens import Reduction, VisualTokens
+from vtc.stages.base import Merger
+from vtc.stages.ops import check_cosine, nearest_rows, unit_rows
 
 
 @dataclass(frozen=True)

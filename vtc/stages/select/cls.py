@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Selector
-from ..scores import top_k
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Selector
+from vtc.stages.ops import top_k
 
 
 @dataclass(frozen=True)

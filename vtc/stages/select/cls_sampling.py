@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Selector
-from ..scores import top_k
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Selector
+from vtc.stages.ops import top_k
 
 RULES = ("sample", "outliers")
 
@@ -74,7 +74,7 @@ def _drawn(weight: Tensor, k: int, seed: int) -> Tensor:
 
 
 def _outlying(weight: Tensor) -> Tensor:
-    """How far each of `weight` `[n]` lies above the median, in inter-quartile ranges.
+    """Return how far each of `weight` `[n]` lies above the median, in inter-quartile ranges.
 
     Where the middle half is all one value, the mean distance from the median stands for the range.
     """

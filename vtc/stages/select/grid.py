@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...budget import share
-from ...tokens import VisualTokens
-from ..base import Selector
-from ..lattice import unit_pieces
+from vtc.core.budget import share
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Selector
+from vtc.stages.grid_partition import unit_pieces
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Grid(Selector):
     """
 
     name = "grid"
-    signal = "place in the picture"
+    signal = "place in the image"
 
     def select(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `Selector.select`.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Selector
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Selector
+
 from .maxmin import maxmin
 
 

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Selector
-from ..scores import centred, top_k
-from ..views import ATTENTION, attended_map, check_attend, sampled, units_of
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Selector
+from vtc.stages.ops import centred, top_k
+from vtc.stages.thumbnail_maps import (
+    ATTENTION,
+    attended_map,
+    check_attend,
+    sampled,
+    units_of,
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class LocalGlobal(Selector):
 
 
 def _within(centres: Tensor, box: tuple[float, float, float, float]) -> Tensor:
-    """`centres` `[n, 2]`, places in the picture, as places in `box`."""
+    """`centres` `[n, 2]`, places in the image, as places in `box`."""
     low, high = torch.tensor(box, dtype=torch.float64).view(2, 2)
     return (centres - low) / (high - low)
 

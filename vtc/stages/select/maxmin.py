@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..scores import unit_rows
+from vtc.stages.ops import unit_rows
 
 BLOCK = 256
 """Tokens brought up to date together, at least; more of many, so that there are few rounds."""
@@ -28,7 +28,7 @@ CLOSED = torch.inf
 
 @torch.no_grad()
 def maxmin(features: Tensor, k: int) -> Tensor:
-    """Picks `k` tokens, each as far as possible from those picked before it.
+    """Pick `k` tokens, each as far as possible from those picked before it.
 
     Distance is 1 - cosine, in fp32 whatever the dtype, the autocast state and the process-wide matrix product
     precision. The first pick is the token whose nearest other token is farthest; each next one is the token
@@ -78,7 +78,10 @@ def _check(features: Tensor, k: int) -> None:
 
 
 def _lazy(rows: Tensor, k: int, first: int) -> Tensor:
-    """The picks `[k]`, in order, on the CPU."""
+    """Return the picks `[k]`, in order, on the CPU."""
+    # `closest` is stale for most tokens: it is their cosine with the picks before the last few, and can only rise. So
+    # it bounds the true one from below, and a token whose bound is above the smallest true value cannot be the next
+    # pick. `seen` counts the picks that each value takes in.
     picks = torch.full((k,), first)
     picked = rows.new_empty(k, rows.shape[1])
     picked[0] = rows[first]
@@ -93,6 +96,7 @@ def _lazy(rows: Tensor, k: int, first: int) -> Tensor:
         _catch_up(rows, picked[:done], block, closest, seen)
         play = block[closest[block] <= bound]
         part, cosine = rows.index_select(0, play), closest[play]
+        # Below `bound` the block is a problem of its own: several picks come from it before anything else is touched.
         places = _pick_inside(cosine, part, bound.item(), k - done)
         start, done = done, done + len(places)
         picks[start:done], picked[start:done] = play[places], part[places]
@@ -101,7 +105,7 @@ def _lazy(rows: Tensor, k: int, first: int) -> Tensor:
 
 
 def _catch_up(rows: Tensor, picked: Tensor, block: Tensor, closest: Tensor, seen: Tensor) -> None:
-    """Compares the block with the picks that it has not seen: those furthest behind first, by powers of four.
+    """Compare the block with the picks that it has not seen: those furthest behind first, by powers of four.
 
     No token is compared with more than four times what it missed, which keeps the whole run within O(N k D).
     """
@@ -117,7 +121,7 @@ def _catch_up(rows: Tensor, picked: Tensor, block: Tensor, closest: Tensor, seen
 
 
 def _pick_inside(cosine: Tensor, part: Tensor, bound: float, room: int) -> Tensor:
-    """Picks in `part`, at most `room`, while no token outside can be farther; `cosine` follows in place."""
+    """Pick in `part`, at most `room`, while no token outside can be farther; `cosine` follows in place."""
     places: list[int] = []
     while len(places) < min(room, len(part)):
         low, at = cosine.min(dim=0)
@@ -130,16 +134,19 @@ def _pick_inside(cosine: Tensor, part: Tensor, bound: float, room: int) -> Tenso
 
 
 def _spread(count: int, step: int, device: torch.device | None = None) -> Tensor:
-    """One of each `step` indices below `count`, at drifting places: even ones could share an image column."""
+    """Return one of each `step` indices below `count`, at drifting places: even ones could share an image column."""
     starts = torch.arange(0, count, step, device=device)
     drift = torch.arange(len(starts), device=device) * 0.6180339887 % 1 * step
     return (starts + drift.long()).clamp_(max=count - 1)
 
 
 def _first_lazy(rows: Tensor, k: int) -> int:
-    """The token whose nearest other token is farthest, on the CPU."""
+    """Return the token whose nearest other token is farthest, on the CPU."""
     count = len(rows)
     limit = count if count <= EXACT else max(k, BLOCK)
+    # The first pick is the token with the smallest cosine to its nearest other token. All pairs would be O(N N D): a
+    # spread sample raises the lower bounds of all others, and only tokens whose bound is still below the best true
+    # value are measured, the lowest first, until none can win or the budget `limit` is spent.
     closest = rows.new_full((count,), -1.0)  # a lower bound on the cosine with the nearest other token
     order, pending = torch.arange(count), torch.ones(count, dtype=torch.bool)
     sample = _spread(count, max(12, -(-2 * count // limit)))
@@ -163,7 +170,7 @@ def _first_lazy(rows: Tensor, k: int) -> int:
 
 
 def _measure(rows: Tensor, block: Tensor, closest: Tensor, best: float, width: int) -> None:
-    """Compares the block with all rows, `width` at a time, and raises `closest` on both sides.
+    """Compare the block with all rows, `width` at a time, and raises `closest` on both sides.
 
     A token that rises above `best` has lost and leaves the block; what stays to the end has its true value.
     """
@@ -183,7 +190,7 @@ def _measure(rows: Tensor, block: Tensor, closest: Tensor, best: float, width: i
 
 
 def _plain(rows: Tensor, k: int, first: Tensor) -> Tensor:
-    """The picks `[k]`, in order, by one matrix-vector product each, with no word from the host."""
+    """Return the picks `[k]`, in order, by one matrix-vector product each, without a host synchronisation."""
     picks = torch.empty(k, dtype=torch.int64, device=rows.device)
     closest = rows.new_full((len(rows),), -1.0)
     pick = first
@@ -198,7 +205,7 @@ def _plain(rows: Tensor, k: int, first: Tensor) -> Tensor:
 
 
 def _first_plain(rows: Tensor, k: int) -> Tensor:
-    """The token whose nearest other token is farthest, `[1]`, with no word from the host."""
+    """Return the token whose nearest other token is farthest, `[1]`, without a host synchronisation."""
     count = len(rows)
     order = torch.arange(count, device=rows.device)
     if count > EXACT:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Selector
-from ..scores import unit_rows
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Selector
+from vtc.stages.ops import unit_rows
 
 PIVOTS = ("remote", "attention")
 GRAM = 4096
@@ -59,7 +59,7 @@ class MaxSum(Selector):
 
 
 def max_sum(rows: Tensor, k: int, first: Tensor) -> Tensor:
-    """Picks `k` rows, each of the lowest summed cosine with those picked before it.
+    """Pick `k` rows, each of the lowest summed cosine with those picked before it.
 
     Sums whose mean differs by less than 1e-6 tie, and the lower index wins. No pick waits for the host.
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens import VisualTokens
-from ..base import Selector
+from vtc.core.tokens import VisualTokens
+from vtc.stages.base import Selector
 
 
 @dataclass(frozen=True)

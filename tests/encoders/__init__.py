@@ -1,0 +1,43 @@
+"""What each family's encoder gives for one image, by hand. `ENCODERS` is where a family's encoder is enrolled."""
+
+from tests.encoders.anyres import AnyResEncoder, OnevisionEncoder
+from tests.encoders.base import (
+    Image,
+    Outputs,
+    ReferenceEncoder,
+    Softmaxes,
+)
+from tests.encoders.generic import (
+    Gemma3Encoder,
+    Mistral3Encoder,
+    Qwen35Encoder,
+    SmolVLMEncoder,
+)
+from tests.encoders.internvl import InternVLEncoder
+from tests.encoders.llava import LlavaEncoder
+from tests.encoders.qwen import Qwen25Encoder, QwenEncoder
+
+ENCODERS: dict[str, ReferenceEncoder] = {
+    "llava": LlavaEncoder(),
+    "llava-siglip": LlavaEncoder(),
+    "llava-full": LlavaEncoder(),
+    "qwen2vl": QwenEncoder(),
+    "qwen25vl": Qwen25Encoder(),
+    "qwen25vl-video": Qwen25Encoder(),
+    "qwen3vl": QwenEncoder(),
+    "qwen3vl-video": QwenEncoder(),
+    "qwen3vl-moe": QwenEncoder(),
+    "llava-next": AnyResEncoder(),
+    "llava-next-siglip": AnyResEncoder(),
+    "llava-onevision": OnevisionEncoder(),
+    "llava-onevision-video": OnevisionEncoder(),
+    "llava-onevision-several": OnevisionEncoder(),
+    "internvl": InternVLEncoder(),
+    "smolvlm": SmolVLMEncoder(),
+    "mistral3": Mistral3Encoder(),
+    "gemma3": Gemma3Encoder(),
+    "qwen35": Qwen35Encoder(),
+    "qwen35-video": Qwen35Encoder(),
+}
+
+__all__ = ["ENCODERS", "Image", "Outputs", "ReferenceEncoder", "Softmaxes"]

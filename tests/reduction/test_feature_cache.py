@@ -1,0 +1,145 @@
+"""What one call encoded serves the next about the same media: within the block, on this model, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
+
+import pytest
+import torch
+
+from vtc.embedded.scene import HELD_OUT, Scene
+from vtc.inference.asking import prompt
+from vtc.inference.loading import load
+from vtc.reduction.api import reduced
+
+ASKED = ("which shapes are there?", "what does the plate say?", "where is it?")
+ONE, OTHER = (Scene(HELD_OUT + i).image for i in range(2))
+CASES = [
+    *(("tiny-llava", recipe) for recipe in ("kcenter", "cls", "resize", "tome", "layerwise")),
+    *(("tiny-qwen", recipe) for recipe in ("kcenter-mean", "fastv")),
+    *(("tiny-internvl", recipe) for recipe in ("cls", "kcenter+layerwise")),
+]
+
+
+@cache
+def player(name):
+    return load(name, device="cpu", dtype="float32")
+
+
+@contextmanager
+def counted(model) -> Iterator[list[int]]:
+    """The calls of the model's encoder within the block."""
+    tower = next(part for name, part in model.named_modules() if name.endswith(("vision_tower", "visual")))
+    calls: list[int] = []
+    hook = tower.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        yield calls
+    finally:
+        hook.remove()
+
+
+def generated(name, question, image):
+    """The scores of each generated token, `[T, V]`."""
+    model, processor = player(name)
+    given = prompt(model, processor, image, question)
+    out = model.generate(
+        **given, max_new_tokens=4, do_sample=False, return_dict_in_generate=True, output_scores=True, use_cache=True
+    )
+    return torch.cat(out.scores)
+
+
+@pytest.mark.parametrize(("name", "recipe"), CASES)
+def test_one_image_is_encoded_once_and_answers_are_the_same(name, recipe):
+    model, found = player(name)[0], []
+    for block in (nullcontext, lambda: model.vtc.encode_once()):
+        with reduced(model, recipe), counted(model) as calls, block():
+            found.append(([generated(name, question, ONE) for question in ASKED], len(calls)))
+    (apart, often), (together, once) = found
+    assert all(map(torch.equal, apart, together))
+    assert (often, once) == (3, 1)
+
+
+def test_another_image_is_encoded_and_answered_as_itself():
+    model = player("tiny-llava")[0]
+    images = [ONE, OTHER, OTHER, ONE]
+    with reduced(model, "kcenter"):
+        alone = [generated("tiny-llava", ASKED[0], image) for image in images]
+        with counted(model) as calls, model.vtc.encode_once():
+            assert all(map(torch.equal, alone, (generated("tiny-llava", ASKED[0], image) for image in images)))
+    assert len(calls) == 3  # of one call before alone, so that what is held stays small
+    assert not torch.equal(alone[0], alone[1])
+
+
+def test_what_is_written_over_the_pixels_is_another_image():
+    model, processor = player("tiny-llava")
+    given, other = (dict(prompt(model, processor, image, ASKED[0])) for image in (ONE, OTHER))
+    with torch.no_grad(), reduced(model, "kcenter"):
+        want = model(**other).logits
+        with model.vtc.encode_once():
+            model(**given)
+            given["pixel_values"].copy_(other["pixel_values"])
+            assert torch.equal(model(**given).logits, want)
+
+
+def test_another_precision_is_another_encoding():
+    model, processor = player("tiny-llava")
+    given = prompt(model, processor, ONE, ASKED[0])
+    with torch.no_grad(), reduced(model, "kcenter"):
+        want = model(**given).logits
+        with model.vtc.encode_once():
+            with torch.autocast("cpu", torch.bfloat16):
+                model(**given)
+            assert torch.equal(model(**given).logits, want)
+
+
+def test_a_hold_serves_several_blocks_and_none_between_them():
+    model = player("tiny-llava")[0]
+    with reduced(model, "kcenter"), counted(model) as calls:
+        held = model.vtc.feature_cache()
+        for often in (1, 1):
+            with model.vtc.encode_once(held):
+                generated("tiny-llava", ASKED[0], ONE)
+            assert len(calls) == often
+        generated("tiny-llava", ASKED[0], ONE)
+    assert len(calls) == 2
+
+
+def test_nothing_is_held_behind_the_block_nor_for_another_recipe():
+    model = player("tiny-llava")[0]
+    with counted(model) as calls, reduced(model, "kcenter"):
+        with model.vtc.encode_once():
+            generated("tiny-llava", ASKED[0], ONE)
+            with reduced(model, "cls"):
+                generated("tiny-llava", ASKED[0], ONE)
+            assert len(calls) == 2
+        generated("tiny-llava", ASKED[0], ONE)
+    assert len(calls) == 3
+
+
+def test_a_batch_holds_each_of_its_images():
+    model, processor = player("tiny-llava")
+    content = [{"type": "image"}, {"type": "text", "text": ASKED[0]}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+
+    def logits(*images):
+        return model(**processor(text=[text] * len(images), images=list(images), return_tensors="pt")).logits[:, -1]
+
+    with torch.no_grad(), reduced(model, "kcenter"):
+        want = logits(ONE, OTHER), logits(OTHER, OTHER)
+        with counted(model) as calls, model.vtc.encode_once():
+            first, second = logits(ONE, OTHER), logits(OTHER, OTHER)
+            assert len(calls) == 2  # of the second batch the first image alone
+    assert torch.equal(first, want[0])
+    assert torch.allclose(second, want[1], atol=1e-5)
+
+
+def test_where_gradients_are_recorded_all_is_encoded():
+    model, processor = player("tiny-llava")
+    given = prompt(model, processor, ONE, ASKED[0])
+    with reduced(model, "kcenter"), counted(model) as calls, model.vtc.encode_once():
+        for _ in range(2):  # a shared graph could not be gone through twice
+            model(**given).logits.sum().backward()
+    model.zero_grad()
+    assert len(calls) == 2

@@ -1,0 +1,196 @@
+"""Configuration of a batch job: a model, a recipe, a sampling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vtc.core.budget import Keep
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe as named
+from vtc.recipes.video import DEFAULT
+from vtc.video.clips.frame_features import TOWER
+from vtc.video.clips.frame_scores import MODEL
+from vtc.video.qa.strategies import strategy as named_strategy
+from vtc.video.reading.sampling import Sampling
+from vtc.video.stages import Keyframes
+
+CHOICES = ("listed", "hidden")
+DIGITS, SHORT = 16, 8
+SMALL = 16 << 20
+"""Files of a model up to so many bytes are hashed; larger ones are known by size and time."""
+IMAGES = "kcenter"
+"""What images are reduced by where nothing is said."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that an answer depends on beside the question and the medium. Picklable, and JSON by `to_dict`.
+
+    Attributes:
+        model: an embedded model, a directory or a hub id.
+        recipe: as `Recipe.to_dict` gives it; None: `video` for videos and `kcenter` for images.
+        keep: in place of the recipe's own; 1.0: all visual tokens.
+        frames, fps, look, backend, track: of `Sampling`.
+        timeout: seconds without a sign of life after which the reading of a medium is given up.
+        max_new_tokens: longest answer.
+        seed: of seeded stages.
+        device, dtype: of the model.
+        batch: questions at most that are decoded together.
+        choices: `listed`: they stand under the question, by letter; `hidden`: the question stands alone, and the choice
+            that the answer names is looked for.
+        max_prompt: tokens of a prompt at most, all visual ones among them; a longer one is an error of its row. None:
+            as many as the model takes.
+        strategy: how questions are asked: a name in `vtc.video.qa.strategies.STRATEGIES`. All but `direct` call the
+            model several times, and are about videos alone.
+        allow_fewer_frames: whether a medium that memory does not suffice for is read again with half the frames, until
+            it does.
+    """
+
+    model: str = "tiny-qwen"
+    recipe: Mapping[str, Any] | None = None
+    keep: Keep | None = None
+    frames: int = 64
+    fps: float = 2.0
+    look: float | None = 1.0
+    backend: str = "pyav"
+    timeout: float = 60.0
+    max_new_tokens: int = 64
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    batch: int = 16
+    choices: str = "listed"
+    allow_fewer_frames: bool = False
+    max_prompt: int | None = None
+    track: int | None = None
+    strategy: str = "direct"
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "batch", "max_prompt"):
+            value = getattr(self, name)
+            if name == "max_prompt" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r}; expected an int of at least 1")
+        if isinstance(self.timeout, bool) or not 0 < self.timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout={self.timeout!r}; expected seconds above 0, such as 60, that a clock can count")
+        if self.choices not in CHOICES:
+            raise ValueError(f"choices={self.choices!r}; expected one of {', '.join(CHOICES)}")
+        named_strategy(self.strategy)
+        self.sampling()
+        for image in (False, True) if self.recipe is None else (False,):
+            self.recipe_for(image)
+
+    @classmethod
+    def of(cls, recipe: str | Path | Recipe | None = None, **fields: Any) -> Job:
+        """A job by a recipe's name, file or value; all else as the attributes.
+
+        Raises:
+            TypeError, ValueError: an unknown recipe, or a value out of range.
+        """
+        return cls(recipe=None if recipe is None else named(recipe).to_dict(), **fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The job as JSON can hold it; `Job(**job.to_dict())` is it again."""
+        return asdict(self)
+
+    def recipe_for(self, image: bool) -> Recipe:
+        """The recipe for an image or for a video, with what the job overrides."""
+        spec = (IMAGES if image else DEFAULT) if self.recipe is None else Recipe.from_dict(dict(self.recipe))
+        found = named(spec, keep=self.keep, seed=self.seed)
+        if image and isinstance(found.input, Keyframes) and found.input.refusal is not None and found.selector:
+            # An image has no frames to choose, and the stage could not choose any inside a wrapped model.
+            return replace(found, stages=tuple(stage for stage in found.stages if stage is not found.input))
+        return found
+
+    @property
+    def by_question(self) -> bool:
+        """Whether the frames of a video are chosen by the question, so that questions share no reading."""
+        stage = self.recipe_for(False).input
+        return isinstance(stage, Keyframes) and stage.selector.asks
+
+    @property
+    def reads_by_model(self) -> bool:
+        """Whether frames are described or scored by the model itself before they are chosen."""
+        stage = self.recipe_for(False).input
+        return isinstance(stage, Keyframes) and (stage.features == TOWER or stage.scorer == MODEL)
+
+    def sampling(self, start: float | None = None, end: float | None = None, frames: int | None = None) -> Sampling:
+        """How a stretch of a video is sampled, with `frames` candidates at most in place of the job's own.
+
+        Raises:
+            ValueError: a value out of range.
+        """
+        count = self.frames if frames is None else frames
+        return Sampling(
+            fps=self.fps,
+            frames=count,
+            start=start,
+            end=end,
+            backend=self.backend,
+            timeout=self.timeout,
+            look=self.look,
+            track=self.track,
+        )
+
+    @cached_property
+    def revision(self) -> str:
+        """Identity of the model's weights: files of a folder, or the commit of a hub id.
+
+        Raises:
+            OSError, ValueError: see `vtc.inference.loading.locate`.
+        """
+        return model_revision(self.model)
+
+    @cached_property
+    def digits(self) -> str:
+        """Digits that change with what all its answers depend on: the model's revision, the recipe and its keep, the
+        sampling, the arguments of generation; not the timeout, the batch, `max_prompt`, nor where the model runs."""
+        fields = self.to_dict()
+        for name in ("timeout", "batch", "device", "recipe", "model", "allow_fewer_frames", "max_prompt"):
+            del fields[name]
+        if self.track is None:  # answers from before there was a choice stay those of this job
+            del fields["track"]
+        strategy = fields.pop("strategy")  # under its name of before, so that earlier answers stay those of this job
+        if strategy != "direct":
+            fields["plan"] = strategy
+        recipes = [self.recipe_for(image).to_dict() for image in (False, True)]
+        return digest([fields, self.revision, recipes])
+
+
+def digest(value: object) -> str:
+    """A few digits that stand for a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:SHORT]
+
+
+def model_revision(model: str) -> str:
+    """Return the identity of the weights of `model`: see `Job.revision`."""
+    from vtc.inference.loading import locate
+
+    place, _ = locate(model)
+    folder = Path(place)
+    if not folder.is_dir():
+        return _commit(model)
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        stat = path.stat()
+        # An embedded model's weights are hashed too, so that an update of the package tells by content, not by time.
+        known = hashlib.sha256(path.read_bytes()).hexdigest() if stat.st_size <= SMALL else stat.st_mtime_ns
+        digest.update(f"{path.relative_to(folder)} {stat.st_size} {known}\n".encode())
+    return digest.hexdigest()[:DIGITS]
+
+
+def _commit(model: str) -> str:
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(model, "config.json")
+    if isinstance(cached, str):
+        return Path(cached).parent.name  # the snapshot's folder is named by its commit
+    return str(HfApi().model_info(model).sha)

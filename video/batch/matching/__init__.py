@@ -1,0 +1,1 @@
+"""Which choice, or which reference answer, a written answer stands for."""

@@ -1,0 +1,1 @@
+"""Batch video QA on a Ray cluster."""

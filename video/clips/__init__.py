@@ -1,0 +1,1 @@
+"""Clips: segmenters, frame features and scores, and budgets over clips."""

@@ -1,0 +1,1 @@
+"""Questions about video files: two-pass reading, preparing, asking, strategies of several calls."""

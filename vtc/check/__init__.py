@@ -1,0 +1,1 @@
+"""`vtc check`: does a wrapped checkpoint answer as the stock model would from the same tokens?"""

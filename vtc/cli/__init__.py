@@ -1,0 +1,1 @@
+"""The `vtc` command, one file a command."""

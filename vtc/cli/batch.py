@@ -1,0 +1,114 @@
+"""`vtc batch`: options to arguments, signals to a request to stop, a summary to an exit code."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from vtc.inference.quiet import quiet
+
+from .console import (
+    EXPECTED,
+    debugging,
+    progress,
+    say_error,
+    shown,
+    words_of,
+)
+
+ENGINES = ("local", "ray")
+REFUSED = 2
+
+
+def batch(questions: Path, out: Path, engine: str, shard: str | None, options: dict[str, Any]) -> None:
+    """Answers `questions` into `out` and prints a summary.
+
+    Args:
+        options: of `vtc.video.answer_batch`, by name.
+
+    Raises:
+        typer.Exit: 1: some rows are errors or missing; 2: refused before anything was answered, or the disk is full;
+            130: interrupted.
+    """
+    from vtc.video.batch.ray.folder import CheckpointError
+    from vtc.video.reading.backends import check_backend
+
+    try:
+        check_backend(options["backend"])
+        if engine not in ENGINES:
+            raise ValueError(f"engine={engine!r}; expected one of {', '.join(ENGINES)}")
+        answer = _engine(engine)
+        options["recipe"] = _recipe(options)
+        if options["workers"] is None:  # each engine has its own number
+            del options["workers"]
+        if shard is not None:
+            options["shard"] = parsed_shard(shard)
+        with quiet(), progress() as say, asked_to_stop() as stop:
+            summary = answer(questions, out, stop=stop, progress=lambda done, all_: say(f"{done} of {all_}"), **options)
+    except (*EXPECTED, MemoryError, CheckpointError) as error:
+        if debugging():
+            raise
+        say_error(words_of(error))
+        raise typer.Exit(REFUSED) from None
+    Console().print(shown(str(summary)), highlight=False)
+    if summary.exit_code:
+        raise typer.Exit(summary.exit_code)
+
+
+def _recipe(options: dict[str, Any]) -> Any:
+    """The recipe with the changes that are given, which are taken out of `options`."""
+    from vtc.recipes.named import recipe as named
+    from vtc.recipes.overrides import changed
+    from vtc.recipes.video import DEFAULT
+
+    changes = {name: options.pop(name) for name in ("keyframes", "scorer", "segmenter", "features")}
+    if all(value is None for value in changes.values()):
+        return options["recipe"]
+    return changed(named(options["recipe"] or DEFAULT), **changes)
+
+
+def _engine(name: str) -> Callable[..., Any]:
+    if name == "ray":
+        from vtc.video.batch.ray.engine import answer_batch_on_ray
+
+        return answer_batch_on_ray
+    from vtc.video import answer_batch
+
+    return answer_batch
+
+
+def parsed_shard(text: str) -> tuple[int, int]:
+    """`i/n` as numbers.
+
+    Raises:
+        ValueError: it is none.
+    """
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal()):
+        raise ValueError(f"shard={text!r}; expected i/n with i from 1 to n, such as 1/4")
+    return int(part), int(parts)
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came within the block: once asks, twice interrupts. Handlers are put back."""
+    came: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        """Notes the first signal; a second one interrupts."""
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,123 @@
+"""The embedded model over the packaged images: answers with all tokens and with a quarter of them, and overlays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from vtc import embedded
+from vtc.embedded.samples import samples
+from vtc.inference.asking import compare, prompt, report_on
+from vtc.inference.loading import load
+from vtc.media.images import load_image
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import recipe
+from vtc.viz.overlays import draw
+
+PHOTOGRAPHS = Path(__file__).parents[1] / "embedded" / "photographs"
+MODEL = embedded.NAMES[0]
+HEADER = ("image", "question", "true answer", "all tokens", "keep {keep}", "tokens")
+
+
+@dataclass(frozen=True)
+class DemoRow:
+    """One question of the demo.
+
+    Attributes:
+        image: the file's name.
+        question, truth: what was asked, and the true answer.
+        full, short: the answers with all tokens, and with those kept.
+        before, after: visual tokens.
+    """
+
+    image: str
+    question: str
+    truth: str
+    full: str
+    short: str
+    before: int
+    after: int
+
+    def cells(self, marks: tuple[str, str] = ("✓", "✗")) -> tuple[str, ...]:
+        """The row as text, each answer with the mark for right or for wrong."""
+        answers = (f"{text} {marks[0] if text == self.truth else marks[1]}" for text in (self.full, self.short))
+        return (self.image, self.question, self.truth, *answers, f"{self.before} → {self.after}")
+
+
+@dataclass(frozen=True)
+class DemoOutcome:
+    """All of the demo.
+
+    Attributes:
+        recipe: what was kept.
+        rows: one per question.
+        overlays: the images written.
+        seconds: what it took, loading the model included.
+    """
+
+    recipe: Recipe
+    rows: tuple[DemoRow, ...]
+    overlays: tuple[Path, ...]
+    seconds: float
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The table's heads."""
+        return tuple(head.format(keep=self.recipe.keep) for head in HEADER)
+
+    @property
+    def summary(self) -> str:
+        """How many answers were right."""
+        total = len(self.rows)
+        full = sum(row.full == row.truth for row in self.rows)
+        short = sum(row.short == row.truth for row in self.rows)
+        return (
+            f"{MODEL}, {self.recipe.name}: {full} of {total} right with all tokens, {short} of {total} with "
+            f"keep {self.recipe.keep}"
+        )
+
+
+def run(out: Path, chosen: Recipe | None = None) -> DemoOutcome:
+    """Asks the packaged questions and draws the overlays and `table.md` into the directory `out`.
+
+    The photographs are only drawn: the embedded model knows drawn scenes, so its answers about them say nothing.
+
+    Raises:
+        OSError: `out` cannot be written, or the installation lacks the weights or the images.
+    """
+    begun = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = chosen or recipe()
+    model, processor = load(MODEL, device="cpu")
+    rows: list[DemoRow] = []
+    overlays: dict[Path, Image.Image] = {}
+    for sample in samples():
+        image = load_image(sample.path)
+        pair = compare(model, processor, image, sample.question, chosen, max_new_tokens=16, rounds=0)
+        counts = (pair.report.before, pair.report.after)
+        rows.append(DemoRow(sample.file, sample.question, sample.answer, pair.full, pair.short, *counts))
+        overlays[out / sample.file] = draw(image, processor.image_processor, pair.report, chosen)
+    for photograph in sorted(PHOTOGRAPHS.glob("*.jpg")):
+        image = load_image(photograph)
+        report = report_on(model, prompt(model, processor, image, "what is in the picture?"), chosen)
+        overlays[out / f"{photograph.stem}.png"] = draw(image, processor.image_processor, report, chosen)
+    for path, drawn in overlays.items():
+        drawn.save(path)
+    outcome = DemoOutcome(chosen, tuple(rows), tuple(overlays), time.perf_counter() - begun)
+    (out / "table.md").write_text(markdown(outcome), encoding="utf-8")
+    return outcome
+
+
+def markdown(outcome: DemoOutcome) -> str:
+    """The table and the summary in Markdown."""
+    lines = [_line(outcome.header), _line(["---"] * len(outcome.header))]
+    lines += [_line(row.cells()) for row in outcome.rows]
+    return "\n".join([*lines, "", outcome.summary]) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,136 @@
+"""Options that several commands take, with their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+VIDEOS = "Options of videos"
+READERS = ("pyav", "opencv", "decord", "torchcodec")
+Media = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MEDIA",
+        help="An image or a video. Animated GIF and PNG are videos; of an animated WebP the first frame is taken.",
+        show_default=False,
+    ),
+]
+MODELS = "tiny-llava, tiny-internvl or tiny-qwen (embedded, work offline), a directory, or a hub id."
+Model = Annotated[str, typer.Option(help=MODELS)]
+AnyModel = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{MODELS} Default: tiny-llava for an image; tiny-qwen, which was trained on videos, for a video."
+    ),
+]
+AnyRecipe = Annotated[
+    str | None,
+    typer.Option(
+        help="A name from `vtc recipes`, or a recipe file (.json). Default: kcenter for an image, video for a video."
+    ),
+]
+Fps = Annotated[float | None, typer.Option(help="Frames a second to take. Default: 2.", rich_help_panel=VIDEOS)]
+Frames = Annotated[
+    int | None,
+    typer.Option(help="Frames at most, spread over all of a longer video. Default: 64.", rich_help_panel=VIDEOS),
+]
+Start = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Where to begin. Default: at its first frame.", rich_help_panel=VIDEOS),
+]
+End = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Where to stop. Default: at its end.", rich_help_panel=VIDEOS)
+]
+Look = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FPS",
+        help="Frames a second to look at in a video that is longer than --frames reach, where the recipe chooses "
+        "among them; 0: none but those evenly spaced. Default: 1.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+Slack = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Look at a keyframe instead where one lies so near, which is faster where there are many. Default: 0.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+Track = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Which track of a file with several, as `vtc probe` numbers them. Default: the one that players show.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+Reader = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(READERS),
+        help="What decodes: pyav is exact on all it reads; the others refuse where they are not. Default: pyav.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+Keyframes = Annotated[
+    str | None,
+    typer.Option(
+        "--keyframes",
+        metavar="NAME[:PARAMETER=VALUE,...]",
+        help="How the recipe chooses frames, in place of its own way: maxmin, change, dcode, kffocus, segments, "
+        "uniform; or by the question: aks, mmr (mmr:relevance=0.7).",
+        rich_help_panel=VIDEOS,
+    ),
+]
+Scorer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="model|clip:FOLDER",
+        help="What scores frames for aks and mmr: the model's own tokens, or a CLIP or SigLIP model. Default: model.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+SegmenterText = Annotated[
+    str | None,
+    typer.Option(
+        "--segmenter",
+        metavar="NAME[:PARAMETER=VALUE,...]",
+        help="What cuts the recipe's clips: neighbour, density, even (even:parts=4), tdc, dyseg, content, adaptive, "
+        "hash.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        metavar="color-layout|tower|timm:NAME",
+        help="What frames are compared by: colors, the model's own vision tower, or a timm model.",
+        rich_help_panel=VIDEOS,
+    ),
+]
+KeepText = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER",
+        help="At most 1: the share of the visual tokens to keep (1 is all of them). A whole number of 2 or more: at "
+        "most that many. Default: the recipe's own, 0.25 for the named ones.",
+    ),
+]
+Positions = Annotated[
+    str | None,
+    typer.Option(metavar="original|compact", help="Coordinates of kept tokens. Default: the recipe's own."),
+]
+Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, ...")]
+Dtype = Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Throw away what --out holds of an earlier run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
+
+
+def old(*names: str) -> Any:
+    """A hidden spelling of an option of 0.1."""
+    return typer.Option(*names, hidden=True, show_default=False)

@@ -1,0 +1,1 @@
+"""Value types, budgets and small tools that know neither models nor media."""

@@ -1,0 +1,1 @@
+"""Loading checkpoints, writing prompts, and asking one question."""

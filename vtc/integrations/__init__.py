@@ -1,0 +1,1 @@
+"""Hosts that call a wrapped model: lmms-eval, VLMEvalKit, the transformers Trainer."""

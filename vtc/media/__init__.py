@@ -1,0 +1,1 @@
+"""Images and sampled video frames: loading, limits, colour, times."""

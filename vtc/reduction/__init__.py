@@ -1,0 +1,1 @@
+"""From a call of the stock model to the same call with a shorter prompt."""
