@@ -1,5 +1,8 @@
 """The shared grid: what takes part in every check of `test_grid_*.py`, and small tools that those checks share.
 
+Checks against the oracle and of declared counts run whole at every change. The other invariants do so on the first
+recipe of each behaviour class, and on the others with `pytest -m nightly`.
+
 A new selector, or any other recipe that is known by name, is in it without a line here; those with decoder stages are
 in the checks of `tests/decoder` likewise. A recipe beyond the named ones (parameters that matter, stages composed) is
 one line in `COMPOSED`. A family is one line in `families.FAMILIES`, and one in `encoders.ENCODERS`, which says how its
