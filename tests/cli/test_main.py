@@ -16,7 +16,7 @@ from vtc import embedded
 from vtc.cli import demo
 from vtc.cli.main import app
 from vtc.embedded.samples import samples
-from vtc.inference import asking as ask
+from vtc.inference import asking
 from vtc.inference.loading import load
 from vtc.media.images import load_image
 from vtc.recipes.named import ESSENTIAL, named_recipes, recipe
@@ -183,7 +183,7 @@ def test_what_was_left_out_of_a_image_is_told(tmp_path):
 def test_answers_are_those_of_the_stock_model(loaded):
     model, processor = loaded
     image = load_image(SAMPLE.path)
-    pair = ask.compare(model, processor, image, SAMPLE.question, recipe("kcenter", keep=1.0), rounds=0)
+    pair = asking.compare(model, processor, image, SAMPLE.question, recipe("kcenter", keep=1.0), rounds=0)
     text = f"USER: <image>\n{SAMPLE.question} ASSISTANT:"
     inputs = processor(images=image, text=text, return_tensors="pt")
     out = model.generate(**inputs, max_new_tokens=64, do_sample=False)[0, inputs["input_ids"].shape[1] :]
@@ -196,7 +196,7 @@ def test_answers_are_those_of_the_stock_model(loaded):
 def test_questions_are_answered_right_with_all_tokens_and_with_a_quarter(loaded):
     model, processor = loaded
     rows = [
-        ask.compare(model, processor, load_image(s.path), s.question, recipe("kcenter", keep=0.25), rounds=0)
+        asking.compare(model, processor, load_image(s.path), s.question, recipe("kcenter", keep=0.25), rounds=0)
         for s in samples()
     ]
     full = sum(pair.full == s.answer for pair, s in zip(rows, samples(), strict=True))
@@ -218,21 +218,21 @@ def test_the_first_token_is_the_second_thing_that_generate_hands_over():
 
 def test_a_timed_answer_has_all_its_tokens_and_its_prompt_is_dearer_than_a_step(loaded):
     model, processor = loaded
-    inputs = ask.prompt(model, processor, load_image(SAMPLE.path), SAMPLE.question)
+    inputs = asking.prompt(model, processor, load_image(SAMPLE.path), SAMPLE.question)
     lengths = []
     model.generate, stock = lambda **given: lengths.append(given["max_new_tokens"]) or stock(**given), model.generate
     try:
-        seconds = ask.timed(model, inputs)
+        seconds = asking.timed(model, inputs)
     finally:
         del model.generate
-    assert lengths == [1 + ask.STEPS]
+    assert lengths == [1 + asking.STEPS]
     assert seconds.first > seconds.next > 0
 
 
 def test_timing_stops_when_it_has_taken_long(loaded, monkeypatch):
     model, processor = loaded
-    monkeypatch.setattr(ask, "PATIENCE", 0.0)
-    pair = ask.compare(model, processor, load_image(SAMPLE.path), "where?", recipe(), max_new_tokens=1)
+    monkeypatch.setattr(asking, "PATIENCE", 0.0)
+    pair = asking.compare(model, processor, load_image(SAMPLE.path), "where?", recipe(), max_new_tokens=1)
     assert pair.rounds == 1
     assert pair.seconds_full is not None
 

@@ -305,8 +305,8 @@ def test_rates_come_from_a_file_and_travel_in_recipes(tmp_path):
         ({"merged": (9, 0)}, ValueError, "must be at least 1 and never rise"),
         ({"pruned": (13, 8)}, ValueError, "never rise"),
         ({"pruned": (8, 8)}, ValueError, "never rise"),
-        ({"tokens": 12.0}, TypeError, "expected ints"),
-        ({"merged": (9, True)}, TypeError, "expected ints"),
+        ({"tokens": 12.0}, TypeError, "expected an int"),
+        ({"merged": (9, True)}, TypeError, "expected an int"),
         ({"merged": 9}, TypeError, "merged=9 is a int; expected a number for each layer"),
     ],
 )

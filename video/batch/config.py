@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vtc.core.budget import Keep
+from vtc.core.validation import check_int, check_timeout
 from vtc.recipes.composition import Recipe
 from vtc.recipes.named import recipe as named
 from vtc.recipes.video import DEFAULT
@@ -77,10 +77,8 @@ class Job:
             value = getattr(self, name)
             if name == "max_prompt" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r}; expected an int of at least 1")
-        if isinstance(self.timeout, bool) or not 0 < self.timeout <= threading.TIMEOUT_MAX:
-            raise ValueError(f"timeout={self.timeout!r}; expected seconds above 0, such as 60, that a clock can count")
+            check_int(name, value, 1)
+        check_timeout(self.timeout)
         if self.choices not in CHOICES:
             raise ValueError(f"choices={self.choices!r}; expected one of {', '.join(CHOICES)}")
         named_strategy(self.strategy)

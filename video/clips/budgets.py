@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 
-from vtc.core.allocation import allocate, whole
+from vtc.core.allocation import allocate
 from vtc.core.budget import Budget, Keep
+from vtc.core.validation import check_int, check_number
 
 from .clip import Clip, check_cover
 from .frame_arrays import (
@@ -70,7 +70,11 @@ def clip_budget(
             candidates, or too small for `floor` or `clip_floor`.
     """
     own = _counts(candidates)
-    total, floor, clip_floor = whole("total", total), whole("floor", floor), whole("clip_floor", clip_floor)
+    total, floor, clip_floor = (
+        check_int("total", total, 0),
+        check_int("floor", floor, 0),
+        check_int("clip_floor", clip_floor, 0),
+    )
     check_cover(clips, len(own))
     _check_length("weights", weights, len(clips), "clip")
     inside = own if frame_weights is None else list(frame_weights)
@@ -129,15 +133,11 @@ def check_lead(lead: object) -> float:
         TypeError: it is no number.
         ValueError: it is below 1 or not finite.
     """
-    if isinstance(lead, bool) or not isinstance(lead, Real):
-        raise TypeError(f"lead={lead!r} is a {type(lead).__name__}; expected a number of at least 1")
-    if not 1 <= float(lead) < np.inf:
-        raise ValueError(f"lead={lead} must be finite and at least 1")
-    return float(lead)
+    return check_number("lead", lead, 1, ends="[)")
 
 
 def _counts(candidates: Sequence[int]) -> list[int]:
-    return [whole(f"candidates[{i}]", own) for i, own in enumerate(candidates)]
+    return [check_int(f"candidates[{i}]", own, 0) for i, own in enumerate(candidates)]
 
 
 def _check_length(name: str, values: Sequence[float], length: int, unit: str) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
+from vtc.core.validation import check_int
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -81,10 +83,7 @@ class ColorLayout(FrameFeatures):
     name = "color-layout"
 
     def __post_init__(self) -> None:
-        if isinstance(self.grid, bool) or not isinstance(self.grid, int):
-            raise TypeError(f"grid={self.grid!r} is a {type(self.grid).__name__}; expected an integer, 1 or more")
-        if self.grid < 1:
-            raise ValueError(f"grid={self.grid} is below 1; choose 1 or more")
+        check_int("grid", self.grid, 1)
         if not self.frequencies or self.frequencies[0] != 1 or sorted(set(self.frequencies)) != [*self.frequencies]:
             raise ValueError(f"frequencies={self.frequencies} must begin with 1, without which colors mix, and ascend")
         if not 0 <= self.texture < float("inf"):
@@ -173,7 +172,7 @@ class Timm(FrameFeatures):
     centred = True
 
     def __post_init__(self) -> None:
-        _check_batch(self.batch)
+        check_int("batch", self.batch, 1)
         if isinstance(self.model, str):
             object.__setattr__(self, "model", _pretrained(self.model))
         elif not callable(getattr(self.model, "forward_features", None)):
@@ -228,7 +227,7 @@ class TowerFeatures(FrameFeatures):
     centred = True
 
     def __post_init__(self) -> None:
-        _check_batch(self.batch)
+        check_int("batch", self.batch, 1)
         if self.side < 28:
             raise ValueError(f"side={self.side} is below 28 pixels, the smallest image that processors take")
 
@@ -304,11 +303,6 @@ def _steps(light: NDArray[Any]) -> NDArray[Any]:
 
 def _pair(angles: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([np.cos(angles), np.sin(angles)], 1)
-
-
-def _check_batch(batch: int) -> None:
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"batch={batch!r} must be an integer, 1 or more")
 
 
 def _pretrained(name: str) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from vtc.core.validation import check_number
 
 from .clip import Clip, check_cover
 from .frame_arrays import (
@@ -58,11 +59,8 @@ class ClipWeights:
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real):
-                raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected a number of at least 0")
-            if not 0 <= float(value) <= MOST:
-                raise ValueError(f"{name}={value} is outside 0 to {MOST}; 0 leaves the property out")
-            object.__setattr__(self, name, float(value))
+            expected = f"a number from 0 to {MOST:g}; 0 leaves the property out"
+            object.__setattr__(self, name, check_number(name, value, 0, MOST, expected=expected))
 
     def weigh(
         self, clips: Sequence[Clip], features: Any, *, seconds: Any = None, tokens: Any = None, scores: Any = None

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vtc.core.allocation import allocate
+from vtc.core.validation import check_int, check_number
 from vtc.video.clips.frame_arrays import Floats
 
 from .base import (
     Frames,
     KeyframeSelector,
     Places,
-    check_share,
 )
 from .spread import spread
 
@@ -51,11 +51,8 @@ class AKS(KeyframeSelector):
     asks = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threshold", check_share("threshold", self.threshold))
-        if isinstance(self.depth, bool) or not isinstance(self.depth, int):
-            raise TypeError(f"depth={self.depth!r} is a {type(self.depth).__name__}; expected an int of at least 0")
-        if self.depth < 0:
-            raise ValueError(f"depth={self.depth} must be at least 0")
+        object.__setattr__(self, "threshold", check_number("threshold", self.threshold, 0, 1))
+        object.__setattr__(self, "depth", check_int("depth", self.depth, 0))
 
     def choose(self, frames: Frames, k: int) -> Places:
         """See `KeyframeSelector.choose`."""

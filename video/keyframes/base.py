@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from vtc.core.registry import Registry
 from vtc.core.specification import build
+from vtc.core.validation import check_int
 from vtc.video.clips.clip import Clip
 from vtc.video.clips.frame_arrays import (
     Floats,
@@ -101,7 +101,7 @@ class KeyframeSelector(ABC):
                 f"clips=None, but the segmenter {self.cutter.name!r} of {self.name!r} looks at the frames themselves; "
                 "pass the clips that it cuts"
             )
-        _check_count(k)
+        check_int("k", k, 1, expected="how many frames to choose, an int of at least 1")
         if k >= len(frames):
             return np.arange(len(frames), dtype=np.int64)
         places = np.sort(self.choose(frames, int(k))).astype(np.int64)
@@ -122,27 +122,6 @@ class KeyframeSelector(ABC):
         time = None if seconds is None else shown(seconds, len(rows))
         found = relevance(one_each("scores", scores, len(rows))) if self.asks else None
         return Frames(rows, time, found)
-
-
-def _check_count(k: object) -> None:
-    if isinstance(k, bool) or not isinstance(k, Integral):
-        raise TypeError(f"k={k!r} is a {type(k).__name__}; expected an int of at least 1")
-    if k < 1:
-        raise ValueError(f"k={k} chooses no frame; expected at least 1")
-
-
-def check_share(name: str, value: object) -> float:
-    """`value` as a float between 0 and 1, both included.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it lies outside.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected a number from 0 to 1")
-    if not 0 <= float(value) <= 1:
-        raise ValueError(f"{name}={value} is outside 0 to 1")
-    return float(value)
 
 
 KEYFRAMES: Registry[type[KeyframeSelector]] = Registry("keyframe selector", plugins=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vtc.core.validation import check_number
 from vtc.video.clips.frame_arrays import changes
 
 from .base import (
     Frames,
     KeyframeSelector,
     Places,
-    check_share,
 )
 from .spread import spread
 
@@ -35,7 +35,7 @@ class Change(KeyframeSelector):
     signal = "change between neighbouring frames"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steady", check_share("steady", self.steady))
+        object.__setattr__(self, "steady", check_number("steady", self.steady, 0, 1))
 
     def choose(self, frames: Frames, k: int) -> Places:
         """See `KeyframeSelector.choose`."""

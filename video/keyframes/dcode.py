@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
+from vtc.core.validation import check_number
 from vtc.video.clips.frame_arrays import Floats, lowest
 
 from .base import (
     Frames,
     KeyframeSelector,
     Places,
-    check_share,
 )
 
 
@@ -39,7 +39,7 @@ class DCoDe(KeyframeSelector):
     signal = "time, then diversity of the features"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "even", check_share("even", self.even))
+        object.__setattr__(self, "even", check_number("even", self.even, 0, 1))
         if self.similarity not in ("mean", "max"):
             raise ValueError(f"similarity={self.similarity!r} is unknown; expected 'mean' or 'max'")
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vtc.core.allocation import allocate
+from vtc.core.validation import check_number
 from vtc.video.clips.frame_arrays import Floats, changes
 
 from .base import (
     Frames,
     KeyframeSelector,
     Places,
-    check_share,
 )
 from .spread import spread
 
@@ -42,7 +42,7 @@ class KFFocus(KeyframeSelector):
     signal = "change from frame to frame"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keys", check_share("keys", self.keys))
+        object.__setattr__(self, "keys", check_number("keys", self.keys, 0, 1))
 
     def choose(self, frames: Frames, k: int) -> Places:
         """See `KeyframeSelector.choose`."""

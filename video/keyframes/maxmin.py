@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 
+from vtc.core.validation import check_number
 from vtc.video.clips.frame_arrays import Floats, changes, lowest
 
 from .base import Frames, KeyframeSelector, Places
@@ -35,11 +35,7 @@ class MaxMin(KeyframeSelector):
     signal = "diversity of the features, and time"
 
     def __post_init__(self) -> None:
-        if isinstance(self.time, bool) or not isinstance(self.time, Real):
-            raise TypeError(f"time={self.time!r} is a {type(self.time).__name__}; expected a number of at least 0")
-        if not 0 <= float(self.time) < np.inf:
-            raise ValueError(f"time={self.time} must be finite and at least 0")
-        object.__setattr__(self, "time", float(self.time))
+        object.__setattr__(self, "time", check_number("time", self.time, 0, ends="[)"))
 
     def choose(self, frames: Frames, k: int) -> Places:
         """See `KeyframeSelector.choose`."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vtc.core.validation import check_number
 from vtc.video.clips.frame_arrays import lowest
 
 from .base import (
     Frames,
     KeyframeSelector,
     Places,
-    check_share,
 )
 from .spread import spread
 
@@ -38,7 +38,7 @@ class MMR(KeyframeSelector):
     asks = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "relevance", check_share("relevance", self.relevance))
+        object.__setattr__(self, "relevance", check_number("relevance", self.relevance, 0, 1))
 
     def choose(self, frames: Frames, k: int) -> Places:
         """See `KeyframeSelector.choose`."""

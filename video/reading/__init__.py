@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vtc.core.validation import check_timeout
 
 from .backends import available, check_backend
 from .frame_choice import Choice
@@ -127,7 +127,6 @@ def _checked(path: str | Path, timeout: float, track: int | None) -> Path:
     check_track(track)
     if not isinstance(path, str | Path):
         raise TypeError(f"path={path!r} is a {type(path).__name__}; expected the path of a video file")
-    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < timeout <= threading.TIMEOUT_MAX:
-        raise ValueError(f"timeout={timeout!r} must be a number of seconds above 0 that a clock can count")
+    check_timeout(timeout)
     check_file(Path(path))
     return Path(path)

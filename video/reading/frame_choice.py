@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vtc.core.validation import check_int, check_number
 
 from .info import Info
 
@@ -35,10 +36,8 @@ class Choice:
             raise ValueError(f"start={self.start}, end={self.end} go with fps or alone; leave them out with {given[0]}")
         for name in ("fps", "start", "end"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
-                raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected a number")
-        if self.fps is not None and not 0 < self.fps < math.inf:
-            raise ValueError(f"fps={self.fps} must be finite and above 0")
+            if value is not None:
+                check_number(name, value, 0, ends="()") if name == "fps" else check_number(name, value, -math.inf)
 
     def of(self, info: Info) -> NDArray[np.int64]:
         """The indices meant of this video, `[n]`, ascending and unique.
@@ -100,8 +99,7 @@ def _times(seconds: Sequence[float] | NDArray[np.floating], info: Info) -> NDArr
 
 def _checked(indices: Sequence[int] | NDArray[np.integer], info: Info) -> NDArray[np.int64]:
     for index in indices:
-        if isinstance(index, bool) or not isinstance(index, Integral):
-            raise TypeError(f"indices holds {index!r}, a {type(index).__name__}; expected integers")
+        check_int("indices", index)
     chosen = np.asarray(indices, dtype=np.int64)
     if chosen.ndim != 1 or not len(chosen):
         raise ValueError(f"indices={indices!r} must be a list of at least one index")

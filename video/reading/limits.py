@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from numbers import Real
+
+from vtc.core.validation import check_int, check_number
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            kind = Real if field.name == "seconds" else int
-            if isinstance(value, bool) or not isinstance(value, kind):
-                raise TypeError(f"{field.name}={value!r} is a {type(value).__name__}; expected a number")
-            if not float(value) >= (0 if field.name == "failures" else 1):
-                raise ValueError(f"{field.name}={value} allows nothing; expected at least 1 (failures: 0)")
+            value, least = getattr(self, field.name), 0 if field.name == "failures" else 1
+            if field.name != "seconds":
+                check_int(field.name, value, least)
+            else:
+                check_number(field.name, value, least)
 
     def check(self, path: str, name: str, value: float) -> None:
         """Raise ValueError where `value` is above the limit `name`."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
+
+from vtc.core.validation import check_int
 
 from .info import Info
 from .rotation import Turn
@@ -32,10 +32,7 @@ def output_size(info: Info, resize: Resize, pixels: int) -> tuple[int, int]:
     if isinstance(resize, tuple) and len(sides) != 2:
         raise ValueError(f"resize={resize!r} has {len(sides)} numbers; expected an int or (width, height)")
     for side in sides:
-        if isinstance(side, bool) or not isinstance(side, Integral):
-            raise TypeError(f"resize={resize!r} holds a {type(side).__name__}; expected an int or (width, height)")
-        if side < 1:
-            raise ValueError(f"resize={resize!r} leaves no pixel; expected at least 1")
+        check_int("resize", side, 1, expected="an int of at least 1, or (width, height)")
     if len(sides) == 2:
         if sides[0] * sides[1] > pixels:
             raise ValueError(f"resize={resize!r} is more than {pixels:,} pixels; ask for fewer or raise Limits(pixels)")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vtc.core.memory import check_room
+from vtc.core.validation import check_int, check_number
 from vtc.media.video_frames import VideoFrames
 
 from . import (
@@ -62,14 +62,12 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_track(self.track)
-        if not _is_number(self.fps) or not self.fps > 0:
-            raise ValueError(f"fps={self.fps!r}; expected a number of frames a second above 0, such as 2")
-        if self.look is not None and (not _is_number(self.look) or not self.look > 0):
-            raise ValueError(f"look={self.look!r}; expected a number of frames a second above 0, such as 1, or None")
-        if not _is_number(self.slack) or not self.slack >= 0:
-            raise ValueError(f"slack={self.slack!r}; expected a number of seconds from 0, such as 0.5")
-        if isinstance(self.frames, bool) or not isinstance(self.frames, Integral) or self.frames < 1:
-            raise ValueError(f"frames={self.frames!r}; expected how many frames to take at most, an int of at least 1")
+        rate = "a number of frames a second above 0, such as"
+        check_number("fps", self.fps, 0, ends="()", expected=f"{rate} 2")
+        if self.look is not None:
+            check_number("look", self.look, 0, ends="()", expected=f"{rate} 1, or None")
+        check_number("slack", self.slack, 0, ends="[)", expected="a number of seconds from 0, such as 0.5")
+        check_int("frames", self.frames, 1, expected="how many frames to take at most, an int of at least 1")
 
     def candidates(self, info: Info) -> NDArray[np.int64]:
         """The frames that a model gets where none is left out, ascending and unique.
@@ -211,7 +209,3 @@ def _at(info: Info, times: NDArray[np.float64], inside: NDArray[np.int64]) -> ND
     # Half a step of a clock of 10 kHz: a time that is meant to be a frame's own must not fall just before it.
     shown = np.searchsorted(info.seconds, times + 5e-5, side="right") - 1
     return np.unique(np.clip(shown, inside[0], inside[-1]))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(float(value)) < float("inf")

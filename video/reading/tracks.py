@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
+
+from vtc.core.validation import check_int
 
 BESIDES = {
     Disposition.attached_pic: "cover image",
@@ -57,10 +58,7 @@ def check_track(track: int | None) -> None:
     """Raise TypeError or ValueError unless `track` can be the number of a track, or is None."""
     if track is None:
         return
-    if isinstance(track, bool) or not isinstance(track, Integral):
-        raise TypeError(f"track={track!r} is a {type(track).__name__}; expected the number of a track, or None")
-    if track < 0:
-        raise ValueError(f"track={track}; expected the number of a track, from 0 on, as `vtc probe` tells it")
+    check_int("track", track, 0, expected="the number of a track, from 0 on, as `vtc probe` lists it, or None")
 
 
 def read_track(path: Path, container: InputContainer, track: int | None) -> VideoStream:

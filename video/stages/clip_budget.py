@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vtc.core.specification import normalized, spec_of
 from vtc.core.tokens import FRAMES, VisualTokens
+from vtc.core.validation import check_int
 from vtc.stages import Allocator, Even
 from vtc.stages.allocate.minimums import lowered
 from vtc.video.clips.budgets import Rule, clip_budget, frame_weights
@@ -84,8 +85,8 @@ class ClipBudget(OverClips):
         object.__setattr__(self, "segmenter", normalized(segmenter(self.segmenter)))
         check_features(self.features)
         frame_weights(np.zeros((0, 1)), self.frames)
-        if isinstance(self.floor, bool) or not isinstance(self.floor, int) or self.floor < 0:
-            raise ValueError(f"floor={self.floor!r}; expected the least number of tokens of a clip, an int from 0")
+        floor = check_int("floor", self.floor, 0, expected="the least number of tokens of a clip, an int of at least 0")
+        object.__setattr__(self, "floor", floor)
 
     @property
     def weights(self) -> ClipWeights:

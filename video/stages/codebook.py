@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from vtc.core.tokens import Reduction, VisualTokens
+from vtc.core.validation import check_int, check_number
 from vtc.stages import Mean, Merger
-from vtc.stages.ops import check_cosine, nearest_rows, unit_rows
+from vtc.stages.ops import nearest_rows, unit_rows
 from vtc.stages.select.maxmin import maxmin
 
 from .base import VideoSelector, is_video
@@ -61,9 +62,9 @@ class AdaptiveCodebook(Codebook):
     adaptive = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reach", check_cosine("reach", self.reach))
-        if isinstance(self.least, bool) or not isinstance(self.least, int) or self.least < 1:
-            raise ValueError(f"least={self.least!r}; expected how many codes there are at least, an int from 1")
+        object.__setattr__(self, "reach", check_number("reach", self.reach, -1, 1))
+        least = check_int("least", self.least, 1, expected="how many codes there are at least, an int of at least 1")
+        object.__setattr__(self, "least", least)
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `VideoSelector.choose`."""

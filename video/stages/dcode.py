@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from vtc.core.tokens import VisualTokens
+from vtc.core.validation import check_number
 from vtc.stages import Selector
-from vtc.stages.ops import check_cosine, unit_rows
+from vtc.stages.ops import unit_rows
 
 DIGITS = 6
 
@@ -36,7 +37,7 @@ class StrongApart(Selector):
     cost = "N·K"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "similarity", check_cosine("similarity", self.similarity))
+        object.__setattr__(self, "similarity", check_number("similarity", self.similarity, -1, 1))
 
     def select(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `Selector.select`."""

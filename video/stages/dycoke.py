@@ -10,9 +10,9 @@ from torch import Tensor
 from vtc.core.allocation import allocate
 from vtc.core.budget import Keep
 from vtc.core.tokens import Layout, VisualTokens
+from vtc.core.validation import check_number
 from vtc.stages.ops import unit_rows
 from vtc.stages.select.maxmin import maxmin
-from vtc.video.keyframes.base import check_share
 
 from .base import VideoSelector, is_video
 from .ranking import frames_of, rank_inside
@@ -51,7 +51,7 @@ class DyCoke(VideoSelector):
     cost = "N"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "similar", check_share("similar", self.similar))
+        object.__setattr__(self, "similar", check_number("similar", self.similar, 0, 1))
 
     def count(self, layout: Layout, keep: Keep) -> int | None:
         """See `Selector.count`: that of the released code, with `released`.

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vtc.core.allocation import allocate
 from vtc.core.tokens import Reduction, VisualTokens
+from vtc.core.validation import check_int, check_number
 from vtc.stages import Merger
 from vtc.stages.ops import nearest_rows, top_k, unit_rows
 from vtc.video.clips.clip import Clip
 from vtc.video.clips.segmenters import Neighbour, segment
-from vtc.video.keyframes.base import check_share
 
 from .base import VideoSelector, is_video
 from .density_peaks import density_peaks
@@ -39,10 +39,9 @@ class _Rule:
     stride: int = 4
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "context", check_share("context", self.context))
+        object.__setattr__(self, "context", check_number("context", self.context, 0, 1))
         Neighbour.dyseg(self.clips, self.threshold)
-        if isinstance(self.stride, bool) or not isinstance(self.stride, int) or self.stride < 1:
-            raise ValueError(f"stride={self.stride!r}; expected an int of at least 1")
+        object.__setattr__(self, "stride", check_int("stride", self.stride, 1))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vtc.core.specification import normalized, spec_of
+from vtc.core.validation import check_share
 from vtc.stages import FrameSelector
-from vtc.stages.input.shares import check_share
 from vtc.video.clips.frame_features import COLOR_LAYOUT, TOWER, check_features
 from vtc.video.clips.frame_scores import check_scorer
 from vtc.video.keyframes import KeyframeSelector, keyframes
@@ -47,7 +47,7 @@ class Keyframes(FrameSelector):
     signal = "pixels of the frames"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "share", check_share(self.share))
+        object.__setattr__(self, "share", check_share("share", self.share, of="frames"))
         object.__setattr__(self, "strategy", normalized(keyframes(self.strategy)))
         check_features(self.features)
         if self.scorer is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vtc.core.tokens import VisualTokens
+from vtc.core.validation import check_int
 from vtc.stages.ops import unit_rows
 from vtc.video.clips.clip import Clip
 from vtc.video.clips.weights import ClipWeights
@@ -40,8 +41,8 @@ class SemanticDensity(OverClips):
     cost = "N"
 
     def __post_init__(self) -> None:
-        if isinstance(self.frames, bool) or not isinstance(self.frames, int) or self.frames < 1:
-            raise ValueError(f"frames={self.frames!r}; expected how many frames a clip has, an int of at least 1")
+        frames = check_int("frames", self.frames, 1, expected="how many frames a clip has, an int of at least 1")
+        object.__setattr__(self, "frames", frames)
         object.__setattr__(self, "exponent", self._weights.density)
 
     @property

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from vtc.core.tokens import Reduction, VisualTokens
+from vtc.core.validation import check_number
 from vtc.stages import Merger
-from vtc.stages.ops import check_cosine, top_k, unit_rows
+from vtc.stages.ops import top_k, unit_rows
 from vtc.stages.select.maxmin import maxmin
 
 from .base import VideoSelector, before, is_video
@@ -40,7 +41,7 @@ class FrameFusion(VideoSelector):
     cost = "N"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "similarity", check_cosine("similarity", self.similarity))
+        object.__setattr__(self, "similarity", check_number("similarity", self.similarity, -1, 1))
 
     def choose(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `VideoSelector.choose`."""
@@ -77,7 +78,7 @@ class AlongTime(Merger):
     videos = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "similarity", check_cosine("similarity", self.similarity))
+        object.__setattr__(self, "similarity", check_number("similarity", self.similarity, -1, 1))
 
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`."""

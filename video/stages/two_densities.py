@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from vtc.core.allocation import allocate
 from vtc.core.tokens import FRAMES, VisualTokens
+from vtc.core.validation import check_int, check_number
 from vtc.stages import Allocator, Even
 from vtc.video.clips.budgets import check_lead
 from vtc.video.clips.frame_arrays import as_floats, changes, unit_rows
 from vtc.video.clips.frame_features import COLOR_LAYOUT, check_features
 from vtc.video.clips.segmenters import Neighbour, segment
-from vtc.video.keyframes.base import check_share
 from vtc.video.keyframes.kffocus import key_frames
 
 from .base import described, is_video
@@ -74,7 +74,7 @@ class KeyDensity(TwoDensities):
     signal = "change from frame to frame"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keys", check_share("keys", self.keys))
+        object.__setattr__(self, "keys", check_number("keys", self.keys, 0, 1))
         check_features(self.features)
         object.__setattr__(self, "lead", check_lead(self.lead))
 
@@ -114,9 +114,7 @@ class FirstOfSegment(TwoDensities):
 
     def __post_init__(self) -> None:
         for name in ("cuts", "window", "stretch"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r}; expected an int of at least 1")
+            object.__setattr__(self, name, check_int(name, getattr(self, name), 1))
         object.__setattr__(self, "lead", check_lead(self.lead))
         check_features(self.features)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vtc.core.budget import Keep
 from vtc.core.tokens import Layout, VisualTokens
+from vtc.core.validation import check_number
 from vtc.stages.ops import top_k, unit_rows
 
 from .base import VideoSelector, engine_count, is_video
@@ -50,11 +51,9 @@ class VidCom2(VideoSelector):
     cost = "N"
 
     def __post_init__(self) -> None:
-        if isinstance(self.temperature, bool) or not isinstance(self.temperature, (int, float)):
-            raise TypeError(f"temperature={self.temperature!r}; expected a number above 0")
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature={self.temperature} must be finite and above 0; the paper has 0.01")
-        object.__setattr__(self, "temperature", float(self.temperature))
+        expected = "a number above 0; the paper has 0.01"
+        temperature = check_number("temperature", self.temperature, 0, ends="()", expected=expected)
+        object.__setattr__(self, "temperature", temperature)
 
     def count(self, layout: Layout, keep: Keep) -> int | None:
         """See `Selector.count`: vLLM's, with `engine`."""

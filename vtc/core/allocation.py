@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Integral
 from typing import Any
 
 from .budget import fill
+from .validation import check_int
 
 Bounds = int | Sequence[int]
 """One count for all units, or one for each."""
@@ -38,7 +38,7 @@ def allocate(weights: Sequence[float], total: int, *, min_per: Bounds = 0, max_p
         ValueError: `total` or a weight is below 0, a bound is below 0 or above its partner, or the lengths differ.
     """
     count = len(weights)
-    total, low = whole("total", total), _bounds("min_per", min_per, count)
+    total, low = check_int("total", total, 0), _bounds("min_per", min_per, count)
     high = _bounds("max_per", max([total, *low]) if max_per is None else max_per, count)
     for i, (least, most) in enumerate(zip(low, high, strict=True)):
         if least > most:
@@ -46,26 +46,12 @@ def allocate(weights: Sequence[float], total: int, *, min_per: Bounds = 0, max_p
     return fill(min(max(total, sum(low)), sum(high)), _ranks(weights), low, high)
 
 
-def whole(name: str, value: object) -> int:
-    """`value` as a plain int.
-
-    Raises:
-        TypeError: it is not an int (a bool is none either).
-        ValueError: it is below 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected an int of at least 0")
-    if value < 0:
-        raise ValueError(f"{name}={value} must be at least 0")
-    return int(value)
-
-
 def _bounds(name: str, given: Bounds, count: int) -> list[int]:
     """The bounds of all `count` units."""
     listed: list[Any] = list(given) if isinstance(given, Iterable) else [given] * count
     if len(listed) != count:
         raise ValueError(f"{name} has {len(listed)} entries for {count} weights; expected one per unit, or one int")
-    return [whole(f"{name}[{i}]", bound) for i, bound in enumerate(listed)]
+    return [check_int(f"{name}[{i}]", bound, 0) for i, bound in enumerate(listed)]
 
 
 def _ranks(weights: Sequence[float]) -> list[list[float]]:

@@ -23,6 +23,7 @@ from lmms_eval.api.model import lmms
 from torch import nn
 
 from vtc.core.budget import Keep
+from vtc.core.validation import is_number
 from vtc.recipes.named import DEFAULT
 from vtc.reduction.api import reduce_tokens
 from vtc.video.qa.strategies import strategy as named_strategy
@@ -128,7 +129,7 @@ def _keep(value: Any) -> Keep | None:
     """`keep` of `--model_args`, read as `vtc ask --keep` reads it: a whole number of 2 or more is a count."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise ValueError(f"keep={value!r} is no number; pass a share such as 0.25, or a count such as 64")
     return int(value) if value >= 2 and float(value).is_integer() else float(value)
 

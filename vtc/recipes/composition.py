@@ -13,6 +13,7 @@ from vtc.core.tokens import (
     Reduction,
     VisualTokens,
 )
+from vtc.core.validation import check_int
 from vtc.core.warn import warn_caller
 from vtc.stages import (
     Allocator,
@@ -76,8 +77,7 @@ class Recipe:
             raise ValueError(f"positions={self.positions!r}; expected one of {', '.join(POSITIONS)}")
         if self.images_as not in IMAGES_AS:
             raise ValueError(f"images_as={self.images_as!r}; expected one of {', '.join(IMAGES_AS)}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise TypeError(f"seed={self.seed!r} is a {type(self.seed).__name__}; expected an int")
+        object.__setattr__(self, "seed", check_int("seed", self.seed))
         self._check_stages()
 
     def _check_stages(self) -> None:

@@ -60,17 +60,3 @@ def centred(values: Tensor) -> Tensor:
     exact = values.detach().cpu().double()
     exact = exact.masked_fill(~exact.isfinite(), torch.nan)
     return exact - exact.nanmean()
-
-
-def check_cosine(name: str, value: object) -> float:
-    """`value` as a float in [-1, 1].
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it lies outside.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected a cosine, from -1 to 1")
-    if not -1 <= value <= 1:
-        raise ValueError(f"{name}={value} is no cosine; expected a number from -1 to 1")
-    return float(value)

@@ -120,7 +120,7 @@ def test_the_first_frame_of_a_clip_is_densest():
         (dict(total=1), ValueError, "total=1 cannot give each of 2 clips.*takes 2; keep at least 2.*clip_floor=0"),
         (dict(total=7, floor=2), ValueError, "total=7 cannot give each of 4 frames floor=2.*takes 8; keep at least 8"),
         (dict(total=17), ValueError, "total=17 is above the 16 tokens"),
-        (dict(total=-1), ValueError, "total=-1 must be at least 0"),
+        (dict(total=-1), ValueError, "total=-1 .*at least 0"),
         (dict(total=4.0), TypeError, "total=4.0 is a float"),
         (dict(floor=-1), ValueError, "floor=-1"),
         (dict(clip_floor=0.5), TypeError, "clip_floor=0.5"),
@@ -167,7 +167,7 @@ def test_frame_weights_by_rule():
     ("arguments", "error", "message"),
     [
         (dict(rule="last"), ValueError, "rule='last' is unknown; expected one of 'even', 'change', 'first'"),
-        (dict(lead=0.5), ValueError, "lead=0.5 must be finite and at least 1"),
+        (dict(lead=0.5), ValueError, "lead=0.5 .*at least 1"),
         (dict(lead=math.nan), ValueError, "lead=nan"),
         (dict(lead="x"), TypeError, "lead='x' is a str"),
     ],

@@ -175,7 +175,7 @@ def test_a_selector_that_asks_says_so(name):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (dict(k=0), ValueError, "k=0 chooses no frame"),
+        (dict(k=0), ValueError, "k=0 .*at least 1"),
         (dict(k=2.0), TypeError, "k=2.0 is a float"),
         (dict(k=True), TypeError, "k=True is a bool"),
         (dict(features=np.zeros(4)), ValueError, r"features has shape \[4\]; expected 2 dimensions"),
@@ -195,14 +195,14 @@ def test_refused(arguments, error, message):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Change(steady=1.5), ValueError, "steady=1.5 is outside 0 to 1"),
+        (lambda: Change(steady=1.5), ValueError, r"steady=1.5 .*\[0, 1\]"),
         (lambda: DCoDe(even="x"), TypeError, "even='x' is a str"),
         (lambda: DCoDe(similarity="min"), ValueError, "similarity='min' is unknown; expected 'mean' or 'max'"),
         (lambda: KFFocus(keys=float("nan")), ValueError, "keys=nan"),
-        (lambda: MaxMin(time=-1), ValueError, "time=-1 must be finite and at least 0"),
+        (lambda: MaxMin(time=-1), ValueError, "time=-1 .*at least 0"),
         (lambda: MaxMin(time=None), TypeError, "time=None is a NoneType"),
         (lambda: KEYFRAMES.get("aks")(depth=1.5), TypeError, "depth=1.5 is a float"),
-        (lambda: KEYFRAMES.get("aks")(depth=-1), ValueError, "depth=-1 must be at least 0"),
+        (lambda: KEYFRAMES.get("aks")(depth=-1), ValueError, "depth=-1 .* at least 0"),
         (lambda: KEYFRAMES.get("maxmim"), ValueError, "unknown keyframe selector 'maxmim'; did you mean 'maxmin'"),
     ],
 )

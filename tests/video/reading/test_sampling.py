@@ -90,18 +90,18 @@ def test_slack_takes_keyframes_that_are_near_enough_and_no_others():
 @pytest.mark.parametrize(
     ("given_", "message"),
     [
-        ({"look": 0}, "look=0; expected a number of frames a second above 0, such as 1, or None"),
+        ({"look": 0}, "look=0 .*a number of frames a second above 0, such as 1, or None"),
         ({"look": -1}, "look=-1"),
         ({"look": float("nan")}, "look=nan"),
         ({"look": float("inf")}, "look=inf"),
         ({"look": "1"}, "look='1'"),
         ({"look": True}, "look=True"),
-        ({"slack": -0.1}, "slack=-0.1; expected a number of seconds from 0"),
+        ({"slack": -0.1}, "slack=-0.1 .*expected a number of seconds from 0"),
         ({"slack": float("nan")}, "slack=nan"),
         ({"slack": None}, "slack=None"),
         ({"fps": float("nan")}, "fps=nan"),
     ],
 )
 def test_rates_that_cannot_be(given_, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         Sampling(**given_)

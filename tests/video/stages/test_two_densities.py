@@ -135,7 +135,7 @@ def test_numbers_that_are_none_and_dtypes_change_nothing(stage):
         (lambda: KeyDensity(lead=0.5), ValueError),
         (lambda: KeyDensity(lead="9"), TypeError),
         (lambda: FirstOfSegment(cuts=0), ValueError),
-        (lambda: FirstOfSegment(stretch=True), ValueError),
+        (lambda: FirstOfSegment(stretch=True), TypeError),
         (lambda: SemanticDensity(frames=0), ValueError),
         (lambda: SemanticDensity(exponent=-1), ValueError),
     ],

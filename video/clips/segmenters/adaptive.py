@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from scenedetect.detector import SceneDetector
 from scenedetect.detectors import AdaptiveDetector
 
+from vtc.core.validation import check_int, check_number
+
 from .base import SEGMENTERS
-from .checks import check_count, check_number
 from .scenes import SceneSegmenter
 
 
@@ -35,9 +36,9 @@ class Adaptive(SceneSegmenter):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("threshold", self.threshold, 0, 255, above=True)
-        check_count("reach", self.reach, 1)
-        check_number("floor", self.floor, 0, 255, above=True)
+        check_number("threshold", self.threshold, 0, 255, ends="(]")
+        check_int("reach", self.reach, 1)
+        check_number("floor", self.floor, 0, 255, ends="(]")
 
     @property
     def lag(self) -> int | None:

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Wants = Literal["frame", "feature", "time"]
-
-
-def check_count(name: str, value: Any, low: int) -> None:
-    """Raise TypeError or ValueError unless `value` is an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected an integer, {low} or more")
-    if value < low:
-        raise ValueError(f"{name}={value} is below {low}; choose {low} or more")
-
-
-def check_number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> None:
-    """Raise TypeError or ValueError unless `value` is a number in [low, high], or in (low, high] with `above`."""
-    span = f"{'above' if above else 'at least'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected a number {span}")
-    number = float(value)
-    if not (low < number <= high if above else low <= number <= high):
-        raise ValueError(f"{name}={value} must be {span}")
 
 
 def check_seconds(seconds: Any, last: float | None, index: int) -> float:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from scenedetect.detector import SceneDetector
 from scenedetect.detectors import ContentDetector
 
+from vtc.core.validation import check_number
+
 from .base import SEGMENTERS
-from .checks import check_number
 from .scenes import SceneSegmenter
 
 
@@ -30,7 +31,7 @@ class Content(SceneSegmenter):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("threshold", self.threshold, 0, 255, above=True)
+        check_number("threshold", self.threshold, 0, 255, ends="(]")
 
     def detector(self) -> SceneDetector:
         """See `SceneSegmenter.detector`."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from vtc.core.validation import check_number
 from vtc.video.clips.clip import Clip, check_cover
 
 from .base import SceneCut, Segmenter
-from .checks import check_number, check_seconds
+from .checks import check_seconds
 from .divide import SLACK, edges, short_parts
 
 
@@ -57,7 +58,7 @@ def to_clips(
             cut at the first frame or at one that there is not.
     """
     check_number("min_seconds", min_seconds, 0)
-    check_number("max_seconds", max_seconds, 0, above=True)
+    check_number("max_seconds", max_seconds, 0, ends="(]")
     if max_seconds < min_seconds:
         raise ValueError(f"max_seconds={max_seconds} is below min_seconds={min_seconds}; choose {min_seconds} or more")
     frames, cuts = len(seconds), list(cuts)

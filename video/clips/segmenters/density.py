@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtc.core.validation import check_int, check_number
+
 from .base import (
     SEGMENTERS,
     Found,
     Segmentation,
     Segmenter,
 )
-from .checks import check_count, check_number
 from .runs import contiguous
 from .vectors import (
     Row,
@@ -68,8 +69,8 @@ class DensitySegmenter(Segmenter):
     wants = "feature"
 
     def __post_init__(self) -> None:
-        check_number("share", self.share, 0, 1, above=True)
-        check_count("neighbours", self.neighbours, 1)
+        check_number("share", self.share, 0, 1, ends="(]")
+        check_int("neighbours", self.neighbours, 1)
         check_number("apart", self.apart, 0, 2)
 
     @property

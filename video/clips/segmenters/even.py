@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from vtc.core.validation import check_int, check_number
+
 from .base import (
     SEGMENTERS,
     Found,
     Segmentation,
     Segmenter,
 )
-from .checks import check_count, check_number
 from .divide import SLACK, edges, equal_parts
 
 PARTS = 4
@@ -46,9 +47,9 @@ class EvenSegmenter(Segmenter):
         if self.parts is None and self.every is None:
             object.__setattr__(self, "parts", PARTS)
         if self.parts is not None:
-            check_count("parts", self.parts, 1)
+            check_int("parts", self.parts, 1)
         if self.every is not None:
-            check_number("every", self.every, 0, above=True)
+            check_number("every", self.every, 0, ends="(]")
 
     @property
     def lag(self) -> int | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from scenedetect.detector import SceneDetector
 from scenedetect.detectors import HashDetector
 
+from vtc.core.validation import check_int, check_number
+
 from .base import SEGMENTERS
-from .checks import check_count, check_number
 from .scenes import SceneSegmenter
 
 
@@ -34,9 +35,9 @@ class Hash(SceneSegmenter):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("threshold", self.threshold, 0, 1, above=True)
-        check_count("size", self.size, 2)
-        check_count("lowpass", self.lowpass, 1)
+        check_number("threshold", self.threshold, 0, 1, ends="(]")
+        check_int("size", self.size, 2)
+        check_int("lowpass", self.lowpass, 1)
         if self.size * self.lowpass % 2:
             raise ValueError(f"size={self.size} times lowpass={self.lowpass} is odd; choose an even size")
 

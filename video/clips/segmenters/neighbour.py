@@ -6,13 +6,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from vtc.core.validation import check_int, check_number
+
 from .base import (
     SEGMENTERS,
     Found,
     Segmentation,
     Segmenter,
 )
-from .checks import check_count, check_number
 from .vectors import Row, distance, known
 
 
@@ -66,11 +67,11 @@ class Neighbour(Segmenter):
         if self.threshold is not None:
             check_number("threshold", self.threshold, -1, 1)
         for name, low in (("least", 0), ("reach", 0), ("radius", 0)):
-            check_count(name, getattr(self, name), low)
+            check_int(name, getattr(self, name), low)
         if self.most is not None:
-            check_count("most", self.most, max(self.least, 1))
+            check_int("most", self.most, max(self.least, 1))
         if self.window is not None:
-            check_count("window", self.window, 1)
+            check_int("window", self.window, 1)
         if self.threshold is None and self.least == 0:
             raise ValueError("threshold=None and least=0 cut nothing; set one of them, or use 'even'")
         check_number("still", self.still, 0, 2)
@@ -83,7 +84,7 @@ class Neighbour(Segmenter):
     @classmethod
     def dyseg(cls, clips: int = 8, threshold: float = 0.9) -> Neighbour:
         """FastVID's DySeg: the `clips - 1` lowest similarities and all below `threshold`."""
-        check_count("clips", clips, 1)
+        check_int("clips", clips, 1)
         return cls(threshold=threshold, least=clips - 1, reach=0, radius=0)
 
     @property

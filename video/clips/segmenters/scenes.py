@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scenedetect import FrameTimecode, StatsManager
 from scenedetect.detector import SceneDetector
 
+from vtc.core.validation import check_int
+
 from .base import Found, Segmentation, Segmenter
-from .checks import check_count
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class SceneSegmenter(Segmenter):
     wants = "frame"
 
     def __post_init__(self) -> None:
-        check_count("width", self.width, 8)
+        check_int("width", self.width, 8)
 
     @property
     def lag(self) -> int | None:

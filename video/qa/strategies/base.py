@@ -200,9 +200,3 @@ def with_context(question: str, known: list[str]) -> str:
     if not known:
         return question
     return "\n".join(["What is known of the video:", *(f"- {line}" for line in known), "", question])
-
-
-def check_number(name: str, value: object) -> None:
-    """Raise ValueError unless `value` is an int of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}={value!r}; expected an int of at least 1")

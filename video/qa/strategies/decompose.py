@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from vtc.core.validation import check_int
+
 from .base import (
     Asker,
     Strategy,
-    check_number,
     with_context,
 )
 
@@ -42,8 +43,8 @@ class Decompose(Strategy):
     calls = "2 + sub-questions (4 at most)"
 
     def __post_init__(self) -> None:
-        check_number("most", self.most)
-        check_number("longest", self.longest)
+        check_int("most", self.most, 1)
+        check_int("longest", self.longest, 1)
 
     def run(self, asker: Asker, question: str) -> str:
         """See `Strategy.run`."""

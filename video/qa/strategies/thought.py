@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vtc.core.validation import check_int
+
 from .base import (
     Asker,
     Strategy,
-    check_number,
     with_context,
 )
 
@@ -35,8 +36,8 @@ class SegmentThought(Strategy):
     calls = "1 + parts (3)"
 
     def __post_init__(self) -> None:
-        check_number("parts", self.parts)
-        check_number("longest", self.longest)
+        check_int("parts", self.parts, 1)
+        check_int("longest", self.longest, 1)
 
     def run(self, asker: Asker, question: str) -> str:
         """See `Strategy.run`."""

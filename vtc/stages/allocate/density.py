@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 from torch import Tensor
 
 from vtc.core.tokens import VisualTokens
+from vtc.core.validation import check_number
 from vtc.stages.base import Allocator
 from vtc.stages.ops import unit_rows
 
@@ -49,12 +49,8 @@ class Density(Allocator):
 
     def __post_init__(self) -> None:
         for name, low in (("similarity", -1), ("peers", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real):
-                raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected a number in [{low}, 1)")
-            if not low <= float(value) < 1:
-                raise ValueError(f"{name}={value} is outside [{low}, 1); choose a value in it")
-            object.__setattr__(self, name, float(value))  # any number, and still a recipe file
+            number = check_number(name, getattr(self, name), low, 1, ends="[)")
+            object.__setattr__(self, name, number)  # any number, and still a recipe file
         check_floor(self.floor)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vtc.core.budget import share
+from vtc.core.validation import check_int
 
 
 def check_floor(floor: object) -> None:
@@ -14,12 +15,7 @@ def check_floor(floor: object) -> None:
         TypeError: `floor` is no int.
         ValueError: it is negative.
     """
-    if isinstance(floor, bool) or not isinstance(floor, int):
-        raise TypeError(f"floor={floor!r} is a {type(floor).__name__}; expected an int of at least 0")
-    if floor < 0:
-        raise ValueError(
-            f"floor={floor} is negative; expected the least number of tokens per unit, an int of at least 0"
-        )
+    check_int("floor", floor, 0, expected="the least number of tokens per unit, an int of at least 0")
 
 
 def shared(total: int, weights: Sequence[float], candidates: Sequence[int], floor: int = 0) -> list[int]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 from torch import Tensor
 
 from vtc.core.tokens import VisualTokens
+from vtc.core.validation import check_number
 from vtc.stages.base import Allocator
 from vtc.stages.thumbnail_maps import (
     ATTENTION,
@@ -66,12 +65,9 @@ class Thumbnail(Allocator):
 
     def __post_init__(self) -> None:
         check_attend(self.attend)
-        value = self.temperature
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"temperature={value!r} is a {type(value).__name__}; expected a number above 0")
-        if not 0 < float(value) < math.inf:
-            raise ValueError(f"temperature={value} must be finite and above 0; the released code has 10, on logits")
-        object.__setattr__(self, "temperature", float(value))  # any number, and still a recipe file
+        expected = "a number above 0; the released code has 10, on logits"
+        temperature = check_number("temperature", self.temperature, 0, ends="()", expected=expected)
+        object.__setattr__(self, "temperature", temperature)  # any number, and still a recipe file
         check_floor(self.floor)
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vtc.core.budget import Budget
 from vtc.core.tokens import Layout, Reduction
+from vtc.core.validation import is_number
 from vtc.stages.base import Stage
 
 from .attention import Attention
@@ -174,7 +175,7 @@ def check_schedule(schedule: Any) -> Schedule:
 
 
 def _pair(entry: Any) -> tuple[Depth, Share]:
-    numbers = isinstance(entry, Sequence) and len(entry) == 2 and all(_is_number(x) for x in entry)
+    numbers = isinstance(entry, Sequence) and len(entry) == 2 and all(is_number(x) for x in entry)
     if not numbers:
         raise TypeError(f"schedule holds {entry!r}; expected a pair (layer, keep) of numbers")
     layer, keep = entry
@@ -185,10 +186,6 @@ def _pair(entry: Any) -> tuple[Depth, Share]:
     if not keep >= 0 or (isinstance(keep, float) and keep > 1):
         raise ValueError(f"schedule has keep={keep!r} at layer {layer!r}; expected a share in [0, 1], or a count")
     return layer, keep
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def places(chosen: Tensor) -> Tensor:

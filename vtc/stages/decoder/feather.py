@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vtc.core.validation import check_int
 from vtc.stages.ops import top_k
 
 from .base import (
@@ -44,10 +45,8 @@ class Feather(DecoderStage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.stride, bool) or not isinstance(self.stride, int):
-            raise TypeError(f"stride={self.stride!r} is a {type(self.stride).__name__}; expected an int")
-        if self.stride < 0:
-            raise ValueError(f"stride={self.stride}; expected 1 or more, or 0 for no grid")
+        stride = check_int("stride", self.stride, 0, expected="an int of at least 1, or 0 for no grid")
+        object.__setattr__(self, "stride", stride)
 
     def keep(self, tokens: DecoderTokens, count: int, cut: Cut) -> Tensor:
         """See `DecoderStage.keep`."""

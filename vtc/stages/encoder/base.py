@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from numbers import Real
 from typing import ClassVar
 
 from vtc.encoder.merge_steps import LayerView, MergeStep
@@ -40,20 +39,3 @@ class EncoderStage(Stage):
     @abstractmethod
     def fold(self, view: LayerView, left: int) -> MergeStep:
         """Fold one layer's candidates into exactly `left`, alike in number for each image of the batch."""
-
-
-def check_share(share: object) -> float | None:
-    """`share` as a float, or None.
-
-    Raises:
-        TypeError: no number.
-        ValueError: outside (0, 1].
-    """
-    if share is None:
-        return None
-    if isinstance(share, bool) or not isinstance(share, Real):
-        raise TypeError(f"share={share!r} is a {type(share).__name__}; expected a float in (0, 1], or None")
-    number = float(share)
-    if not 0 < number <= 1:
-        raise ValueError(f"share={share} is outside (0, 1]; expected a share of the patches, or None")
-    return number

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vtc.core.budget import Budget
 from vtc.core.json_text import loads
+from vtc.core.validation import check_int
 from vtc.encoder.merge_steps import LayerView, MergeStep, take
 from vtc.stages.ops import unit_rows
 
@@ -58,8 +59,9 @@ class DiffRate(EncoderStage):
             if not isinstance(given, list | tuple):
                 raise TypeError(f"{name}={given!r} is a {type(given).__name__}; expected a number for each layer")
             object.__setattr__(self, name, tuple(given))
-        if any(isinstance(n, bool) or not isinstance(n, int) for n in (self.tokens, *self.pruned, *self.merged)):
-            raise TypeError(f"tokens, pruned, merged={self.tokens!r}, {self.pruned}, {self.merged}; expected ints")
+            for layer, number in enumerate(given):
+                check_int(f"{name}[{layer}]", number)
+        check_int("tokens", self.tokens)
         self._check_numbers()
 
     def _check_numbers(self) -> None:

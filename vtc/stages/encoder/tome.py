@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vtc.core.validation import check_share
 from vtc.encoder.merge_steps import LayerView, MergeStep
 from vtc.stages.ops import unit_rows
 
-from .base import EncoderStage, check_share
+from .base import EncoderStage
 from .schedule import SHAPES, schedule
 
 BLOCK = 2048
@@ -46,7 +47,7 @@ class ToMe(EncoderStage):
     cost = "N·N a layer"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "share", check_share(self.share))
+        object.__setattr__(self, "share", check_share("share", self.share, of="patches"))
         if self.shape not in SHAPES:
             raise ValueError(f"shape={self.shape!r}; expected one of {', '.join(SHAPES)}")
 

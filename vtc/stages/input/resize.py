@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from vtc.core.validation import check_share
 from vtc.stages.base import Resizer
-
-from .shares import check_share
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Resize(Resizer):
     signal = "none (fewer pixels)"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "share", check_share(self.share))
+        object.__setattr__(self, "share", check_share("share", self.share, of="tokens"))
 
     @property
     def own_share(self) -> float | None:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from vtc.core.tokens import Reduction, VisualTokens
+from vtc.core.validation import check_number
 from vtc.stages.base import Merger
-from vtc.stages.ops import check_cosine, nearest_rows, unit_rows
+from vtc.stages.ops import nearest_rows, unit_rows
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Mean(Merger):
 
     def __post_init__(self) -> None:
         if self.least is not None:
-            object.__setattr__(self, "least", check_cosine("least", self.least))
+            object.__setattr__(self, "least", check_number("least", self.least, -1, 1))
 
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
         """See `Merger.merge`. Structural tokens stay as they are."""
