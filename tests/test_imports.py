@@ -148,7 +148,7 @@ def test_a_wrong_way_is_found(name, line):
 EXTRAS = {
     "gradio": [
         f"vtc.app.{part}"
-        for part in ("page", "components", "image_tab", "video_tab", "compare_tab", "batch_tab", "serve")
+        for part in ("page", "components", "medium_tab", "image_tab", "video_tab", "compare_tab", "batch_tab", "serve")
     ],
     "ray": ["vtc.video.batch.ray.blocks", "vtc.video.batch.ray.job"],
     "matplotlib": [],

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -41,35 +40,6 @@ def session(request: gr.Request, tab: str) -> str:
     return f"{getattr(request, 'session_hash', None)}/{tab}"
 
 
-@dataclass(frozen=True)
-class Controls:
-    """Inputs of a question."""
-
-    question: gr.Textbox
-    recipe: gr.Dropdown
-    keep: gr.Slider
-    longest: gr.Slider
-    kept: gr.Number
-    all: gr.Number
-    ask: gr.Button
-    stop: gr.Button
-
-    @classmethod
-    def made(cls, recipes: Sequence[str], recipe: str, question: str) -> Controls:
-        """The controls, laid out one under the other."""
-        asked = gr.Textbox(question, label="Question", lines=1, max_lines=4)
-        chosen = gr.Dropdown(list(recipes), value=recipe, label="Recipe")
-        keep = keep_slider()
-        with gr.Row():
-            kept = gr.Number(label="Visual tokens kept", interactive=False, min_width=100)
-            every = gr.Number(label="of all", interactive=False, min_width=100)
-        longest = longest_slider()
-        with gr.Row():
-            ask = gr.Button("Ask", variant="primary", min_width=100)
-            stop = gr.Button("Stop", min_width=100)
-        return cls(asked, chosen, keep, longest, kept, every, ask, stop)
-
-
 def keep_slider() -> gr.Slider:
     """The share of the visual tokens that is kept."""
     return gr.Slider(0.01, 1.0, 0.25, step=0.01, label="Keep", info="Share of the visual tokens")
@@ -80,36 +50,21 @@ def longest_slider() -> gr.Slider:
     return gr.Slider(1, LONGEST, 64, step=1, precision=0, label="Longest answer", info="In tokens")
 
 
-@dataclass(frozen=True)
-class ResultPanels:
-    """Outputs of a pair of answers."""
-
-    full: gr.Textbox
-    short: gr.Textbox
-    numbers: gr.Dataframe
-    notes: gr.Markdown
-
-    @classmethod
-    def made(cls) -> ResultPanels:
-        """Both answers side by side, and their numbers under them."""
-        with gr.Row():
-            full = gr.Textbox(label="Answer from all tokens", lines=2, interactive=False, min_width=140)
-            short = gr.Textbox(label="Answer from the tokens kept", lines=2, interactive=False, min_width=140)
-        numbers = gr.Dataframe(
-            headers=list(HEADER),
-            label="What both took",
-            interactive=False,
-            wrap=True,
-            type="array",
-            buttons=[],
-            column_widths=["44%", "28%", "28%"],
-        )
-        return cls(full, short, numbers, gr.Markdown())
-
-    @property
-    def all(self) -> list[Any]:
-        """The components in the order in which answers are given out."""
-        return [self.full, self.short, self.numbers, self.notes]
+def answer_panels() -> list[Any]:
+    """Both answers side by side, their numbers under them, and the notes."""
+    with gr.Row():
+        full = gr.Textbox(label="Answer from all tokens", lines=2, interactive=False, min_width=140)
+        short = gr.Textbox(label="Answer from the tokens kept", lines=2, interactive=False, min_width=140)
+    numbers = gr.Dataframe(
+        headers=list(HEADER),
+        label="What both took",
+        interactive=False,
+        wrap=True,
+        type="array",
+        buttons=[],
+        column_widths=["44%", "28%", "28%"],
+    )
+    return [full, short, numbers, gr.Markdown()]
 
 
 def uploaded_path(payload: Any) -> str | None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from . import (
-    batch_tab,
-    compare_tab,
-    video_tab,
-)
-from . import (
-    image_tab as image_tab,
-)
+from . import batch_tab, compare_tab
+from .image_tab import ImageTab
 from .state import AppState
+from .video_tab import VideoTab
 
 TITLE = "vtc: fewer visual tokens"
 LARGEST = "200mb"
@@ -39,9 +35,15 @@ def page(state: AppState) -> gr.Blocks:
     blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS))
     with blocks:
         gr.Markdown(_heading(state))
-        for name, tab in (("Image", image_tab), ("Video", video_tab), ("Compare", compare_tab), ("Batch", batch_tab)):
+        tabs = (
+            ("Image", ImageTab(state).build),
+            ("Video", VideoTab(state).build),
+            ("Compare", partial(compare_tab.build, state)),
+            ("Batch", partial(batch_tab.build, state)),
+        )
+        for name, build in tabs:
             with gr.Tab(name):
-                tab.build(state)
+                build()
     return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,45 +9,22 @@ from typing import Any
 import gradio as gr
 
 from vtc.inference.defaults import VIDEOS
+from vtc.reduction.report import Report
 from vtc.video.qa.strategies import STRATEGIES
 
-from .components import (
-    COUNTING,
-    MODEL,
-    Controls,
-    ResultPanels,
-    plainly,
-    session,
-)
-from .formatting import (
-    FIRST_CALL,
-    call_notes,
-    notes,
-    strategy_table,
-    table,
-)
-from .inference import (
-    MediumQuestion,
-    Pair,
-    PreparedQuestion,
-    ask,
-    prepared,
-)
+from .inference import PreparedQuestion
+from .medium_tab import HIDDEN, Counted, MediumTab, Shown
 from .renderings import drawn_timeline
-from .state import AppState
-from .strategy import DIRECT, ask_by_strategy
+from .strategy import DIRECT
 from .timeline_clicks import ClickableTrack
 
-Shown = tuple[Any, ...]
 
+class VideoTab(MediumTab):
+    """It draws the timeline; where a click on it leads is kept with each session."""
 
-class VideoTab:
-    """Its events; where a click on the timeline leads is kept with each session."""
+    kind, defaults, drawings = "video", VIDEOS[1:], 2
 
-    def __init__(self, state: AppState) -> None:
-        self._state = state
-
-    def count_video(self, video: str | None, recipe: str, keep: float) -> tuple[int | None, int | None]:
+    def count_video(self, video: str | None, recipe: str, keep: float) -> Counted:
         """Count the visual tokens that a recipe keeps of a video, by arithmetic: no model runs.
 
         Args:
@@ -59,11 +35,7 @@ class VideoTab:
         Returns:
             The tokens kept, and all.
         """
-        if video is None:
-            return None, None
-        with plainly():
-            found = self._state.count(video, recipe, keep, video=True)
-        return found.after, found.before
+        return self.counted(video, recipe, keep)
 
     def ask_video(
         self,
@@ -89,75 +61,39 @@ class VideoTab:
             Both answers as they grow, the numbers of both, notes (of a strategy, its calls), and at the end the
             timeline of shots, budgets and keyframes.
         """
-        with plainly(), self._state.call(session(request, "video")) as stop:
-            asked = prepared(self._state, MediumQuestion(video, question, recipe, keep, True, int(max_new_tokens)))
-            for pair in self._pairs(asked, question, strategy, int(max_new_tokens), stop):
-                image, track = gr.skip(), gr.skip()
-                if pair.short.report is not None:
-                    image, track = drawn_timeline(asked, pair.short.report, Path(str(video)).name)
-                more = call_notes(pair) if strategy != DIRECT else [FIRST_CALL] if pair.done else []
-                numbers = table(pair) if strategy == DIRECT else strategy_table(pair)
-                yield pair.full.text, pair.short.text, numbers, notes((*pair.notes, *more), pair), image, track
+        yield from self.answered(request, video, question, recipe, keep, max_new_tokens, strategy)
 
-    def _pairs(
-        self, asked: PreparedQuestion, question: str, strategy: str, max_new_tokens: int, stop: threading.Event
-    ) -> Iterator[Pair]:
-        if strategy == DIRECT:
-            return ask(self._state.inference, asked, max_new_tokens, stop)
-        return ask_by_strategy(self._state.inference, asked, question, strategy, max_new_tokens, stop)
+    count, ask = count_video, ask_video
+
+    def upload(self) -> Any:
+        """A video with its player."""
+        return gr.Video(label="Video", sources=["upload"], elem_id="player", height=280)
+
+    def options(self) -> list[Any]:
+        """The strategy."""
+        return [gr.Dropdown(list(STRATEGIES), value=DIRECT, label="Strategy", info="One call of the model, or several")]
+
+    def below(self, medium: Any) -> list[Any]:
+        """The timeline, whose clicks move the player."""
+        gr.Markdown("Shots, keyframes and the budget of each clip. A click moves the player.")
+        timeline = gr.Image(
+            label="Timeline",
+            show_label=False,
+            type="pil",
+            interactive=False,
+            format="png",
+            buttons=["download", "fullscreen"],
+            elem_id="timeline",
+        )
+        track = gr.State()
+        timeline.select(self.jump, track, medium, **HIDDEN)
+        return [timeline, track]
+
+    def drawn(self, asked: PreparedQuestion, report: Report, path: Path) -> tuple[Any, ClickableTrack]:
+        """The timeline, and where a click on it leads."""
+        return drawn_timeline(asked, report, path.name)
 
     def jump(self, track: ClickableTrack | None, event: gr.SelectData) -> Any:
         """Move the player to where a click on the timeline leads."""
         second = None if track is None else track.second(*event.index)
         return gr.skip() if second is None else gr.Video(playback_position=second)
-
-    def stop(self, request: gr.Request) -> str:
-        """Stop the visitor's own answer."""
-        return "- stopped" if self._state.stop(session(request, "video")) else "- nothing was running"
-
-
-def build(state: AppState) -> None:
-    """Lay the tab out."""
-    tab, track = VideoTab(state), gr.State()
-    with gr.Row():
-        with gr.Column(min_width=280):
-            video = gr.Video(label="Video", sources=["upload"], elem_id="player", height=280)
-            controls = Controls.made(state.video_model.videos, VIDEOS[1], VIDEOS[2])
-            strategy = gr.Dropdown(
-                list(STRATEGIES), value=DIRECT, label="Strategy", info="One call of the model, or several"
-            )
-        with gr.Column(min_width=280, scale=2):
-            results = ResultPanels.made()
-    gr.Markdown("Shots, keyframes and the budget of each clip. A click moves the player.")
-    timeline = gr.Image(
-        label="Timeline",
-        show_label=False,
-        type="pil",
-        interactive=False,
-        format="png",
-        buttons=["download", "fullscreen"],
-        elem_id="timeline",
-    )
-    counted: list[Any] = [video, controls.recipe, controls.keep]
-    for changed in counted:
-        public = changed is video
-        changed.change(
-            tab.count_video,
-            counted,
-            [controls.kept, controls.all],
-            api_name="count_video" if public else None,
-            api_visibility="public" if public else "private",
-            **COUNTING,
-        )
-    running = gr.on(
-        [controls.ask.click, controls.question.submit],
-        tab.ask_video,
-        [video, controls.question, controls.recipe, controls.keep, controls.longest, strategy],
-        [*results.all, timeline, track],
-        api_name="ask_video",
-        **MODEL,
-    )
-    timeline.select(tab.jump, track, video, api_visibility="private", show_progress="hidden", queue=False)
-    controls.stop.click(
-        tab.stop, None, results.notes, cancels=[running], queue=False, api_visibility="private", show_progress="hidden"
-    )

@@ -1,0 +1,134 @@
+"""Builder of the two tabs on which one medium is asked about; `ImageTab` and `VideoTab` say in what they differ."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gradio as gr
+
+from vtc.reduction.report import Report
+
+from .components import COUNTING, MODEL, answer_panels, keep_slider, longest_slider, plainly, session
+from .formatting import FIRST_CALL, call_notes, notes, strategy_table, table
+from .inference import MediumQuestion, PreparedQuestion, ask, prepared
+from .state import AppState
+from .strategy import DIRECT, ask_by_strategy
+
+Counted = tuple[int | None, int | None]
+"""Visual tokens kept, and all; None before an upload."""
+Shown = tuple[Any, ...]
+"""Both answers, their numbers, the notes, and what the tab draws."""
+HIDDEN: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+"""Of events that only the page itself has, and that wait for nothing."""
+
+
+class MediumTab(ABC):
+    """A tab's layout and events; a session's own data is in the components alone.
+
+    Attributes:
+        kind: "image" or "video".
+        defaults: the recipe and the question at first.
+        drawings: how many values `drawn` returns.
+        count, ask: the functions of the public endpoints `count_KIND` and `ask_KIND`. Each tab has its own, since
+            Gradio documents an endpoint by its function's parameters and docstring.
+    """
+
+    kind: ClassVar[str]
+    defaults: ClassVar[tuple[str, str]]
+    drawings: ClassVar[int]
+    count: Callable[..., Counted]
+    ask: Callable[..., Iterator[Shown]]
+
+    def __init__(self, state: AppState) -> None:
+        self._state, self._video = state, self.kind == "video"
+
+    @abstractmethod
+    def upload(self) -> Any:
+        """Lay out what the medium is uploaded to."""
+
+    def options(self) -> list[Any]:
+        """Lay out further inputs of `ask`, under the controls."""
+        return []
+
+    def beside(self) -> list[Any]:
+        """Lay out drawings under the answers."""
+        return []
+
+    def below(self, medium: Any) -> list[Any]:
+        """Lay out drawings, and whatever else belongs there, under both columns."""
+        return []
+
+    @abstractmethod
+    def drawn(self, asked: PreparedQuestion, report: Report, path: Path) -> Sequence[Any]:
+        """The values of `beside` and `below`."""
+
+    def build(self) -> None:
+        """Lay the tab out."""
+        loaded, (recipe_name, example) = self._state.loaded(self._video), self.defaults
+        with gr.Row():
+            with gr.Column(min_width=280):
+                medium = self.upload()
+                question = gr.Textbox(example, label="Question", lines=1, max_lines=4)
+                names = loaded.videos if self._video else loaded.images
+                recipe, keep = gr.Dropdown(list(names), value=recipe_name, label="Recipe"), keep_slider()
+                with gr.Row():
+                    kept = gr.Number(label="Visual tokens kept", interactive=False, min_width=100)
+                    every = gr.Number(label="of all", interactive=False, min_width=100)
+                longest = longest_slider()
+                with gr.Row():
+                    start = gr.Button("Ask", variant="primary", min_width=100)
+                    halt = gr.Button("Stop", min_width=100)
+                inputs = [medium, question, recipe, keep, longest, *self.options()]
+            with gr.Column(min_width=280, scale=2):
+                panels = answer_panels()
+                outputs = [*panels, *self.beside()]
+        outputs += self.below(medium)
+        for changed in (medium, recipe, keep):
+            public: dict[str, Any] = {"api_name": f"count_{self.kind}", "api_visibility": "public"}
+            seen = public if changed is medium else {"api_name": None, "api_visibility": "private"}
+            changed.change(self.count, [medium, recipe, keep], [kept, every], **seen, **COUNTING)
+        asks = [start.click, question.submit]
+        running = gr.on(asks, self.ask, inputs, outputs, api_name=f"ask_{self.kind}", **MODEL)
+        halt.click(self.stop, None, panels[-1], cancels=[running], **HIDDEN)
+
+    def counted(self, path: str | None, recipe: str, keep: float) -> Counted:
+        """The body of `count`."""
+        if path is None:
+            return None, None
+        with plainly():
+            found = self._state.count(path, recipe, keep, video=self._video)
+        return found.after, found.before
+
+    def answered(
+        self,
+        request: gr.Request,
+        path: str | None,
+        question: str,
+        recipe: str,
+        keep: float,
+        max_new_tokens: int,
+        strategy: str = DIRECT,
+    ) -> Iterator[Shown]:
+        """The body of `ask`."""
+        longest, inference, direct = int(max_new_tokens), self._state.inference, strategy == DIRECT
+        with plainly(), self._state.call(session(request, self.kind)) as stop:
+            asked = prepared(self._state, MediumQuestion(path, question, recipe, keep, self._video, longest))
+            pairs = (
+                ask(inference, asked, longest, stop)
+                if direct
+                else ask_by_strategy(inference, asked, question, strategy, longest, stop)
+            )
+            for pair in pairs:
+                report, drawn = pair.short.report, [gr.skip()] * self.drawings
+                if report is not None:
+                    drawn = [*self.drawn(asked, report, Path(str(path)))]
+                more = call_notes(pair) if not direct else [FIRST_CALL] if pair.done else []
+                numbers = table(pair) if direct else strategy_table(pair)
+                yield pair.full.text, pair.short.text, numbers, notes((*pair.notes, *more), pair), *drawn
+
+    def stop(self, request: gr.Request) -> str:
+        """Stop the visitor's own answer."""
+        return "- stopped" if self._state.stop(session(request, self.kind)) else "- nothing was running"
