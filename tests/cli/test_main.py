@@ -205,17 +205,6 @@ def test_questions_are_answered_right_with_all_tokens_and_with_a_quarter(loaded)
     assert both >= 0.4 * len(rows)
 
 
-def test_the_first_token_is_the_second_thing_that_generate_hands_over():
-    clock = asking.TokenTimer()
-    clock.put("prompt")
-    assert clock.at == []
-    clock.put("first")
-    clock.put("second")
-    clock.end()
-    assert 0 < clock.at[0] <= clock.at[1]
-    assert len(clock.at) == 2
-
-
 def test_a_timed_answer_has_all_its_tokens_and_its_prompt_is_dearer_than_a_step(loaded):
     model, processor = loaded
     inputs = asking.prompt(model, processor, load_image(SAMPLE.path), SAMPLE.question)

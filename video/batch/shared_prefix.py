@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from vtc.adapters.decoders import CACHE_NAMES
+from vtc.core.token_recorder import TokenRecorder
 from vtc.core.tokens import QUESTION
-from vtc.inference.asking import TokenTimer, greedy
+from vtc.inference.asking import greedy
 from vtc.media.frame_times import on_device
 from vtc.recipes.composition import Recipe
 from vtc.reduction.cache_metadata import cache_among
@@ -116,13 +117,13 @@ def ask_whole(
 
 
 def _generated(model: Any, processor: Any, given: Mapping[str, Any], longest: int) -> BatchGeneration:
-    clock, begun = TokenTimer(), now(model)
-    out = model.generate(**given, max_new_tokens=longest, streamer=clock, **greedy(model))
+    recorder = TokenRecorder(begun=now(model))
+    out = model.generate(**given, max_new_tokens=longest, streamer=recorder, **greedy(model))
     ended = now(model)
-    first = clock.at[0] if clock.at else ended
+    prefill = ended - recorder.begun if recorder.first is None else recorder.first
     new = out[:, given["input_ids"].shape[1] :]
     texts = [text.strip() for text in processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
-    return BatchGeneration(texts, {"prefill": first - begun, "decode": ended - first})
+    return BatchGeneration(texts, {"prefill": prefill, "decode": ended - recorder.begun - prefill})
 
 
 def split(report: Report | None, total: float) -> dict[str, float]:

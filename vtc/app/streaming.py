@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from transformers import TextIteratorStreamer
 
+from vtc.core.token_recorder import TokenRecorder
 from vtc.inference.asking import greedy
 from vtc.recipes.composition import Recipe
 from vtc.reduction.api import reduced
@@ -48,37 +50,23 @@ class StreamState:
     stopped: bool = False
 
 
-@dataclass
-class TokenStream:
-    """A streamer for `generate` that passes on what it is given, with its time."""
+class TimedStreamer(TextIteratorStreamer):
+    """The text of an answer piece by piece, and the times of its tokens."""
 
-    tokenizer: Any
-    pass_on: Callable[[StreamState], None]
-    begun: float = field(default_factory=time.perf_counter)
-    ids: list[int] = field(default_factory=list)
-    at: list[float] = field(default_factory=list)
-    prompt_seen: bool = False
+    def __init__(self, tokenizer: Any) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.recorder = TokenRecorder()
 
     def put(self, value: torch.Tensor) -> None:
         """Called by `generate`, first with the prompt and then with each token."""
-        if not self.prompt_seen:
-            self.prompt_seen = True
-            return
-        self.ids += value.flatten().tolist()
-        self.at.append(time.perf_counter())
-        self.pass_on(self.snapshot())
+        self.recorder.put(value)
+        super().put(value)
 
-    def end(self) -> None:
-        """Called by `generate` when it is done."""
-
-    def snapshot(self) -> StreamState:
-        """Return how far it has come."""
-        text = self.tokenizer.decode(self.ids, skip_special_tokens=True).strip()
-        if not self.at:
-            return StreamState(text)
-        span = self.at[-1] - self.at[0]
-        rate = (len(self.at) - 1) / span if span > 0 else None
-        return StreamState(text, len(self.ids), self.at[0] - self.begun, rate)
+    def snapshot(self, text: str) -> StreamState:
+        """How far the answer has come."""
+        recorder = self.recorder
+        rate = 1 / recorder.next if recorder.next else None
+        return StreamState(text.strip(), len(recorder.tokens), recorder.first, rate)
 
 
 @dataclass(frozen=True)
@@ -122,31 +110,27 @@ def answers(
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens}; expected at least 1")
     stop = stop or threading.Event()
-    news: queue.SimpleQueue[StreamState | BaseException] = queue.SimpleQueue()
-    closed = threading.Event()
-    job = _Job(inference, model, processor, inputs, recipe, max_new_tokens, (stop, closed), news.put)
-    thread = threading.Thread(target=job.run, daemon=True)
+    closed, result = threading.Event(), Future[StreamState]()
+    streamer = TimedStreamer(processor.tokenizer)
+    job = _Job(inference, model, processor, inputs, recipe, max_new_tokens, (stop, closed), streamer)
+    thread = threading.Thread(target=job.run, args=(result,), daemon=True)
     thread.start()
     try:
-        yield from _spaced(news)
+        yield from _spaced(streamer)
+        yield result.result()
     finally:
         closed.set()
         thread.join()
 
 
-def _spaced(news: queue.SimpleQueue[StreamState | BaseException]) -> Iterator[StreamState]:
-    """Yield updates at most every `PAUSE` seconds, and always the last."""
-    shown = 0.0
-    while True:
-        update = news.get()
-        if isinstance(update, BaseException):
-            raise update
-        now = time.perf_counter()
-        if update.done or now - shown >= PAUSE:
+def _spaced(streamer: TimedStreamer) -> Iterator[StreamState]:
+    """Yield states of the answer at most every `PAUSE` seconds."""
+    shown, text = 0.0, ""
+    for piece in streamer:
+        text, now = text + piece, time.perf_counter()
+        if streamer.recorder.at and now - shown >= PAUSE:
             shown = now
-            yield update
-        if update.done:
-            return
+            yield streamer.snapshot(text)
 
 
 @dataclass(frozen=True)
@@ -158,37 +142,43 @@ class _Job:
     recipe: Recipe | None
     max_new_tokens: int
     ends: tuple[threading.Event, ...]
-    pass_on: Callable[[StreamState | BaseException], None]
+    streamer: TimedStreamer
 
-    def run(self) -> None:
-        """Answers, and passes on what came, or what went wrong."""
+    def run(self, result: Future[StreamState]) -> None:
+        """Answer, and put the last state, or what went wrong, into `result`."""
         try:
-            while not self.inference.lock.acquire(timeout=0.1):
-                if self._ended:
-                    self.pass_on(StreamState(done=True, stopped=True))
-                    return
-            try:
-                self.pass_on(self._answer())
-            finally:
-                self.inference.lock.release()
+            result.set_result(self._answer_in_turn())
         except BaseException as error:  # raised again where the answer is read
-            self.pass_on(error)
+            result.set_exception(error)
+        finally:
+            self.streamer.end()  # `generate` may have failed before it did, and the reader waits for it
+
+    def _answer_in_turn(self) -> StreamState:
+        while not self.inference.lock.acquire(timeout=0.1):
+            if self._ended:
+                return StreamState(done=True, stopped=True)
+        try:
+            return self._answer()
+        finally:
+            self.inference.lock.release()
 
     def _answer(self) -> StreamState:
         encodings = self.inference.encodings
         reused = encodings.reused if encodings else 0
         with reduced(self.model, self.recipe) if self.recipe else nullcontext(), self._remembering():
-            stream = TokenStream(self.processor.tokenizer, self.pass_on)
+            self.streamer.recorder.begun = time.perf_counter()
             self.model.generate(
                 **self.inputs,
                 max_new_tokens=self.max_new_tokens,
-                streamer=stream,
+                streamer=self.streamer,
                 stopping_criteria=[self._stopped],
                 **greedy(self.model),
             )
             report = self.model.vtc.report if self.recipe else None
         again = encodings is not None and encodings.reused > reused
-        return replace(stream.snapshot(), report=report, reused=again, done=True, stopped=self._ended)
+        # Decoded at once: the pieces are what could be shown before the next token was known.
+        text = self.processor.tokenizer.decode(self.streamer.recorder.tokens, skip_special_tokens=True)
+        return replace(self.streamer.snapshot(text), report=report, reused=again, done=True, stopped=self._ended)
 
     def _remembering(self) -> Any:
         """Context manager: caches encoder outputs, unless a stage works inside the encoder."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vtc.core.token_recorder import TokenRecorder
 from vtc.recipes.composition import Recipe
 from vtc.reduction.api import reduced
 
@@ -187,28 +188,14 @@ def permuted(check_run: CheckRun) -> CheckResult | None:
     return alike(check_run, pairs, partial(same_rows, check_run))
 
 
-class _TokenRecorder:
-    """A streamer that keeps the tokens."""
-
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-
-    def put(self, value: Tensor) -> None:
-        """Called by `generate`, with the prompt first and then each token."""
-        self.tokens += value.flatten().tolist()
-
-    def end(self) -> None:
-        """Called by `generate` when it is done."""
-
-
 def streamed(check_run: CheckRun) -> CheckResult | None:
     """Greedy decoding, one beam, and a stream give the same tokens."""
     if len(check_run.lines) > 1:  # streamers take one row
         return None
-    streamed = _TokenRecorder()
-    run = check_run.wrapped(check_run.case.inputs, num_beams=1, streamer=streamed)
+    recorder = TokenRecorder()
+    run = check_run.wrapped(check_run.case.inputs, num_beams=1, streamer=recorder)
     wrong = int((run.tokens != check_run.run.tokens).sum())
-    wrong += sum(a != b for a, b in zip(streamed.tokens[-run.tokens.shape[1] :], run.tokens[0].tolist(), strict=True))
+    wrong += sum(a != b for a, b in zip(recorder.tokens, run.tokens[0].tolist(), strict=True))
     return CheckResult(wrong, unit="tokens")
 
 

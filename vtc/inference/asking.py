@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
+from vtc.core.token_recorder import TokenRecorder
 from vtc.recipes.composition import Recipe
 from vtc.reduction.api import reduced
 from vtc.reduction.report import Report
@@ -27,23 +28,6 @@ class Seconds(NamedTuple):
 
     first: float
     next: float
-
-
-@dataclass
-class TokenTimer:
-    """A streamer that notes when each token came: `generate` hands over the prompt first, then token after token."""
-
-    puts: int = 0
-    at: list[float] = field(default_factory=list)
-
-    def put(self, value: Any) -> None:
-        """Called by `generate`, with values that are on the host already, so that the device is done with them."""
-        self.puts += 1
-        if self.puts > 1:
-            self.at.append(time.perf_counter())
-
-    def end(self) -> None:
-        """Called by `generate` when it is done."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +86,11 @@ def greedy(model: Any) -> dict[str, Any]:
 
 def timed(model: Any, inputs: Mapping[str, Any]) -> Seconds:
     """Return how long an answer of `1 + STEPS` tokens takes, its end put off where it would come sooner."""
-    clock, count = TokenTimer(), 1 + STEPS
-    start = time.perf_counter()
-    model.generate(**inputs, max_new_tokens=count, min_new_tokens=count, streamer=clock, **greedy(model))
-    return Seconds(clock.at[0] - start, (clock.at[-1] - clock.at[0]) / STEPS)
+    recorder, count = TokenRecorder(), 1 + STEPS
+    model.generate(**inputs, max_new_tokens=count, min_new_tokens=count, streamer=recorder, **greedy(model))
+    assert recorder.first is not None
+    assert recorder.next is not None
+    return Seconds(recorder.first, recorder.next)
 
 
 def compare(
