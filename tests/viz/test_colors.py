@@ -15,20 +15,22 @@ from vtc.core.tokens import Layout, Reduction
 from vtc.reduction.report import ItemReport
 from vtc.viz.cell_marks import colors_of, marked, marks_of
 from vtc.viz.colors import (
+    DIM,
+    HATCH,
     KEPT,
     REGIONS,
     TINT,
     region_colors,
 )
+from vtc.viz.drawing import length
 from vtc.viz.legend import (
-    DIM,
-    HATCH,
     KEPT_MARK,
+    KEYFRAME,
     LINES,
     MERGED,
+    TEXT,
     Mark,
     captioned,
-    length,
     wrapped,
 )
 from vtc.viz.overlays import overlay
@@ -170,16 +172,30 @@ def test_a_legend_is_drawn_at_every_width(width):
 
 
 def test_a_mark_may_be_hatched():
-    plain, hatched = (captioned(Image.new("RGB", (300, 9)), "", (Mark("x", DIM, hatched=h),)) for h in (False, True))
+    marks = (Mark("x", DIM), Mark("x", DIM, shape="hatched"))
+    plain, hatched = (captioned(Image.new("RGB", (300, 9)), "", (mark,)) for mark in marks)
     assert np.asarray(plain).shape == np.asarray(hatched).shape
     assert [(np.asarray(p) == HATCH).all(axis=2).any() for p in (plain, hatched)] == [False, True]
+
+
+def test_the_mark_of_a_keyframe_is_a_diamond():
+    strip = np.asarray(captioned(Image.new("RGB", (300, 9)), "", (KEYFRAME,)))[9:]
+    wide = (strip == KEPT).all(axis=2).sum(axis=1)
+    filled = wide[wide > 0].tolist()
+    assert filled == sorted(filled[: len(filled) // 2 + 1]) + sorted(filled[len(filled) // 2 + 1 :], reverse=True)
+    assert len(set(filled)) > 2
+
+
+def test_a_caption_keeps_its_distance_to_the_edge():
+    strips = [np.asarray(captioned(Image.new("RGB", (600, 9)), "words", (KEYFRAME,), edge))[9:] for edge in (8, 30)]
+    assert [int(np.flatnonzero((strip < 255).any(axis=(0, 2)))[0]) // 4 for strip in strips] == [2, 7]
 
 
 @given(st.text(max_size=200), st.integers(40, 600))
 def test_wrapped_lines_fit_and_lose_nothing_but_what_dots_stand_for(text, room):
     lines = wrapped(text, room)
     assert len(lines) <= LINES
-    assert all(length(line) <= room for line in lines)
+    assert all(length(line, TEXT) <= room for line in lines)
     if not any(line.endswith("...") for line in lines):
         assert " ".join(lines).split() == text.split()
 

@@ -22,8 +22,8 @@ from vtc.viz.contact_sheets import (
     UNDER,
     WIDTH,
     contact_sheet,
-    crossed,
 )
+from vtc.viz.drawing import crossed
 from vtc.viz.overlays import before_after, draw, pair
 from vtc.viz.visible_crop import view
 

@@ -25,7 +25,6 @@ from vtc.viz.colors import KEPT
 from vtc.viz.drawing import (
     MARGIN,
     WIDTH,
-    canvas,
     clock,
     color_of,
     length,
@@ -224,7 +223,7 @@ def test_bars_are_as_high_as_the_share_that_is_kept():
     video = shots(3, 3)
     kept = [*some(3, 16), *(3 * 16 + token for token in some(3, 4))]
     found = token_usage(video, report(6, kept), Recipe((ClipBudget(), KCenter())))
-    drawn = np.asarray(timeline_tracks.lanes(found))
+    drawn = np.asarray(timeline_tracks.lanes(found).image)
     full = BUDGETS[1] - BUDGETS[0] - NUMBER
     for lane in (BUDGETS, COUNTS):
         for clip, share in ((0, 1.0), (1, 0.25)):
@@ -245,7 +244,8 @@ def test_keyframes_have_a_mark_where_a_stage_chooses_them():
     told = report(8, some(8, 1)[:4])
     found = token_usage(video, told, BOTH)
     below = [
-        np.asarray(timeline_tracks.lanes(token_usage(video, told, one)))[COUNTS[1] + 1 : AXIS] for one in (BOTH, ALL)
+        np.asarray(timeline_tracks.lanes(token_usage(video, told, one)).image)[COUNTS[1] + 1 : AXIS]
+        for one in (BOTH, ALL)
     ]
     fills = [(strip == KEPT).all(axis=2).any(axis=0).sum() for strip in below]
     assert fills[0] >= 7 * found.encoded
@@ -288,11 +288,10 @@ def test_merged_tokens_are_drawn_in_the_colors_of_their_regions():
 
 @given(st.text(max_size=300), st.floats(0, 400))
 def test_titles_are_cut_to_their_room(text, room):
-    _, pen = canvas(10)
-    short = shortened(pen, text, 20, room)
-    assert not short or length(pen, short, 20) <= room
+    short = shortened(text, 20, room)
+    assert not short or length(short, 20) <= room
     whole = " ".join(text.split())
-    assert short == whole or length(pen, whole, 20) > room
+    assert short == whole or length(whole, 20) > room
     assert short.endswith("...") or short in (whole, "")
 
 

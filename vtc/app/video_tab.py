@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import gradio as gr
 from vtc.inference.defaults import VIDEOS
 from vtc.reduction.report import Report
 from vtc.video.qa.strategies import STRATEGIES
+from vtc.viz.regions import ClickableImage, TimeRegion, second_at
 
 from .inference import PreparedQuestion
 from .medium_tab import HIDDEN, Counted, MediumTab, Shown
 from .renderings import drawn_timeline
 from .strategy import DIRECT
-from .timeline_clicks import ClickableTrack
 
 
 class VideoTab(MediumTab):
@@ -85,15 +85,15 @@ class VideoTab(MediumTab):
             buttons=["download", "fullscreen"],
             elem_id="timeline",
         )
-        track = gr.State()
-        timeline.select(self.jump, track, medium, **HIDDEN)
-        return [timeline, track]
+        regions = gr.State()
+        timeline.select(self.jump, regions, medium, **HIDDEN)
+        return [timeline, regions]
 
-    def drawn(self, asked: PreparedQuestion, report: Report, path: Path) -> tuple[Any, ClickableTrack]:
+    def drawn(self, asked: PreparedQuestion, report: Report, path: Path) -> ClickableImage:
         """The timeline, and where a click on it leads."""
         return drawn_timeline(asked, report, path.name)
 
-    def jump(self, track: ClickableTrack | None, event: gr.SelectData) -> Any:
+    def jump(self, regions: Sequence[TimeRegion] | None, event: gr.SelectData) -> Any:
         """Move the player to where a click on the timeline leads."""
-        second = None if track is None else track.second(*event.index)
+        second = second_at(regions or (), *event.index)
         return gr.skip() if second is None else gr.Video(playback_position=second)

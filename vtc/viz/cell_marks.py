@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from vtc.reduction.report import ItemReport
 
 from .colors import (
+    HATCH,
     KEPT,
     TINT,
     Color,
@@ -18,7 +19,6 @@ from .colors import (
 )
 from .legend import (
     DROPPED,
-    HATCH,
     HATCHED,
     KEPT_MARK,
     MERGED,

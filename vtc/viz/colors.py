@@ -21,6 +21,10 @@ REGIONS: tuple[Color, ...] = (
     (204, 121, 167),
 )
 """RGB of merged regions: those side by side differ where the palette allows it."""
+INK, SOFT, FAINT, HATCH = (30, 30, 30), (105, 105, 105), (160, 160, 160), (150, 150, 150)
+"""RGB of texts, of those that matter less, of thin lines, and of the lines across what is left out."""
+PAPER, PALE, LIT, DIM = (255, 255, 255), (230, 230, 230), (225, 225, 225), (90, 90, 90)
+"""RGB of the ground, and in legends of what is not encoded, kept and dropped."""
 TINT = 0.5
 """The share of its region's colour in a merged cell; with less, a green one is grey to eyes that know no green."""
 

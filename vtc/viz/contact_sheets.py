@@ -5,31 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image, ImageDraw
 
 from vtc.media.video_frames import VideoFrames
 from vtc.reduction.report import ItemReport
 
 from .cell_marks import colors_of, marked, marks_of
-from .colors import Color
-from .legend import (
-    EMPTY,
-    HATCH,
-    INK,
-    PALE,
-    PAPER,
-    SKIPPED,
-    Mark,
-    captioned,
-    font,
-    length,
-)
+from .colors import PAPER, Color
+from .drawing import crossed, length, write
+from .legend import EMPTY, SKIPPED, Mark, captioned
+from .thumbnail_grid import ThumbnailGrid
 
-WIDTH, HEIGHT, GAP, UNDER = 1200, 1400, 8, 18
-"""Pixels: how wide a sheet is at most and how high it should get, between its frames, and of the line under each."""
-LARGEST, SMALLEST, SLIMMEST = 320, 96, 16
-"""The longer side of a frame is at most the first; frames are packed no closer than the second, no side is thinner."""
+WIDTH, GAP, UNDER = 1200, 8, 18
+"""Pixels: how wide a sheet is at most, between its frames, and of the line under each."""
+GRID = ThumbnailGrid(room=(WIDTH, 1400), gap=(GAP, UNDER + GAP), largest=320, smallest=96, least=16)
 MOST = 64
 
 
@@ -67,7 +56,7 @@ def contact_sheet(
     if len(chosen) < len(units):
         caption = f"{caption}{'; ' if caption else ''}{len(chosen)} of {len(units)} are shown"
     colors = {} if item is None else colors_of(item)
-    columns, size = _grid(len(chosen), frames.pixels.shape[1] / frames.pixels.shape[2])
+    columns, size = GRID.fit(len(chosen), frames.pixels.shape[1] / frames.pixels.shape[2])
     out = Image.new("RGB", _sheet_size(len(chosen), columns, size), PAPER)
     for number, unit in enumerate(chosen):
         left, top = (number % columns) * (size[0] + GAP), (number // columns) * (size[1] + UNDER + GAP)
@@ -120,16 +109,6 @@ def _marks(item: ItemReport | None, units: Sequence[_Unit], encoded: Sequence[bo
     return (*marks_of(item), *left_out)
 
 
-def crossed(image: Image.Image) -> Image.Image:
-    """`image` pale, without colour and crossed out."""
-    grey = np.asarray(image.convert("L"), dtype=float) * 0.35 + np.mean(PALE) * 0.65
-    out = Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
-    pen = ImageDraw.Draw(out)
-    pen.line((0, out.height - 1, out.width - 1, 0), fill=HATCH, width=2)
-    pen.line((0, 0, out.width - 1, out.height - 1), fill=HATCH, width=2)
-    return out
-
-
 def _temporal_patch_size(frames: int, places: int) -> int:
     temporal_patch_size = -(-frames // places) if places else 0
     if not places or -(-frames // temporal_patch_size) != places:
@@ -137,20 +116,6 @@ def _temporal_patch_size(frames: int, places: int) -> int:
             f"frames={frames}: the item has {places} units of frames; pass the frames that the model was given"
         )
     return temporal_patch_size
-
-
-def _grid(count: int, ratio: float) -> tuple[int, tuple[int, int]]:
-    """Columns, and the (width, height) of frames `ratio` times as high as wide."""
-    columns, size = 1, (SLIMMEST, SLIMMEST)
-    for columns in range(1, count + 1):
-        width = min((WIDTH + GAP) // columns - GAP, LARGEST, LARGEST / ratio)
-        size = (max(int(width), SLIMMEST), max(min(round(width * ratio), LARGEST), SLIMMEST))
-        full = columns * (size[0] + GAP) >= WIDTH * 0.9 or columns == count
-        if full and (-(-count // columns) * (size[1] + UNDER + GAP) <= HEIGHT or max(size) <= SMALLEST):
-            break
-        if (columns + 1) * (SLIMMEST + GAP) - GAP > WIDTH:
-            break
-    return columns, size
 
 
 def _sheet_size(count: int, columns: int, size: tuple[int, int]) -> tuple[int, int]:
@@ -162,6 +127,6 @@ def _line_under(out: Image.Image, at: tuple[int, int], room: int, left: str, rig
     """The time at the left, the count at the right where both fit."""
     pen, middle = ImageDraw.Draw(out), at[1] + UNDER / 2
     if length(left, 12) <= room:
-        pen.text((at[0], middle), left, fill=INK, font=font(12), anchor="lm")
+        write(pen, (at[0], middle), left, 12)
     if length(left, 12) + length(right, 12) + 8 <= room:
-        pen.text((at[0] + room, middle), right, fill=INK, font=font(12), anchor="rm")
+        write(pen, (at[0] + room, middle), right, 12, anchor="rm")

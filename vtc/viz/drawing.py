@@ -1,20 +1,17 @@
-"""Drawing helpers for images of a video's tokens: colors of clips, texts that fit, marks of frames."""
+"""Drawing helpers for images of a video's tokens: colours of clips, texts that fit, marks of frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .colors import KEPT, REGIONS
-
-Color = tuple[int, int, int]
+from .colors import FAINT, HATCH, INK, KEPT, PAPER, REGIONS, Color
 
 WIDTH, MARGIN = 1360, 16
 """Pixels of the image, and of what stays free at its sides."""
-INK, SOFT, DIM, FAINT = (30, 30, 30), (105, 105, 105), (130, 130, 130), (160, 160, 160)
-PALE, PAPER = (230, 230, 230), (255, 255, 255)
 
 
 def canvas(height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -23,23 +20,13 @@ def canvas(height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     return out, ImageDraw.Draw(out)
 
 
-def stacked(parts: Sequence[Image.Image]) -> Image.Image:
-    """Strips, one under the other."""
-    out, _ = canvas(sum(part.height for part in parts))
-    y = 0
-    for part in parts:
-        out.paste(part, (0, y))
-        y += part.height
-    return out
-
-
 def color_of(clip: int) -> Color:
-    """The color of a clip; neighbours differ."""
+    """The colour of a clip; neighbours differ."""
     return REGIONS[clip % len(REGIONS)]
 
 
 def readable(color: Color) -> Color:
-    """The color of a text on `color`."""
+    """The colour of a text on `color`."""
     red, green, blue = color
     return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else PAPER
 
@@ -58,9 +45,9 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def length(pen: ImageDraw.ImageDraw, text: str, size: int) -> float:
-    """Pixels that `text` is long."""
-    return float(pen.textlength(text, font(size)))
+def length(text: str, size: int) -> float:
+    """Pixels that `text` is long on one line."""
+    return float(font(size).getlength(text))
 
 
 def write(
@@ -70,21 +57,21 @@ def write(
     pen.text(at, text, fill=fill, font=font(size), anchor=anchor)
 
 
-def shortened(pen: ImageDraw.ImageDraw, text: str, size: int, room: float) -> str:
-    """`text` on one line, its end replaced by dots where it is longer than `room` pixels."""
+def shortened(text: str, size: int, room: float) -> str:
+    """`text` on one line, its end replaced by dots where it is longer than `room` pixels; nothing where they are."""
     text = " ".join(text.split())
-    if length(pen, text, size) <= room:
+    if length(text, size) <= room:
         return text
     few, many = 0, len(text)
     while few < many:
         middle = (few + many + 1) // 2
-        few, many = (middle, many) if length(pen, f"{text[:middle]}...", size) <= room else (few, middle - 1)
-    return f"{text[:few].rstrip()}..." if few else ""
+        few, many = (middle, many) if length(f"{text[:middle]}...", size) <= room else (few, middle - 1)
+    return f"{text[:few].rstrip()}..." if length("...", size) <= room else ""
 
 
-def fitting(pen: ImageDraw.ImageDraw, texts: Sequence[str], size: int, room: float) -> str:
+def fitting(texts: Sequence[str], size: int, room: float) -> str:
     """The first of `texts` that is no longer than `room` pixels, or nothing."""
-    return next((text for text in texts if length(pen, text, size) <= room), "")
+    return next((text for text in texts if length(text, size) <= room), "")
 
 
 def diamond(pen: ImageDraw.ImageDraw, x: float, y: float) -> None:
@@ -96,3 +83,20 @@ def cross(pen: ImageDraw.ImageDraw, x: float, y: float, reach: float) -> None:
     """The mark of a frame that was left out."""
     for sign in (1, -1):
         pen.line((x - reach, y - sign * reach, x + reach, y + sign * reach), fill=FAINT, width=2)
+
+
+def faded(image: Image.Image, share: float = 0.6) -> Image.Image:
+    """`image` without colour, by that share white."""
+    grey = np.asarray(image.convert("L"), dtype=float) * (1 - share) + 255 * share
+    return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
+
+
+def crossed(image: Image.Image) -> Image.Image:
+    """`image` pale, without colour and crossed out: it was left out."""
+    out = faded(image)
+    pen = ImageDraw.Draw(out)
+    right, bottom = out.width - 1, out.height - 1
+    for line in ((0, 0, right, bottom), (0, bottom, right, 0)):
+        pen.line(line, fill=HATCH, width=2)
+    pen.rectangle((0, 0, right, bottom), outline=FAINT)
+    return out

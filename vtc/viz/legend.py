@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from typing import Literal
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from .colors import (
-    KEPT,
-    REGIONS,
-    TINT,
-    Color,
-)
+from .colors import DIM, HATCH, KEPT, LIT, PALE, PAPER, REGIONS, TINT, Color
+from .drawing import diamond, length, shortened, write
 
-INK, PAPER = (30, 30, 30), (255, 255, 255)
-LIT, DIM, PALE, HATCH = (225, 225, 225), (90, 90, 90), (232, 232, 232), (150, 150, 150)
 TEXT, LINE, EDGE, BOX = 15, 22, 8, 12
 LEAST, LINES = 240, 4
 """An image with a legend is at least that many pixels wide, and its caption at most that many lines long."""
@@ -30,13 +24,13 @@ class Mark:
         text: what the mark means.
         fill: the colour of its box.
         outline: of the line around it; None: there is none.
-        hatched: whether a line runs across it.
+        shape: a box, one with a line across it, or the diamond of a keyframe, which has its own colours.
     """
 
     text: str
     fill: Color
     outline: Color | None = None
-    hatched: bool = False
+    shape: Literal["box", "hatched", "diamond"] = "box"
 
 
 KEPT_MARK = Mark("kept", LIT, KEPT)
@@ -44,40 +38,36 @@ REGION_MARK = Mark("kept, each in a colour", LIT, REGIONS[0])
 DROPPED = Mark("dropped", DIM)
 _TINTED = tuple(round(a * TINT + b * (1 - TINT)) for a, b in zip(REGIONS[0], DIM, strict=True))
 MERGED = Mark("merged into the kept one", (_TINTED[0], _TINTED[1], _TINTED[2]))
-HATCHED = Mark("dropped", DIM, hatched=True)
-SKIPPED = Mark("not encoded", PALE, hatched=True)
-EMPTY = Mark("no token kept", PALE, hatched=True)
+HATCHED = Mark("dropped", DIM, shape="hatched")
+SKIPPED = Mark("not encoded", PALE, shape="hatched")
+EMPTY = Mark("no token kept", PALE, shape="hatched")
+KEYFRAME = Mark("keyframe: encoded", KEPT, shape="diamond")
 
 
-@cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font."""
-    return ImageFont.load_default(size=size)
-
-
-def length(text: str, size: int = TEXT) -> float:
-    """Pixels that `text` is long on one line."""
-    return float(font(size).getlength(text))
-
-
-def captioned(drawn: Image.Image, caption: str, marks: Sequence[Mark]) -> Image.Image:
+def captioned(drawn: Image.Image, caption: str, marks: Sequence[Mark], edge: int = EDGE) -> Image.Image:
     """`drawn` above a strip with the caption and the legend, on as many lines as they need.
 
     An image narrower than 240 pixels gets white at its right; a caption of more than 4 lines ends in dots.
+
+    Args:
+        drawn: what they are about.
+        caption: a line or more.
+        marks: those that occur.
+        edge: pixels that stay free at either side.
     """
     width = max(drawn.width, LEAST)
-    texts = wrapped(caption, width - 2 * EDGE)
-    rows = _rows(marks, width - 2 * EDGE)
-    beside = len(texts) <= 1 and len(rows) == 1 and _long(rows[0]) + length("".join(texts)) + 40 <= width
+    texts, rows = wrapped(caption, width - 2 * edge), _rows(marks, width - 2 * edge)
+    wide = _long(rows[0]) + length("".join(texts), TEXT) + 24 + 2 * edge if rows else 0
+    beside = len(texts) <= 1 and len(rows) == 1 and wide <= width
     lines = 1 if beside else len(texts) + len(rows)
     out = Image.new("RGB", (width, drawn.height + LINE * lines + EDGE), PAPER)
     out.paste(drawn, (0, 0))
     pen = ImageDraw.Draw(out)
     middles = [drawn.height + EDGE / 2 + LINE * (line + 0.5) for line in range(lines)]
     for text, middle in zip(texts, middles, strict=False):
-        pen.text((EDGE, middle), text, fill=INK, font=font(TEXT), anchor="lm")
+        write(pen, (edge, middle), text, TEXT)
     for row, middle in zip(rows, middles if beside else middles[len(texts) :], strict=True):
-        _draw_row(pen, width - EDGE - _long(row) if beside else EDGE, middle, row)
+        _draw_row(pen, width - edge - _long(row) if beside else edge, middle, row)
     return out
 
 
@@ -87,23 +77,17 @@ def wrapped(text: str, room: float, lines: int = LINES) -> list[str]:
     words = text.split()
     while words and len(found) < lines:
         count = 1
-        while count < len(words) and length(" ".join(words[: count + 1])) <= room:
+        while count < len(words) and length(" ".join(words[: count + 1]), TEXT) <= room:
             count += 1
         line, words = " ".join(words[:count]), words[count:]
-        found.append(line if length(line) <= room else _cut(line, room))
+        found.append(shortened(line, TEXT, room))
     if words:
-        found[-1] = _cut(found[-1] + " " + words[0], room)
+        found[-1] = shortened(" ".join([found[-1], *words]), TEXT, room)
     return found
 
 
-def _cut(text: str, room: float) -> str:
-    while text and length(f"{text}...") > room:
-        text = text[:-1]
-    return f"{text.rstrip()}..."
-
-
 def _wide(mark: Mark) -> float:
-    return BOX + 6 + length(mark.text)
+    return BOX + 6 + length(mark.text, TEXT)
 
 
 def _long(row: Sequence[Mark]) -> float:
@@ -122,9 +106,16 @@ def _rows(marks: Sequence[Mark], room: float) -> list[list[Mark]]:
 
 def _draw_row(pen: ImageDraw.ImageDraw, x: float, middle: float, row: Sequence[Mark]) -> None:
     for mark in row:
-        box = (x, middle - BOX / 2, x + BOX, middle + BOX / 2)
-        pen.rectangle(box, fill=mark.fill, outline=mark.outline, width=2)
-        if mark.hatched:
-            pen.line((box[0], box[3], box[2], box[1]), fill=HATCH, width=2)
-        pen.text((x + BOX + 6, middle), mark.text, fill=INK, font=font(TEXT), anchor="lm")
+        _draw_mark(pen, x, middle, mark)
+        write(pen, (x + BOX + 6, middle), mark.text, TEXT)
         x += _wide(mark) + 18
+
+
+def _draw_mark(pen: ImageDraw.ImageDraw, x: float, middle: float, mark: Mark) -> None:
+    if mark.shape == "diamond":
+        diamond(pen, x + BOX / 2, middle)
+        return
+    box = (x, middle - BOX / 2, x + BOX, middle + BOX / 2)
+    pen.rectangle(box, fill=mark.fill, outline=mark.outline, width=2)
+    if mark.shape == "hatched":
+        pen.line((box[0], box[3], box[2], box[1]), fill=HATCH, width=2)

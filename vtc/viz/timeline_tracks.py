@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from vtc.video.qa.token_usage import TokenUsage, VideoUnit
 
+from .colors import FAINT, INK, PALE, SOFT, Color
 from .drawing import (
-    FAINT,
-    INK,
     MARGIN,
-    PALE,
-    SOFT,
     WIDTH,
-    Color,
     canvas,
     clock,
     color_of,
@@ -26,6 +22,7 @@ from .drawing import (
     readable,
     write,
 )
+from .regions import ClickableImage, TimeRegion
 
 LEFT = 128
 """Pixels left of the lanes, for their names."""
@@ -41,8 +38,11 @@ Count = tuple[int, int]
 """Candidate tokens, and those kept."""
 
 
-def lanes(found: TokenUsage) -> Image.Image:
-    """The clips, and bars as high as the share of tokens that is kept of each clip and each unit, with the numbers."""
+def lanes(found: TokenUsage) -> ClickableImage:
+    """The clips, and bars as high as the share of tokens that is kept of each clip and each unit, with the numbers.
+
+    Its regions lead to the time at a place, those of the lane of clips to the beginning of a clip.
+    """
     out, pen = canvas(AXIS + 34)
     edges = _edges(found.units)
     spans = [(edges[clip.start], edges[clip.end]) for clip in found.clips]
@@ -65,7 +65,17 @@ def lanes(found: TokenUsage) -> Image.Image:
         if unit.encoded and found.chooses:
             diamond(pen, (span[0] + span[1] - 2) / 2, COUNTS[1] + 9)
     _axis(pen, found.units, edges)
-    return out
+    return ClickableImage(out, (*_clip_regions(found, spans), _along(found, edges, out.height)))
+
+
+def _clip_regions(found: TokenUsage, spans: Sequence[tuple[int, int]]) -> list[TimeRegion]:
+    below = (CLIPS[1] + BUDGETS[0]) // 2
+    starts = [found.units[clip.start].start for clip in found.clips]
+    return [TimeRegion(left, 0, right, below, start, start) for (left, right), start in zip(spans, starts, strict=True)]
+
+
+def _along(found: TokenUsage, edges: Sequence[int], height: int) -> TimeRegion:
+    return TimeRegion(edges[0], 0, edges[-1], height, found.units[0].start, found.units[-1].end)
 
 
 def _edges(units: Sequence[VideoUnit]) -> list[int]:
@@ -95,7 +105,7 @@ def _box(span: tuple[int, int], lane: tuple[int, int]) -> tuple[int, int, int, i
 def _clip(pen: ImageDraw.ImageDraw, span: tuple[int, int], number: int, word: str) -> None:
     left, top, right, bottom = _box(span, CLIPS)
     pen.rectangle((left, top, right, bottom), fill=color_of(number))
-    text = fitting(pen, [f"{word} {number + 1}", f"{number + 1}"], 13, right - left - 4)
+    text = fitting([f"{word} {number + 1}", f"{number + 1}"], 13, right - left - 4)
     write(pen, ((left + right) / 2, (top + bottom) / 2), text, 13, readable(color_of(number)), "mm")
 
 
@@ -110,8 +120,8 @@ def _bar(
     if tall:
         pen.rectangle((left, floor - tall, right, floor), fill=color)
     room = right - left
-    text = fitting(pen, [f"{after} of {before}", f"{after}"], 12, room - 2) or fitting(pen, [f"{after}"], 10, room + 2)
-    size = 12 if length(pen, text, 12) <= room - 2 else 10
+    text = fitting([f"{after} of {before}", f"{after}"], 12, room - 2) or fitting([f"{after}"], 10, room + 2)
+    size = 12 if length(text, 12) <= room - 2 else 10
     write(pen, ((left + right) / 2, floor - tall - NUMBER / 2), text, size, anchor="mm")
 
 
