@@ -1,4 +1,4 @@
-"""The small edits of a source file: comparisons, numbers, booleans, operators, removed statements, swapped arguments."""
+"""Small edits of a source file: comparisons, numbers, booleans, operators, removed statements, swapped arguments."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def edits(source: bytes) -> list[Edit]:
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     found = {
-        Edit(node.lineno, starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset, t)
+        Edit(
+            node.lineno, starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset, t
+        )
         for node in _nodes(ast.parse(source))
         for t in _texts(node)
     }

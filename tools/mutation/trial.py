@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-FLAGS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--benchmark-disable")
+FLAGS = ("-x", "-q", "-p", "no:cacheprovider")
 FORK = multiprocessing.get_context("fork")
 
 
@@ -110,7 +110,9 @@ def _pytest(folder: Path, paths: Sequence[str]) -> None:
     import pytest
 
     code = int(pytest.main([*FLAGS, *paths]))
-    installed = [name for name, module in sys.modules.items() if "site-packages" in str(getattr(module, "__file__", ""))]
+    installed = [
+        name for name, module in sys.modules.items() if "site-packages" in str(getattr(module, "__file__", ""))
+    ]
     (folder / "modules.json").write_text(json.dumps(installed))
     sys.stdout.flush()
     os._exit(code)
