@@ -103,6 +103,10 @@ def test_known_counts(weights, total, low, high, counts):
     assert allocate(weights, total, min_per=low, max_per=high) == counts
 
 
+def test_without_bounds_a_unit_may_get_nothing_or_all():
+    assert allocate([0, 1, 0], 5) == [0, 5, 0]
+
+
 def test_numpy_is_welcome():
     counts = allocate(np.array([1, 2, 3.0]), np.int64(12), min_per=np.array([1, 1, 1]), max_per=np.int32(5))
     assert counts == [2, 5, 5]

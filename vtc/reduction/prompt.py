@@ -94,7 +94,7 @@ class PromptMap:
         order = torch.sort((~keep).to(torch.uint8), dim=1, stable=True).indices
         place = torch.arange(width, device=keep.device)[None] - shift
         mask = (place >= 0) & (place < kept)
-        columns = order.gather(1, place.clamp(0, keep.shape[1] - 1)) * mask
+        columns = order.gather(1, place.clamp_min(0)) * mask
         nearest = (keep.long().cumsum(dim=1) - 1).clamp_min(0) + shift
         return cls(columns, mask, nearest)
 
