@@ -210,7 +210,7 @@ def test_placeholders_that_are_nobodys_are_refused(row, count):
 def test_two_ways_that_fit_alike_are_refused():
     row = torch.tensor([line(3, "b", 3, "e", 3, "b", 3, "e")])
     assert partition(row, IMAGE, [(4, 6)] * 2) == [(3, 3), (3, 3)]
-    with pytest.raises(ValueError, match="two ways that fit alike"):
+    with pytest.raises(ValueError, match=r"input_ids .*2 images.*\[\(3,\), \(3, 3\)\].*\[\(3, 3\), \(3,\)\]"):
         partition(torch.tensor([line(3, "b", 3, "e", 3)]), IMAGE, [(4, 4), (4, 4)])
 
 
@@ -272,9 +272,9 @@ def test_videos_and_other_pixels_are_refused():
     model = reduce_tokens(copy.deepcopy(stock(SMOLVLM)), HALF)
     odd = next(odd for odd in ODD if odd.name.startswith("Paddle"))
     images, paddle = odd.inputs(ROWS), reduce_tokens(odd.build(), HALF)
-    with pytest.raises(ValueError, match="pixel_values_videos: the generic adapter cannot tell videos of Paddle"):
+    with pytest.raises(ValueError, match=r"pixel_values_videos: .*PaddleOCRVLForConditionalGeneration"):
         paddle.vtc.count(**{**images, "pixel_values_videos": images["pixel_values"]})
-    with pytest.raises(ValueError, match=r"pixel_values is \(3, 24, 24\); expected .*an adapter of its own"):
+    with pytest.raises(ValueError, match=r"pixel_values is \(3, 24, 24\); expected .*SmolVLM"):
         model(**{**inputs, "pixel_values": inputs["pixel_values"][0, 0]})
     with pytest.raises(ValueError, match=r"pixel_values holds 1 x 1 images, pixel_attention_mask is \(2, 1, 24, 24\)"):
         model(**{**inputs, "pixel_attention_mask": inputs["pixel_attention_mask"].repeat(2, 1, 1, 1)})
@@ -284,18 +284,18 @@ def test_arguments_of_the_encoder_are_the_configs():
     model, inputs = reduce_tokens(copy.deepcopy(stock(MISTRAL3)), HALF), MISTRAL3.inputs([[3, (1, 4, 6), 2]])
     want = model(**inputs).logits
     check_same(model(**inputs, vision_feature_layer=-1).logits, want, "logits")
-    with pytest.raises(ValueError, match=r"vision_feature_layer=-2 differs from the model's; set it in model\.config"):
+    with pytest.raises(ValueError, match=r"vision_feature_layer=-2.*model\.config"):
         model(**inputs, vision_feature_layer=-2)
     for given in (inputs["image_sizes"].tolist(), inputs["image_sizes"].numpy()):
         check_same(model(**{**inputs, "image_sizes": given}).logits, want, "logits")
     del inputs["image_sizes"]
-    with pytest.raises(ValueError, match="image_sizes is missing; pass all that the processor returned"):
+    with pytest.raises(ValueError, match="image_sizes is missing"):
         model(**inputs)
 
 
 def test_a_cue_is_refused_with_the_remedy():
     for family in (SMOLVLM, QWEN35):
-        with pytest.raises(ValueError, match=r"cue '\w+': the generic adapter knows nothing of the encoder.*'kcenter'"):
+        with pytest.raises(ValueError, match=r"cue 'attention': .*encoder of \w+For\w+.*'kcenter'"):
             reduce_tokens(copy.deepcopy(stock(family)), Recipe((Cls(),)))
 
 

@@ -92,7 +92,7 @@ def test_a_image_of_one_tile(name):
 def test_pixels_of_no_image(name):
     model = reduce_tokens(fresh(family(name)), "kcenter")
     pixels = family(name).inputs([[3, (7, 2, 2), 3]])["pixel_values"][:0]
-    with pytest.raises(ValueError, match=r"pixel_values is \(0, .* holds nothing; leave it out"):
+    with pytest.raises(ValueError, match=r"pixel_values is \(0, .*nothing"):
         model(**family(name).inputs([[4]]), pixel_values=pixels)
 
 

@@ -196,7 +196,7 @@ def test_counts_sum_up_and_nothing_is_left_behind(name):
     for keep in (1, 3, 9, 17, 35, 36, 0.25, 1.0):
         least = -(-PATCHES >> LAYERS)
         if isinstance(keep, int) and keep < least:
-            with pytest.raises(ValueError, match=f"no fewer than {least}; keep at least"), folded(tower, ToMe(), keep):
+            with pytest.raises(ValueError, match=f"keep .*no fewer than {least}; keep"), folded(tower, ToMe(), keep):
                 tower(images)
             continue
         with folded(tower, ToMe(), keep) as work:
@@ -304,10 +304,10 @@ def test_hidden_states_are_collected_folded(first):
 
 
 def test_towers_that_cannot_fold_are_refused():
-    with pytest.raises(ValueError, match=r"'encoder/diffrate' looks at a class token, and SiglipVisionModel has none"):
+    with pytest.raises(ValueError, match=r"'encoder/diffrate' .*SiglipVisionModel.*'encoder/tome'"):
         folded(siglip(), RATES).__enter__()
     short = spread(CLIPVisionModel(CLIPVisionConfig(**VISION, image_size=SIDE, patch_size=PATCH)))
-    with pytest.raises(ValueError, match=r"rates for 4 layers, and the vision tower has 3"):
+    with pytest.raises(ValueError, match=r"merged=\(30, 22, 17, 11\) .*4 layers.* has 3 "):
         folded(short, RATES).__enter__()
     tower = clip()
     tower.config._attn_implementation = "flash_attention_2"
@@ -315,16 +315,16 @@ def test_towers_that_cannot_fold_are_refused():
         ValueError, match=r"attn_implementation='flash_attention_2' .* takes no bias.*proportional=False"
     ):
         folded(tower, ToMe()).__enter__()
-    with pytest.raises(ValueError, match=r"vision tower Linear \(None\): tokens can be folded inside of CLIP"):
+    with pytest.raises(ValueError, match=r"vision tower Linear \(None\): .*CLIP"):
         folded(nn.Linear(2, 2), ToMe()).__enter__()
-    with pytest.raises(ValueError, match="VisionTransformer of plain blocks only"):
+    with pytest.raises(ValueError, match=r"VisionTransformer .*ResPostBlock"):
         folded(timm(block_fn=ResPostBlock), ToMe()).__enter__()
 
 
 def test_gradient_checkpointing_is_refused_while_training():
     tower = clip().train()
     getattr(tower, "activation_checkpointing_enable", tower.gradient_checkpointing_enable)()
-    with pytest.raises(ValueError, match=r"gradient checkpointing of CLIPVisionModel runs its blocks a second time"):
+    with pytest.raises(ValueError, match=r"gradient checkpointing of CLIPVisionModel .*'encoder/tome'"):
         folded(tower, ToMe()).__enter__()
     with folded(tower.eval(), ToMe()):
         tower(pixels())

@@ -212,7 +212,7 @@ def test_weights_that_cannot_be_read(tmp_path):
 
 def test_processes_that_die_are_told_of(monkeypatch):
     monkeypatch.setattr("vtc.bench.workers._alone", _die)
-    with pytest.raises(ChildProcessError, match=r"ended with code 7, 7 .*run the same command again"):
+    with pytest.raises(ChildProcessError, match=r"--jobs 2: .* code 7, 7 .*same command"):
         list(work(PLAN, (), jobs=2))
 
 

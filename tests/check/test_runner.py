@@ -120,10 +120,10 @@ def test_what_the_processor_cannot_do_is_no_pass(monkeypatch):
     found, notes = possible(model, ways)
     assert [case.name for case in found] == ["one image", "batch"]
     assert notes == ["two images: not possible: TypeError: one image only"]
-    with pytest.raises(ValueError, match="no prompt could be made for this model; x: not possible: TypeError: one"):
+    with pytest.raises(ValueError, match=r"no prompt .*x: .*TypeError: one image only"):
         possible(model, {"x": [fail]})
     model.lm_head.weight.data.fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"answers 'one image' with NaN in torch.float32; load it in bfloat16"):
+    with pytest.raises(ValueError, match=r"'one image' with NaN in torch\.float32; .*bfloat16"):
         possible(model, {"one image": [lambda: one]})
 
 
@@ -140,7 +140,7 @@ def test_an_input_stage_that_cannot_shrink_a_video_is_left_out():
     context = CheckContext(
         video.build(), [CheckPrompt("video", video.inputs([[2, (5, 3, 4, 4), 3]]))], recipes(["resize"], keep=2)
     )
-    with pytest.raises(ValueError, match="no recipe or prompt to check; resize, original, video: not possible"):
+    with pytest.raises(ValueError, match=r"no recipe .*resize, original, video: .*keep=2 "):
         check(context)
 
 
@@ -183,7 +183,7 @@ def test_models_that_cannot_be_asked_are_refused(tmp_path):
 def test_a_wrapped_model_is_refused():
     model = LLAVA.build()
     model.vtc = None
-    with pytest.raises(ValueError, match="model is wrapped; call restore"):
+    with pytest.raises(ValueError, match=r"model is wrapped; .*restore\(model\)"):
         CheckContext(model, [], [])
 
 

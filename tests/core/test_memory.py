@@ -58,7 +58,7 @@ def test_where_the_system_says_nothing_nothing_is_refused(machine):
 
 def test_what_does_not_fit_is_refused_before_it_is_taken(machine):
     check_room(4 << 20, "frames", "take fewer")
-    with pytest.raises(MemoryError, match=r"8 frames take 2.0 GiB, and 0.0 GiB are free; take fewer"):
+    with pytest.raises(MemoryError, match=r"8 frames take 2\.0 GiB, and 0\.0 GiB are free"):
         check_room(2 << 30, "8 frames", "take fewer")
 
 
@@ -68,5 +68,5 @@ def test_frames_are_refused_before_there_is_an_array_of_them(machine, tmp_path):
     indices = near.candidates(probe(path, isolated=False))
     assert len(near.read(path, indices)[0]) == 4
     (machine / "meminfo").write_text("MemAvailable: 70 kB")
-    with pytest.raises(MemoryError, match=r"4 frames of 96 x 64 pixels take .* take fewer"):
+    with pytest.raises(MemoryError, match=r"4 frames of 96 x 64 .* GiB.*frames, fps or keep"):
         near.read(path, indices)

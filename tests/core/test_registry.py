@@ -113,7 +113,7 @@ def test_a_plug_in_that_fails_is_named_and_takes_no_other_with_it(monkeypatch):
 def test_case_dashes_and_blanks_do_not_matter(registry, spelt):
     assert registry.get(spelt) == 1
     assert registry.canonical(spelt) == "select/kcenter"
-    with pytest.raises(ValueError, match=rf"{spelt!r} is already taken by 1 as another spelling of 'select/kcenter'"):
+    with pytest.raises(ValueError, match=rf"{spelt!r} is already taken by 1 .*'select/kcenter'"):
         registry.add(spelt, 3)
 
 
@@ -123,7 +123,7 @@ def test_an_alias_is_found_and_not_listed(registry):
     assert registry.canonical("divprune") == "select/kcenter"
     assert registry.aliases("select/kcenter") == ("Div-Prune",)
     assert list(registry) == ["select/kcenter", "select/cls"]
-    with pytest.raises(ValueError, match="'divprune' is already taken by 1 as another spelling of 'select/kcenter'"):
+    with pytest.raises(ValueError, match=r"'divprune' is already taken by 1 .*'select/kcenter'"):
         registry.add("divprune", 3)
     with pytest.raises(ValueError, match="alias 'divprune' is already taken by 'select/kcenter'"):
         registry.alias("divprune", "select/cls")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from hypothesis import given
@@ -91,7 +93,8 @@ def test_anchors_may_be_gathered_on_another_device_type():
     ids=str,
 )
 def test_a_reduction_of_other_shapes_is_refused(anchor, assign, weight):
-    with pytest.raises(ValueError, match=r"anchor, assign, weight have shapes .*; expected \[K\], \[N\], \[N\]"):
+    shown = "anchor, assign, weight .*" + re.escape(f"{anchor}, {assign}, {weight}")
+    with pytest.raises(ValueError, match=shown + r"; .*\[K\], \[N\], \[N\]"):
         Reduction(torch.zeros(anchor).long(), torch.zeros(assign).long(), torch.zeros(weight))
 
 
@@ -122,14 +125,14 @@ def test_candidates_and_structural_tokens_are_counted_by_unit(tokens):
 
 @pytest.mark.parametrize("shape", [(5, 4), (6,), (1, 6, 4)], ids=str)
 def test_features_that_do_not_fit_the_layout_are_refused(shape):
-    with pytest.raises(ValueError, match=r"features have shape .*, but the layout holds 6 tokens"):
+    with pytest.raises(ValueError, match=rf"features have shape {re.escape(str(shape))}, .* 6 tokens"):
         VisualTokens(torch.zeros(shape), Layout.of_grid(2, 3))
 
 
 def test_a_cue_that_was_not_computed_is_named():
     tokens = VisualTokens(torch.zeros(6, 2), Layout.of_grid(2, 3), {"keys": torch.ones(6)})
     assert tokens.cue("keys").tolist() == [1] * 6
-    with pytest.raises(ValueError, match=r"cue 'attention' was not computed \(computed: keys\)"):
+    with pytest.raises(ValueError, match=r"cue 'attention' .*\(computed: keys\)"):
         tokens.cue("attention")
     with pytest.raises(ValueError, match=r"\(computed: none\)"):
         VisualTokens(torch.zeros(6, 2), Layout.of_grid(2, 3)).cue("attention")

@@ -82,7 +82,7 @@ def test_checkpoints_of_another_format_are_refused(tmp_path, config, message):
 
 
 def test_models_without_images_or_without_an_adapter_are_refused_before_any_weight_is_read(tmp_path):
-    with pytest.raises(ValueError, match="model_type 'bert', which does not take images"):
+    with pytest.raises(ValueError, match=r"bert has model_type 'bert', .*images"):
         loading.load(saved(tmp_path / "bert", **BertConfig().to_dict()))
     tower = dict(model_type="pixtral", hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
     text = dict(model_type="llama", hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
@@ -108,7 +108,7 @@ def test_weights_with_gaps_are_refused(tmp_path):
     weights = load_file(copy / "model.safetensors")
     weights.pop(next(name for name in weights if "q_proj.weight" in name))
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"lack or misfit 1 of the model's, such as .*q_proj\.weight"):
+    with pytest.raises(ValueError, match=r"mine: .*weights lack .* 1 .*q_proj\.weight"):
         loading.load(str(copy))
 
 
@@ -135,7 +135,7 @@ def online(monkeypatch):
 
 def test_offline_names_what_works():
     start = time.perf_counter()
-    with pytest.raises(ConnectionError, match=r"'me/model': the Hugging Face hub could not be reached.*'tiny-llava'"):
+    with pytest.raises(ConnectionError, match=r"model='me/model': .*hub could not be reached.*'tiny-llava'"):
         loading.load("me/model")
     assert time.perf_counter() - start < 10
 
@@ -184,7 +184,7 @@ def test_a_model_that_the_hub_does_not_have(monkeypatch):
         raise Missing
 
     monkeypatch.setattr(HfApi, "model_info", missing)
-    with pytest.raises(ValueError, match="'me/model' is not on the Hugging Face hub, or is private"):
+    with pytest.raises(ValueError, match=r"model='me/model' is not on .*'tiny-llava'"):
         loading.locate("me/model")
 
 
@@ -206,5 +206,5 @@ def test_a_processor_that_cannot_be_built_is_named(tmp_path, monkeypatch):
         raise AttributeError("TokenizersBackend has no attribute start_image_token")
 
     monkeypatch.setattr(AutoProcessor, "from_pretrained", fail)
-    with pytest.raises(ValueError, match=r"mine: its processor cannot be built: .*start_image_token"):
+    with pytest.raises(ValueError, match=r"mine: .*processor .*start_image_token"):
         loading.load(str(copy))

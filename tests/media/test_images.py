@@ -112,7 +112,7 @@ def test_16_bits_that_use_12_are_told(tmp_path):
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_pixels_without_a_range_are_refused(tmp_path, mode):
     path = save(Image.new(mode, (4, 4), 9), tmp_path / "x.tif")
-    with pytest.raises(ValueError, match=r"x\.tif.*no fixed range; save the image with 8 bits"):
+    with pytest.raises(ValueError, match=r"x\.tif: .*mode '\S+'.*8 bits"):
         load_image(path)
 
 
@@ -121,7 +121,7 @@ def test_pixels_without_a_way_to_rgb_are_refused(monkeypatch):
         raise ValueError(f"conversion from {image.mode} to {mode} not supported")
 
     monkeypatch.setattr(Image.Image, "convert", refuse)  # what LAB meets in older versions of Pillow
-    with pytest.raises(ValueError, match="save the image as RGB"):
+    with pytest.raises(ValueError, match=r"image: .*LAB.* as RGB"):
         to_rgb(Image.new("LAB", (4, 4)))
 
 
@@ -141,9 +141,9 @@ def test_still_images_are_silent(tmp_path):
 
 
 def test_not_a_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.png: no such file; pass the path"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.png: no such file"):
         load_image(tmp_path / "nothing.png")
-    with pytest.raises(IsADirectoryError, match="is a directory; pass the path of one image"):
+    with pytest.raises(IsADirectoryError, match=rf"{tmp_path} is a directory"):
         load_image(tmp_path)
 
 
@@ -156,14 +156,14 @@ def test_empty(tmp_path):
 @pytest.mark.parametrize("content", [b"hello, this is text\n", b"%PDF-1.7\n", b"%!PS-Adobe-3.0 EPSF-3.0\n" * 9])
 def test_no_image(tmp_path, content):
     (tmp_path / "x.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"x\.png is no image that can be read; save it as PNG"):
+    with pytest.raises(ValueError, match=r"x\.png is no image .* PNG"):
         load_image(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("name", ["x.mp4", "x.MOV", "x.webm", "misnamed.jpg"])
 def test_video(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00" + bytes(64))
-    with pytest.raises(ValueError, match=f"{name} is a video, and an image is expected here; take frames of it"):
+    with pytest.raises(ValueError, match=rf"{name} is a video, .*vtc\.video\.frames"):
         load_image(tmp_path / name)
     assert is_video(tmp_path / name)
 
@@ -179,7 +179,7 @@ def test_what_is_a_video_is_told_by_content_and_by_suffix(tmp_path):
 def test_heic_names_what_reads_it(tmp_path, monkeypatch):
     (tmp_path / "x.heic").write_bytes(b"\x00\x00\x00\x20ftypheic" + bytes(64))
     monkeypatch.setattr("vtc.media.images.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"x\.heic is no image that can be read; .*pip install pillow-heif"):
+    with pytest.raises(ValueError, match=r"x\.heic is no image .*pip install pillow-heif"):
         load_image(tmp_path / "x.heic")
     monkeypatch.setattr("vtc.media.images.FORMATS", ("PNG",))
     (tmp_path / "x.avif").write_bytes(b"\x00\x00\x00\x20ftypavif" + bytes(64))
@@ -245,7 +245,7 @@ def test_decompression_bomb(tmp_path):
 @pytest.mark.parametrize("size", [(20_000, 10), (10, 20_000), (201, 1)])
 def test_strips_are_refused(tmp_path, size):
     path = save(Image.new("RGB", size), tmp_path / "x.png")
-    with pytest.raises(ValueError, match=rf"x\.png is {size[0]} x {size[1]} pixels, \d+ times as .*crop it"):
+    with pytest.raises(ValueError, match=rf"x\.png is {size[0]} x {size[1]} pixels, \d+ times .*200.*crop"):
         load_image(path)
 
 

@@ -220,22 +220,22 @@ class Wrong(Drawn):
 
 @pytest.mark.parametrize("way", ["few", "twice", "far", "below", "back"])
 def test_a_frame_selector_that_breaks_its_contract_is_refused(way):
-    with pytest.raises(ValueError, match=r"frame selector 'drawn' chose .* where 3 of 6 frames were due"):
+    with pytest.raises(ValueError, match=r"'drawn' chose .*3 of 6 frames"):
         generate(wrapped(QWEN, Wrong(way=way), keep=0.5), QWEN.family.inputs(QWEN.rows))
 
 
 def test_what_cannot_be_done_is_refused():
-    with pytest.raises(ValueError, match="'input/drawn' is about the frames of a video, and LlavaForCond"):
+    with pytest.raises(ValueError, match=r"'input/drawn' .*frames.*LlavaForConditionalGeneration.*images_as='frames'"):
         reduce_tokens(fresh(BY_NAME["llava"]), Recipe((Drawn(),)))
     with pytest.raises(ValueError, match=r"image 0 comes as .* units .*images_as='items'"):
         generate(wrapped(AS_IMAGES[-1], KCenter()), BY_NAME["internvl"].inputs([[2, (1, 8, 8), 3]]))
-    with pytest.raises(ValueError, match="keep=7 is less than the 8 tokens of one frame"):
+    with pytest.raises(ValueError, match=r"keep=7 is less than the 8 .*'input/drawn'"):
         wrapped(QWEN, Drawn(), keep=7).vtc.count(**QWEN.family.inputs([[2, (1, 6, 4, 8), 3]]))
     with pytest.raises(ValueError, match="frames have unlike sizes"):
         Recipe((Drawn(),), images_as="frames").count(
             Layout.join([Layout.of_grid(2, 2, kind="frame"), Layout.of_grid(2, 3, kind="frame")])
         )
-    with pytest.raises(ValueError, match="images_as='video'; expected one of items, frames"):
+    with pytest.raises(ValueError, match=r"images_as='video'; .*items, frames"):
         Recipe((KCenter(),), images_as="video")
 
 

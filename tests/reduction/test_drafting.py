@@ -54,7 +54,7 @@ def test_the_answer_is_the_targets_and_the_draft_sees_its_images(family, target)
 def test_a_draft_of_another_width_encodes_for_itself_behind_a_wrapped_target():
     model, inputs = llava(), llava_inputs(ROWS[1:])
     draft = reduce_tokens(llava(seed=3), "cls", keep=0.25)  # cues need its own encoder
-    with pytest.raises(ValueError, match=r"the draft's recipe 'cls' needs the cue 'attention'.*wrap the target too"):
+    with pytest.raises(ValueError, match=r"draft's recipe 'cls' .*cue 'attention'.*'kcenter'"):
         counted(model, inputs, assistant_model=draft)
     reduce_tokens(model, "kcenter", keep=0.5)
     want, _ = counted(model, inputs)
@@ -73,7 +73,7 @@ def test_features_of_another_width_are_refused_by_name():
     model, inputs = llava(), llava_inputs(ROWS[1:])
     draft = reduce_tokens(llava(seed=3), keep=0.25)
     draft.set_input_embeddings(torch.nn.Embedding(100, 32))
-    with pytest.raises(ValueError, match="features of 64 values, and the draft LlavaForConditionalGeneration takes 32"):
+    with pytest.raises(ValueError, match=r"64 values, .*draft LlavaForConditionalGeneration takes 32"):
         counted(model, inputs, assistant_model=draft)
 
 

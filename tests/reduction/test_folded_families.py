@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import threading
 
 import pytest
@@ -91,16 +92,16 @@ def test_families_whose_towers_cannot_fold_say_why(family: Family):
         assert "use a selector" in str(error.value) or "have it spread" in str(error.value)
         assert footprint(model) == before
     if family.name.startswith("qwen2"):
-        with pytest.raises(ValueError, match="hands whole blocks of patches to its merger: no patch may be missing"):
+        with pytest.raises(ValueError, match=r"'encoder/tome' .*Qwen2.*whole blocks of patches"):
             reduce_tokens(model, "tome")
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f.folds == "spread"], ids=lambda family: family.name)
 def test_families_that_need_the_whole_grid_ask_for_it(family: Family):
     model = fresh(family)
-    with pytest.raises(ValueError, match=r"have it spread, with a share of its own: Recipe\(\(ToMe\(share=0.5, spread"):
+    with pytest.raises(ValueError, match=r"'encoder/tome' .*ForConditionalGeneration.*ToMe\(share=0\.5, spread=True"):
         reduce_tokens(model, "tome")
-    alone = reduce_tokens(model, Recipe((ToMe(share=0.5, spread=True),), keep=1.0))
+    alone = reduce_tokens(model, Recipe((ToMe(share=0.5, spread=True),), keep=10_000))
     inputs = family.inputs(SEVERAL)
     with torch.no_grad():
         changed = alone(**inputs).logits
@@ -215,16 +216,16 @@ def test_diffrate_on_a_model():
         assert int((item.reduction.assign < 0).sum()) == 3 + 4
     assert model.vtc.count(**inputs) == [15] * 3
     siglip = fresh(ALL["llava-siglip"])
-    with pytest.raises(ValueError, match="'encoder/diffrate' looks at a class token, and SiglipVisionModel has none"):
+    with pytest.raises(ValueError, match=r"'encoder/diffrate' .*SiglipVisionModel.*'encoder/tome'"):
         reduce_tokens(siglip, Recipe((stage,)))
-    with pytest.raises(ValueError, match="rates for 3 layers, and the vision tower has 2"):
+    with pytest.raises(ValueError, match=r"merged=\(28, 15, 15\) .*3 layers.* has 2 "):
         reduce_tokens(fresh(LLAVA), Recipe((DiffRate(36, (33, 24, 15), (28, 15, 15)),)))
     with pytest.raises(ValueError, match="have it spread"):
         reduce_tokens(fresh(ALL["internvl"]), Recipe((stage,)))
 
 
 def test_cues_of_single_patches_are_refused():
-    with pytest.raises(ValueError, match=r"cue 'attention' is about single patches, and 'encoder/tome' folds them"):
+    with pytest.raises(ValueError, match=r"cue 'attention' .*'encoder/tome' folds"):
         Recipe((ToMe(share=0.5), Cls()))
 
 
@@ -232,7 +233,7 @@ def test_cues_of_single_patches_are_refused():
 def test_features_of_several_layers_are_refused(layer):
     model = copy.deepcopy(stock(LLAVA))
     model.config.vision_feature_layer = layer
-    with pytest.raises(ValueError, match="folds tokens before the one layer that gives the features"):
+    with pytest.raises(ValueError, match=rf"vision_feature_layer={re.escape(str(layer))}: .*'encoder/tome'"):
         reduce_tokens(model, "tome")
 
 
@@ -296,6 +297,6 @@ def test_two_towers_fold_each_by_its_own_block():
     with folded(towers[0], ToMe(), keep=0.5) as outer, folded(towers[1], ToMe(), keep=0.25) as inner:
         assert [tower(pixels).last_hidden_state.shape[1] for tower in towers] == [33, 17]
         assert (outer.done.anchor.shape[1], inner.done.anchor.shape[1]) == (32, 16)
-        with pytest.raises(ValueError, match=r"tower is a CLIPVisionModel whose tokens are folded already"):
+        with pytest.raises(ValueError, match=r"tower is a CLIPVisionModel .*folded already.*restore"):
             folded(towers[0], ToMe()).__enter__()
         assert towers[0](pixels).last_hidden_state.shape[1] == 33

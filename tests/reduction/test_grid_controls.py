@@ -223,7 +223,7 @@ def test_unsorted_doubled_and_outer_places_are_found(places):
 @every_family
 @pytest.mark.parametrize("how", ["doubled", "short", "long"])
 def test_a_selector_that_breaks_its_contract_is_refused(family, how):
-    with pytest.raises(ValueError, match=r"selector 'wrong' kept .* must return exactly k unique indices"):
+    with pytest.raises(ValueError, match=r"'wrong' kept \d+ tokens \(\d+ different\) where \d+ were due"):
         run(family, replace(RIGHT, stages=(Wrong(how),)))
 
 

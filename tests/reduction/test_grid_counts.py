@@ -62,13 +62,11 @@ def test_generate_is_given_what_was_declared(case: Case, keep):
     inputs = case.family.inputs(PROMPTS["adjacent"])
     model = replace(case, recipe=replace(case.recipe, keep=keep)).model()
     if spare_of_frames(case, inputs, keep):
-        with pytest.raises(ValueError, match=r"leaves \d+ tokens for \d+ frames.*at least one token a frame"):
+        with pytest.raises(ValueError, match=r"keep=\S+ leaves \d+ tokens for \d+ frames.*'input/\w+'"):
             model.vtc.count(**inputs)
         return
     if spare_of_layers(case, keep):
-        with pytest.raises(
-            ValueError, match=r"keep leaves \d+ of 36 patches, and 2 layers .* no fewer than 9; keep at"
-        ):
+        with pytest.raises(ValueError, match=r"keep leaves \d+ of 36 patches, .*2 layers .* 9; keep"):
             generate(model, inputs, tokens=2)
         return
     declared = model.vtc.count(**inputs)

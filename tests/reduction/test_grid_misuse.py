@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from inspect import signature
 
@@ -52,7 +53,7 @@ def refused(family, inputs, message: str, **options) -> None:
 
 @pytest.mark.parametrize("model", ["llava-hf/llava-1.5-7b-hf", None, 3, LlamaForCausalLM], ids=str)
 def test_what_is_no_model_is_a_type_error(model):
-    with pytest.raises(TypeError, match="expected a transformers vision-language model"):
+    with pytest.raises(TypeError, match=rf"model={re.escape(repr(model))} is a {type(model).__name__}"):
         reduce_tokens(model)
 
 
@@ -67,7 +68,7 @@ def test_modules_without_an_adapter_are_named():
 @every_family
 def test_a_model_without_its_head_is_told_to_bring_it(family):
     headless = fresh(family).model
-    with pytest.raises(ValueError, match=r"has no adapter.*ForConditionalGeneration.*language-model head\)"):
+    with pytest.raises(ValueError, match=rf"'{type(headless).__name__}' has no adapter.*language-model head"):
         reduce_tokens(headless)
 
 
@@ -234,19 +235,19 @@ def test_a_family_says_what_is_missing(family):
     grid = next((name for name in inputs if name.endswith("grid_thw")), None)
     if grid:
         del inputs[grid]
-        with pytest.raises(ValueError, match=f"{grid} is missing; pass all that the processor returned"):
+        with pytest.raises(ValueError, match=f"{grid} is missing"):
             model(**inputs)
     elif family.name == "llava":
         with pytest.raises(ValueError, match=r"pixel_values is \(3, 42, 42\)"):
             model(**{**inputs, "pixel_values": inputs["pixel_values"][0]})
-        with pytest.raises(ValueError, match="vision_feature_layer=-1 differs from the model's"):
+        with pytest.raises(ValueError, match="vision_feature_layer=-1 "):
             model(**inputs, vision_feature_layer=-1)
 
 
 @every_family
 def test_a_report_before_any_call(family):
     model = reduce_tokens(fresh(family), RECIPE)
-    with pytest.raises(LookupError, match="no call on this model"):
+    with pytest.raises(LookupError, match=r"no call .*model\.vtc\.report"):
         _ = model.vtc.report
 
 
@@ -265,7 +266,7 @@ def test_the_block_form_undoes_after_an_error(family):
 def test_resizing_a_image_with_structural_tokens():
     family = next(f for f in VARIANTS if f.name == "llava-full")
     model = reduce_tokens(fresh(family), "resize", keep=0.5)
-    with pytest.raises(ValueError, match="cannot resize an item with structural tokens"):
+    with pytest.raises(ValueError, match=r"stages=\['input/resize'\].*structural tokens"):
         model(**family.inputs(SEVERAL))
 
 
@@ -286,7 +287,7 @@ def test_a_recipe_guided_by_a_thumbnail_needs_one(family):
     if family.thumbnails:
         reduce_tokens(model, "globalcom2")
         return
-    with pytest.raises(ValueError, match=r"'allocate/thumbnail' is guided by a thumbnail, and .* has none; use 'even'"):
+    with pytest.raises(ValueError, match=r"'allocate/thumbnail' .*thumbnail.*For\w+ has none; use 'even'"):
         reduce_tokens(model, "globalcom2")
     assert footprint(model) == before
 
@@ -298,7 +299,7 @@ def test_an_input_stage_needs_an_encoder_that_takes_other_sizes(family):
     if family.resizes:
         reduce_tokens(model, "resize")
         return
-    with pytest.raises(ValueError, match=r"'input/resize' cannot change the size .*use a selector such as 'stride'"):
+    with pytest.raises(ValueError, match=r"'input/resize' .*'stride'"):
         reduce_tokens(model, "resize")
     assert footprint(model) == before
 
@@ -341,5 +342,5 @@ def test_token_types_that_are_too_short(family):
     inputs = family.inputs(SEVERAL)
     for name in ("token_type_ids", "mm_token_type_ids"):
         short = torch.zeros(1, inputs["input_ids"].shape[1] - 2, dtype=torch.int64)
-        with pytest.raises(ValueError, match=rf"{name} has \d+ columns, input_ids \d+; expected one per token"):
+        with pytest.raises(ValueError, match=rf"{name} has {short.shape[1]} columns, input_ids {short.shape[1] + 2};"):
             reduce_tokens(fresh(family), RECIPE)(**{**inputs, name: short})

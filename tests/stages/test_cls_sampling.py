@@ -131,5 +131,5 @@ def test_where_the_middle_half_is_equal_outliers_still_rank():
 
 @pytest.mark.parametrize("rule", ["gumbel", "", None])
 def test_an_unknown_rule_is_refused(rule):
-    with pytest.raises(ValueError, match=r"rule=.*; expected one of sample, outliers"):
+    with pytest.raises(ValueError, match=f"rule={rule!r}; .*sample, outliers"):
         ClsSampling(rule=rule)

@@ -43,7 +43,7 @@ def test_a_schedule_ends_on_the_count_or_names_the_least(candidates, target, lay
     for _ in range(layers):
         reach = -(-reach // 2)
     if target < reach:
-        with pytest.raises(ValueError, match=f"leave no fewer than {reach}; keep at least"):
+        with pytest.raises(ValueError, match=f"keep .*no fewer than {reach};"):
             schedule(candidates, target, layers, shape)
         return
     found = schedule(candidates, target, layers, shape)
@@ -338,7 +338,7 @@ def test_encoder_stages_that_do_not_go_together_are_refused(stages, error, messa
 def test_a_share_out_of_range_is_refused(share, error):
     with pytest.raises(error, match="share="):
         ToMe(share=share)
-    with pytest.raises(ValueError, match="shape='rising'; expected one of constant, decreasing"):
+    with pytest.raises(ValueError, match=r"shape='rising'; .*constant, decreasing"):
         ToMe(shape="rising")
 
 

@@ -175,5 +175,5 @@ def test_cues_follow_the_pivot():
 
 @pytest.mark.parametrize("pivot", ["cls", "", None, 1])
 def test_an_unknown_pivot_is_refused(pivot):
-    with pytest.raises(ValueError, match=r"pivot=.*; expected one of remote, attention"):
+    with pytest.raises(ValueError, match=f"pivot={pivot!r}; .*remote, attention"):
         MaxSum(pivot=pivot)

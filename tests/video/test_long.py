@@ -162,7 +162,7 @@ def test_a_video_of_one_frame(tmp_path, name):
 
 def test_one_frame_for_whole_frames_alone_says_why(tmp_path):
     path = write(tmp_path / "one.mp4", [SHOT.frame(0, SIDE)], fps=1)
-    with pytest.raises(ValueError, match="keep=7 is less than the 36 tokens of one frame"):
+    with pytest.raises(ValueError, match=r"keep=7 .*36 tokens"):
         prepare(path, loaded()[1], "what?", Recipe((Keyframes(),), keep=7), sampling=NEAR)
     made = prepare(path, loaded()[1], "what?", Recipe((Keyframes(), KCenter()), keep=7), sampling=NEAR)
     assert made.recipe.keep == 7

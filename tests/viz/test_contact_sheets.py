@@ -92,7 +92,7 @@ def test_frames_encoded_together_are_one_unit():
     for count in (3, 9):
         with pytest.raises(ValueError, match=f"frames={count}: the item has 4 units"):
             contact_sheet(video(count), report([0], 4))
-    with pytest.raises(ValueError, match="encoded has 3 entries; the item has 4 units"):
+    with pytest.raises(ValueError, match=r"encoded has 3 .* 4 units"):
         contact_sheet(video(4), report([0], 4), encoded=[True] * 3)
     with pytest.raises(ValueError, match="most=0"):
         contact_sheet(video(4), report([0], 4), most=0)

@@ -135,9 +135,9 @@ def test_coverage_says_how_much_is_seen():
 
 
 def test_a_processor_that_is_not_known_is_refused():
-    with pytest.raises(ValueError, match="'Idefics3ImageProcessor': it is not known which part"):
+    with pytest.raises(ValueError, match=r"'Idefics3ImageProcessor': .*known: .*CLIP"):
         view(CAT, Idefics3ImageProcessor())
-    with pytest.raises(ValueError, match="expected height and width, or shortest_edge"):
+    with pytest.raises(ValueError, match=r"size=.*'longest_edge': 20.*; .*shortest_edge"):
         view(CAT, CLIPImageProcessor(size={"shortest_edge": 10, "longest_edge": 20}))
 
 

@@ -162,11 +162,11 @@ def test_the_last_unit_ends_with_the_video():
 def test_what_does_not_fit_is_refused():
     video = shots(4)
     two = Report("x", report(4, [0]).items * 2)
-    with pytest.raises(ValueError, match=r"report holds 2 items, and this is about one video.*images_as='frames'"):
+    with pytest.raises(ValueError, match=r"report holds 2 items.*images_as='frames'"):
         token_usage(video, two, ALL)
-    with pytest.raises(ValueError, match="frames=4: the report is on 5 units"):
+    with pytest.raises(ValueError, match=r"frames=4: .* 5 units"):
         token_usage(video, report(5, [0]), ALL)
-    with pytest.raises(ValueError, match=r"frames=4, video \(3, 1, 3, 8, 8\): the report is on 4 units"):
+    with pytest.raises(ValueError, match=r"frames=4, video \(3, 1, 3, 8, 8\): .* 4 units"):
         token_usage(video, report(4, [0]), ALL, torch.zeros(3, 1, 3, 8, 8))
 
 

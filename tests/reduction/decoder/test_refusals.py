@@ -38,9 +38,7 @@ PARTIAL = [family for family in FAMILIES if family.layers != "full"]
 def test_layers_that_do_not_see_every_token(family):
     model = fresh(family)
     before = footprint(model)
-    with pytest.raises(
-        ValueError, match="do not see every token: decoder stages would not be exact; use stages before"
-    ):
+    with pytest.raises(ValueError, match=r"\w+ has layers of kind \['\w+'.*\], .*'kcenter'"):
         reduce_tokens(model, "layerwise")
     assert footprint(model) == before
 
@@ -49,7 +47,7 @@ def test_layers_that_do_not_see_every_token(family):
 def test_flex_attention(family):
     model = copy.deepcopy(stock(family))
     model.get_decoder().config._attn_implementation_internal = "flex_attention"
-    with pytest.raises(ValueError, match="'flex_attention' takes masks that cannot be shortened; load the model with"):
+    with pytest.raises(ValueError, match=r"attn_implementation='flex_attention' .*'sdpa'"):
         reduce_tokens(model, "layerwise")
 
 
@@ -101,7 +99,7 @@ def test_a_cache_that_was_filled_before_wrapping(family):
     for name in ("input_ids", "mm_token_type_ids"):
         if name in inputs:
             given[name] = torch.cat([before if name == "input_ids" else 0 * before, inputs[name]], dim=1)
-    with pytest.raises(ValueError, match="the cache holds 3 tokens of turns in which this recipe dropped nothing"):
+    with pytest.raises(ValueError, match=r"the cache holds 3 tokens .*without the cache"):
         generate(model, {**given, CACHE: cache}, tokens=1)
 
 
@@ -112,7 +110,7 @@ def test_a_stage_that_breaks_its_contract(family):
             return torch.arange(count + 1)
 
     model = wrapped(family, Recipe((Wrong(),)))
-    with pytest.raises(ValueError, match="a decoder stage must return exactly `count` ascending places"):
+    with pytest.raises(ValueError, match=r"'decoder/by-lot' kept \d+ tokens .* \d+ of \d+ .*`count`"):
         generate(model, family.inputs(BATCHES["one"]))
     out = generate(reduce_tokens(model, recipe("once")), family.inputs(BATCHES["one"]))  # nothing stays behind
     assert out.sequences.shape[0] == 1
@@ -123,7 +121,7 @@ def test_windows_that_the_configuration_does_not_name_by_layer():
     vision = {"model_type": "clip_vision_model", **VISION, "image_size": 42, "patch_size": 7}
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE)
     model = spread(LlavaForConditionalGeneration._from_config(config))
-    with pytest.raises(ValueError, match=r"sliding_attention.*stages before the language model"):
+    with pytest.raises(ValueError, match=r"MistralModel has layers of kind \['sliding_attention'\].*'kcenter'"):
         reduce_tokens(model, "layerwise")
 
 
@@ -132,7 +130,7 @@ def test_a_cache_with_windows(family):
     model = wrapped(family, recipe("once"))
     windows = MistralConfig(**TEXT, sliding_window=8)
     cache = DynamicCache(config=windows)
-    with pytest.raises(ValueError, match="the cache has a DynamicSlidingWindowLayer at layer"):
+    with pytest.raises(ValueError, match="the cache has a DynamicSlidingWindowLayer at layer 1"):
         generate(model, family.inputs(BATCHES["one"]), **{CACHE: cache})
 
 
@@ -184,10 +182,10 @@ def test_a_prompt_that_was_cropped(family):
     model, inputs = wrapped(family, recipe("once")), family.inputs(BATCHES["one"])
     first = generate(model, inputs, suppress_tokens=placeholders(model))
     ids, mask, _ = longer(family, inputs, first.sequences)
-    with pytest.raises(ValueError, match=r"cannot be cropped .*start the conversation again"):
+    with pytest.raises(ValueError, match=r"cannot be cropped by \d+ tokens"):
         first[CACHE].crop(-20)
     first[CACHE].crop(inputs["input_ids"].shape[1] - 1 - first[CACHE].get_seq_length())  # a token of the question
-    with pytest.raises(ValueError, match=r"can be cropped down to that, not below: start the conversation again"):
+    with pytest.raises(ValueError, match=r"the cache holds \d+ tokens, fewer than the \d+ of its shortened prompt"):
         generate(model, {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]})
 
 
@@ -215,9 +213,9 @@ def test_a_shortened_cache_and_a_model_that_was_restored(family, schedule):
     want = steps(generate(model, {**given, CACHE: copy.deepcopy(cache)}, tokens=1))
     restore(model)
     decoder = model.get_decoder()
-    with pytest.raises(ValueError, match="the model that reads it is not wrapped; start"):
+    with pytest.raises(ValueError, match=r"left out.*not wrapped; .*reduce_tokens"):
         generate(model, {**given, CACHE: cache}, tokens=1)
-    with pytest.raises(ValueError, match="the model that reads it is not wrapped; start"):
+    with pytest.raises(ValueError, match=r"left out.*not wrapped; .*reduce_tokens"):
         decoder(inputs_embeds=torch.zeros(len(ids), 1, decoder.config.hidden_size), **{CACHE: cache})
     assert all(torch.equal(layer.keys, keys) for layer, keys in zip(cache.layers, held, strict=True))
     reduce_tokens(model, recipe(schedule))
@@ -241,7 +239,7 @@ def test_a_static_cache_too_small_for_what_left(schedule):
     model, inputs = wrapped(family, recipe(schedule)), family.inputs(BATCHES["one"])
     length, config = inputs["input_ids"].shape[1], model.config.get_text_config()
     short, tight, enough = (StaticCache(config=config, max_cache_len=length + more) for more in (-1, 1, 3))
-    with pytest.raises(ValueError, match=rf"max_cache_len={length - 1}, and the sequence reaches {length} tokens"):
+    with pytest.raises(ValueError, match=rf"max_cache_len={length - 1}, .* {length} tokens.*DynamicCache"):
         model(**inputs, **{CACHE: short})
     with pytest.raises(ValueError, match=rf"max_cache_len={length + 1}, .* reaches {length + 2} .*use a DynamicCache"):
         generate(model, inputs, tokens=4, **{CACHE: tight})
@@ -256,7 +254,7 @@ def test_a_later_turn_that_outgrows_the_static_cache_of_the_first():
     options = {"cache_implementation": "static", "suppress_tokens": placeholders(model)}
     first = generate(model, inputs, tokens=3, **options)
     ids, mask, _ = longer(family, inputs, first.sequences)
-    with pytest.raises(ValueError, match=r"the static cache has max_cache_len=\d+, and the sequence reaches"):
+    with pytest.raises(ValueError, match=r"max_cache_len=\d+, .* \d+ tokens.*DynamicCache"):
         generate(model, {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]}, tokens=3)
 
 
@@ -264,7 +262,7 @@ def test_a_later_turn_that_outgrows_the_static_cache_of_the_first():
 def test_kinds_of_layers_that_are_not_known_to_see_every_token(kind):
     model = fresh(FAMILIES[0])
     model.get_decoder().config.layer_types = [kind, "full_attention", "full_attention"]
-    with pytest.raises(ValueError, match=rf"layers of kind \['{kind}'\], which do not see every token"):
+    with pytest.raises(ValueError, match=rf"LlamaModel has layers of kind \['{kind}'\]"):
         reduce_tokens(model, "layerwise")
     model.get_decoder().config.layer_types = ["full_attention"] * 3
     reduce_tokens(model, "layerwise")
@@ -293,7 +291,7 @@ def test_a_stage_that_reads_keys_of_a_quantised_cache():
     model = wrapped(family, Recipe((PyramidDrop(((1, 0.5),)),)))
     given = turns(model, family, Cache(layers=[Exact(residual_length=4) for _ in range(3)]))
     held = given[CACHE].get_seq_length()
-    with pytest.raises(ValueError, match=r"'pyramiddrop' reads the keys .* layer 1 .*Exact.*use a DynamicCache"):
+    with pytest.raises(ValueError, match=r"'pyramiddrop' .* layer 1 .*Exact.*DynamicCache"):
         generate(model, given, tokens=1)
     assert given[CACHE].get_seq_length() == held
     other = wrapped(family, Recipe((FastV(((1, 0.5),)),)))
@@ -316,7 +314,7 @@ def test_a_call_that_failed_leaves_no_claim_to_the_next_one():
         generate(model, given, tokens=1)
     hook.remove()
     restore(model)
-    with pytest.raises(ValueError, match="the model that reads it is not wrapped; start"):
+    with pytest.raises(ValueError, match=r"left out.*not wrapped; .*reduce_tokens"):
         generate(model, given, tokens=1)
 
 
@@ -328,5 +326,5 @@ def test_attention_whose_module_has_no_eager_kernel(monkeypatch):
     monkeypatch.setattr(attention, "__module__", __name__)
     check_same(steps(generate(model, inputs)), want, "logits")
     model.get_decoder().config._attn_implementation_internal = "eager"
-    with pytest.raises(ValueError, match=r"'eager': \w+ has no kernel of that name to listen to; load the model"):
+    with pytest.raises(ValueError, match=r"attn_implementation='eager': \w+Attention .*'sdpa'"):
         generate(model, inputs)

@@ -66,7 +66,7 @@ def test_wrong_schedules_are_refused():
         RecipeSchedule([(0, "fastv"), (0, None)])
     with pytest.raises(ValueError, match="unknown recipe 'fastw'; did you mean 'fastv'"):
         RecipeSchedule([(0, "fastw")])
-    with pytest.raises(ValueError, match="end 1 stages, and there are 3"):
+    with pytest.raises(ValueError, match=r"pivots=\(10,\) .* 1 .* 3"):
         llavolta(pivots=(10,))
 
 
@@ -107,7 +107,7 @@ def test_a_trainer_follows_it_by_optimiser_steps(tmp_path):
 def test_a_layer_that_does_not_exist_is_refused_before_the_first_step():
     """Not at step 2600, where LLaVolta's stage for layer 16 of 32 begins."""
     model, schedule = fresh(LLAVA), llavolta()
-    with pytest.raises(ValueError, match="names layer 16, and the decoder has layers 0 to 2"):
+    with pytest.raises(ValueError, match=r"schedule names layer 16, .* 0 to 2"):
         schedule.on_train_begin(None, SimpleNamespace(global_step=0), None, model=model)
     assert "vtc" not in model.__dict__
     schedule.on_train_begin(None, SimpleNamespace(global_step=3900), None, model=model)  # nothing of it is left to do

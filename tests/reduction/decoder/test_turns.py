@@ -106,9 +106,9 @@ def test_a_recipe_without_decoder_stages_refuses_the_cache(family):
     ids, mask, _ = longer(family, inputs, first.sequences)
     reduce_tokens(model, "kcenter")
     cache = first[CACHE]
-    with pytest.raises(ValueError, match="left inside the language model; go on with a recipe that has decoder"):
+    with pytest.raises(ValueError, match=r"the cache .*left inside .*decoder stages"):
         generate(model, {"input_ids": ids, "attention_mask": mask, CACHE: cache}, tokens=1)
-    with pytest.raises(ValueError, match="left inside the language model"):
+    with pytest.raises(ValueError, match=r"the cache .*left inside .*decoder stages"):
         model(input_ids=ids[:, -1:], **{CACHE: cache})
 
 

@@ -66,7 +66,7 @@ def test_a_plan_is_another_job_and_none_is_the_same_as_ever(folder, tmp_path):
     path, out = save(folder / "p.jsonl", rows(1, 1)), tmp_path / "a.jsonl"
     answer_batch(path, out, **FEW)
     assert "plan" not in read(out)[0]
-    with pytest.raises(ValueError, match="model, recipe or generation arguments were not what they are now"):
+    with pytest.raises(ValueError, match=rf"out={out}: '\S+' was answered when model, recipe.*--overwrite"):
         answer_batch(path, out, strategy=STRATEGIES[0], **FEW)
 
 

@@ -215,10 +215,10 @@ def test_bounds_are_checked(bound, message):
 
 
 def test_times_and_cuts_are_checked():
-    with pytest.raises(ValueError, match=r"seconds=0\.5 of frame 2 is not after 1\.0"):
+    with pytest.raises(ValueError, match=r"seconds=0\.5 of frame 2 .*after 1\.0"):
         to_clips([], [0.0, 1.0, 0.5])
     for index in (0, 2, -1):
-        with pytest.raises(ValueError, match=rf"cuts hold Cut\(index={index},.*of 2 frames clips can begin at 1 to 1"):
+        with pytest.raises(ValueError, match=rf"cuts .*Cut\(index={index},.* 2 frames .*1 to 1"):
             to_clips([SceneCut(index, 0.0, 1.0)], [0.0, 1.0])
 
 

@@ -175,13 +175,13 @@ def test_what_is_pushed_is_not_changed_and_not_kept(rule):
 def test_misuse_is_named():
     run = Neighbour().begin()
     run.push(0.5, np.ones(3))
-    with pytest.raises(ValueError, match=r"seconds=0\.5 of frame 1 is not after 0\.5.*order"):
+    with pytest.raises(ValueError, match=r"seconds=0\.5 of frame 1 .*after 0\.5"):
         run.push(0.5, np.ones(3))
-    with pytest.raises(ValueError, match="seconds=nan of frame 1 must be finite"):
+    with pytest.raises(ValueError, match=r"seconds=nan of frame 1 .*finite"):
         run.push(float("nan"), np.ones(3))
     with pytest.raises(TypeError, match="seconds='1' of frame 1 is a str"):
         run.push("1", np.ones(3))
-    with pytest.raises(ValueError, match=r"a value is \(4,\), and those before it were \(3,\)"):
+    with pytest.raises(ValueError, match=r"value is \(4,\), .*\(3,\)"):
         run.push(1, np.ones(4))
     with pytest.raises(TypeError, match="values of uint8; expected floats"):
         run.push(1, np.ones(3, np.uint8))
@@ -194,7 +194,7 @@ def test_misuse_is_named():
         run.flush()
     with pytest.raises(TypeError, match="values of float64; expected uint8 RGB"):
         Content().begin().push(0, np.zeros((4, 4, 3)))
-    with pytest.raises(ValueError, match=r"a frame is \(4, 4\); expected uint8 RGB"):
+    with pytest.raises(ValueError, match=r"frame is \(4, 4\); .*\[H, W, 3\]"):
         Content().begin().push(0, np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match="seconds ends after 2"):
         segment(np.ones((3, 4)), range(2), Neighbour())

@@ -334,7 +334,7 @@ def test_segments_of_one_kind_are_uniform():
 
 def test_a_segmenter_of_frames_needs_its_clips():
     rule = Segments(segmenter="content")
-    with pytest.raises(ValueError, match="clips=None, but the segmenter 'content' of 'segments' looks at the frames"):
+    with pytest.raises(ValueError, match=r"clips=None, .*'content' of 'segments'"):
         rule.select(np.eye(6), 2)
     clips = [Clip(0, 1), Clip(1, 6)]
     assert rule.select(np.eye(6), 2, clips=clips).tolist() == [0, 3]

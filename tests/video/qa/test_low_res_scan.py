@@ -163,7 +163,7 @@ def test_too_little_space_is_said_before_anything_is_read(video, scratch, monkey
     monkeypatch.setattr(disk_buffer.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
     told = []
     with (
-        pytest.raises(OSError, match=rf"{scratch}: no space for .* MiB.* of 200 frames .*TMPDIR"),
+        pytest.raises(OSError, match=rf"{scratch}: no space .* MiB.* 200 frames .*TMPDIR"),
         scan(video, np.arange(200), NEAR, large=0, progress=lambda *given: told.append(given)),
     ):
         raise AssertionError("not reached")
@@ -174,7 +174,7 @@ def test_too_little_space_is_said_before_anything_is_read(video, scratch, monkey
 def test_space_that_runs_out_is_an_error_that_names_the_folder(video, scratch, monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda prefix: open("/dev/full", "w+b"))  # noqa: SIM115
     with (
-        pytest.raises(OSError, match=rf"{scratch}: no space for .*No space left on device.*free some") as caught,
+        pytest.raises(OSError, match=rf"{scratch}: no space .*No space left on device.*TMPDIR") as caught,
         scan(video, np.arange(200), NEAR, large=0),
     ):
         raise AssertionError("not reached")
@@ -306,7 +306,7 @@ def test_a_unit_that_cannot_be_read_again_is_left_out(video, tmp_path):
     assert told.lost == (gone,)
     report = replace(report, lost=tuple(selected.frames[::2].tolist()))
     Losing.read = lambda *_, **__: (frames, report)
-    with pytest.raises(ValueError, match="of each unit that was chosen a frame could not be read again"):
+    with pytest.raises(ValueError, match=rf"{video}: .*could not be read"):
         read_selected(video, selected, Losing(isolated=False))
 
 

@@ -145,7 +145,7 @@ def test_scores_of_a_question_choose_where_the_selector_asks(path):
         path, loaded()[1], "what flashes?", "keyframes", keep=0.12, selector=AKS(), scores=score, sampling=NEAR
     )
     assert at // 2 in made.chosen
-    with pytest.raises(ValueError, match="'aks' chooses by relevance to a question"):
+    with pytest.raises(ValueError, match=r"scores=None, .*'aks' .*'uniform'"):
         prepare(path, loaded()[1], "what flashes?", "keyframes", selector=AKS(), sampling=NEAR)
     with pytest.raises(ValueError, match=r"strategy='aks' chooses by a question.*scores"):
         Keyframes("aks")

@@ -81,7 +81,7 @@ def test_the_tower_chooses_by_itself_and_not_by_color(many):
         made = changed(recipe("keyframes"), features=features)
         chosen[features] = prepare(many, processor, "what?", made, sampling=NEAR, model=model, keep=0.3).chosen.tolist()
     assert chosen["color-layout"] != chosen["tower"]
-    with pytest.raises(ValueError, match="features='tower' describes frames by the model's own vision tower"):
+    with pytest.raises(ValueError, match=r"features='tower' .*pass the model.*'color-layout'"):
         prepare(many, processor, "what?", changed(recipe("keyframes"), features="tower"), sampling=NEAR)
 
 
@@ -98,7 +98,7 @@ def test_the_question_changes_the_choice_and_a_callers_scores_come_first(many, k
     last = Video(VALIDATION + 15).pixels(96)[0]
     found = chosen("what?", scores=lambda frame, question: float(np.array_equal(frame, last)))
     assert found[-1] == 15
-    with pytest.raises(ValueError, match="scorer='model' compares the model's own tokens; pass the model"):
+    with pytest.raises(ValueError, match=r"scorer='model' .*pass the model"):
         prepare(many, processor, "what?", made, sampling=NEAR)
 
 
@@ -148,14 +148,14 @@ def test_a_model_of_one_space_scores_by_its_own_features(tmp_path, path):
     made = changed(recipe("video"), keyframes="mmr", scorer=f"clip:{folder}")
     said = ask(*loaded(), path, "what flashes?", made, sampling=NEAR)
     assert len(said.prepared.chosen) == 6
-    with pytest.raises(ValueError, match="no such folder; save a CLIP or SigLIP model"):
+    with pytest.raises(ValueError, match=f"scorer='clip:{tmp_path}/none': no such folder"):
         scorer(f"clip:{tmp_path}/none")
 
 
 @pytest.mark.parametrize("made", [ASKING, changed(recipe("keyframes"), features="tower")], ids=["aks", "tower"])
 def test_a_wrapped_model_refuses_at_once_what_needs_the_file(made):
     model, _ = load("tiny-qwen")
-    with pytest.raises(ValueError, match=r"chooses frames before the encoder.*ask with vtc\.video\.ask"):
+    with pytest.raises(ValueError, match=r"'input/keyframes' with (strategy='aks'|features='tower') .*vtc\.video\.ask"):
         reduce_tokens(model, made)
     assert not hasattr(model, "vtc")
 

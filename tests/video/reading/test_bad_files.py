@@ -207,7 +207,7 @@ def test_frames_that_cannot_be_read_are_skipped_replaced_or_raised(videos):
 
     with frames(path, isolated=False, on_error="raise") as reading:
         before = []
-        with pytest.raises(ValueError, match=rf"frame {lost[0]} cannot be read \({lost[0]} of {COUNT}"):
+        with pytest.raises(ValueError, match=rf"frame {lost[0]} .*\({lost[0]} of {COUNT} "):
             before.extend(frame.index for frame in reading)
         assert reading.report.lost == lost[:1]
 
@@ -250,7 +250,7 @@ def test_too_many_failures_end_a_reading(videos):
     path = broken(videos)
     with (
         frames(path, isolated=False, limits=Limits(failures=2)) as reading,
-        pytest.raises(ValueError, match="3 packets cannot be decoded, and 2 may"),
+        pytest.raises(ValueError, match=r"3 packets .* 2 may fail.*Limits\(failures"),
     ):
         list(reading)
     with pytest.raises(ValueError, match="closed"):
@@ -335,12 +335,12 @@ def test_where_decord_fails_at_a_sound_frame_it_is_there_all_the_same(folder, mo
 
 def test_an_address_is_told():
     for read in (probe, frames):
-        with pytest.raises(ValueError, match="is an address, and only files are read; download it first"):
+        with pytest.raises(ValueError, match=r"https://example\.org/video\.mp4 is an address"):
             read("https://example.org/video.mp4")
 
 
 def test_a_pyav_that_converts_colours_wrongly_is_refused(folder, monkeypatch):
     path = video(folder, "mp4")
     monkeypatch.setattr("vtc.video.reading.opening.PYAV", 16)
-    with pytest.raises(OSError, match=r"PyAV .* converts colours wrongly; pip install 'av>=17'"):
+    with pytest.raises(OSError, match=rf"PyAV {av.__version__} .*'av>=17'"):
         probe(path, isolated=False)

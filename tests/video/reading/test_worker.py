@@ -139,7 +139,7 @@ def test_a_child_that_hangs_is_killed(large):
         child, reading._source._timeout = pid_of(reading), 0.5
         os.kill(child, signal.SIGSTOP)
         begun = time.monotonic()
-        with pytest.raises(TimeoutError, match=r"no progress in 0.5 s \(\d+ of 40 frames were delivered\)"):
+        with pytest.raises(TimeoutError, match=r"no progress in 0\.5 s \(\d+ of 40 "):
             list(reading)
         assert time.monotonic() - begun < 20
     assert first.index == 0
@@ -154,7 +154,7 @@ def test_a_child_that_crashes_is_an_error_with_what_came(large, how):
         for _ in range(3):
             next(reading)
         os.kill(pid_of(reading), how)
-        with pytest.raises(OSError, match=rf"killed by signal {int(how)}.*of 40 frames"):
+        with pytest.raises(OSError, match=rf"signal {int(how)}\b.*\d+ of 40 "):
             list(reading)
         assert 3 <= reading.report.delivered < 40
 

@@ -252,7 +252,7 @@ def test_options_with_letters_are_known_by_their_text(text):
 
 
 def test_more_options_than_letters_are_refused():
-    with pytest.raises(ValueError, match="27 of them; expected 26 at most"):
+    with pytest.raises(ValueError, match=r"choices: 27 .* 26 "):
         prompt_of(Question("1", "v.mp4", "?", tuple(map(str, range(27)))))
 
 

@@ -348,7 +348,7 @@ def test_answers_are_those_of_the_local_engine_in_a_file_in_the_order_of_the_que
     merged = merge([folder], tmp_path / "merged.jsonl", clips / "questions.jsonl")
     assert (merged.rows, merged.clean, merged.equal) == (5, True, ())
 
-    with pytest.raises(ValueError, match="was answered when model, recipe or generation arguments were not"):
+    with pytest.raises(ValueError, match=rf"out={folder}: '\S+' was answered .*generation arguments.*--overwrite"):
         on_ray(max_new_tokens=5)
 
     # The video comes: its error is asked again, with `retry` alone, and good blocks are left as they are.
@@ -370,7 +370,7 @@ def test_answers_are_those_of_the_local_engine_in_a_file_in_the_order_of_the_que
     assert on_ray().fresh == 0
     assert out.read_bytes() == whole
 
-    with pytest.raises(RuntimeError, match="files were taken out of it"):
+    with pytest.raises(RuntimeError, match=rf"{folder} lacks \d+ answers .*--overwrite"):
         on_ray(progress=lambda done, total: next(folder.glob("*.jsonl")).unlink())
 
 
@@ -410,7 +410,7 @@ def test_a_folder_stays_one_whatever_it_is_called(tmp_path):
 def test_a_file_that_ray_did_not_write_is_neither_gone_on_with_nor_thrown_away(tmp_path):
     place = Place(tmp_path / "a.jsonl")
     place.out.write_text('{"id": "1", "error": null}\n')
-    with pytest.raises(ValueError, match=r"a\.jsonl\.blocks, which Ray makes it of, is not"):
+    with pytest.raises(ValueError, match=r"out=.*a\.jsonl is there, but a\.jsonl\.blocks.*--overwrite"):
         place.check([], overwrite=False)
     place.check([], overwrite=True)  # answers of another engine
     place.out.write_text('{"id": "1", "question": "what?"}\n')
@@ -423,12 +423,12 @@ def test_a_file_that_ray_did_not_write_is_neither_gone_on_with_nor_thrown_away(t
 
 def test_what_is_refused(clips, out):
     asked = clips / "questions.jsonl"
-    with pytest.raises(TypeError, match="job and keep were both given"):
+    with pytest.raises(TypeError, match=r"job and keep .*both"):
         answer_batch_on_ray(asked, out, job=Job(), keep=0.5)
     with pytest.raises(ValueError, match="workers=0"):
         answer_batch_on_ray(asked, out, workers=0)
     with pytest.raises(ValueError, match="shard=3/2"):
         answer_batch_on_ray(asked, out, shard=(3, 2))
-    with pytest.raises(ValueError, match="is the file of questions"):
+    with pytest.raises(ValueError, match=rf"out={asked} .*questions"):
         answer_batch_on_ray(asked, asked, overwrite=True)
     assert not out.exists()
