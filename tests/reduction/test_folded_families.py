@@ -70,7 +70,7 @@ def test_the_tower_computes_less(name):
     full = seen(fresh(family), inputs)
     model = reduce_tokens(fresh(family), SPREAD)
     short = seen(model, inputs)
-    used = model.vtc._adapter.blocks("tome", spread=True)
+    used = model.vtc._wrapped.adapter.blocks("tome", spread=True)
     prefix, depth = used.prefix, len(used.blocks)
     patches = full[0][0] - prefix
     left = ToMe().schedule(patches, Budget(0.5).count(patches), depth)
@@ -246,7 +246,7 @@ def test_other_feature_layers_fold_up_to_them():
         inputs = LLAVA.inputs(SEVERAL)
         model(**inputs)
         assert [item.after for item in model.vtc.report.items] == [20] * 3
-        assert len(model.vtc._adapter.blocks("tome", spread=False).blocks) == (3 if layer == -1 else layer)
+        assert len(model.vtc._wrapped.adapter.blocks("tome", spread=False).blocks) == (3 if layer == -1 else layer)
 
 
 @torch.no_grad()

@@ -6,6 +6,8 @@ import argparse
 import difflib
 import json
 import random
+import signal
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--log", type=Path, default=ROOT / "runs" / "mutation.jsonl", help="goes on where it ends")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the copy and the running tests go too
     options.log.parent.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
     for name in options.files:

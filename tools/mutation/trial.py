@@ -68,12 +68,14 @@ class Trial:
         """Exit code of pytest, None where it was still running after `limit` seconds."""
         process = FORK.Process(target=_pytest, args=(self.folder, self.paths))
         process.start()
-        process.join(self.limit)
-        code = process.exitcode
-        with contextlib.suppress(ProcessLookupError):  # what the tests started goes too
-            os.killpg(process.pid or 0, signal.SIGKILL)
-        process.join()
-        return code
+        try:
+            process.join(self.limit)
+            return process.exitcode
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # what the tests started goes too
+                os.killpg(process.pid or 0, signal.SIGKILL)
+            process.kill()
+            process.join()
 
     def run_with(self, name: str, source: bytes) -> int | None:
         """`run` with `source` in the file `name` of the tree, which is as before afterwards."""
