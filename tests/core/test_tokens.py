@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.checks import check_same
 from tests.oracle import fold
 from vtc import Layout, Reduction, VisualTokens
+from vtc.core.tokens import WHOLE
 
 
 @st.composite
@@ -121,6 +122,26 @@ def test_candidates_and_structural_tokens_are_counted_by_unit(tokens):
     )
     assert layout.candidates == tuple(sum(u == unit and not s for u, s in tokens) for unit in range(3))
     assert layout.structurals == tuple(sum(u == unit and s for u, s in tokens) for unit in range(3))
+
+
+def test_joined_layouts_number_their_units_on():
+    parts = [Layout.of_grid(1, 2), Layout.of_grid(2, 1, frames=2, kind="clip", box=(0.0, 0.0, 0.5, 1.0))]
+    joined = Layout.join([*parts, parts[0]])
+    assert joined.unit.tolist() == [0, 0, 1, 1, 1, 1, 2, 2]
+    assert joined.cell.tolist() == [*parts[0].cell.tolist(), *parts[1].cell.tolist(), *parts[0].cell.tolist()]
+    assert joined.grids == ((1, 1, 2), (2, 2, 1), (1, 1, 2))
+    assert joined.kinds == ("image", "clip", "image")
+    assert joined.boxes == (WHOLE, (0.0, 0.0, 0.5, 1.0), WHOLE)
+
+
+def test_centres_lie_in_the_box_of_their_unit():
+    tile = Layout.of_grid(2, 1, box=(0.5, 0.25, 1.0, 0.5))
+    assert tile.centres.tolist() == [[0.625, 0.375], [0.875, 0.375]]
+    fixed = torch.tensor([False, True])
+    whole = Layout(torch.zeros(2).long(), torch.tensor([[0, 0, 1], [-1, -1, -1]]), fixed, ((1, 1, 2),), ("image",))
+    assert whole.boxes == (WHOLE,)
+    assert whole.centres[0].tolist() == [0.5, 0.75]
+    assert whole.centres[1].isnan().all()
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (6,), (1, 6, 4)], ids=str)

@@ -148,7 +148,7 @@ def test_a_run_goes_on_where_its_log_ends(tree: Path):
 
 def test_tests_that_never_end_are_ended(tree: Path):
     (tree / "tests" / "test_small.py").write_text("def test_endless():\n    while True:\n        pass\n")
-    code = "from tools.mutation.trial import *; import sys; print(Trial(Path(sys.argv[1]), ['tests'], limit=3).run())"
+    code = "from tools.mutation.forked_tests import *; print(ForkedTests(Path(sys.argv[1]), ['tests'], limit=3).run())"
     out = subprocess.run([sys.executable, "-c", code, tree], cwd=ROOT, env=PLAIN, capture_output=True, timeout=60)
     assert out.stdout == b"None\n"
 

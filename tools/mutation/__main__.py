@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .edits import Edit, edits
+from .forked_tests import ForkedTests, copied
 from .selection import selected
-from .trial import Trial, copied
 
 ROOT = Path(__file__).parents[2]
 OUTCOMES = {0: "survived", None: "timeout"}
@@ -49,15 +49,15 @@ def mutate(root: Path, name: str, paths: list[str], log: Path, sample: int | Non
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     known = {(row["file"], row["diff"]): row for row in rows}
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
-        trial = None
+        tests = None
         for edit in chosen:
             key = name, diff(name, edit, source)
             if key in known:
                 continue
-            if trial is None:
-                trial = Trial(copied(root, Path(folder)), paths)
-                print(f"{name}: {trial.warm():.1f} s a run of {' '.join(paths)}", flush=True)
-            outcome = OUTCOMES.get(trial.run_with(name, edit.apply(source)), "killed")
+            if tests is None:
+                tests = ForkedTests(copied(root, Path(folder)), paths)
+                print(f"{name}: {tests.warm():.1f} s a run of {' '.join(paths)}", flush=True)
+            outcome = OUTCOMES.get(tests.run_with(name, edit.apply(source)), "killed")
             known[key] = {"file": name, "line": edit.line, "diff": key[1], "outcome": outcome}
             with log.open("a") as file:
                 print(json.dumps(known[key]), file=file)

@@ -36,7 +36,7 @@ def copied(root: Path, folder: Path) -> Path:
 
 
 @dataclass
-class Trial:
+class ForkedTests:
     """The tests `paths` over the tree `folder`, each time in a process forked from this one.
 
     What the tests import from elsewhere (torch, transformers) is imported once, here, by `warm`: a fresh process would
