@@ -336,7 +336,7 @@ def test_encoder_stages_that_do_not_go_together_are_refused(stages, error, messa
 
 @pytest.mark.parametrize(("share", "error"), [(0, ValueError), (1.5, ValueError), (True, TypeError), ("a", TypeError)])
 def test_a_share_out_of_range_is_refused(share, error):
-    with pytest.raises(error, match="share="):
+    with pytest.raises(error, match=f"share={share!r} "):
         ToMe(share=share)
     with pytest.raises(ValueError, match=r"shape='rising'; .*constant, decreasing"):
         ToMe(shape="rising")

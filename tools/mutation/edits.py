@@ -31,6 +31,7 @@ PAIRS = (
     ("any", "all"),
 )
 NAMES = dict(PAIRS) | {other: one for one, other in PAIRS}
+COMMUTATIVE = ("min", "max", "minimum", "maximum")
 REMOVABLE = (ast.Expr, ast.AugAssign, ast.Assign, ast.Raise, ast.Delete, ast.Continue, ast.Break)
 
 
@@ -101,7 +102,7 @@ def _texts(node: ast.AST) -> Iterator[str]:
         yield NAMES[node.id]
     elif isinstance(node, ast.Attribute) and node.attr in NAMES:
         yield from _changed(node, "attr", NAMES[node.attr])
-    elif isinstance(node, ast.Call):
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] not in COMMUTATIVE:
         for i in range(len(node.args) - 1):
             yield from _changed(node, "args", [*node.args[:i], node.args[i + 1], node.args[i], *node.args[i + 2 :]])
 

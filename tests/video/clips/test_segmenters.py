@@ -188,7 +188,7 @@ def test_misuse_is_named():
     with pytest.raises(ValueError, match=r"a feature is \(2, 3\); expected \[D\]"):
         run.push(1, np.ones((2, 3)))
     run.flush()
-    with pytest.raises(ValueError, match="push after flush"):
+    with pytest.raises(ValueError, match="push after flush, at seconds=1"):
         run.push(1, np.ones(3))
     with pytest.raises(ValueError, match="flush after flush"):
         run.flush()

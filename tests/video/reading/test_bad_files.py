@@ -253,7 +253,7 @@ def test_too_many_failures_end_a_reading(videos):
         pytest.raises(ValueError, match=r"3 packets .* 2 may fail.*Limits\(failures"),
     ):
         list(reading)
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(ValueError, match=r"broken\.mp4 is closed"):
         next(reading)
 
 

@@ -144,7 +144,7 @@ def test_a_child_that_hangs_is_killed(large):
         assert time.monotonic() - begun < 20
     assert first.index == 0
     assert gone(child)
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(ValueError, match=r"large\.mp4 is closed"):
         next(reading)
 
 
