@@ -68,8 +68,8 @@ def check_share(name: str, value: object, *, of: str) -> float | None:
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a finite number; a bool is none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether `value` is a number, NaN and infinity too; a bool is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _span(low: float, high: float, ends: str) -> str:
