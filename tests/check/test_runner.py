@@ -36,6 +36,9 @@ from vtc.check.runner import (
 from vtc.check.tolerance import CheckResult, drift
 from vtc.inference.loading import load
 
+RARE = ("marks by token are the kept ones'", "what the stock model refuses is refused")
+"""Invariants of models with further inputs by token, or that refuse a prompt without its token types."""
+
 # What is right passes
 
 
@@ -44,9 +47,9 @@ def test_all_holds_of_small_models(family):
     model = family.build()
     able, _ = runnable(model, recipes())
     result = checked(model, able, family)
-    assert [row.failures for row in result.rows if not row.holds] == []
+    assert [row.failures for row in result.rows if row.holds is False] == []
     assert result.holds
-    assert result.summary == f"{len(CHECKS)} of {len(CHECKS)} hold"
+    assert {row.name for row in result.rows if row.holds is None} <= set(RARE)
     assert "vtc" not in model.__dict__
     assert {"kcenter", "kcenter-mean", "stride"} <= set(result.recipes)
     assert family.layers != "full" or {"layerwise", "kcenter+feather"} <= set(result.recipes)
@@ -55,13 +58,14 @@ def test_all_holds_of_small_models(family):
 def test_the_command_on_the_embedded_model():
     result = vtc_command("check", "--model", "tiny-llava", "--max-new-tokens", "3")
     assert result.exit_code == 0, result.stdout
-    assert f"{len(CHECKS)} of {len(CHECKS)} hold" in result.text
+    held = len(CHECKS) - len(RARE)
+    assert f"{held} of {held} hold; not possible here: {', '.join(RARE)}" in result.text
     assert "LlavaForConditionalGeneration, adapter Llava, float32 on cpu; transformers" in result.text
     assert "prompts: one image, two images, batch" in result.text
     assert "left out, since this model cannot run them: globalcom2" in result.text
     for name in NAMES:
         line = next(line for line in result.stdout.splitlines() if line.strip().startswith(name))
-        assert line.split()[-1] == "yes"
+        assert line.split()[-1] == ("possible" if name in RARE else "yes")
     assert result.stderr == ""
 
 
@@ -99,7 +103,10 @@ def test_a_directory_with_videos(tmp_path, name):
     result = vtc_command("check", "--model", saved(build(), processor, tmp_path), *FEW)
     assert result.exit_code == 0, result.stdout
     assert "prompts: one image, two images, batch, video" in result.text
-    assert f"{len(CHECKS)} of {len(CHECKS)} hold" in result.text
+    # Qwen3-VL refuses a prompt without its token types, Qwen2.5-VL does not.
+    blind = RARE if name == "qwen25vl" else RARE[:1]
+    held = len(CHECKS) - len(blind)
+    assert f"{held} of {held} hold; not possible here: {', '.join(blind)}" in result.text
 
 
 def test_results_are_plain_data():

@@ -98,7 +98,7 @@ class Answerer:
             skip: ids that are answered already.
             opened: gives the medium, or raises what kept it from being read; None: it is read here.
             stop: asked before each batch; where it is true, no further one is begun.
-            attempts: is told what is begun, and knows what killed an earlier process.
+            attempts: records what is begun, and knows what killed an earlier process.
         """
         attempts = attempts or NoAttempts()
         left = {q.id: q for q in group.questions if q.id not in skip}
@@ -158,7 +158,7 @@ class Answerer:
     def _rows(
         self, questions: Sequence[Question], opened: LoadedMedium, stop: Callable[[], bool], attempts: Begun
     ) -> Iterator[Row]:
-        """Rows of questions that are told different things beforehand have no prefix in common."""
+        """Rows of questions with different system messages have no prefix in common."""
         apart: dict[str | None, list[Question]] = {}
         for question in questions:
             apart.setdefault(question.system, []).append(question)

@@ -25,7 +25,7 @@ def why_no_answer(row: object) -> str | None:
     """Return why `row` of a file is no answer, in words; None where it is one.
 
     An answer has an `id` and an `answer` or an `error`. A question whose right answer is known has the first two as
-    well, but names what is asked about what, and nothing that an answer tells beside.
+    well, but names what is asked about what, and nothing else that an answer has.
     """
     if not isinstance(row, Mapping):
         return "it is no object"

@@ -45,7 +45,7 @@ from .questions import (
 from .summary import Summary, Tally
 
 ProgressCallback = Callable[[int, int], None]
-"""Is told how many of the questions are done, and how many there are."""
+"""Called with how many of the questions are done, and how many there are."""
 
 
 def answer_batch(
@@ -85,7 +85,7 @@ def answer_batch(
         root, allow_urls: see `read_questions`.
         overwrite: throw away what `out` holds.
         retry: ask again where `out` holds an error; such rows are taken out of it first.
-        progress: is told how far the run is.
+        progress: called with how far the run is.
         stop: asked before each batch of questions; where it is true, the run ends, and can be gone on with.
         fields: of `Job`, such as `model`, `keep` and `frames`.
 

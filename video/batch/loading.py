@@ -39,7 +39,7 @@ class LoadedMedium:
         tokens: visual tokens of all that was to be looked at; None: those of the inputs.
         stamp: of the file that was read, see `medium_stamp`.
         seconds: spent, by stage: `read` (looking, decoding, processing) and `segment` (clips and keyframes).
-        note: what is to be told of it; empty if nothing is.
+        note: what a user should know of it; empty if nothing.
         temporal_patch_size: how many frames the encoder takes as one unit.
     """
 

@@ -1,4 +1,4 @@
-"""Answers of shards and of Ray's block folders, joined: each id once, what differs and what lacks told."""
+"""Answers of shards and of Ray's block folders, joined: each id once; what differs and what is missing is reported."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ TYPES = ("token_type_ids", "mm_token_type_ids")
 
 
 class SystemPromptProcessor:
-    """A processor whose conversations begin with what the model is told beforehand. All else is the processor's own."""
+    """A processor whose conversations begin with a system message. All else is the processor's own."""
 
     def __init__(self, processor: Any, system: str) -> None:
         self._processor, self._system = processor, system

@@ -33,7 +33,7 @@ class Question:
         choices: texts to choose among; empty where the answer is free.
         start, end: the stretch of the video, in seconds; None: from its beginning, to its end.
         answer: the right one, where known: a text, or the letter of a choice.
-        system: what the model is told beforehand.
+        system: the system message.
         image: whether the medium came in the column `image`.
         extra: columns that are not known, kept through to the output.
     """

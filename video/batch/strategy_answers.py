@@ -1,4 +1,4 @@
-"""Questions of a batch that are asked by a strategy: in several calls of the model, each of which is told."""
+"""Questions of a batch that are asked by a strategy: in several calls of the model, each of which is reported."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StrategyAnswer:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """By stage; what reading a prompt and writing an answer took is told together, as `decode`."""
+        """By stage; what reading a prompt and writing an answer took is one number, `decode`."""
         spent: dict[str, float] = dict.fromkeys(("encode", "reduce"), 0.0)
         for call in self.calls:
             for name, value in (call.report.seconds if call.report is not None else {}).items():

@@ -73,8 +73,8 @@ def ask(
         strategy: how the question is asked: a name in `vtc.video.qa.strategies.STRATEGIES` or a strategy. All but
             `direct` call the model several times, about the same frames.
         max_new_tokens: longest answer.
-        progress: is told how far reading is, see `prepare`.
-        on_call: is told of each call of the model when it is done.
+        progress: called with how far reading is, see `prepare`.
+        on_call: called with each call of the model when it is done.
 
     Raises:
         OSError, ValueError: see `prepare`, an unknown strategy, or a model that cannot give what the recipe needs.

@@ -77,7 +77,7 @@ def scan(
         features: what describes frames.
         score: of frames, if any.
         cutters: segmenters that look at the frames themselves; they are shown all of them, in order.
-        progress: is told of the phase `look` after each chunk.
+        progress: called with the phase `look` after each chunk.
         large: see above.
 
     Raises:

@@ -120,7 +120,7 @@ def prepare(
         selector: chooses keyframes in place of the recipe's strategy, such as `AKS()`, which asks for `scores`.
         scores: the relevance of a frame to the question, by a function of the caller's, which sees frames small, or by
             name, as `Keyframes.scorer` has it; None: the recipe's own.
-        progress: is told what is done: the phase (`look`, `choose`, `read`, `process`), how far, and of how much.
+        progress: called with what is done: the phase (`look`, `choose`, `read`, `process`), how far, and of how much.
         model: of the processor, where the recipe describes or scores frames by it (`tower`, `model`).
 
     Raises:

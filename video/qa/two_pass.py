@@ -88,7 +88,7 @@ def select_frames(
         budget: cuts the clips.
         score: of frames, for a selector that asks.
         features: describes frames for the selector, and for the clips where `budget` asks for the same.
-        progress: is told of the phase `look`.
+        progress: called with the phase `look`.
 
     Raises:
         OSError, ValueError: see `scan`; a stretch that the video does not have; scores that the selector needs.

@@ -171,7 +171,7 @@ class Sampling:
             path: a video file.
             indices: ascending, each once.
             resize: the most pixels of the longer side.
-            progress: is told of the phase `read` after each frame.
+            progress: called with the phase `read` after each frame.
 
         Raises:
             MemoryError: there is no room for so many frames.

@@ -54,7 +54,7 @@ def run(
         overwrite: forget what `out` holds of an earlier run.
         curve: draw it, as PNG and SVG.
         seed, draws: of the bootstrap.
-        say: told how many answers there are, of how many.
+        say: called with how many answers there are, of how many.
 
     Raises:
         ValueError: bad input, another run's files in `out`, a plot without matplotlib, or no model that can be loaded.

@@ -57,7 +57,7 @@ def _started(writer: Connection, job: Job, threads: int) -> subprocess.Popen[byt
             pickle.dump(about, pipe)
             pickle.dump(job, pipe)
     except BrokenPipeError:
-        pass  # it has ended; its exit code is told when its messages are received
+        pass  # it has ended; its exit code is reported when its messages are received
     except BaseException:
         process.kill()
         process.wait()

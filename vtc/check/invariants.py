@@ -135,9 +135,9 @@ def positions(check_run: CheckRun) -> CheckResult:
     return CheckResult(wrong, unit="tokens")
 
 
-def marks(check_run: CheckRun) -> CheckResult:
+def marks(check_run: CheckRun) -> CheckResult | None:
     """Check that further inputs by token are those of the kept tokens."""
-    wrong = 0
+    wrong = compared = 0
     for r, (row_inputs, full) in enumerate(
         zip(check_run.run.decoder_inputs, check_run.stock.decoder_inputs, strict=True)
     ):
@@ -148,18 +148,20 @@ def marks(check_run: CheckRun) -> CheckResult:
             got = row_inputs.marks.get(name)
             whole = got is not None and len(got) == len(columns) and len(own) == len(full.embeds)
             wrong += int((got != own[columns]).sum()) if got is not None and whole else len(columns)
-    return CheckResult(wrong, unit="tokens")
+            compared += 1
+    return CheckResult(wrong, unit="tokens") if compared else None
 
 
-def refused(check_run: CheckRun) -> CheckResult:
+def refused(check_run: CheckRun) -> CheckResult | None:
     """A `forward` that lacks what the stock model must have is refused, as by the stock model."""
-    inputs, wrong = check_run.case.inputs, 0
+    inputs, wrong, compared = check_run.case.inputs, 0, 0
     for name in (name for name in check_run.adapter.token_arguments if name in inputs):
         less = {key: value for key, value in inputs.items() if key != name}
         if check_run.context.once((check_run.case.name, "less", name), partial(_refuses, check_run.model, less)):
             with reduced(check_run.model, check_run.recipe):
                 wrong += not _refuses(check_run.model, less)
-    return CheckResult(wrong, unit="arguments")
+            compared += 1
+    return CheckResult(wrong, unit="arguments") if compared else None
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from .invariants import CHECKS, Check
 from .tolerance import CheckResult
 
 SPREAD = ("kcenter", "kcenter-mean", "stride", "cls", "resize", "globalcom2", "layerwise", "kcenter+feather")
-"""The recipes that a model is checked with unless told otherwise, as far as it can run them."""
+"""The recipes that a model is checked with by default, as far as it can run them."""
 
 
 @dataclass(frozen=True)

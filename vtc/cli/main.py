@@ -176,7 +176,7 @@ def probe(
 
     With --reader also whether that one reads them.
 
-    Exits with 1 if one cannot be read; the others are still told.
+    Exits with 1 if one cannot be read; the others are printed all the same.
     """
     from .probe import describe
 

@@ -20,9 +20,9 @@ Asked = Annotated[Path | None, typer.Option(metavar="QUESTIONS", help="What was 
 
 
 def merge(answers: Answers, out: Out, questions: Asked = None) -> None:
-    """Joins the answers of shards, each id once, and tells of duplicates and gaps.
+    """Join the answers of shards, each id once, and report duplicates and gaps.
 
-    Exit code: 0: every id once, of one job; 1: something is amiss, and told; the file is written all the same.
+    Exit code: 0: every id once, of one job; 1: duplicates, gaps or torn files, which are listed; the file is written all the same.
     """
     from vtc.video.batch.merge import merge as join
 

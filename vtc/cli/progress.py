@@ -13,7 +13,7 @@ WORDS = {"look": "looking at small frames", "read": "reading what was chosen", "
 
 @contextmanager
 def bars(console: Console | None = None) -> Iterator[Callable[[str, int, int], None]]:
-    """Shows a bar for each phase that the block tells of, as `vtc.video.prepare` does; they vanish at its end.
+    """Show a bar for each phase that the block reports, as `vtc.video.prepare` does; they vanish at its end.
 
     Args:
         console: where; standard error by default. On what is no terminal nothing is shown.

@@ -104,7 +104,7 @@ def answer_data(
         try:
             write(answered, Lines(out))
         except Exception:
-            # Ray wraps what a worker raised in more than one way; the tally knows whether it was told to.
+            # Ray wraps what a worker raised in more than one way; the tally knows whether it was asked to.
             why = str(ray.get(tally.why.remote()))
             if why == OFF:
                 raise CheckpointError(
@@ -216,7 +216,7 @@ def _watched(stop: Callable[[], bool], tally: Any) -> Iterator[None]:
     over = Event()
 
     def watch() -> None:
-        """Ask until it is told to stop, or the run is over."""
+        """Poll `stop` until it is true, or the run is over."""
         while not over.wait(PAUSE):
             if stop():
                 tally.end.remote("interrupted")

@@ -76,7 +76,7 @@ def answer_batch_on_ray(
         out: a .jsonl or .parquet file, which is written when all are answered, from the blocks in `OUT.blocks` beside
             it; or a folder for the blocks, which `vtc merge` joins. Every node sees it at this path.
         workers: how many actors; None: one for each GPU, or one where there is none.
-        progress: is told at the beginning and at the end; Ray prints what happens between.
+        progress: called at the beginning and at the end; Ray prints what happens between.
         retry: ask again where `out` holds an error; questions about one stretch of one medium are asked together.
         questions, recipe, job, shard, limit, max_errors, root, allow_urls, overwrite, stop, fields: see `answer_batch`.
 

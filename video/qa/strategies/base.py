@@ -71,7 +71,7 @@ class Asker:
         prepared: the video, and the inputs of `question` about the whole of it.
         question: what the video was prepared for; calls with other prompts are processed again.
         max_new_tokens: of an answer where a call names no other number.
-        on_call: is told of each call when it is done, so that a user sees that something happens.
+        on_call: called with each call when it is done, so that a user sees that something happens.
 
     Attributes:
         calls: all calls so far, in order.
