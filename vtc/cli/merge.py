@@ -22,7 +22,8 @@ Asked = Annotated[Path | None, typer.Option(metavar="QUESTIONS", help="What was 
 def merge(answers: Answers, out: Out, questions: Asked = None) -> None:
     """Join the answers of shards, each id once, and report duplicates and gaps.
 
-    Exit code: 0: every id once, of one job; 1: duplicates, gaps or torn files, which are listed; the file is written all the same.
+    Exit code: 0: every id once, of one job; 1: duplicates, gaps or torn files, which are listed; the file is
+    written all the same.
     """
     from vtc.video.batch.merge import merge as join
 
