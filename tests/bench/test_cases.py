@@ -53,7 +53,7 @@ def test_a_file_is_read_relative_to_its_folder(tmp_path):
         ("", "line 2 is empty; remove it"),
         ("   ", "line 2 is empty; remove it"),
         ("{", "line 2 is no JSON"),
-        ("[1]", "line 2 is a list; expected an object"),
+        ("[1]", "line 2 is a JSON list, not an object; expected"),
         ({"image": "a.png"}, "line 2 has no 'question'"),
         ({"question": "q", "imge": "a.png"}, "line 2 has no 'image'; did you mean 'imge'"),
         ({**GOOD, "question": " "}, "line 2: question=' ' is empty"),

@@ -56,11 +56,21 @@ def test_errors_are_tried_again(out):
     assert [row.id for row in opened(out)] == ["0", "1", "2", ""]
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b'{"model": "m"}', b'{"colour": 1}', b"", b"\xff"])
-def test_a_line_that_is_no_row_is_named(out, line):
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"{", r"is no JSON \(.*\); pass --overwrite to begin again"),
+        (b"[]", "is a JSON list, not an object; pass --overwrite to begin again"),
+        (b'{"model": "m"}', r"is no row of a run \(.*'name'.*\); pass --overwrite to begin again"),
+        (b'{"colour": 1}', r"is no row of a run \(.*'colour'\); pass --overwrite to begin again"),
+        (b"", "is empty; remove it"),
+        (b"\xff", "is not UTF-8"),
+    ],
+)
+def test_a_line_that_is_no_row_is_named(out, line, why):
     lines = (out / ROWS).read_bytes().split(b"\n")
     (out / ROWS).write_bytes(b"\n".join([lines[0], line, *lines[1:]]))
-    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2 is no row .*--overwrite"):
+    with pytest.raises(ValueError, match=rf"rows\.jsonl, line 2 {why}"):
         opened(out)
     assert opened(out, overwrite=True) == []
 

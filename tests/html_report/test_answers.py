@@ -208,7 +208,8 @@ def command(*args: object):
         ("none.jsonl", None, "none.jsonl: no such file; pass the answers"),
         ("a.jsonl", "", "is empty (0 bytes)"),
         ("a.jsonl", "\n\n", "holds no whole answer"),
-        ("a.jsonl", '{"id": "a", "ans', "line 1 is no JSON"),
+        ("a.jsonl", '{"id": "a", "ans', "holds no whole answer"),
+        ("a.jsonl", '{"id": "a", "answer": "b"}\n{"key": "a', "line 2 is no JSON"),
         ("a.jsonl", '{"id": "a"}\n', "line 1 is no answer"),
         (
             "a.jsonl",

@@ -132,7 +132,7 @@ def test_examples_are_bounded(bench, tmp_path):
         ("quality.json", lambda path: path.write_text("[]"), "lacks schema, versions"),
         ("quality.json", lambda path: edit(path, lambda held: held.update(schema=7)), "has schema 7, not 1"),
         ("rows.jsonl", lambda path: path.unlink(), "rows.jsonl is missing"),
-        ("rows.jsonl", lambda path: path.write_text("[]\n"), "rows.jsonl, line 1 is no row"),
+        ("rows.jsonl", lambda path: path.write_text("[]\n"), "rows.jsonl, line 1 is a JSON list, not an object; run"),
         ("rows.jsonl", lambda path: path.write_text('{"model": "m"}\n'), "rows.jsonl, line 1 is no row"),
     ],
 )

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -112,14 +111,6 @@ class PhaseProgress:
     def progress(self) -> float:
         """0 at the start, 1 or more at the end."""
         return self.done_steps / self.steps if self.steps is not None else self.spent / self.seconds
-
-
-def save_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside `path`, then put it in place: a kill leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    write(unfinished)
-    os.replace(unfinished, path)
 
 
 def log(folder: Path, **entry: object) -> None:

@@ -17,9 +17,9 @@ from tools.train_embedded.optim import (
     MixedOptimizer,
     PhaseProgress,
     log,
-    save_atomically,
 )
 from tools.train_embedded.pretrain_vision import Heads, batches_in_order, to_pixels
+from vtc.core.files import replacing
 
 PHASES = ("vision", "language", "videos", "hard", "both")
 SHARES = {"vision": 0.35, "language": 0.3, "videos": 0.2, "hard": 0.2, "both": 0.15}  # of --hours
@@ -137,7 +137,8 @@ class TrainingRun:
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Write everything that `resumed` reads."""
         whole = {"model": self.master.state_dict(), "heads": self.heads.state_dict(), **state}
-        save_atomically(self.out / "checkpoint.pt", lambda path: torch.save(whole, path))
+        with replacing(self.out / "checkpoint.pt") as draft:
+            torch.save(whole, draft)
 
     def resumed(self) -> dict[str, Any]:
         """Load the checkpoint; answers where the run was."""

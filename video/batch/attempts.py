@@ -7,13 +7,15 @@ the same questions, and end the same way.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from vtc.core.files import replace_text
+from vtc.core.jsonl import append_line, read_lines
 
 if TYPE_CHECKING:
     from .questions import Question
@@ -133,8 +135,7 @@ class Attempts:
 
     def close(self, done: Collection[str] = ()) -> None:
         """Takes the note away, as the run ended of itself; what is known of questions that are not `done` stays."""
-        with suppress(OSError):  # what a full disk has left in the buffer
-            self._file.close()
+        self._file.close()
         left = [key for key, count in self._kills.items() if count and key.startswith(ROWS)]
         if all(key.partition(":")[2] in done for key in left):
             self.path.unlink(missing_ok=True)
@@ -142,18 +143,15 @@ class Attempts:
     def _save(self, forget: Collection[str]) -> None:
         for name in forget:
             self._kills.pop(_key(ROWS, name), None)
-        fresh = self.path.with_name(f"{self.path.name}.fresh")
         kills = {key: [count, self._last_alone.get(key, False)] for key, count in self._kills.items() if count}
-        fresh.write_text(json.dumps({"kills": kills}) + "\n", encoding="utf-8")
-        os.replace(fresh, self.path)
-        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+        replace_text(self.path, json.dumps({"kills": kills}) + "\n")
+        self._file = open(self.path, "ab")  # noqa: SIM115 - closed by `close`
 
     def _write(self, line: dict[str, Any]) -> None:
         # No fsync: what a process has given to the system outlives it, and a power cut is nobody's fault. A disk that
         # is full ends the run at its next row, and must not become the error of a question before.
         with suppress(OSError):
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            append_line(self._file, json.dumps(line))
 
 
 def _key(what: str, name: str) -> str:
@@ -176,12 +174,8 @@ def _read(path: Path) -> tuple[Counter[str], dict[str, bool], list[tuple[str, li
     return kills, alone, list(begun.values())
 
 
-def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    """Return the written entries, without a torn last line."""
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The written entries, without a torn last line."""
+    for line in read_lines(path) if path.exists() else ():
         with suppress(ValueError):
-            found = json.loads(line)
-            if isinstance(found, dict):
-                yield found
+            yield line.row("it was torn")

@@ -7,12 +7,16 @@ import json
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from vtc.core.files import replacing
 from vtc.core.json_text import loads
+from vtc.core.jsonl import Line, append_line, read_lines
 
 from .columns import NAMES, kept_name
 from .fingerprints import differing
@@ -91,41 +95,28 @@ class Records:
         """
         if not any(name in self.done for name in names):
             return
-        fresh = self.path.with_name(f"{self.path.name}.fresh")
-        file: BinaryIO = open(fresh, "a+b")  # noqa: SIM115 - the one that is appended to from here on
-        try:
-            file.truncate(0)  # of what a killed run may have left
-            os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(self._file.fileno()).st_mode))
-            with open(self.path, "rb") as lines:
-                file.writelines(line for line in lines if json.loads(line)["id"] not in names)
-            file.flush()
-            os.fsync(file.fileno())
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.replace(fresh, self.path)
-        except BaseException:
-            file.close()
-            fresh.unlink(missing_ok=True)
-            raise
+        with ExitStack() as undo:
+            with replacing(self.path, fsync=True) as draft:
+                file: BinaryIO = undo.enter_context(open(draft, "a+b"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(self._file.fileno()).st_mode))
+                file.writelines(line.raw for line in read_lines(self.path) if _row(line)["id"] not in names)
+                file.flush()
+            undo.pop_all()  # the file that is appended to from here on
         self._file.close()
         self._file = file
         self.done = {name: digits for name, digits in self.done.items() if name not in names}
         self.failed.difference_update(names)
 
-    def append(self, row: Mapping[str, Any], write: Callable[[int, bytes], int] = os.write) -> None:
+    def append(self, row: Mapping[str, Any], write: Callable[[int, memoryview], int] = os.write) -> None:
         """Write a row, which is on the disk when this returns; what was written of one that fails is taken back.
 
         Raises:
             OSError: the disk is full, or the file cannot be written.
         """
-        line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
-        handle, length = self._file.fileno(), os.fstat(self._file.fileno()).st_size
         try:
-            view = memoryview(line)
-            while view:
-                view = view[write(handle, bytes(view)) :]
-            os.fsync(handle)
+            append_line(self._file, json.dumps(row, ensure_ascii=False, allow_nan=False), fsync=True, write=write)
         except OSError as error:
-            os.ftruncate(handle, length)
             text = f"{error.strerror}; the {len(self.done)} rows in it are safe: make room, and run the same again"
             raise OSError(error.errno, text, str(self.path)) from error
         self._note(row)
@@ -150,19 +141,14 @@ class Records:
         """Record the rows, and cuts off a last line that a killed process left unfinished. Returns its bytes."""
         for row in rows(self.path, unfinished=True):
             self._note(row)
-        self._file.seek(0)
-        whole, last = 0, b""
-        for last in self._file:
-            whole += len(last) if last.endswith(b"\n") else 0
-        if last.endswith(b"\n") or not last:
-            return 0
-        if not is_torn(last):  # an editor leaves the end of the last line out
-            self._note(_row(last, f"{self.path}, its last line"))
-            self._file.write(b"\n")
-            self._file.flush()
-            return 0
-        self._file.truncate(whole)
-        return len(last)
+        for last in deque(read_lines(self.path), maxlen=1):
+            if is_torn(last.raw):
+                self._file.truncate(os.fstat(self._file.fileno()).st_size - len(last.raw))
+                return len(last.raw)
+            if not last.ended:  # an editor leaves the end of the last line out
+                self._file.write(b"\n")
+                self._file.flush()
+        return 0
 
 
 def check_bound(out: Path, done: Mapping[str, str | None], failed: Collection[str], wanted: Mapping[str, str]) -> None:
@@ -194,9 +180,11 @@ _FIRST, _SECOND = b'{"id": "', b', "answer": '
 
 def is_torn(line: bytes) -> bool:
     """Return whether `line` is the beginning of a row, and no more."""
+    if line.endswith(b"\n"):
+        return False
     found = _BEGINNING.match(line)
     rest, wanted = (line[found.end() :], _SECOND) if found else (line, _FIRST)
-    if line.endswith(b"\n") or rest[: len(wanted)] != wanted[: len(rest)]:
+    if rest[: len(wanted)] != wanted[: len(rest)]:
         return False
     try:
         loads(line)
@@ -205,13 +193,13 @@ def is_torn(line: bytes) -> bool:
     return False
 
 
-def _row(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = loads(line)
-    except ValueError:
-        row = None
-    if not isinstance(row, dict) or not isinstance(row.get("id"), str) or "error" not in row:
-        raise ValueError(f"{place} is no answer; remove the line, or write to another file")
+_REMEDY = "remove the line, or write to another file"
+
+
+def _row(line: Line) -> dict[str, Any]:
+    row = line.row(_REMEDY)
+    if not isinstance(row.get("id"), str) or "error" not in row:
+        raise ValueError(f"{line.place} is no answer; {_REMEDY}")
     return row
 
 
@@ -219,18 +207,17 @@ def rows(path: str | Path, *, unfinished: bool = False) -> Iterator[dict[str, An
     """The rows of a file of answers, in order.
 
     Args:
-        unfinished: leave a last line out that has no end.
+        unfinished: leave a last line out that is torn.
 
     Raises:
         ValueError: naming the line: one that is no row, or an id that was there before.
     """
     seen: set[str] = set()
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if unfinished and not line.endswith(b"\n"):
-                return
-            row = _row(line, f"{path}, line {number}")
-            if row["id"] in seen:
-                raise ValueError(f"{path}, line {number}: {row['id']!r} is answered twice; remove one of the lines")
-            seen.add(row["id"])
-            yield row
+    for line in read_lines(path):
+        if unfinished and is_torn(line.raw):
+            return
+        row = _row(line)
+        if row["id"] in seen:
+            raise ValueError(f"{line.place}: {row['id']!r} is answered twice; remove one of the lines")
+        seen.add(row["id"])
+        yield row

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vtc.core.json_text import loads
+from vtc.core.files import replacing
+from vtc.core.jsonl import read_lines
 
 from .columns import why_no_answer
 from .journal import is_torn
@@ -100,7 +100,9 @@ def merge(answers: Sequence[str | Path], out: str | Path, questions: str | Path 
     if any(is_same_file(out, file) for file in files):
         raise ValueError(f"out={out} is one of the files to join; write to another")
     for file in files:
-        for row in _read(file, found.torn):
+        for number, row in read_answers(file, found.torn):
+            if not isinstance(row["id"], str):
+                raise ValueError(f"{file}, line {number}: id={row['id']!r}; expected a text, as `vtc batch` writes it")
             found.add(row)
     write_rows(_ordered(found.rows, asked), out)
     return _key_counts(found, asked)
@@ -122,28 +124,26 @@ def answer_files(place: Path) -> list[Path]:
     return found
 
 
-def _read(file: Path, torn: list[str]) -> Iterator[dict[str, Any]]:
-    known = enumerate(read_parquet(file), 1) if file.suffix.lower() == ENDING else _lines(file, torn)
-    for number, row in known:
+def read_answers(file: Path, torn: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The answers in a .jsonl or .parquet file, by line or row from 1. A last line that a kill tore is noted in `torn`.
+
+    Raises ImportError or OSError where it cannot be read, and ValueError, naming file and line, for what is no answer.
+    """
+    for number, row in enumerate(read_parquet(file), 1) if file.suffix.lower() == ENDING else _lines(file, torn):
         if why := why_no_answer(row):
-            raise ValueError(f"{file}, line {number} is no answer: {why}; pass what `vtc batch` wrote")
-        if not isinstance(row["id"], str):
-            raise ValueError(f"{file}, line {number}: id={row['id']!r}; expected a text, as `vtc batch` writes it")
-        yield row
+            raise ValueError(f"{file}, line {number} is no answer: {why}; {_REMEDY}")
+        yield number, row
+
+
+_REMEDY = "expected an object with `id` and `answer` or `error`, as `vtc batch` writes them"
 
 
 def _lines(file: Path, torn: list[str]) -> Iterator[tuple[int, Any]]:
-    """Parse each line, by its number; None where it is no JSON. An unfinished last line is noted in `torn`."""
-    with open(file, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n") and is_torn(line):
-                torn.append(str(file))
-                return
-            try:
-                row = loads(line)
-            except ValueError:
-                row = None
-            yield number, row
+    for line in read_lines(file):
+        if is_torn(line.raw):
+            torn.append(str(file))
+        elif not line.blank:
+            yield line.number, line.parse(_REMEDY)
 
 
 def _comparable(row: dict[str, Any]) -> dict[str, Any]:
@@ -174,16 +174,9 @@ def _key_counts(found: _Found, asked: list[Question] | None) -> Merged:
 
 
 def write_rows(rows: list[dict[str, Any]], out: Path) -> None:
-    """All or nothing: written beside `out`, and renamed."""
+    """Write rows of answers; `out` appears only when it is whole and on the disk."""
     if out.suffix.lower() == ENDING:
         write_parquet(rows, out)
         return
-    fresh = out.with_name(f".{out.name}.part")
-    try:
-        with open(fresh, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, out)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(out, fsync=True) as draft, open(draft, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

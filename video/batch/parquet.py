@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from vtc.core.files import replacing
 
 from .columns import NAMES, OPTIONAL, STAGES
 from .tables import ENDING, NEEDED, table_rows
@@ -59,16 +60,8 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     table = _table(rows)
     from pyarrow.parquet import write_table
 
-    home = Path(os.path.realpath(path))  # of a link, the file that it leads to
-    fresh = home.with_name(f".{home.name}.part")
-    try:
-        with open(fresh, "wb") as file:
-            write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, home)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(path, fsync=True) as draft:
+        write_table(table, draft)
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from vtc.core.json_text import loads
+from vtc.core.jsonl import read_lines
 
 from .columns import COLUMNS, kept_name
 from .matching.choices import right
 from .tables import table_rows
 
-READERS = (".jsonl", ".csv", ".parquet")
 SCHEMES = ("http://", "https://")
 
 
@@ -97,12 +97,10 @@ def read_questions(path: str | Path, *, root: str | Path | None = None, allow_ur
             an empty file.
     """
     path = Path(path)
-    if path.suffix.lower() not in READERS:
-        raise ValueError(f"questions={path}: the ending {path.suffix!r} is none of {', '.join(READERS)}")
     base = path.parent if root is None else Path(root)
     questions: list[Question] = []
     lines: dict[str, int] = {}
-    for line, row in _rows(path):
+    for line, row in question_rows(path):
         place = f"{path}, line {line}"
         one = _question(row, place, base, root is not None, allow_urls)
         if one.id in lines:
@@ -122,9 +120,17 @@ def is_same_file(one: str | Path, other: str | Path) -> bool:
     return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each row and its line; a Parquet file's rows are counted from 1."""
-    readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json}
+def question_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each row of a file of questions as it is there, and its line; a Parquet file's rows are counted from 1.
+
+    Raises:
+        OSError: a file that cannot be read.
+        ImportError: Parquet without pyarrow.
+        ValueError: another ending; naming file and line: what is no row, or holds a value that JSON cannot.
+    """
+    readers = {".jsonl": _json, ".csv": _csv, ".parquet": _parquet}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"questions={path}: the ending {path.suffix!r} is none of {', '.join(readers)}")
     for line, row in readers[path.suffix.lower()](path):
         check_holdable(row, f"{path}, line {line}")
         yield line, row
@@ -167,20 +173,8 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _json(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open("rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            if raw.strip():
-                yield number, _parsed(raw, f"{path}, line {number}")
-
-
-def _parsed(raw: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = loads(raw.decode("utf-8-sig"))
-    except ValueError as error:  # of UTF-8 or of JSON
-        raise ValueError(f"{place} is no JSON ({error}); write one object a line, such as {_EXAMPLE}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"{place} is a JSON {type(row).__name__}; write one object a line, such as {_EXAMPLE}")
-    return row
+    remedy = f"write one object a line, such as {_EXAMPLE}"
+    return ((line.number, line.row(remedy)) for line in read_lines(path) if not line.blank)
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

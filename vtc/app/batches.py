@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vtc.core.files import replace_text
 from vtc.video.batch.summary import Summary
 
 from .state import AppState
@@ -103,7 +104,7 @@ def _run(state: AppState, questions: Path, stop: Any, options: dict[str, Any], p
             summary = answer_batch(
                 questions, out, root=questions.parent, allow_urls=False, progress=on_update, stop=stop, **options
             )
-        out.write_text(_bare(out.read_text(encoding="utf-8"), questions.parent), encoding="utf-8")
+        replace_text(out, _bare(out.read_text(encoding="utf-8"), questions.parent))
         pass_on(Progress(*reached, summary))
     except BaseException as error:  # raised again where the progress is read
         pass_on(error)

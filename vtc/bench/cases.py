@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vtc.core.json_text import loads
+from vtc.core.jsonl import Line, read_lines
 from vtc.core.registry import nearest
 from vtc.inference.prompting import Medium
 from vtc.media.images import load_image
@@ -50,51 +49,31 @@ def read(path: Path) -> tuple[list[Case], list[str]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"--data {path}: no such file; pass a JSONL file, one object a line")
-    lines = path.read_bytes().split(b"\n")
-    lines = lines[:-1] if not lines[-1].strip() else lines  # what follows the last newline is no line
-    if not lines:
-        raise ValueError(f"--data {path} holds no line; write one object a line, such as {_example()}")
     cases, seen, unread = [], dict[str, int](), dict[str, None]()
-    for number, line in enumerate(lines, start=1):
-        entry = _entry(path, number, line)
-        case = _case(path, number, entry)
+    for line in read_lines(path, f"--data {path}"):
+        if line.blank and not line.ended:  # white space after the last newline is no line
+            break
+        entry = line.row(f"expected {_EXAMPLE}")
+        case = _case(path, line, entry)
         if case.id in seen:
-            raise ValueError(
-                f"--data {path}, line {number}: id {case.id!r} was given in line {seen[case.id]}; ids differ"
-            )
-        seen[case.id] = number
+            raise ValueError(f"{line.place}: id {case.id!r} was given in line {seen[case.id]}; ids differ")
+        seen[case.id] = line.number
         unread.update(dict.fromkeys(name for name in entry if name not in FIELDS))
         cases.append(case)
+    if not cases:
+        raise ValueError(f"--data {path} holds no line; write one object a line, such as {_EXAMPLE}")
     return cases, list(unread)
 
 
-def _example() -> str:
-    return '{"image": "a.png", "question": "what is it?", "answer": "a cat"}'
+_EXAMPLE = '{"image": "a.png", "question": "what is it?", "answer": "a cat"}'
 
 
-def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    where = f"--data {path}, line {number}"
-    if not line.strip():
-        raise ValueError(f"{where} is empty; remove it")
-    try:
-        entry = loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where} is not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is no JSON ({error.msg}, column {error.colno}); expected {_example()}") from error
-    except ValueError as error:
-        raise ValueError(f"{where} is no JSON that can be read ({error}); expected {_example()}") from error
-    if not isinstance(entry, dict):
-        raise ValueError(f"{where} is a {type(entry).__name__}; expected an object such as {_example()}")
-    return entry
-
-
-def _case(path: Path, number: int, entry: dict[str, Any]) -> Case:
-    where = f"--data {path}, line {number}"
+def _case(path: Path, line: Line, entry: dict[str, Any]) -> Case:
+    where = line.place
     for name in ("image", "question"):
         if name not in entry:
             close = nearest(name, entry)
-            raise ValueError(f"{where} has no {name!r}{close}; expected an object such as {_example()}")
+            raise ValueError(f"{where} has no {name!r}{close}; expected an object such as {_EXAMPLE}")
     for name in FIELDS:
         value, wanted = entry.get(name), (str, int) if name == "id" else (str,)
         if value is None and name not in ("image", "question"):
@@ -104,7 +83,7 @@ def _case(path: Path, number: int, entry: dict[str, Any]) -> Case:
         if not str(value).strip():
             raise ValueError(f"{where}: {name}={value!r} is empty; fill it in, or leave out what is optional")
     image = (path.parent / Path(entry["image"]).expanduser()).resolve()
-    name = f"line {number}" if entry.get("id") is None else str(entry["id"])
+    name = f"line {line.number}" if entry.get("id") is None else str(entry["id"])
     return Case(
         name, str(image), entry["question"], entry.get("answer"), entry.get("skill"), partial(load_image, image)
     )

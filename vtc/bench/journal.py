@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from vtc.core.budget import Keep
+from vtc.core.files import replace_text
 from vtc.core.json_text import loads
+from vtc.core.jsonl import append_line, read_lines
 
 ROWS, CONFIG = "rows.jsonl", "config.json"
 
@@ -80,11 +81,11 @@ class RowFile:
             self._path.unlink(missing_ok=True)
         elif self._path.exists():
             _check_config(out, config)
-            kept = [row for row in _read(self._path) if row.error is None]
+            kept = [row for row in read_rows(self._path, "pass --overwrite to begin again") if row.error is None]
             self.rows = {row.key: row for row in kept}
-            _replace(self._path, "".join(map(_line, kept)))
-        _replace(out / CONFIG, json.dumps(config, indent=1) + "\n")
-        self._file = self._path.open("a", encoding="utf-8")
+            replace_text(self._path, "".join(f"{_text(row)}\n" for row in kept))
+        replace_text(out / CONFIG, json.dumps(config, indent=1) + "\n")
+        self._file = self._path.open("ab")
 
     def __enter__(self) -> RowFile:
         return self
@@ -95,19 +96,11 @@ class RowFile:
     def add(self, row: BenchRow) -> None:
         """Append `row` and hands it to the system, so that the death of this process loses nothing."""
         self.rows[row.key] = row
-        self._file.write(_line(row))
-        self._file.flush()
+        append_line(self._file, _text(row))
 
 
-def _line(row: BenchRow) -> str:
-    return json.dumps({name: value for name, value in asdict(row).items() if value is not None}) + "\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write all of a file or nothing."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+def _text(row: BenchRow) -> str:
+    return json.dumps({name: value for name, value in asdict(row).items() if value is not None})
 
 
 def _check_config(out: Path, config: Mapping[str, Any]) -> None:
@@ -132,18 +125,21 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _read(path: Path) -> list[BenchRow]:
-    names = {field.name for field in fields(BenchRow)}
-    lines = path.read_bytes().split(b"\n")
-    rows = []
-    for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is empty, or was torn
+def read_rows(path: Path, remedy: str) -> Iterator[BenchRow]:
+    """The rows of a run, without a last line that was torn by a kill.
+
+    Args:
+        remedy: what to do about a line that is no row.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a line that is no row, by its number.
+    """
+    for line in read_lines(path):
+        if not line.ended:
+            return
+        row = line.row(remedy)
         try:
-            entry = loads(line)
-            if not set(entry) <= names:
-                raise ValueError(f"unknown entries {sorted(set(entry) - names)}")
-            rows.append(BenchRow(**entry))
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"{path}, line {number} is no row of a run ({error}); pass --overwrite to begin again"
-            ) from error
-    return rows
+            yield BenchRow(**row)
+        except TypeError as error:
+            raise ValueError(f"{line.place} is no row of a run ({error}); {remedy}") from error

@@ -6,18 +6,16 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vtc.core.json_text import loads
-from vtc.video.batch.columns import why_no_answer
+from vtc.video.batch.merge import read_answers
 
 KINDS = 40
 """Kinds of errors that are told apart; further ones are counted as `other`."""
 OTHER = "other"
-REMEDY = "expected an object with `id` and `answer` or `error`, as `vtc batch` writes them"
 MEDIA = ("medium", "video", "image", "path", "media")
 """Columns that may name the medium of a row, the first one goes."""
 _CLASS = re.compile(r"^([A-Za-z_][\w.]*(?:(?=:)|(?<=Error)\b|(?<=Exception)\b|(?<=Expired)\b))|^([A-Za-z_][\w.]*)$")
@@ -56,7 +54,7 @@ class AnswersSummary:
         versions, seeds: as rows tell them, with the number of rows.
         fingerprints: those of jobs.
         twice: rows whose id had come before, by the same recipe.
-        torn: whether the last line is half a line, which is left out.
+        torn: the file, if its last line is half a line, which is left out.
         worst: (line, row), those with errors first (one of each kind before a second of any), then wrong ones.
     """
 
@@ -66,7 +64,7 @@ class AnswersSummary:
     seeds: Counter[str] = field(default_factory=Counter)
     fingerprints: set[str] = field(default_factory=set)
     twice: int = 0
-    torn: bool = False
+    torn: list[str] = field(default_factory=list)
     worst: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
 
 
@@ -79,7 +77,7 @@ def summarize(path: Path, examples: int) -> AnswersSummary:
     found, picked = AnswersSummary(), _Picked(examples)
     media: dict[str, int] = {}
     seen: set[tuple[str, str]] = set()
-    for number, row in _rows(path, found):
+    for number, row in read_answers(path, found.torn):
         label = recipe_label(row)
         tally = found.tallies.setdefault(label, RecipeTally())
         key = (label, str(row["id"]))
@@ -95,34 +93,6 @@ def summarize(path: Path, examples: int) -> AnswersSummary:
         raise ValueError(f"{path} holds no whole answer; pass what `vtc batch --out` wrote, or a benchmark's folder")
     found.worst = picked.chosen()
     return found
-
-
-def _rows(path: Path, found: AnswersSummary) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, row in _table(path) if path.suffix.lower() == ".parquet" else _lines(path, found):
-        if why := why_no_answer(row):
-            raise ValueError(f"{path}, line {number} is no answer: {why}; {REMEDY}")
-        yield number, row
-
-
-def _table(path: Path) -> Iterator[tuple[int, Any]]:
-    from vtc.video.batch.parquet import read_parquet
-
-    yield from enumerate(read_parquet(path), start=1)
-
-
-def _lines(path: Path, found: AnswersSummary) -> Iterator[tuple[int, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = loads(line.decode("utf-8"))
-            except ValueError as error:
-                if not line.endswith(b"\n") and number > 1:  # a kill tears a last line
-                    found.torn = True
-                    return
-                raise ValueError(f"{path}, line {number} is no JSON ({error}); {REMEDY}") from error
-            yield number, row
 
 
 def _count(tally: RecipeTally, row: Mapping[str, Any], media: dict[str, int], where: str) -> None:

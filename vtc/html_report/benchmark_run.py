@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtc.bench.journal import ROWS, BenchRow
+from vtc.bench.journal import ROWS, BenchRow, read_rows
 from vtc.bench.quality import NAME
 from vtc.bench.results import SCHEMA
 from vtc.bench.variants import ALL_TOKENS
@@ -50,24 +50,12 @@ def read_run(folder: Path) -> BenchmarkRun:
     if missing or document["schema"] != SCHEMA:
         why = f"lacks {', '.join(missing)}" if missing else f"has schema {document['schema']!r}, not {SCHEMA}"
         raise ValueError(f"{path} {why}; {again}")
+    if not (folder / ROWS).is_file():
+        raise FileNotFoundError(f"{folder / ROWS} is missing, and the answers were in it; {again}")
     rows: dict[str, dict[tuple[str, str], BenchRow]] = {}
-    for row in _read_rows(folder / ROWS, again):
+    for row in read_rows(folder / ROWS, again):
         rows.setdefault(row.model, {})[row.variant, row.id] = row
     return BenchmarkRun(document, rows)
-
-
-def _read_rows(path: Path, again: str) -> list[BenchRow]:
-    """All whole lines; one that a kill tore is written again when the run goes on."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing, and the answers were in it; {again}")
-    known = {field.name for field in fields(BenchRow)}
-    found = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            found.append(BenchRow(**{name: value for name, value in loads(line).items() if name in known}))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}, line {number} is no row of a run ({error}); {again}") from error
-    return found
 
 
 def right(row: BenchRow | None, metric: str) -> bool | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from vtc.bench.journal import CONFIG, ROWS
 from vtc.bench.quality import NAME
+from vtc.core.files import replace_text
 
 from . import answers, benchmark
 from .benchmark_run import read_run
@@ -63,7 +63,7 @@ def write_report(
         known = Questions(source.parent) if questions is None else read_questions(Path(questions), ids)
         parts = answers.sections(source, found, known, model, renderer)
         page = laid_out(title or f"Answers {source.name}", answers.intro(source, found), parts)
-    _replace(out, page)
+    replace_text(out, page)
     return out
 
 
@@ -98,10 +98,3 @@ def _check_out(source: Path, out: Path) -> None:
         raise FileNotFoundError(f"--out {out}: {out.parent} is no folder, or {out} is one; make the folder first")
     if out.exists() and source.exists() and out.samefile(source):
         raise ValueError(f"--out {out} is what is read; pass another file")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write all of a file or nothing."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)

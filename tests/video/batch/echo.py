@@ -7,7 +7,8 @@ import os
 import time
 from pathlib import Path
 
-from vtc.video.batch.ray.folder import Task, on_disk, written
+from vtc.core.files import on_disk
+from vtc.video.batch.ray.folder import Task, written
 
 
 class Echo:

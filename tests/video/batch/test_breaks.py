@@ -124,7 +124,7 @@ FULL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 sys.argv[1:] = sys.argv[2:]
-from vtc.cli import app
+from vtc.cli.main import app
 app()
 """
 """The command on a disk on which no file has room for more bytes than its first argument says."""

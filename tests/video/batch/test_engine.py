@@ -195,9 +195,10 @@ def test_a_full_disk_takes_back_half_a_row(tmp_path):
 def test_answers_that_cannot_be_gone_on_with(tmp_path):
     one = '{"id": "1", "error": null}\n'
     for text, match in (
-        ("x\n", "line 1 is no answer"),
+        ("x\n", "line 1 is no JSON"),
         (one * 2, "answered twice"),
-        (one + "\n", "line 2 is no answer"),
+        (one + "\n", "line 2 is empty; remove it"),
+        (one + "[1]\n", "line 2 is a JSON list, not an object; remove the line, or write to another file"),
     ):
         (tmp_path / "a.jsonl").write_text(text)
         with pytest.raises(ValueError, match=match):
@@ -219,7 +220,9 @@ NO_ANSWERS += ['{"id": "conf", "settings": [1, 2', "{ "]
 def test_what_is_no_answer_is_left_as_it_is(tmp_path, text, overwrite, before):
     path = tmp_path / "a.jsonl"
     path.write_text(before + text)
-    with pytest.raises(ValueError, match="is no answer"):
+    with pytest.raises(
+        ValueError, match=r"line \d is no (answer|JSON \(.*\)); remove the line, or write to another file"
+    ):
         Records(path, overwrite=overwrite)
     assert path.read_text() == before + text
 

@@ -161,7 +161,7 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path, make, out, error, words
 def test_a_line_broken_in_the_middle_is_refused_with_its_number(tmp_path):
     path = write(tmp_path / "1.jsonl", [row("a"), row("b")])
     path.write_text(path.read_text().replace('{"id": "a"', '"id": "a"'))
-    with pytest.raises(ValueError, match="line 1 is no answer"):
+    with pytest.raises(ValueError, match=r"line 1 is no JSON \(.*\); expected an object with `id`"):
         merge([path], tmp_path / "o.jsonl")
 
 

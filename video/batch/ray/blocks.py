@@ -22,13 +22,14 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.datasource import BlockBasedFileDatasink
 
+from vtc.core.files import on_disk
+
 from .folder import (
     PENDING,
     TASKS,
     CheckpointError,
     checkpoint,
     covered,
-    on_disk,
     written,
 )
 

@@ -8,7 +8,6 @@ they note nothing, so that a block that they finish is none.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections import Counter
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vtc.core.files import on_disk, replacing
 from vtc.video.batch.journal import rows
 
 TASKS, CHECKPOINT, LOCK = "tasks.parquet", "ray-checkpoint", "lock"
@@ -152,9 +152,8 @@ def _save(tasks: Sequence[Task], out: Path) -> None:
     from pyarrow.parquet import write_table
 
     columns = {name: pa.array([getattr(task, name) for task in tasks], pa.string()) for name in ("key", "payload")}
-    fresh = out / f".{TASKS}.part"
-    write_table(pa.table(columns), fresh, row_group_size=1024)
-    os.replace(fresh, out / TASKS)
+    with replacing(out / TASKS) as draft:
+        write_table(pa.table(columns), draft, row_group_size=1024)
 
 
 def checkpoint(out: Path) -> Path:
@@ -202,18 +201,3 @@ def keys_in(path: Path) -> Iterable[str]:
 
     keys: list[str] = read_table(path).column("key").to_pylist()
     return keys
-
-
-def on_disk(path: Path) -> None:
-    """Wait until a file, or what a folder lists, would outlast a power cut.
-
-    Raises OSError where that fails, except for a folder on a file system that has no such thing.
-    """
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL or not path.is_dir():
-            raise
-    finally:
-        os.close(handle)

@@ -3,7 +3,6 @@
 import json
 import shutil
 import warnings
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -40,7 +39,6 @@ from vtc.video.batch.ray.folder import (
     committed,
     covered,
     locked,
-    on_disk,
     take_back_errors,
     write_tasks,
     written,
@@ -157,14 +155,6 @@ def test_a_block_is_on_the_disk_before_the_checkpoint_commits_and_its_note_befor
         ["out", "ray-checkpoint-1", *(f"{b.stem}.pending.parquet" for b in blocks), *(b.name for b in blocks)]
     )
     assert written(out) == {"a", "b"}
-
-
-def test_on_disk_passes_over_folders_without_it_and_nothing_else():
-    on_disk(Path("/proc/self"))  # knows no fsync
-    with pytest.raises(OSError, match="Invalid argument"):
-        on_disk(Path("/proc/self/status"))
-    with pytest.raises(FileNotFoundError):
-        on_disk(Path("/proc/self/nothing"))
 
 
 def test_too_many_errors_end_the_run_and_what_was_answered_stays(cluster, out, log):
