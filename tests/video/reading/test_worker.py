@@ -37,7 +37,7 @@ import sys
 from pathlib import Path
 {imports}
 from vtc.video.reading.worker import main
-from vtc.video.reading.decoding import Tally
+from vtc.video.reading.decoding import DecodingTally
 from vtc.video.reading.limits import Limits
 from vtc.video.reading.sources import Local
 local = Local(Path(sys.argv[1]), Limits(), sys.argv[2])
