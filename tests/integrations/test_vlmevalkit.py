@@ -115,13 +115,13 @@ import sys
 from vlmeval.config import supported_VLM
 from vlmeval.vlm.base import BaseModel
 from tests.integrations.test_vlmevalkit import Chat
-from vtc.integrations.vlmevalkit import enrol
+from vtc.integrations.vlmevalkit import register
 
 class Hosted(Chat, BaseModel):
     pass
 
 supported_VLM["tiny"] = Hosted
-name = "tiny" if sys.argv[1] == "stock" else enrol(supported_VLM, "tiny", sys.argv[1], keep=float(sys.argv[2]))
+name = "tiny" if sys.argv[1] == "stock" else register(supported_VLM, "tiny", sys.argv[1], keep=float(sys.argv[2]))
 sys.argv[1:] = "--data vtc_samples --mode infer --reuse --model".split() + [name]
 import run
 run.main()
