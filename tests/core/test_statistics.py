@@ -94,9 +94,9 @@ def test_where_there_is_nothing_to_tell_from():
     assert not alone.excludes_zero
 
 
-@pytest.mark.parametrize("options", [{"draws": 0}, {"level": 1.0}])
+@pytest.mark.parametrize("options", [{"draws": 0}, {"level": 0.0}, {"level": 1.0}], ids=str)
 def test_bad_settings_are_refused(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
+    with pytest.raises(ValueError, match="{}={};".format(*next(iter(options.items())))):
         intervals(np.zeros((2, 1)), np.array([0, 1]), **options)
 
 

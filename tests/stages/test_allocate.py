@@ -62,6 +62,11 @@ def test_only_who_is_below_the_floor_is_raised():
     assert shared(100, [100, 50, 1], [100, 100, 5], 10) == [63, 32, 5]
 
 
+def test_who_reaches_the_floor_by_rounding_is_not_raised():
+    assert share(5, [2, 8, 5], caps=[9] * 3, floors=[1] * 3) == [1, 2, 2]  # what raising the first would give
+    assert shared(5, [2, 8, 5], [9] * 3, 1) == shared(5, [2, 8, 5], [9] * 3) == [1, 3, 1]
+
+
 def test_what_a_full_unit_cannot_take_is_shared_again():
     assert shared(60, [10, 1, 1], [20, 40, 40]) == [20, 20, 20]
     assert shared(60, [10, 0, 0], [20, 40, 40]) == [20, 20, 20]
