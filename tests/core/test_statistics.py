@@ -92,6 +92,7 @@ def test_where_there_is_nothing_to_tell_from():
     assert nothing == Interval(None, None, None)
     assert alone == Interval(0.5, None, None)
     assert not alone.excludes_zero
+    assert intervals(np.zeros((0, 2)), np.zeros(0, dtype=np.int64)) == [nothing] * 2
 
 
 @pytest.mark.parametrize("options", [{"draws": 0}, {"level": 0.0}, {"level": 1.0}], ids=str)
