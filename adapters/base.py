@@ -252,6 +252,9 @@ class Adapter(ABC):
     def note_container(self, pooled: Any) -> None:  # noqa: B027 (most families take a list whatever they gave)
         """Set how the encoder class packs its features, for outputs that another model computed."""
 
+    def pack_like(self, other: Adapter) -> None:  # noqa: B027 (as above)
+        """Pack features as `other`, which serves the same model and has encoded, has seen its class do."""
+
     def cost(self) -> DecoderCost:
         """Return the cost of the language model's prefill."""
         return DecoderCost.of(self.decoder, torch.empty(0, dtype=self.model.dtype).element_size())

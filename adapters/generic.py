@@ -209,6 +209,11 @@ class Generic(Adapter):
         """See `Adapter.note_container`."""
         self._listed = not isinstance(pooled, Tensor)
 
+    def pack_like(self, other: Adapter) -> None:
+        """See `Adapter.pack_like`."""
+        assert isinstance(other, Generic), "one model has adapters of one class"
+        self._listed = other._listed
+
     def output(self, modality: str, items: Sequence[Embedded]) -> BaseModelOutputWithPooling:
         """See `Adapter.output`.
 

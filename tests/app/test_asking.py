@@ -41,13 +41,13 @@ def test_a_image_is_answered_as_plain_calls_answer_it(fresh_state, image, recipe
 def test_a_second_question_reuses_the_encoding_and_answers_as_a_first_one(fresh_state, state, video):
     asked = MediumQuestion(str(video), "what is there at the end?", "video", 0.25, True, 8)
     before = last(fresh_state, asked)[-1]
-    encoded = fresh_state.inference.encodings.encoded
+    encoded = fresh_state.inference.features.encoded
     assert encoded > 0
     assert not before.full.reused
     assert not before.short.reused
     other = replace(asked, text="what shape is the orange object?")
     after = last(fresh_state, other)[-1]
-    assert fresh_state.inference.encodings.encoded == encoded
+    assert fresh_state.inference.features.encoded == encoded
     assert after.full.reused
     assert after.short.reused
     alone = last(type(fresh_state)(state.image_model, state.video_model), other)[-1]
@@ -55,12 +55,27 @@ def test_a_second_question_reuses_the_encoding_and_answers_as_a_first_one(fresh_
     assert not alone.full.reused
 
 
-def test_a_recipe_that_reads_cues_of_the_encoder_has_it_at_work(fresh_state, image):
-    asked = MediumQuestion(str(image), "what is in the picture?", "cls", 0.25, False, 4)
+@pytest.mark.parametrize("recipe", ["cls", "tome"])
+def test_cues_and_what_was_merged_in_the_encoder_are_reused_too(fresh_state, state, image, recipe):
+    asked = MediumQuestion(str(image), "what is in the picture?", recipe, 0.25, False, 4)
     last(fresh_state, asked)
-    again = last(fresh_state, replace(asked, text="what color is it?"))[-1]
+    other = replace(asked, text="what color is it?")
+    again = last(fresh_state, other)[-1]
     assert again.full.reused
-    assert not again.short.reused
+    assert again.short.reused
+    alone = last(type(fresh_state)(state.image_model, state.video_model), other)[-1]
+    assert not alone.short.reused
+    assert again.short.text == alone.short.text
+    assert again.short.report.after == alone.short.report.after
+
+
+def test_each_recipe_encodes_for_itself(fresh_state, image):
+    asked = MediumQuestion(str(image), "what is in the picture?", "kcenter", 0.25, False, 4)
+    last(fresh_state, asked)
+    for other in (replace(asked, recipe="stride"), replace(asked, keep=0.5)):
+        pair = last(fresh_state, other)[-1]
+        assert pair.full.reused
+        assert not pair.short.reused
 
 
 def test_counts_are_those_of_the_handle(fresh_state, video):
@@ -159,7 +174,7 @@ def test_a_comparison_has_a_row_for_all_tokens_and_one_for_each_recipe(fresh_sta
     assert [row.recipe for row in tables[-1]] == [ALL, "kcenter", "stride"]
     assert [row.tokens for row in tables[-1]] == [196, 49, 49]
     assert len(tables) == 2
-    assert fresh_state.inference.encodings.encoded == 0
+    assert fresh_state.inference.features.encoded == 0
     assert tables[-1][0].kv > tables[-1][1].kv
     assert len(tables[-1][0].cells()) == 6
 

@@ -63,6 +63,8 @@ def test_a_thumbnail_leads_to_the_beginning_of_its_unit(drawn):
     assert len(found) == len(starts) == 7
     assert [leading(drawn, x + 20, y + 30) for x, y in found] == starts
     assert [leading(drawn, x + 1, y + 1) for x, y in found] == starts
+    below = max(y for _, y in found)
+    assert [leading(drawn, x + 1, below - 1) for x, y in found if y < below] == starts[:4]
 
 
 def test_so_does_one_of_two_frames():

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,10 +17,8 @@ from vtc.core.token_recorder import TokenRecorder
 from vtc.inference.asking import greedy
 from vtc.recipes.composition import Recipe
 from vtc.reduction.api import reduced
-from vtc.reduction.pipeline import encoder_cues
+from vtc.reduction.feature_cache import FeatureCache
 from vtc.reduction.report import Report
-
-from .encodings import Encodings
 
 PAUSE = 0.05
 """Least seconds between two states that are passed on: a page can show no more."""
@@ -75,11 +73,12 @@ class InferenceLock:
 
     Attributes:
         lock: held while a model works.
-        encodings: of media that were asked about; None: everything is encoded again.
+        features: of media that were asked about, so that a recipe reuses only what was encoded for it, and times of
+            two recipes stay comparable; None: everything is encoded again.
     """
 
     lock: Any = field(default_factory=threading.Lock)
-    encodings: Encodings | None = field(default_factory=Encodings)
+    features: FeatureCache | None = field(default_factory=lambda: FeatureCache(calls=16))
 
 
 def answers(
@@ -163,31 +162,37 @@ class _Job:
             self.inference.lock.release()
 
     def _answer(self) -> StreamState:
-        encodings = self.inference.encodings
-        reused = encodings.reused if encodings else 0
-        with reduced(self.model, self.recipe) if self.recipe else nullcontext(), self._remembering():
+        features, inputs = self.inference.features, self.inputs
+        before = (features.encoded, features.reused) if features else (0, 0)
+        with self._at_work():
             self.streamer.recorder.begun = time.perf_counter()
+            if features and not self.recipe:
+                inputs = features.encoded_inputs(self.model, inputs)
             self.model.generate(
-                **self.inputs,
+                **inputs,
                 max_new_tokens=self.max_new_tokens,
                 streamer=self.streamer,
                 stopping_criteria=[self._stopped],
                 **greedy(self.model),
             )
             report = self.model.vtc.report if self.recipe else None
-        again = encodings is not None and encodings.reused > reused
+        again = features is not None and features.encoded == before[0] and features.reused > before[1]
         # Decoded at once: the pieces are what could be shown before the next token was known.
         text = self.processor.tokenizer.decode(self.streamer.recorder.tokens, skip_special_tokens=True)
         return replace(self.streamer.snapshot(text), report=report, reused=again, done=True, stopped=self._ended)
 
-    def _remembering(self) -> Any:
-        """Context manager: caches encoder outputs, unless a stage works inside the encoder."""
-        recipe, encodings = self.recipe, self.inference.encodings
-        watches = recipe is not None and (recipe.encoder is not None or bool(encoder_cues(recipe)))
-        if encodings is None or watches:
-            return nullcontext()
-        name = f"{id(self.model)}/all" if recipe is None else f"{id(self.model)}/{recipe.to_dict()}"
-        return encodings.at_work(self.model, name)
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Within the block the model follows the recipe, if there is one, and takes features from the cache."""
+        if self.recipe is None:
+            yield
+            return
+        features = self.inference.features
+        with (
+            reduced(self.model, self.recipe),
+            self.model.vtc.encode_once(features) if features else nullcontext(),
+        ):
+            yield
 
     @property
     def _ended(self) -> bool:

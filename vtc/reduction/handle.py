@@ -15,7 +15,7 @@ from vtc.recipes.composition import Recipe
 from .columns import read_columns
 from .compatibility import uses_flash, without_positions
 from .decoder.engine import Engine
-from .feature_cache import CachedFeatures
+from .feature_cache import FeatureCache
 from .forward_hooks import ForwardHooks
 from .generate_hooks import GenerateHooks
 from .pipeline import encoder_cues
@@ -68,7 +68,7 @@ class Handle:
         media = builder.media(inputs, read_columns(adapter, inputs, None)) if frames else adapter.media(inputs)
         return [self.recipe.count(item.layout) + sum(item.layout.structurals) for item in media]
 
-    def encode_once(self, features: CachedFeatures | None = None) -> AbstractContextManager[None]:
+    def encode_once(self, features: FeatureCache | None = None) -> AbstractContextManager[None]:
         """Reuses encoder outputs between the calls of a block that come with the same media.
 
         For many questions about one video by a recipe that reads the question, so that nothing behind the encoder can
@@ -76,13 +76,22 @@ class Handle:
         the recipe drops nothing, since then the stock model runs. Weights must not change within the block.
 
         Args:
-            features: of `feature_cache`, to go on with what an earlier block has encoded.
+            features: of `feature_cache`, to go on with what an earlier block has encoded, by an equal recipe, also
+                where the model was restored and wrapped again meanwhile.
         """
-        return (features or self.feature_cache()).at_work()
+        return (features or self.feature_cache()).at_work(self._wrapped.adapter, self.recipe)
 
-    def feature_cache(self) -> CachedFeatures:
-        """An encoder-output cache to share between `encode_once` blocks; it holds those of one call."""
-        return CachedFeatures(self._wrapped.adapter)
+    @staticmethod
+    def feature_cache(calls: int = 1) -> FeatureCache:
+        """A cache of encoder outputs to share between `encode_once` blocks.
+
+        Args:
+            calls: what none of the last so many calls came with is dropped, so that memory is bounded.
+
+        Raises:
+            ValueError: `calls` is below 1.
+        """
+        return FeatureCache(calls)
 
     def _changing(self) -> AbstractContextManager[None]:
         """The block that detaches the handle: waits for calls of other threads, and has new ones wait.

@@ -12,7 +12,7 @@ from tests.video.batch.videos import (
     rows,
     timeless,
 )
-from vtc.reduction.feature_cache import _cached_features
+from vtc.reduction.feature_cache import _at_work
 from vtc.video.batch import Answerer, Group, Job
 
 EACH = 4
@@ -62,7 +62,7 @@ def test_rows_of_two_answerers_are_drawn_in_turn(tmp_path):
     taken = zip(*(one.answer(Group(tuple(some))) for one, some in zip(makers, asked, strict=True)), strict=True)
     turns = [list(rows) for rows in zip(*taken, strict=True)]
     assert [timeless(one) for one in turns] == [timeless(one) for one in want]
-    assert _cached_features.get() is None
+    assert _at_work.get() is None
 
 
 def test_an_error_is_not_right_and_was_not_timed(tmp_path):
