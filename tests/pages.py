@@ -73,5 +73,10 @@ class Page(HTMLParser):
         for name, attributes in self.tags:
             found += [f"{name} {key}" for key in attributes if key.startswith("on")]
             pointing = ((key, attributes[key] or "") for key in POINTING if key in attributes)
-            found += [f"{name} {key}={value[:40]}" for key, value in pointing if not value.startswith("data:image/")]
+            found += [
+                f"{name} {key}={value[:40]}" for key, value in pointing if not value.startswith(("data:image/", "#"))
+            ]
+            found += [
+                f"{name} {key}" for key, value in attributes.items() if "url(" in (value or "").replace("url(#", "")
+            ]
         return found

@@ -15,6 +15,7 @@ from tests.families import qwen25vl
 from vtc import embedded
 from vtc.bench.config import BenchConfig
 from vtc.bench.journal import ROWS
+from vtc.bench.plot import draw
 from vtc.bench.quality import run
 from vtc.bench.workers import WorkerFailure, work
 from vtc.cli.main import app
@@ -58,6 +59,8 @@ def test_what_is_written(out, outcome):
     svg = (out / "quality.svg").read_text()
     assert svg.startswith("<?xml")
     assert "<dc:date>" not in svg
+    draw(outcome.document, out / "again")
+    assert (out / "again.svg").read_text() == svg
 
 
 def test_the_document(outcome):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tracemalloc
 
 import numpy as np
@@ -19,13 +20,8 @@ from vtc.embedded.samples import samples
 from vtc.embedded.video import HELD_OUT, Video
 from vtc.html_report import write_report
 from vtc.html_report.answers_summary import error_kind, summarize
-from vtc.html_report.html import (
-    document,
-    escaped,
-    escaped_text,
-    table,
-    tag,
-)
+from vtc.html_report.html import cleaned
+from vtc.html_report.page_model import Example, Figure, Section, laid_out
 from vtc.video.batch.parquet import write_parquet
 
 EVIL = '</script></style><script>alert(1)</script><img src=x onerror=alert(2)>"\' onload="x" &amp; \u202eabc'
@@ -108,6 +104,14 @@ def test_without_true_answers_there_is_no_curve_and_no_score(tmp_path):
     found = page(tmp_path, [row("a"), row("b")])
     assert found.count("svg") == 0
     assert "right, of those known" not in found.text
+
+
+def test_without_matplotlib_the_page_says_what_the_curve_needs(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    found = page(tmp_path, MIXED)
+    assert found.count("svg") == 0
+    assert 'the curve needs matplotlib: pip install "vtc-vlm[bench]"' in found.text
+    assert "50.0 % right, of those known" in found.text
 
 
 def test_keeps_of_one_recipe_are_told_apart(tmp_path):
@@ -289,20 +293,36 @@ def test_the_reader_of_pages_sees_what_would_run():
         Page.of("<p><b></p>")
 
 
+def everywhere(text: str) -> str:
+    """A page with `text` wherever one can stand."""
+    image = Image.new("RGB", (8, 8))
+    figures = [lambda: Figure(image, text), lambda: Figure(None, text)]
+    examples = [Example("right", text, [(text, text)], figure) for figure in figures]
+    return laid_out(
+        text, [text], [Section(text, [text], [(text, text)], None, [(text, [text], [[text, text]])], examples)]
+    )
+
+
 @given(st.text())
 @example('" onload="x')
+@example(EVIL)
+@example("{{ 7 * 7 }}{% for x in y %}{# #}")
+@example("\x00\ud800\x9f\ufffe")
 def test_any_text_is_text(text):
-    found = Page.of(document("x", "", tag("p", escaped_text(text), title=text)))
+    found, plain = Page.of(everywhere(text)), Page.of(everywhere("x"))
     assert found.asks_for() == []
-    assert [list(attributes) for name, attributes in found.tags if name == "p"] == [["title"]]
-    assert found.count("p") == found.count("bdi") == 1
-    document(text, "", table([text], [[text, text]], text)).encode("utf-8")
+    held, as_held = ([(name, {*own} - {"class"}) for name, own in one.tags] for one in (found, plain))
+    assert held == as_held
+    assert " ".join(found.texts).count(cleaned(text).strip()) >= 17
+    (alt,) = (held["alt"] for name, held in found.tags if name == "img")
+    assert alt.splitlines() == cleaned(text).splitlines()
+    everywhere(text).encode("utf-8")
 
 
 def test_half_characters_and_controls_can_be_written(tmp_path):
     text = page(tmp_path, [row("a", answer="\ud800 \x00 \x1b[31m")]).text
     assert "\ufffd \ufffd \ufffd[31m" in text
-    assert escaped("a\tb\n") == "a\tb\n"
+    assert cleaned("a\tb\n") == "a\tb\n"
 
 
 def test_long_words_are_cut_and_it_is_said(tmp_path):

@@ -14,14 +14,7 @@ from vtc.bench.journal import BenchRow
 from vtc.bench.quality import run
 from vtc.html_report import write_report
 from vtc.html_report.benchmark_run import read_run, swaps
-from vtc.html_report.curve import (
-    Level,
-    Point,
-    Series,
-    curve,
-)
 from vtc.html_report.failure_examples import worst
-from vtc.html_report.html import Markup
 from vtc.recipes.named import recipe
 
 RECIPES = tuple(map(recipe, ("kcenter", "random", "globalcom2")))
@@ -132,7 +125,11 @@ def test_examples_are_bounded(bench, tmp_path):
         ("quality.json", lambda path: path.write_text("[]"), "lacks schema, versions"),
         ("quality.json", lambda path: edit(path, lambda held: held.update(schema=7)), "has schema 7, not 1"),
         ("rows.jsonl", lambda path: path.unlink(), "rows.jsonl is missing"),
-        ("rows.jsonl", lambda path: path.write_text("[]\n"), "rows.jsonl, line 1 is a JSON list, not an object; run"),
+        (
+            "rows.jsonl",
+            lambda path: path.write_text("[]\n"),
+            "rows.jsonl, line 1 is a JSON list, not an object; run",
+        ),
         ("rows.jsonl", lambda path: path.write_text('{"model": "m"}\n'), "rows.jsonl, line 1 is no row"),
     ],
 )
@@ -188,49 +185,3 @@ def test_a_model_that_failed_is_said(copy, tmp_path):
     found = page(copy, tmp_path, examples=0)
     assert "not measured: no <i>such</i> model" in found.text
     assert found.asks_for() == []
-
-
-# The curve
-
-
-def drawn(*args) -> Page:
-    return Page.of(curve(*args, "x <axis>", "y & axis"))
-
-
-def test_points_lie_where_they_should():
-    """Twice the share is always as far; ten percent of the score is always as high."""
-    found = drawn([Series("a", tuple(Point(x, y) for x, y in ((50, 90), (25, 70), (12.5, 50))))], ())
-    circles = [(float(a["cx"]), float(a["cy"])) for name, a in found.tags if name == "circle"][:3]
-    assert circles == sorted(circles)
-    (x0, y0), (x1, y1), (x2, y2) = circles
-    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
-    assert y0 - y1 == pytest.approx(y1 - y2, abs=0.2)
-    assert y0 > y2
-    assert "x <axis>" in found.text
-
-
-@pytest.mark.parametrize("count", [1, 7, 45])
-def test_series_differ_in_colour_dashes_or_mark(count):
-    found = drawn([Series(f"r{i}", (Point(10, i), Point(20, i))) for i in range(count)], ())
-    lines = [(a["class"], a.get("stroke-dasharray")) for name, a in found.tags if name == "polyline"]
-    assert len(lines) == count
-    assert len(set(lines)) == min(count, 28)
-    assert found.count("li") == count
-
-
-def test_bounds_and_levels_are_drawn_and_stay_inside():
-    found = drawn(
-        [Series("a", (Point(1, 100, 2, 100), Point(100, 0, 0, 99)))], [Level("all tokens", 100), Level("t", 0)]
-    )
-    heights = [float(a[key]) for name, a in found.tags if name == "line" for key in ("y1", "y2")]
-    assert min(heights) >= 8
-    assert max(heights) <= 340
-    bars = [a for name, a in found.tags if name == "line" and a.get("opacity")]
-    assert len(bars) == 2
-    assert found.count("li") == 3
-
-
-def test_without_tokens_there_is_no_curve():
-    assert curve([Series("a", (Point(0.0, 50.0),))], (), "x", "y") == Markup()
-    assert curve([], [Level("a", 3)], "x", "y") == Markup()
-    drawn([Series("a", (Point(50.0, 50.0),))], ())

@@ -1,91 +1,170 @@
-"""Score over kept tokens, one panel a model, as PNG and SVG."""
+"""Score over kept tokens as a chart: one panel a model, as PNG and SVG."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .tables import TITLES
 from .variants import FULL, NONE
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's, which people with any colour vision can tell apart (without the yellow, too pale for a line)."""
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+SHARES = (0.5, 1, 2, 5, 10, 25, 50, 100)
+"""Percent of the tokens that may have a tick."""
+NEEDED = 'the curve needs matplotlib: pip install "vtc-vlm[bench]"'
 
 
-def draw(made: dict[str, Any], stem: Path) -> list[Path]:
-    """Draw a document that `results.document` made into `stem`.png and .svg, and say where they are.
+@dataclass(frozen=True)
+class Point:
+    """One measurement: percent of the tokens, percent of the score, and the bounds of that where they are known."""
 
-    Raises:
-        ValueError: matplotlib is not installed, or no model was measured.
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Scores over shares of tokens.
+
+    Attributes:
+        series: the measurements of each recipe, from few tokens to many; none of no tokens, as the scale is a log.
+        levels: what is scored whatever is kept, by name.
+        x_label, y_label: of the axes.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ValueError('the curve needs matplotlib: pip install "vtc-vlm[bench]"') from error
-    models = [model for model in made["models"] if not model["failed"]]
-    if not models:
-        raise ValueError("no model was measured, so there is no curve")
-    names = list(
-        dict.fromkeys(variant["recipe"] for model in models for variant in model["arms"] if _is_recipe(variant))
-    )
-    figure = Figure(figsize=(5.2 * len(models) + 2.2, 4.6), layout="constrained")
-    panels = figure.subplots(1, len(models), squeeze=False)[0]
-    for panel, model in zip(panels, models, strict=True):
-        _panel(panel, model, names)
-    handles = {
-        label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(list(handles.values()), list(handles), loc="outside right center", fontsize=8, frameon=False)
-    files = [stem.with_name(f"{stem.name}{ending}") for ending in (".png", ".svg")]
-    for file in files:
-        # No date, so that the same results give the same file.
-        figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
-    return files
+
+    series: Mapping[str, Sequence[Point]]
+    levels: Mapping[str, float]
+    x_label: str
+    y_label: str
+
+    @classmethod
+    def of(
+        cls, points: Iterable[tuple[str, Point]], x_label: str, y_label: str, levels: Mapping[str, float] | None = None
+    ) -> Curve:
+        """That of some points by name, in any order; those without tokens are left out."""
+        series: dict[str, list[Point]] = {}
+        for name, point in points:
+            if point.x > 0:
+                series.setdefault(name, []).append(point)
+        ordered = {name: sorted(own, key=lambda point: point.x) for name, own in series.items()}
+        return cls(ordered, levels or {}, x_label, y_label)
 
 
-def _is_recipe(variant: dict[str, Any]) -> bool:
+def measured(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The variants of a model in a document of `results.document` that have a score."""
+    metric = model["metric"]
+    return [arm for arm in model["arms"] if arm["status"] == "measured" and arm[metric] is not None and arm["n"]]
+
+
+def full_variant(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The one that keeps all tokens, if it was measured."""
+    return next((variant for variant in measured(model) if variant["recipe"] == FULL), None)
+
+
+def is_recipe(variant: Mapping[str, Any]) -> bool:
+    """Return whether the variant is that of a recipe, and not all tokens or none."""
     return variant["recipe"] not in (FULL, NONE)
 
 
-def _panel(panel: Any, model: dict[str, Any], names: list[str]) -> None:
-    metric = model["metric"]
-    measured = [variant for variant in model["arms"] if variant["status"] == "measured" and variant[metric] is not None]
-    full = next((variant for variant in measured if variant["recipe"] == FULL), None)
-    for i, name in enumerate(names):
-        own = sorted(
-            (variant for variant in measured if variant["recipe"] == name), key=lambda variant: variant["layers"]
-        )
-        if not own or full is None:
-            continue
-        share = [100 * variant["layers"] / full["layers"] for variant in own]
-        # Lines of one colour differ by their marks too.
-        style = {"color": COLORS[i % 7], "linestyle": LINES[i // 7 % 4], "marker": MARKERS[(i + 2 * (i // 7)) % 7]}
-        panel.plot(
-            share, [100 * variant[metric]["mean"] for variant in own], label=name, markersize=4, linewidth=1.2, **style
-        )
-    for name, label, line in ((FULL, "full model", "-"), (NONE, "text alone", ":")):
-        for variant in measured:
-            if variant["recipe"] == name:
-                panel.axhline(100 * variant[metric]["mean"], color="grey", linestyle=line, linewidth=1, label=label)
-    panel.set_xscale("log")
-    panel.set_xlabel("visual tokens per layer of the language model (% of all, log scale)")
-    panel.set_ylabel(f"{TITLES[metric]} (%)")
-    panel.set_title(model["name"])
-    ticks = (
-        sorted({round(100 * variant["layers"] / full["layers"], 3) for variant in measured if _is_recipe(variant)})
-        if full
-        else []
+def curve_of(model: Mapping[str, Any]) -> Curve | None:
+    """The scores of a model in a document; None where it was not measured with all tokens."""
+    full, metric = full_variant(model), model["metric"]
+    if full is None or not full["layers"]:
+        return None
+    scores = [(variant, 100 * variant[metric]["mean"]) for variant in measured(model)]
+    return Curve.of(
+        [(v["recipe"], Point(100 * v["layers"] / full["layers"], score)) for v, score in scores if is_recipe(v)],
+        "visual tokens per layer of the language model (% of all, log scale)",
+        f"{TITLES[metric]} (%)",
+        {"all tokens" if v["recipe"] == FULL else "text alone": score for v, score in scores if not is_recipe(v)},
     )
-    _ticks(panel, ticks)
+
+
+def draw(made: Mapping[str, Any], stem: Path) -> list[Path]:
+    """Draw a document that `results.document` made into `stem`.png and .svg, and say where they are.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: no model was measured with all tokens.
+    """
+    curves = {model["name"]: curve for model in made["models"] if not model["failed"] and (curve := curve_of(model))}
+    if not curves:
+        raise ValueError("no model was measured with all its tokens, so there is no curve; see the errors")
+    names = list(dict.fromkeys(name for curve in curves.values() for name in curve.series))
+    with figure(5.2 * len(curves) + 2.2, 4.6) as drawn:
+        panels = drawn.subplots(1, len(curves), squeeze=False)[0]
+        handles: dict[str, Any] = {}
+        for panel, (model, curve) in zip(panels, curves.items(), strict=True):
+            handles |= plot(panel, curve, names)
+            panel.set_title(model)
+        drawn.legend(list(handles.values()), list(handles), loc="outside right center", fontsize=8, frameon=False)
+        files = [stem.with_name(f"{stem.name}{ending}") for ending in (".png", ".svg")]
+        for file in files:
+            drawn.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
+    return files
+
+
+@contextmanager
+def figure(width: float, height: float, text: str = "path") -> Iterator[Any]:
+    """Context manager: a matplotlib figure of `width` by `height` inches, to be saved in the block.
+
+    The same drawing gives the same SVG, and a name with dollars in it is no formula.
+
+    Args:
+        text: of the SVG: `path`, the same everywhere, or `none`, in the reader's font.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(NEEDED) from error
+    with rc_context({"svg.hashsalt": "vtc", "svg.fonttype": text, "text.parse_math": False}):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def plot(panel: Any, curve: Curve, names: Sequence[str]) -> dict[str, Any]:
+    """Draw `curve` into axes of matplotlib; the line of each series and level is returned by its name.
+
+    Args:
+        names: of series, in an order that gives each its colour, dashes and marks.
+    """
+    lines = {}
+    for name, points in curve.series.items():
+        i = names.index(name)
+        color, dashes = COLORS[i % 7], LINES[i // 7 % 4]  # lines of one colour differ by their marks too
+        style = {"color": color, "linestyle": dashes, "marker": MARKERS[(i + 2 * (i // 7)) % 7], "clip_on": False}
+        for x, low, high in [(p.x, p.low, p.high) for p in points if p.low is not None]:
+            panel.vlines(x, low, high, color=color, alpha=0.35)
+        lines[name] = panel.plot([p.x for p in points], [p.y for p in points], markersize=4, linewidth=1.2, **style)[0]
+    for (name, y), dashes in zip(curve.levels.items(), LINES, strict=False):
+        lines[name] = panel.axhline(y, color="grey", linestyle=dashes, linewidth=1)
+    _scales(panel, curve)
+    panel.set_xlabel(curve.x_label)
+    panel.set_ylabel(curve.y_label)
     panel.grid(alpha=0.3)
+    return lines
 
 
-def _ticks(panel: Any, shares: list[float]) -> None:
-    """Labels at round shares within the range, in plain numbers."""
-    if not shares:
-        return
-    round_ones = [x for x in (1, 2, 5, 10, 25, 50, 100) if shares[0] * 0.8 <= x <= shares[-1] * 1.25]
-    panel.set_xticks(round_ones or shares[:1], labels=[f"{x:g}" for x in (round_ones or shares[:1])])
+def _scales(panel: Any, curve: Curve) -> None:
+    """A log scale with plain numbers at round shares, and scores between whole tens."""
+    points = [point for points in curve.series.values() for point in points]
+    low, high = min((point.x for point in points), default=100), max((point.x for point in points), default=100)
+    panel.set_xscale("log")
+    shares = [x for x in SHARES if low * 0.8 <= x <= high * 1.25] or [low]
+    panel.set_xticks(shares, labels=[f"{x:.3g}" for x in shares])
     panel.minorticks_off()
+    scores = [y for p in points for y in (p.y, p.low, p.high) if y is not None] + list(curve.levels.values())
+    bottom, top = math.floor(min(scores, default=0) / 10) * 10, math.ceil(max(scores, default=0) / 10) * 10
+    panel.set_ylim(bottom, max(top, bottom + 10))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vtc.bench.plot import Curve, Point
 from vtc.core.statistics import DRAWS, Interval, intervals
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
@@ -23,8 +24,6 @@ from .answers_summary import (
     recipe_label,
     summarize,
 )
-from .curve import Point, Series, curve
-from .html import Markup
 from .overlay_renderer import OverlayRenderer, opened, plain
 from .page_model import (
     Example,
@@ -139,15 +138,15 @@ def _kinds(found: AnswersSummary) -> list[Table]:
     return [("Errors by kind", ("kind", "rows"), rows)] if rows else []
 
 
-def _curve(found: AnswersSummary, scores: Mapping[str, Interval]) -> Markup | None:
-    series = []
+def _curve(found: AnswersSummary, scores: Mapping[str, Interval]) -> Curve:
+    points = []
     for label, tally in found.tallies.items():
         score = scores[label]
-        if score.mean is None or not tally.full or not tally.kept:
+        if score.mean is None or not tally.full:
             continue
         bounds = (None, None) if score.low is None or score.high is None else (100 * score.low, 100 * score.high)
-        series.append(Series(label, (Point(100 * tally.kept / tally.full, 100 * score.mean, *bounds),)))
-    return curve(series, (), "visual tokens kept (% of all, log scale)", "right (%)") if series else None
+        points.append((label, Point(100 * tally.kept / tally.full, 100 * score.mean, *bounds)))
+    return Curve.of(points, "visual tokens kept (% of all, log scale)", "right (%)")
 
 
 # Examples

@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vtc.bench.plot import curve_of, full_variant, is_recipe, measured
 from vtc.bench.tables import TITLES, inside, matrix
-from vtc.bench.variants import FULL, NONE
 
 from .benchmark_run import BenchmarkRun, Rows, swaps
-from .curve import (
-    Level,
-    Point,
-    Series,
-    curve,
-)
 from .failure_examples import worst
-from .html import Markup
 from .overlay_renderer import OverlayRenderer
 from .page_model import Section, Table
 
@@ -39,7 +32,7 @@ def sections(run: BenchmarkRun, examples: int, renderer: OverlayRenderer | None)
                 model["name"],
                 _notes(model),
                 _cards(model),
-                _curve(model),
+                curve_of(model),
                 [*_tables(model, rows), *_errors(run, model["name"])],
                 worst(run, model, rows, examples, renderer),
             )
@@ -66,25 +59,12 @@ def _notes(model: Mapping[str, Any]) -> list[str]:
     return [f"Score: {TITLES[model['metric']]}. {asked}{few}"]
 
 
-def _measured(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    metric = model["metric"]
-    return [
-        variant
-        for variant in model["arms"]
-        if variant["status"] == "measured" and variant[metric] is not None and variant["n"]
-    ]
-
-
-def _full(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return next((variant for variant in _measured(model) if variant["recipe"] == FULL), None)
-
-
 def _cards(model: Mapping[str, Any]) -> list[tuple[str, str]]:
-    full, metric = _full(model), model["metric"]
+    full, metric = full_variant(model), model["metric"]
     if full is None:
         return []
     cards = [("all tokens: score", f"{100 * full[metric]['mean']:.1f} %"), ("all tokens", f"{full['tokens']:.0f}")]
-    free = [variant for variant in _measured(model) if _is_recipe(variant) and variant["versus_full"] is not None]
+    free = [variant for variant in measured(model) if is_recipe(variant) and variant["versus_full"] is not None]
     free = [
         variant for variant in free if variant["versus_full"]["low"] is not None and variant["versus_full"]["high"] >= 0
     ]
@@ -95,28 +75,8 @@ def _cards(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     return cards
 
 
-def _is_recipe(variant: Mapping[str, Any]) -> bool:
-    return variant["recipe"] not in (FULL, NONE)
-
-
 def _label(variant: Mapping[str, Any]) -> str:
     return str(variant["recipe"]) if variant["inside"] else f"{variant['recipe']}, keep {variant['keep']}"
-
-
-def _curve(model: Mapping[str, Any]) -> Markup | None:
-    full, metric = _full(model), model["metric"]
-    if full is None or not full["layers"]:
-        return None
-    recipes: dict[str, list[Point]] = {}
-    levels = []
-    for variant in _measured(model):
-        score = 100 * variant[metric]["mean"]
-        if _is_recipe(variant):
-            recipes.setdefault(variant["recipe"], []).append(Point(100 * variant["layers"] / full["layers"], score))
-        else:
-            levels.append(Level("all tokens" if variant["recipe"] == FULL else "text alone", score))
-    series = [Series(name, tuple(points)) for name, points in recipes.items()]
-    return curve(series, levels, "visual tokens per layer (% of all, log scale)", f"{TITLES[metric]} (%)")
 
 
 def _tables(model: Mapping[str, Any], rows: Rows) -> list[Table]:
@@ -124,11 +84,11 @@ def _tables(model: Mapping[str, Any], rows: Rows) -> list[Table]:
     tables: list[Table] = [("Scores, recipe by keep (%)", *matrix(made))]
     if inside(made)[1]:
         tables.append(("Recipes whose tokens leave inside the language model", *inside(made)))
-    full, metric = _full(model), model["metric"]
+    full, metric = full_variant(model), model["metric"]
     head = ("recipe", "tokens", "saved", "score (%)", "against all tokens", "lost", "gained", "no answer")
     detail: list[list[object]] = []
     for variant in model["arms"]:
-        if not _is_recipe(variant):
+        if not is_recipe(variant):
             continue
         if variant["status"] != "measured" or not variant["n"] or variant[metric] is None or full is None:
             why = f"{variant['status']}: {variant['why']}" if variant["why"] else "no answers"

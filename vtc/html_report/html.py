@@ -1,77 +1,46 @@
-"""HTML from parts: whatever is no `Markup` is text, and is escaped."""
+"""HTML by templates that escape whatever is no `Markup`."""
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
 
-LONGEST, WORDY = 2000, 45
-"""Characters of a text from a run that are shown, and beyond which a cell breaks its lines."""
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from .images import data_uri
+
+LONGEST = 2000
+"""Characters of a text from a run that are shown."""
 _UNSHOWN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-class Markup(str):
-    """Text that is HTML already."""
-
-    __slots__ = ()
-
-
-def escaped(text: object) -> Markup:
-    """`text` as HTML; characters that no page may hold (controls, half surrogates) become U+FFFD."""
-    if isinstance(text, Markup):
-        return text
-    return Markup(html.escape(_UNSHOWN.sub("\ufffd", str(text)), quote=True))
+def cleaned(text: str) -> str:
+    """`text` with U+FFFD for characters that no page may hold: controls, half surrogates."""
+    return _UNSHOWN.sub("\ufffd", text)
 
 
-def tag(name: str, /, *children: object, **attributes: object) -> Markup:
-    """An element; an attribute's name may end in `_`, other underscores are hyphens; None leaves one out."""
-    listed = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escaped(value)}"'
-        for key, value in attributes.items()
-        if value is not None
+def render(template: str, **values: Any) -> str:
+    """Fill in a template of this package."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("vtc.html_report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else cleaned(str(value)),
     )
-    if name in ("img", "meta"):
-        return Markup(f"<{name}{listed}>")
-    return Markup(f"<{name}{listed}>{joined(children)}</{name}>")
+    environment.filters |= {"cut": _cut, "data_uri": data_uri}
+    return environment
 
 
-def joined(parts: Iterable[object], by: str = "") -> Markup:
-    """Parts in a row."""
-    return Markup(by.join(map(escaped, parts)))
-
-
-def escaped_text(text: object) -> Markup:
-    """Words from a run: kept apart from the direction of what surrounds them, and cut where they are very long."""
+def _cut(text: object) -> str:
+    """Words from a run; where they are very long, their beginning."""
     whole = str(text)
-    cut = f"{whole[:LONGEST]}… ({len(whole) - LONGEST} more characters)" if len(whole) > LONGEST else whole
-    return tag("bdi", cut)
-
-
-def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str) -> Markup:
-    """A table that scrolls sideways by itself; the first cell of each row heads it."""
-    lines = [tag("tr", tag("th", row[0], scope="row"), joined(map(_cell, row[1:]))) for row in rows]
-    heads = tag("thead", tag("tr", joined(tag("th", cell, scope="col") for cell in head)))
-    return tag(
-        "div", tag("table", tag("caption", tag("span", caption)), heads, tag("tbody", joined(lines))), class_="scroll"
-    )
-
-
-def _cell(content: object) -> Markup:
-    return tag("td", content, class_="long" if len(str(content)) > WORDY else None)
-
-
-def document(title: str, style: str, body: Markup) -> str:
-    """A whole page that asks for nothing: its own policy lets no script run and nothing be fetched."""
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    head = joined(
-        (
-            tag("meta", charset="utf-8"),
-            tag("meta", http_equiv="Content-Security-Policy", content=policy),
-            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("meta", name="color-scheme", content="light dark"),
-            tag("title", title),
-            tag("style", Markup(style)),
-        )
-    )
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>{body}</main></body></html>\n'
+    return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}… ({len(whole) - LONGEST} more characters)"

@@ -7,16 +7,10 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from .html import (
-    Markup,
-    document,
-    escaped_text,
-    joined,
-    table,
-    tag,
-)
-from .images import data_uri
-from .style import STYLE
+from vtc.bench.plot import Curve
+
+from .curve import CurveMarkup, draw_svg
+from .html import render
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 """Caption, head and rows."""
@@ -35,6 +29,11 @@ class Figure:
     image: Image.Image | None
     words: str
     kept: int | None = None
+
+    @property
+    def wide(self) -> bool:
+        """Whether it wants the whole width of the page."""
+        return self.image is not None and self.image.width > max(640, self.image.height)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Section:
         title: the heading.
         notes: paragraphs.
         cards: (name, number).
-        curve: inline SVG.
+        curve: scores over shares of tokens; one without points is not drawn.
         tables: see `Table`.
         examples: the worst first.
     """
@@ -70,7 +69,7 @@ class Section:
     title: str
     notes: Sequence[str] = ()
     cards: Sequence[tuple[str, str]] = ()
-    curve: Markup | None = None
+    curve: Curve | None = None
     tables: Sequence[Table] = ()
     examples: Sequence[Example] = ()
 
@@ -87,41 +86,12 @@ WORDS = {
 
 def laid_out(title: str, intro: Sequence[str], sections: Sequence[Section]) -> str:
     """The whole page."""
-    body = [tag("h1", title), *(tag("p", line, class_="soft") for line in intro), *map(_section, sections)]
-    return document(title, STYLE, joined(body, "\n"))
+    return render("page.html", title=title, intro=intro, sections=sections, states=WORDS, draw=_drawn)
 
 
-def _section(one: Section) -> Markup:
-    parts: list[Markup] = [tag("h2", one.title), *(tag("p", escaped_text(note)) for note in one.notes)]
-    if one.cards:
-        cards = (tag("div", tag("b", number), tag("span", name, class_="soft")) for name, number in one.cards)
-        parts.append(tag("div", joined(cards), class_="cards"))
-    if one.curve is not None:
-        parts.append(one.curve)
-    for caption, head, rows in one.tables:
-        parts.append(table(head, [[escaped_text(cell) for cell in row] for row in rows], caption))
-    if one.examples:
-        parts.append(tag("div", joined(map(_example, one.examples), "\n"), class_="examples"))
-    return tag("section", joined(parts, "\n"))
-
-
-def _example(one: Example) -> Markup:
-    figure = one.figure()
-    facts = joined(joined((tag("dt", name), tag("dd", escaped_text(text)))) for name, text in one.facts)
-    wide = figure.image is not None and figure.image.width > 640 and figure.image.width > figure.image.height
-    return tag(
-        "article",
-        tag("h3", escaped_text(one.id)),
-        tag("p", WORDS[one.state], class_=f"tag {one.state}"),
-        tag("dl", facts),
-        _figure(figure),
-        class_="wide" if wide else None,
-    )
-
-
-def _figure(figure: Figure) -> Markup:
-    if figure.image is None:
-        return tag("p", escaped_text(figure.words), class_="missing")
-    width, height = figure.image.size
-    shown = tag("img", src=data_uri(figure.image), alt=figure.words, width=width, height=height)
-    return tag("figure", shown, tag("figcaption", escaped_text(figure.words)))
+def _drawn(curve: Curve) -> CurveMarkup | str:
+    """The curve, or why it is not drawn: a plain install has no matplotlib, and its page says so."""
+    try:
+        return draw_svg(curve)
+    except ImportError as error:
+        return str(error)
