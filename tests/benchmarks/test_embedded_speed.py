@@ -1,7 +1,7 @@
 """What an embedded model's answer and a drawn video cost.
 
-`pytest tests/benchmarks/test_embedded_speed.py --benchmark-only`. Nothing is asserted about time; in an ordinary run each
-runs once.
+`pytest tests/benchmarks/test_embedded_speed.py --benchmark-only`. Nothing is asserted about time; in an
+ordinary run each runs once.
 """
 
 from __future__ import annotations
