@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .console import note, print_json, shown
-from .options import AsJson, Overwrite, old
+from .options import AsJson, Device, Dtype, Overwrite, old
 
 if TYPE_CHECKING:
     from vtc.bench.config import BenchConfig
@@ -79,8 +79,8 @@ def quality(
     overwrite: Overwrite = False,
     fresh: Annotated[bool, old("--fresh")] = False,
     curve: Annotated[bool, typer.Option(help="Draw the curve (needs matplotlib).")] = True,
-    device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.")] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Compare recipes by the answers that survive them, on the same questions, with paired intervals.
@@ -89,7 +89,6 @@ def quality(
     Exits with 4 if a named recipe is below `random` by its interval on an embedded model, and no reason is known.
     """
     from vtc.bench.config import BenchConfig
-    from vtc.bench.explained import unexplained
     from vtc.bench.quality import run
     from vtc.bench.variants import chosen, parse_keeps
 
@@ -127,6 +126,13 @@ def quality(
         print_json(outcome.document)
     else:
         _print(outcome)
+    _exit(outcome)
+
+
+def _exit(outcome: BenchOutcome) -> None:
+    """End with what the exit code says of `outcome`; return where it is 0."""
+    from vtc.bench.explained import unexplained
+
     if outcome.errors:
         note(f"{outcome.errors} questions or models have no answer; see the errors in {outcome.files[1]}")
         raise typer.Exit(SOME_FAILED)
