@@ -1,4 +1,9 @@
-"""Processes that answer a share of the work each, and send what they find."""
+"""Processes that answer a share of the work each, and send what they find.
+
+Not a `concurrent.futures.ProcessPoolExecutor`: where one of its processes is killed, it kills the others over their
+work and tells no exit code; where it is interrupted, it waits for the tasks in hand; and it starts Python as
+`multiprocessing` does, in a way that imports from the current folder first.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +49,7 @@ def gathered(jobs: Sequence[Job], threads: int) -> Generator[Any, None, list[int
 def _started(writer: Connection, job: Job, threads: int) -> subprocess.Popen[bytes]:
     """A process that does `job`, not forked, since a forked one cannot use a GPU.
 
-    Not by `multiprocessing`, which starts Python in a way that imports from the current folder first. The caller's main
-    module is imported as `multiprocessing` does it, so that what it defines can be part of a job.
+    The caller's main module is imported as `multiprocessing` does it, so that what it defines can be part of a job.
     """
     end = writer.fileno()
     process = subprocess.Popen(command(__name__, str(end), str(threads)), stdin=subprocess.PIPE, pass_fds=[end])
