@@ -59,6 +59,7 @@ def test_a_schedule_is_the_papers_where_nothing_is_in_its_way():
     assert np.diff((576, *schedule(576, 576 - 23 * 8, 23, "constant"))).tolist() == [-8] * 23
     falling = -np.diff((600, *schedule(600, 600 - 21 * 10, 21, "decreasing")))
     assert falling.tolist() == list(range(20, -1, -1))
+    assert [schedule(10, 8, 2, shape) for shape in SHAPES] == [(9, 8), (8, 8)]
     assert -np.diff((576, *schedule(576, 576 - 25, 10, "constant"))).sum() == 25
 
 
