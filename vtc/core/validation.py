@@ -47,7 +47,7 @@ def check_number(
     try:
         number = float(value)
     except OverflowError:  # an int of hundreds of digits
-        number = math.inf if value > 0 else -math.inf
+        number = math.inf if value > 0 else -math.inf  # type: ignore[operator]  # numbers.Real is not typed
     above = low <= number if ends[0] == "[" else low < number
     below = number <= high if ends[1] == "]" else number < high
     if not (above and below):
