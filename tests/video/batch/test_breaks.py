@@ -87,7 +87,12 @@ def killed(path, tmp_path, times, most):
     before = written(out)
     summary = answer_batch(path, out, **FIELDS)
     assert (summary.fresh, summary.stopped) == (written(whole) - before, "")
-    assert timeless(read(out)) == timeless(read(whole))
+    # A medium that was being read ahead at a kill is asked first: the rows are the same, their order need not be.
+    assert in_order(read(out)) == in_order(read(whole))
+
+
+def in_order(rows):
+    return sorted(timeless(rows), key=lambda row: row["id"])
 
 
 @pytest.mark.usefixtures("forgiving")
