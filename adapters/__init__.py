@@ -31,7 +31,7 @@ GENERIC: tuple[type[Adapter], ...] = (GenericGrid, Generic)
 
 
 def register_adapter(adapter: type[A]) -> type[A]:
-    """Makes an adapter known, ahead of those before it and of the generic ones; a decorator, or a call.
+    """Make an adapter known, ahead of those before it and of the generic ones; a decorator, or a call.
 
     Args:
         adapter: a class that derives from `Adapter` (see `vtc.adapters.base`) and names the model classes it `serves`.
@@ -69,7 +69,7 @@ FOREIGN = {
 
 
 def check_architecture(names: list[str]) -> None:
-    """Refuses checkpoints whose weights a stock class would misread.
+    """Refuse checkpoints whose weights a stock class would misread.
 
     Raises:
         ValueError: one of `names` is known to be no stock transformers architecture.

@@ -134,7 +134,7 @@ class Attempts:
         )
 
     def close(self, done: Collection[str] = ()) -> None:
-        """Takes the note away, as the run ended of itself; what is known of questions that are not `done` stays."""
+        """Take the note away, as the run ended of itself; what is known of questions that are not `done` stays."""
         self._file.close()
         left = [key for key, count in self._kills.items() if count and key.startswith(ROWS)]
         if all(key.partition(":")[2] in done for key in left):

@@ -88,7 +88,7 @@ class Records:
         check_bound(self.path, self.done, self.failed, wanted)
 
     def forget(self, names: Collection[str]) -> None:
-        """Takes the rows of `names` out of the file. Killed on the way, it leaves the file as it was.
+        """Take the rows of `names` out of the file. Killed on the way, it leaves the file as it was.
 
         Raises:
             OSError: no space for the file's copy, or no right to make it.

@@ -60,7 +60,7 @@ class _Found:
     jobs: set[str] = field(default_factory=set)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Takes a row in, and notes an id that was there before."""
+        """Take a row in, and note an id that was there before."""
         name = row["id"]
         self.jobs.add(str(row.get("fingerprint")).partition("-")[0])
         before = self.rows.setdefault(name, row)

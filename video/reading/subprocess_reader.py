@@ -184,7 +184,7 @@ class _Child:
 
 
 def _pump(pipe: BinaryIO, most: int, messages: queue.Queue[Any], over: threading.Event) -> None:
-    """Hands messages over until there are none; None is the last."""
+    """Hand messages over until there are none; None is the last."""
     with pipe:
         while not over.is_set():
             try:

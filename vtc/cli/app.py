@@ -16,7 +16,7 @@ ENDS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(
 
 
 def run(model: str | None, host: str, port: int | None, *, device: str = "auto", dtype: str = "auto") -> None:
-    """Loads the models and serves the page until a signal ends it; uploads and drawn images are gone behind it.
+    """Load the models and serve the page until a signal ends it; uploads and drawn images are gone behind it.
 
     Raises:
         OSError, ValueError: gradio is not installed, a model that cannot be loaded, or a port that is taken.
@@ -35,7 +35,7 @@ def _ended_by_signals() -> Iterator[None]:
     came: list[int] = []
 
     def end(number: int, frame: Any) -> None:
-        """Ends the block, the first time."""
+        """End the block, the first time."""
         came.append(number)
         if len(came) == 1:
             raise KeyboardInterrupt

@@ -104,7 +104,7 @@ Opened = Image.Image | VideoInput
 
 
 def ask(path: Path, question: str, options: Options, max_new_tokens: int, as_json: bool = False) -> None:
-    """Prints the answers about `path` with all tokens and with fewer.
+    """Print the answers about `path` with all tokens and with fewer.
 
     Raises:
         OSError, ValueError: the file, an option, or what the model cannot do, in one plain line.
@@ -136,7 +136,7 @@ def ask(path: Path, question: str, options: Options, max_new_tokens: int, as_jso
 def ask_by_strategy(
     path: Path, question: str, options: Options, strategy: str, max_new_tokens: int, as_json: bool = False
 ) -> None:
-    """Prints every call of the model that `strategy` makes about a video, and the answer.
+    """Print every call of the model that `strategy` makes about a video, and the answer.
 
     Raises:
         OSError, ValueError: see `ask`, an unknown plan, or an image.
@@ -187,7 +187,7 @@ def ask_by_strategy(
 
 
 def show(path: Path, out: Path, question: str | None, options: Options) -> None:
-    """Draws to `out` what is kept of `path`: over an image, or along the time of a video.
+    """Draw to `out` what is kept of `path`: over an image, or along the time of a video.
 
     Raises:
         OSError, ValueError: see `ask`, and an `out` that cannot be written.
@@ -270,7 +270,7 @@ def _fitted(recipe: Recipe, model: Any, opened: Opened) -> Recipe:
 
 
 def _check_out(out: Path) -> None:
-    """Refuses an output file that could not be written, before any model is loaded."""
+    """Refuse an output file that could not be written, before any model is loaded."""
     if out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"--out {out}: no image format has the ending {out.suffix!r}; use .png")
     if not out.parent.is_dir():

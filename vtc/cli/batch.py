@@ -27,7 +27,7 @@ REFUSED = 2
 
 
 def batch(questions: Path, out: Path, engine: str, shard: str | None, options: dict[str, Any]) -> None:
-    """Answers `questions` into `out` and prints a summary.
+    """Answer `questions` into `out` and print a summary.
 
     Args:
         options: of `vtc.video.answer_batch`, by name.
@@ -101,7 +101,7 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
     came: list[int] = []
 
     def note(number: int, frame: Any) -> None:
-        """Notes the first signal; a second one interrupts."""
+        """Note the first signal; a second one interrupts."""
         if came:
             raise KeyboardInterrupt
         came.append(number)

@@ -50,7 +50,7 @@ def shown(text: object) -> str:
 
 
 def print_json(value: object) -> None:
-    """Prints `value` as JSON, for machines."""
+    """Print `value` as JSON, for machines."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -58,14 +58,14 @@ class PlainErrors(TyperGroup):
     """Commands whose expected errors are one line on stderr, unless `--debug` is given, before or after the command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Moves `--debug` to the front, where it is known."""
+        """Move `--debug` to the front, where it is known."""
         end = args.index("--") if "--" in args else len(args)
         if "--debug" in args[:end]:
             args = ["--debug", *(a for a in args[:end] if a != "--debug"), *args[end:]]
         return list(super().parse_args(ctx, args))
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command; whatever ends it is one line on stderr and an exit code, see `ended`."""
+        """Run the command; whatever ends it is one line on stderr and an exit code, see `ended`."""
         try:
             return super().invoke(ctx)
         except BaseException as error:
@@ -81,7 +81,7 @@ def debugging() -> bool:
 
 
 def ended(error: BaseException) -> int:
-    """Says what ended a command, and gives its exit code.
+    """Say what ended a command, and give its exit code.
 
     1: what was passed or is there does not do; 70: a fault of our own; 130: interrupted. Where nobody reads
     the output any more nothing is said: 1, as click and rich end.
@@ -124,19 +124,19 @@ def _say(mark: str, text: str) -> None:
 
 
 def say_error(text: str) -> None:
-    """Prints an error on stderr, on one line, of a length that can be read."""
+    """Print an error on stderr, on one line, of a length that can be read."""
     words = " ".join(text.split())
     _say("[red]error:[/red]", words if len(words) <= LONGEST else f"{words[:LONGEST]} ...")
 
 
 def note(text: str) -> None:
-    """Prints a note on stderr."""
+    """Print a note on stderr."""
     _say("[yellow]note:[/yellow]", text)
 
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Prints the warnings of the block as notes."""
+    """Print the warnings of the block as notes."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
@@ -145,7 +145,7 @@ def notes() -> Iterator[None]:
 
 
 def note_view(size: tuple[int, int], processor: Any) -> None:
-    """Says so where the processor shows the encoder a part of the image only, or a squeezed one."""
+    """Say so where the processor shows the encoder a part of the image only, or a squeezed one."""
     from vtc.viz.visible_crop import coverage
 
     try:
@@ -164,7 +164,7 @@ def _percent(share: float) -> str:
 
 
 def print_comparison(result: Comparison, recipe: Recipe) -> None:
-    """Prints two answers and what they cost, side by side."""
+    """Print two answers and what they cost, side by side."""
     report, console = result.report, Console()
     table = Table("", "all tokens", f"{recipe.name}, keep {recipe.keep}")
     table.add_row("answer", shown(result.full), shown(result.short))
@@ -192,7 +192,7 @@ def print_comparison(result: Comparison, recipe: Recipe) -> None:
 
 
 def print_reading(report: ReadReport, info: Info) -> None:
-    """Prints how a video was read."""
+    """Print how a video was read."""
     lost = f"{len(report.lost)} lost" if report.lost else "none lost"
     of = f"{report.delivered} of {info.frames} frames of {info.duration:.4g} s of video"
     _line(Console(), f"read: {of}, {lost}, {report.seconds:.2f} s of reading (not in the times above)")
@@ -206,7 +206,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 def print_check(result: ModelResult, name: str) -> None:
-    """Prints which invariants hold for the model called `name`, and what failed."""
+    """Print which invariants hold for the model called `name`, and what failed."""
     console = Console()
     versions = ", ".join(f"{package} {version}" for package, version in result.versions.items())
     _line(console, f"{name}: {result.model}, adapter {result.adapter}, {result.dtype} on {result.device}; {versions}")
@@ -256,7 +256,7 @@ def comparison_facts(result: Comparison, recipe: Recipe) -> dict[str, Any]:
 
 
 def print_outcome(outcome: DemoOutcome, place: str) -> None:
-    """Prints the table of the demo and where its images are."""
+    """Print the table of the demo and where its images are."""
     console = Console()
     fancy = console.encoding.lower().startswith("utf")
     table = Table(*outcome.header, box=SIMPLE_HEAD)

@@ -82,7 +82,7 @@ class DemoOutcome:
 
 
 def run(out: Path, chosen: Recipe | None = None) -> DemoOutcome:
-    """Asks the packaged questions and draws the overlays and `table.md` into the directory `out`.
+    """Ask the packaged questions and draw the overlays and `table.md` into the directory `out`.
 
     The photographs are only drawn: the embedded model knows drawn scenes, so its answers about them say nothing.
 

@@ -17,7 +17,7 @@ from .console import say_error, shown
 
 
 def describe(paths: Sequence[Path], *, as_json: bool, track: int | None = None, reader: str = "pyav") -> bool:
-    """Prints what each video is, and whether all could be read.
+    """Print what each video is, and whether all could be read.
 
     Args:
         paths: of video files.

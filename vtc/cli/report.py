@@ -15,7 +15,7 @@ from .console import notes, shown
 def report(
     source: Path, out: Path, examples: int, questions: Path | None, model: str | None, overlays: bool, title: str | None
 ) -> None:
-    """Writes the page about `source` to `out`, and says how large it is.
+    """Write the page about `source` to `out`, and say how large it is.
 
     Raises:
         OSError, ValueError: see `vtc.html_report.write_report`.

@@ -92,7 +92,7 @@ class VideoInput:
 
 
 def print_picked(watched: Watched | None) -> None:
-    """Prints how the frames of a long video were chosen; nothing of another."""
+    """Print how the frames of a long video were chosen; nothing of another."""
     if watched is None or watched.selected is None:
         return
     scanned, seconds = len(watched.selected.scanned), watched.selected.seconds
@@ -101,7 +101,7 @@ def print_picked(watched: Watched | None) -> None:
 
 
 def _tell_looking(selected: SelectedFrames) -> None:
-    """Notes what was not looked at."""
+    """Note what was not looked at."""
     if selected.broken:
         note(f"a part of the video could not be looked at: {selected.broken}")
     if selected.report.lost:

@@ -87,7 +87,7 @@ class Registry(Generic[T]):
             load_plugins()
 
     def add(self, name: str, entry: T) -> T:
-        """Registers `entry` as `name`; the same one again, as where a notebook's cell is run twice, takes its place.
+        """Register `entry` as `name`; the same one again, as where a notebook's cell is run twice, takes its place.
 
         Raises:
             TypeError: `name` is no text.
@@ -107,7 +107,7 @@ class Registry(Generic[T]):
         return entry
 
     def alias(self, name: str, of: str) -> None:
-        """Registers `name` as a second name of the entry `of`.
+        """Register `name` as a second name of the entry `of`.
 
         Raises:
             ValueError: `of` is no entry, or `name` is taken by another.

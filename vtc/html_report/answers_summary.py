@@ -179,7 +179,7 @@ class _Picked:
         self._ranks: tuple[list[tuple[int, Mapping[str, Any]]], ...] = ([], [], [])
 
     def offer(self, number: int, row: Mapping[str, Any], kind: str | None) -> None:
-        """Takes a row in, if there is room for one of its rank."""
+        """Take a row in, if there is room for one of its rank."""
         if kind is not None and kind not in self._firsts and len(self._firsts) < self._most:
             self._firsts[kind] = (number, row)
             return

@@ -249,7 +249,7 @@ class Recipe:
         return cls(**serialization.arguments(data))
 
     def save(self, path: str | Path) -> None:
-        """Writes the recipe to the file `path` as JSON.
+        """Write the recipe to the file `path` as JSON.
 
         Raises:
             ValueError: a stage that `load` could not find or would read as another. Nothing is written.
@@ -258,7 +258,7 @@ class Recipe:
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
-        """Reads a recipe that `save` wrote.
+        """Read a recipe that `save` wrote.
 
         Raises:
             OSError: the file is not there, or cannot be read.
@@ -267,7 +267,7 @@ class Recipe:
         return cls.from_dict(serialization.read(path))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the recipe into `folder` as `recipe.json`, beside what else a model's folder may hold.
+        """Write the recipe into `folder` as `recipe.json`, beside what else a model's folder may hold.
 
         Raises:
             ValueError: see `save`.
@@ -276,7 +276,7 @@ class Recipe:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Recipe:
-        """Reads the recipe of a local folder that `save_pretrained` wrote.
+        """Read the recipe of a local folder that `save_pretrained` wrote.
 
         Raises:
             FileNotFoundError: the folder holds no `recipe.json`.

@@ -46,7 +46,7 @@ def _select(recipe: Recipe, selector: Selector, tokens: VisualTokens, total: int
 
 
 def _check_contract(selector: Selector, anchor: Tensor, expected: int, stray: Tensor) -> None:
-    """Raises ValueError unless `anchor` holds as many different tokens as were due, of the pools (not `stray`)."""
+    """Raise ValueError unless `anchor` holds as many different tokens as were due, of the pools (not `stray`)."""
     wrong = len(anchor) > expected if selector.adaptive else len(anchor) != expected
     if wrong or bool((anchor[1:] <= anchor[:-1]).any() | stray):
         raise ValueError(

@@ -46,7 +46,7 @@ class _Alone:
 
 
 def register_stage(stage: type[T]) -> type[T]:
-    """Makes a stage class known by name to recipes and recipe files; a decorator above `@dataclass`, or a call.
+    """Make a stage class known by name to recipes and recipe files; a decorator above `@dataclass`, or a call.
 
     A selector, a decoder, an encoder or an input stage that needs no parameters is also a recipe by its `name`.
 
@@ -73,7 +73,7 @@ def register_stage(stage: type[T]) -> type[T]:
 
 
 def register_alone(stage: type[Stage], name: str | None = None) -> None:
-    """Makes a registered stage a recipe, where it drops something by itself and needs no parameters."""
+    """Make a registered stage a recipe, where it drops something by itself and needs no parameters."""
     needed = any(f.default is MISSING and f.default_factory is MISSING for f in fields(stage) if f.init)  # type: ignore[arg-type]
     if stage.kind in ALONE and not needed:
         _add(name or stage.name, _Alone(f"{stage.kind}/{stage.name}"))
@@ -84,7 +84,7 @@ def register_recipe(name: str, stages: Made, *, aliases: Iterable[str] = ()) -> 
 @overload
 def register_recipe(name: str, stages: None = None, *, aliases: Iterable[str] = ()) -> Callable[[M], M]: ...
 def register_recipe(name: str, stages: Made | None = None, *, aliases: Iterable[str] = ()) -> Recipe | Callable[[M], M]:
-    """Makes a composition of stages known by name; a call with stages, or a decorator of a function that gives them.
+    """Make a composition of stages known by name; a call with stages, or a decorator of a function that gives them.
 
     ```python
     register_recipe("mine", [KCenter(), Mean()])

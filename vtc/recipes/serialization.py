@@ -75,7 +75,7 @@ def _stage(entry: Any, old: bool) -> Stage:
 
 
 def check_loadable(recipe: Recipe) -> None:
-    """Raises ValueError for a stage that a file could not name, or whose parameters it would not bring back."""
+    """Raise ValueError for a stage that a file could not name, or whose parameters it would not bring back."""
     for stage in recipe.stages:
         if stage.label not in STAGES or STAGES.get(stage.label) is not type(stage):
             raise ValueError(

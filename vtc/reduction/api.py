@@ -38,10 +38,12 @@ def reduce_tokens(
     seed: int | None = None,
     images_as: str | None = None,
 ) -> M:
-    """Makes `model` answer from fewer visual tokens, in place, until `restore(model)`.
+    """Make `model` answer from fewer visual tokens, in place, until `restore(model)`.
 
     Wrapping again replaces the recipe, once the calls that other threads have under way have ended as they began.
-    Only this instance changes: no class, no module global, no environment.
+    Of the model only this instance changes: no class, no module global, no environment. State lies in two more places:
+    importing the decoder engine adds one function, under a name of vtc's own, to transformers' process-wide registry of
+    attention functions, and a cache that holds reduced media gets a subclass of its own class, which guards them.
 
     Args:
         model: a stock transformers vision-language model, bare or inside a PEFT model.
@@ -91,7 +93,7 @@ _SWAPPING = threading.Lock()
 
 
 def _swap(inner: nn.Module, handle: Handle | None) -> None:
-    """Puts `handle` in the place of the handle of `inner`, or takes that one off, while no call is under way."""
+    """Put `handle` in the place of the handle of `inner`, or take that one off, while no call is under way."""
     while True:  # another thread may be quicker: then the calls on what it attached are to be waited for
         before = inner.__dict__.get("vtc")
         with _changing(before), _SWAPPING:
@@ -105,7 +107,7 @@ def _changing(handle: object) -> AbstractContextManager[None]:
 
 
 def _replace(inner: nn.Module, handle: Handle | None) -> None:
-    """Detaches the handle of `inner` and attaches `handle`; the old one stays if this fails."""
+    """Detach the handle of `inner` and attach `handle`; the old one stays if this fails."""
     before = inner.__dict__.get("vtc")
     if isinstance(before, Handle):
         before._detach()
@@ -119,7 +121,7 @@ def _replace(inner: nn.Module, handle: Handle | None) -> None:
 
 
 def restore(model: M) -> M:
-    """Takes everything off that `reduce_tokens` put on `model`; a model that is not wrapped stays as it is.
+    """Take everything off that `reduce_tokens` put on `model`; a model that is not wrapped stays as it is.
 
     Waits for the calls that other threads have under way: each ends as it began.
 

@@ -99,7 +99,7 @@ def read_columns(adapter: Adapter, inputs: Mapping[str, Any], prefix: PromptMap 
 
 
 def _check_unknown(adapter: Adapter, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor) -> None:
-    """Refuses arguments as long as the prompt that nobody declared: left at full length, they would be misread."""
+    """Refuse arguments as long as the prompt that nobody declared: left at full length, they would be misread."""
     declared = {*PROMPT, *adapter.token_arguments, *adapter.media_arguments, *adapter.audio_arguments}
     for name, value in inputs.items():
         if name in declared or not isinstance(value, Tensor | np.ndarray) or not 2 <= value.ndim <= 3:

@@ -24,7 +24,7 @@ class ForwardHooks:
         self.wrapped = wrapped
 
     def attach(self) -> list[RemovableHandle]:
-        """Registers the hooks."""
+        """Register the hooks."""
         model = self.wrapped.model
         return [
             model.register_forward_pre_hook(self.before, with_kwargs=True),
@@ -80,7 +80,7 @@ class ForwardHooks:
         return (), short
 
     def _stepping(self, kwargs: dict[str, Any]) -> None:
-        """Gives the decoder stages, if there are any, what they must know of a call that reads a prompt."""
+        """Give the decoder stages, if there are any, what they must know of a call that reads a prompt."""
         request = kwargs["mm_encoder_outputs"].request
         if self.wrapped.recipe.decoder and request is not None:
             kwargs[STEP] = request.step(*kwargs["input_ids"].shape)

@@ -30,14 +30,14 @@ class GenerateHooks:
         self.wrapped = wrapped
 
     def attach(self) -> None:
-        """Puts the hooks on the instance."""
+        """Put the hooks on the instance."""
         own = self.wrapped.model.__dict__
         self.wrapped.stock = {name: own[name] for name in OVERRIDDEN if name in own}
         for name in OVERRIDDEN:
             setattr(self.wrapped.model, name, getattr(self, name))
 
     def detach(self) -> None:
-        """Takes them off. What others put over the overridden methods stays."""
+        """Take them off. What others put over the overridden methods stays."""
         own, stock = self.wrapped.model.__dict__, self.wrapped.stock
         for name in OVERRIDDEN:
             if getattr(own.get(name), "__self__", None) is self:
@@ -136,7 +136,7 @@ class GenerateHooks:
         return made if request is None else self._with_dropped(made, given)
 
     def _with_dropped(self, made: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Puts back what the class's own method leaves out, and would count again from the shortened prompt."""
+        """Put back what the class's own method leaves out, and would count again from the shortened prompt."""
         ids = made["input_ids"]
         lost = [name for name in self.wrapped.dropped if given.get(name) is not None and made.get(name) is None]
         return {**made, **{name: given[name][..., -ids.shape[1] :].to(ids.device) for name in lost}}
@@ -148,7 +148,7 @@ class GenerateHooks:
 
 
 def _check_generation(request: Request, config: Any) -> None:
-    """Refuses what would generate wrong answers."""
+    """Refuse what would generate wrong answers."""
     padded = torch.nonzero(~request.mask[:, -1]).flatten().tolist()
     if padded:
         raise ValueError(

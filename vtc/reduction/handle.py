@@ -102,7 +102,7 @@ class Handle:
         return self._wrapped.gate.change(self.model)
 
     def _check(self) -> None:
-        """Raises ValueError where the model cannot give what the recipe needs. Changes nothing of the model."""
+        """Raise ValueError where the model cannot give what the recipe needs. Changes nothing of the model."""
         self._wrapped.check()
 
     def _attach(self) -> None:
@@ -134,7 +134,7 @@ class Handle:
             engine.attach()
 
     def _detach(self) -> None:
-        """Removes every hook; the model is what it was."""
+        """Remove every hook; the model is what it was."""
         self._wrapped.claimed.close()
         for hook in self._hooks:
             hook.remove()

@@ -88,7 +88,7 @@ def reduce_media(
     clock: PhaseTimer,
     questions: Sequence[Tensor] | None = None,
 ) -> list[ReducedItem]:
-    """Encodes the items and reduces each on its own, so that neither batch nor order matters.
+    """Encode the items and reduce each on its own, so that neither batch nor order matters.
 
     Args:
         adapter, recipe: of the model.

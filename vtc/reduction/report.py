@@ -30,7 +30,7 @@ class PhaseTimer:
 
     @contextmanager
     def measure(self, phase: str) -> Iterator[None]:
-        """Adds the time of the block to `phase`."""
+        """Add the time of the block to `phase`."""
         start = self._now()
         try:
             yield

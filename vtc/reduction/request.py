@@ -351,7 +351,7 @@ def _placed(span: Span, item: ReducedItem, suffix: PromptMap) -> ItemColumns:
 
 
 def _check_visible(spans: Sequence[Span], mask: Tensor) -> None:
-    """Refuses a mask that hides placeholders: the model would be given features without a place."""
+    """Refuse a mask that hides placeholders: the model would be given features without a place."""
     for i, span in enumerate(spans):
         hidden = int((mask[span.row, span.columns.to(mask.device)] == 0).sum())
         if hidden:

@@ -62,13 +62,13 @@ class WrappedModel:
         return self.builder.recipe
 
     def check(self) -> None:
-        """Raises ValueError where the model cannot give what the recipe needs. Changes nothing of the model."""
+        """Raise ValueError where the model cannot give what the recipe needs. Changes nothing of the model."""
         check_recipe(self.adapter, self.recipe)
         self.dropped = dropped_arguments(self.adapter)
         self.builder.counts_padding = "position_ids" in self.dropped
 
     def call_stock(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Calls the method that a hook stands in front of."""
+        """Call the method that a hook stands in front of."""
         if name in self.stock:
             return self.stock[name](*args, **kwargs)
         return getattr(type(self.model), name)(self.model, *args, **kwargs)
@@ -95,7 +95,7 @@ class WrappedModel:
         return next((report for reference, report in _reports.get() if reference() is self), self._last)
 
     def note(self, report: Report) -> None:
-        """Makes `report` that of the last call of this thread or task."""
+        """Make `report` that of the last call of this thread or task."""
         if self.generates():
             return  # a call inside of a call, such as one that guides it: the outer one is reported
         others = [pair for pair in _reports.get() if pair[0]() not in (None, self)]
@@ -146,7 +146,7 @@ class WrappedModel:
         return request
 
     def check_layers(self, cache: Any) -> None:
-        """Refuses a cache that tokens left inside the decoder, where nothing here would make masks fit its layers."""
+        """Refuse a cache that tokens left inside the decoder, where nothing here would make masks fit its layers."""
         if not self.recipe.decoder and any(is_shortened(layer) for layer in getattr(cache, "layers", ())):
             raise ValueError(
                 "the cache holds a prompt that visual tokens left inside the language model; go on with a "
@@ -154,7 +154,7 @@ class WrappedModel:
             )
 
     def _check_text(self, ids: Any, cache: Any) -> None:
-        """Refuses placeholders that no media came with."""
+        """Refuse placeholders that no media came with."""
         if not isinstance(ids, Tensor) or (cache is not None and int(cache.get_seq_length()) > 0):
             return
         for modality, token in self.adapter.placeholders.items():

@@ -82,7 +82,7 @@ class FrameSelector(InputStage):
 
     @abstractmethod
     def choose(self, frames: Tensor, k: int) -> Tensor:
-        """Chooses exactly `k` frames.
+        """Choose exactly `k` frames.
 
         Args:
             frames: `[T, F, 3, H, W]` pixels as the encoder sees them, normalised and shrunk: T frames of the layout,
@@ -130,7 +130,7 @@ class Selector(Stage):
 
     @abstractmethod
     def select(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
-        """Chooses exactly `k` of the pool.
+        """Choose exactly `k` of the pool.
 
         Args:
             tokens: the item; features are read in fp32.
@@ -159,7 +159,7 @@ class Merger(Stage):
 
     @abstractmethod
     def merge(self, tokens: VisualTokens, anchor: Tensor) -> Reduction:
-        """Folds the other candidates into the kept `anchor` tokens `[K]` (structural ones among them)."""
+        """Fold the other candidates into the kept `anchor` tokens `[K]` (structural ones among them)."""
 
 
 STAGES: Registry[type[Stage]] = Registry("stage", plugins=True, built_in=BUILT_IN)
@@ -167,7 +167,7 @@ STAGES: Registry[type[Stage]] = Registry("stage", plugins=True, built_in=BUILT_I
 
 
 def add_stages(*stages: type[Stage]) -> None:
-    """Makes stages known by name to recipes and recipe files."""
+    """Make stages known by name to recipes and recipe files."""
     for stage in stages:
         STAGES.add(f"{stage.kind}/{stage.name}", stage)
 

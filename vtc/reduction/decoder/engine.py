@@ -258,7 +258,7 @@ def _masks_beside(mask: Tensor | None) -> dict[tuple[int, int], tuple[KeptPositi
 
 
 def _take_planes(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-    """Takes over the planes that the decoder would add to states of full length."""
+    """Take over the planes that the decoder would add to states of full length."""
     step, planes = kwargs.get(STEP), kwargs.get("deepstack_visual_embeds")
     if step is not None and planes:
         shown = kwargs["visual_pos_masks"]

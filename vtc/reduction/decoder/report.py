@@ -61,7 +61,7 @@ class Trace:
     folds: dict[int, tuple[Reduction | None, ...]] = field(default_factory=dict)
 
     def note(self, stayed: Mapping[int, tuple[CutResult, ...]]) -> None:
-        """Takes what the first run over the prompt kept; an item that beams repeat counts once."""
+        """Take what the first run over the prompt kept; an item that beams repeat counts once."""
         if not self.kept:
             once = {layer: found[:: len(found) // len(self.sizes)] for layer, found in stayed.items()}
             self.kept = {layer: tuple(one.index for one in found) for layer, found in once.items()}
