@@ -149,7 +149,7 @@ def test_wrong_values_are_refused(options, error, message):
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan")])
 def test_a_resize_out_of_range_is_refused(share):
-    with pytest.raises(ValueError, match=r"share=.* is outside \(0, 1\]"):
+    with pytest.raises(ValueError, match=rf"share={share} .*\(0, 1\]"):
         Resize(share=share)
 
 

@@ -61,8 +61,8 @@ class Curve:
 
 def measured(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The variants of a model in a document of `results.document` that have a score."""
-    metric = model["metric"]
-    return [arm for arm in model["arms"] if arm["status"] == "measured" and arm[metric] is not None and arm["n"]]
+    found = [variant for variant in model["arms"] if variant["status"] == "measured"]
+    return [variant for variant in found if variant[model["metric"]] is not None and variant["n"]]
 
 
 def full_variant(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
