@@ -36,6 +36,8 @@ def look_up(host, *args, stock=socket.getaddrinfo, **kwargs):
 
 socket.socket.connect, socket.getaddrinfo = connect, look_up
 """
+INTERRUPTIBLE = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""Of tests that run in the background: their children inherit that an interrupt is ignored."""
 COMMAND = "\nfrom vtc.cli.main import main\nsys.argv = ['vtc', 'app', '--port', '0']\nmain()\n"
 
 
@@ -45,7 +47,7 @@ def started(code, folder):
     given = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     given |= {"HOME": str(folder), "TMPDIR": str(folder / "tmp")}
     return subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", INTERRUPTIBLE + code],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

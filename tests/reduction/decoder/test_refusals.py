@@ -71,7 +71,7 @@ def test_schedules_that_do_not_fit_the_model(stages, message):
 
 def test_parameters_out_of_range():
     for make, error, message in (
-        (lambda: Feather(stride=-1), ValueError, "stride=-1; expected 1 or more, or 0"),
+        (lambda: Feather(stride=-1), ValueError, r"stride=-1 .*at least 1, or 0"),
         (lambda: Feather(stride=1.5), TypeError, "stride=1.5 is a float"),
         (lambda: VTW([(0.5, 0.1)]), ValueError, r"give \[\(layer, 0\)\]"),
         (lambda: ToDRE(threshold=0), ValueError, "threshold=0; expected a share"),
