@@ -1,7 +1,8 @@
 """The shared grid: what takes part in every check of `test_grid_*.py`, and small tools that those checks share.
 
-Checks against the oracle and of declared counts run whole at every change. The other invariants do so on the first
-recipe of each behaviour class, and on the others with `pytest -m nightly`.
+Checks against the oracle and of declared counts run on every recipe x family at every change. The other invariants do so
+on the first recipe of each behaviour class, and on the others with `pytest -m nightly`, as do further prompts, kernels and
+kinds of positions.
 
 A new selector, or any other recipe that is known by name, is in it without a line here; those with decoder stages are
 in the checks of `tests/decoder` likewise. A recipe beyond the named ones (parameters that matter, stages composed) is
@@ -125,9 +126,20 @@ def over(found: Sequence[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", list(map(marked, found)), ids=str)
 
 
-def over_all(found: Sequence[Case]) -> pytest.MarkDecorator:
-    """Runs a test for each case at every change."""
-    return pytest.mark.parametrize("case", found, ids=str)
+def over_all(found: Sequence[Case], name: str, values: Sequence[Any]) -> pytest.MarkDecorator:
+    """Runs a test for each case and each of `values`, the argument `name`.
+
+    At every change each recipe x family runs with original positions and the first value, and each representative with
+    one of the two changed; the rest runs at night.
+    """
+
+    def cell(case: Case, value: Any) -> Any:
+        changed = (case.recipe.positions != POSITIONS[0]) + (value != values[0])
+        if changed == 1:
+            return marked(case, value)
+        return pytest.param(case, value, marks=pytest.mark.nightly if changed else ())
+
+    return pytest.mark.parametrize(("case", name), [cell(case, value) for case in found for value in values], ids=str)
 
 
 every_method = over(cases(positions=POSITIONS[:1]))

@@ -24,7 +24,7 @@ from tests.grid import (
 from vtc import Budget
 from vtc.stages import Resizer
 
-exact = over_all([c for c in cases() + cases(VARIANTS, ["original"]) if not c.recipe.adaptive])
+exact = [c for c in cases() + cases(VARIANTS, ["original"]) if not c.recipe.adaptive]
 
 
 def words(inputs, model) -> list[int]:
@@ -32,10 +32,9 @@ def words(inputs, model) -> list[int]:
     return (text & inputs["attention_mask"].bool()).sum(dim=1).tolist()
 
 
-@exact
-@pytest.mark.parametrize("rows", PROMPTS.values(), ids=PROMPTS)
-def test_declared_reported_and_given_counts_are_one(case: Case, rows):
-    inputs = case.family.inputs(rows)
+@over_all(exact, "prompt", list(PROMPTS))
+def test_declared_reported_and_given_counts_are_one(case: Case, prompt):
+    inputs = case.family.inputs(PROMPTS[prompt])
     model = case.model()
     declared = model.vtc.count(**inputs)
     with watching(model) as calls, torch.no_grad():

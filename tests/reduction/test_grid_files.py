@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.checks import check_same
 from tests.grid import (
     UNEVEN,
@@ -9,13 +11,13 @@ from tests.grid import (
     cases,
     generate,
     kept,
-    over_all,
     steps,
 )
 from vtc import Recipe, reduce_tokens
 
 
-@over_all(list({case.recipe.name: case for case in cases()}.values()))  # a file knows no family
+# A file knows no family.
+@pytest.mark.parametrize("case", {case.recipe.name: case for case in cases()}.values(), ids=str)
 def test_a_loaded_recipe_keeps_the_same_tokens(case: Case, tmp_path):
     path = tmp_path / "recipe.json"
     case.recipe.save(path)

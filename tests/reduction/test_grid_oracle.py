@@ -30,13 +30,6 @@ from tests.grid import (
 )
 from vtc import Recipe
 
-# What a kernel can change does not depend on positions: eager goes over those of one kind.
-kernels = pytest.mark.parametrize(
-    ("case", "attention"),
-    [pytest.param(c, "sdpa") for c in cases()] + [marked(c, "eager") for c in cases(positions=["original"])],
-    ids=str,
-)
-
 
 @cache
 def planned(family, recipe: Recipe, prompt: str) -> list[oracle.Plan]:
@@ -44,7 +37,7 @@ def planned(family, recipe: Recipe, prompt: str) -> list[oracle.Plan]:
     return oracle.plans(stock(family, "eager"), family, family.inputs(PROMPTS[prompt]), recipe)
 
 
-@kernels
+@over_all(cases(), "attention", ["sdpa", "eager"])
 def test_prefill_and_every_greedy_step(case: Case, attention):
     inputs = case.family.inputs(PROMPTS["uneven"])
     plans = planned(case.family, case.recipe, "uneven")
@@ -68,8 +61,7 @@ def test_beams(case: Case, attention):
     check_beams(stock(case.family, attention), planned(case.family, case.recipe, "uneven"), out, length=5)
 
 
-@over_all(cases() + cases(VARIANTS))
-@pytest.mark.parametrize("prompt", PROMPTS)
+@over_all(cases() + cases(VARIANTS), "prompt", list(PROMPTS))
 @torch.no_grad()
 def test_forward(case: Case, prompt):
     plans = planned(case.family, case.recipe, prompt)
