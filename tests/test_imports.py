@@ -249,3 +249,10 @@ def test_a_lazy_name_is_not_that_of_a_module_beside_it(package):
     found = importlib.import_module(package)
     beside = {Path(folder, name).stem for folder in found.__path__ for name in os.listdir(folder)}
     assert not beside & set(found.__all__)
+
+
+def test_the_name_of_vlmeval_that_readme_imported_warns_too():
+    from vtc.integrations.vlmevalkit import register
+
+    with pytest.warns(DeprecationWarning, match=r"vtc\.vlmeval\.enrol is now vtc\.integrations\.vlmevalkit\.register"):
+        assert importlib.import_module("vtc.vlmeval").enrol is register

@@ -2,4 +2,4 @@
 
 from vtc.core.moved import moved
 
-__getattr__ = moved(__name__, "vtc.integrations.vlmevalkit")
+__getattr__ = moved(__name__, "vtc.integrations.vlmevalkit", {"enrol": "register"})

@@ -271,7 +271,7 @@ def test_without_matplotlib_the_curve_says_what_to_install(tmp_path, monkeypatch
     monkeypatch.setattr("vtc.bench.quality.find_spec", lambda name: None)
     result = command("--out", tmp_path / "out", "--n", 2)
     assert result.exit_code == 1
-    assert 'pip install "vtc-vlm[bench]", or pass --no-curve' in result.error
+    assert "pip install matplotlib, or pass --no-curve" in result.error
 
 
 def test_recipes_of_videos_are_compared_with_uniform_frames(tmp_path):

@@ -240,6 +240,16 @@ def test_show_draws_what_was_kept(tmp_path):
     assert not np.array_equal(out["kcenter"], out["kcenter-mean"])
 
 
+def test_show_does_not_draw_over_what_it_is_asked_about(tmp_path):
+    path = tmp_path / "own.png"
+    Image.new("RGB", (64, 64), "red").save(path)
+    before = path.read_bytes()
+    result = vtc_command("show", path, "--out", path)
+    assert result.exit_code != 0
+    assert "own.png is the file that is asked about" in result.error
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(("out", "message"), [("x.doc", "no image format has the ending"), ("no/x.png", "make it")])
 def test_show_checks_its_output_first(tmp_path, out, message):
     result = vtc_command("show", SAMPLE.path, "--out", tmp_path / out)

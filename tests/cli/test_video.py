@@ -322,7 +322,7 @@ def test_bad_videos_are_one_plain_line(tmp_path, video, kind, command, capfd):
     [
         (["--fps", "0"], "fps=0.0 is out of range; expected"),
         (["--fps", "nan"], "fps=nan is out of range; expected"),
-        (["--frames", "0"], "frames=0; expected"),
+        (["--frames", "0"], "frames=0 is below 1; expected"),
         (["--start", "99"], "start=99.0 lies outside"),
         (["--start", "3", "--end", "2"], "end=2.0 is not behind start=3.0"),
         (["--start", "nan"], "start=nan"),

@@ -159,3 +159,51 @@ def test_the_same_lines_run_again_take_the_place_of_what_they_made(registry):
 def test_a_name_must_be_some_text(registry, name, error):
     with pytest.raises(error, match=f"name={name!r}"):
         registry.add(name, 1)
+
+
+THREADS = """
+import sys, time, types
+from concurrent.futures import ThreadPoolExecutor
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from vtc.core.registry import Registry
+
+class Slow(MetaPathFinder, Loader):
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self) if name == "slow_names" else None
+    def exec_module(self, module):
+        time.sleep(0.5)
+        assert "other" not in names, "the importing thread may look names up"
+        names.add("late", 1)
+
+sys.meta_path.insert(0, Slow())
+names = Registry("stage", built_in=["slow_names"])
+with ThreadPoolExecutor(4) as pool:
+    print(sorted(pool.map(lambda _: names.get("late"), range(4))))
+"""
+
+
+def test_threads_wait_for_names_that_one_of_them_imports():
+    assert alone(THREADS) == "[1, 1, 1, 1]"
+
+
+def test_an_import_that_fails_is_no_unknown_name_the_second_time():
+    other: Registry[int] = Registry("stage", built_in=["no_such_module_of_names"])
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError, match="no_such_module_of_names"):
+            other.get("a")
+
+
+def test_names_of_videos_are_taken_before_they_are_loaded():
+    line = "import vtc\nfrom vtc.stages import KCenter\ntry:\n    vtc.register_recipe('EVS', [KCenter()])\n"
+    line += "except ValueError as error:\n    print('already taken' in str(error), vtc.recipe('vidcom2').name)"
+    assert alone(line) == "True vidcom2"
+
+
+def test_the_names_of_videos_are_those_that_their_module_registers():
+    code = (
+        "from vtc.core.registry import VIDEO_NAMES\nfrom vtc.recipes import RECIPES\nfrom vtc.stages import STAGES\n"
+        "def known():\n    return {n for r in (RECIPES, STAGES) for n in (*r._entries, *r._aliases)}\n"
+        "before = known()\nimport vtc.recipes.video\nprint(known() - before == set(VIDEO_NAMES))"
+    )
+    assert alone(code) == "True"

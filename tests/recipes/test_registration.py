@@ -155,3 +155,28 @@ def test_a_registered_selector_reduces(registries):
 
     kept = recipe("last", keep=9).reduce(VisualTokens(torch.randn(16, 4), Layout.of_grid(4, 4)), 9)
     assert kept.anchor.tolist() == list(range(7, 16))
+
+
+def test_a_decorator_without_parentheses_is_refused():
+    with pytest.raises(TypeError, match=r"name=<function .*@register_recipe\('mine'\)"):
+        register_recipe(lambda: [KCenter()])
+
+
+def cell() -> Recipe:
+    """What a notebook's cell does, each time with a class of its own."""
+
+    @dataclass(frozen=True)
+    class Again(Last):
+        name = "again"
+
+    Again.__qualname__ = "Again"
+    register_stage(Again)
+    return register_recipe("again-mean", [Again(), Mean()])
+
+
+def test_a_cell_that_is_run_again_registers_its_recipe_again():
+    cell()
+    made = cell()
+    assert type(recipe("again-mean").selector) is type(made.selector)
+    with pytest.raises(ValueError, match="'again-mean' is already taken by a recipe of select/again and merge/mean"):
+        register_recipe("again-mean", [KCenter(), Mean()])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ENDING = ".parquet"
-NEEDED = "Parquet needs pyarrow; pip install 'vtc-vlm[ray]', or use a .jsonl file"
+NEEDED = "Parquet needs pyarrow; pip install pyarrow, or use a .jsonl file"
 
 
 def table_rows(path: Path) -> list[dict[str, Any]]:

@@ -205,6 +205,11 @@ def _judge(
     """Return the frame scorer for a selector that needs scores."""
     own = recipe.input.scorer if isinstance(recipe.input, Keyframes) else None
     given = own if scores is None else scores
+    if scores is not None and (stage is None or not stage.asks):
+        raise ValueError(
+            f"scores={scores!r} go with keyframes by the question; take a selector that asks, such as keyframes='aks', "
+            "or leave scores out"
+        )
     if stage is None or given is None or not stage.asks:
         return None
     return scorer(given, model, processor) if isinstance(given, str) else given

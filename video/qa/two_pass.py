@@ -30,7 +30,7 @@ class SelectedFrames:
     """Which frames of a video to decode at full size.
 
     Attributes:
-        looked: `[T]` the frames that were looked at and could be read; units of `temporal_patch_size` lie in them.
+        scanned: `[T]` the frames that were looked at and could be read; units of `temporal_patch_size` lie in them.
         chosen: `[k]` the units that were chosen, ascending.
         temporal_patch_size: frames to a unit; the last unit may have fewer.
         given: units that a model would have got had none been left out: those of the candidates.

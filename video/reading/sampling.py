@@ -22,6 +22,7 @@ from . import (
     frames,
     probe,
 )
+from .backends import check_backend
 from .resilient_reader import Stream
 from .tracks import check_track
 
@@ -62,6 +63,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_track(self.track)
+        check_backend(self.backend)
         rate = "a number of frames a second above 0, such as"
         check_number("fps", self.fps, 0, ends="()", expected=f"{rate} 2")
         if self.look is not None:

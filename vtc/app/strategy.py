@@ -91,7 +91,7 @@ def ask_by_strategy(
     """Both answers as they grow, call by call, first with all tokens, then by the recipe; the last pair is `done`.
 
     Args:
-        desk, asked, max_new_tokens, stop: as `vtc.app.inference.ask` takes them.
+        inference, asked, max_new_tokens, stop: as `vtc.app.inference.ask` takes them.
         question: its words.
         strategy: a name in `vtc.video.qa.strategies.STRATEGIES`.
 

@@ -49,7 +49,7 @@ class BenchRow:
 
     @property
     def variant(self) -> str:
-        """The key of its variant; see `Arm.key`."""
+        """The key of its variant."""
         return f"{self.name}@{self.keep!r}"
 
     @property
@@ -66,7 +66,7 @@ class RowFile:
     """
 
     def __init__(self, out: Path, config: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Open the rows in `out`, or begins them.
+        """Open the rows in `out`, or begin them.
 
         Rows of errors are dropped, so that they are tried again, and so is a last line that was torn by a kill.
 

@@ -18,7 +18,7 @@ LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SHARES = (0.5, 1, 2, 5, 10, 25, 50, 100)
 """Percent of the tokens that may have a tick."""
-NEEDED = 'the curve needs matplotlib: pip install "vtc-vlm[bench]"'
+NEEDED = "the curve needs matplotlib: pip install matplotlib"
 
 
 @dataclass(frozen=True)

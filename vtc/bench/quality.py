@@ -54,7 +54,7 @@ def run(
         overwrite: forget what `out` holds of an earlier run.
         curve: draw it, as PNG and SVG.
         seed, draws: of the bootstrap.
-        say: called with how many answers there are, of how many.
+        on_progress: called with how many answers there are, of how many.
 
     Raises:
         ValueError: bad input, another run's files in `out`, a plot without matplotlib, or no model that can be loaded.
@@ -64,7 +64,7 @@ def run(
         if not least <= value <= most:
             raise ValueError(f"--{name} {value}; expected a whole number from {least} to {most:,}")
     if curve and find_spec("matplotlib") is None:
-        raise ValueError('the curve needs matplotlib: pip install "vtc-vlm[bench]", or pass --no-curve')
+        raise ValueError("the curve needs matplotlib: pip install matplotlib, or pass --no-curve")
     config = bench_config.to_dict()
     _check_images(bench_config)
     failures: list[WorkerFailure] = []

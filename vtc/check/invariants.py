@@ -1,6 +1,6 @@
 """The invariants that `vtc check` looks at, each a function from a run to its result.
 
-`CHECKS` is where one is enrolled. A check answers None where it does not apply; an exception in it is a failure.
+`CHECKS` is where one is registered. A check answers None where it does not apply; an exception in it is a failure.
 """
 
 from __future__ import annotations

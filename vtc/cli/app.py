@@ -72,5 +72,5 @@ def _serving() -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "gradio":
             raise
-        raise ValueError("vtc app needs gradio, which is not installed: pip install 'vtc-vlm[demo]'") from error
+        raise ValueError("vtc app needs gradio, which is not installed: pip install gradio") from error
     return serve

@@ -192,7 +192,7 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
     Raises:
         OSError, ValueError: see `ask`, and an `out` that cannot be written.
     """
-    _check_out(out)
+    _check_out(out, path)
     opened = _opened(path, options)
     model, recipe, usual = _defaults(opened, options)
     for stage in recipe.stages:
@@ -269,8 +269,10 @@ def _fitted(recipe: Recipe, model: Any, opened: Opened) -> Recipe:
     return replace(recipe, images_as="frames")
 
 
-def _check_out(out: Path) -> None:
-    """Refuse an output file that could not be written, before any model is loaded."""
+def _check_out(out: Path, source: Path) -> None:
+    """Refuse an output file that could not be written, or that is the source, before any model is loaded."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ValueError(f"--out {out} is the file that is asked about; write to another")
     if out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"--out {out}: no image format has the ending {out.suffix!r}; use .png")
     if not out.parent.is_dir():

@@ -33,7 +33,7 @@ class Watched:
     Attributes:
         frames: what a model gets of it.
         report: what became of those.
-        picked: how they were chosen; None where they are the candidates.
+        selected: how they were chosen; None where they are the candidates.
     """
 
     frames: VideoFrames

@@ -13,7 +13,9 @@ from pathlib import Path
 def replacing(path: Path, *, fsync: bool = False) -> Iterator[Path]:
     """Context manager: a draft to write, which takes the place of `path` when the block ends without an error.
 
-    Killed at any moment, `path` is what it was or what it is to become. Of a link, what it leads to is replaced.
+    Killed at any moment, `path` is what it was or what it is to become. Of a link, what it leads to is replaced. Two
+    processes must not replace one file at once: they would share the draft, whose fixed name lets a later one sweep up
+    after one that was killed.
 
     Args:
         fsync: wait until the draft would outlast a power cut before it takes its place.
@@ -25,7 +27,7 @@ def replacing(path: Path, *, fsync: bool = False) -> Iterator[Path]:
         OSError: it cannot be written or put in place; the draft is removed, as it is on any error in the block.
     """
     home = Path(os.path.realpath(path))
-    draft = home.with_name(f".{home.name}.part")
+    draft = home.with_name(f".{home.name[:200]}.part")
     draft.unlink(missing_ok=True)  # of a writer that was killed
     try:
         yield draft

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
@@ -18,6 +20,17 @@ OLD_PLUGINS = "vtc.recipes"
 """The group's name of 0.1, which is still read."""
 BUILT_IN = ("vtc.recipes.video",)
 """The modules of this distribution that register stages and recipes; lazily, as they load OpenCV."""
+# fmt: off
+VIDEO_NAMES = (
+    "clip-budget", "dcode", "dycoke", "evs", "evs-vllm", "fastvid", "framefusion", "keyframes", "kffocus", "langdc",
+    "tdc", "tdc-video", "uniform", "vidcom2", "video", "video-question", "videogpt+", "vqtoken", "vqtoken-adaptive",
+    "allocate/clips", "allocate/first-of-segment", "allocate/key-density", "allocate/question-clips",
+    "allocate/semantic-density", "input/keyframes", "merge/along-time", "merge/codebook", "merge/fastvid",
+    "select/adaptive-codebook", "select/codebook", "select/dycoke", "select/evs", "select/fastvid",
+    "select/framefusion", "select/strong-apart", "select/vidcom2",
+)
+# fmt: on
+"""What those modules register: another thing of such a name is refused, though they are not loaded yet."""
 SHOWN = 12
 """Names that an error lists; of a longer registry it lists the nearest alone."""
 
@@ -28,18 +41,29 @@ def nearest(name: object, known: Iterable[str], n: int = 1) -> str:
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
+_LOADING = threading.RLock()
+"""Held while modules are imported that register: other threads wait for their names; the importing one may look up."""
+
+
+_FAILED: set[str] = set()
+"""Plug-ins whose import failed in this process. Tried again, they would fail by what they registered at first."""
+
+
 def load_plugins() -> None:
-    """Imports what other distributions enter in the group `PLUGINS`.
+    """Import what other distributions enter in the group `PLUGINS`.
 
     One that fails is named in a warning, so that it does not take the built-in stages and adapters with it.
     """
     for point in [*entry_points(group=PLUGINS), *entry_points(group=OLD_PLUGINS)]:
+        if point.value in _FAILED:
+            continue
         try:
             point.load()
         except Exception as error:
+            _FAILED.add(point.value)
             warnings.warn(
                 f"plug-in {point.value!r} was not loaded: {type(error).__name__}: {error}; what it registers is not "
-                "there. Repair or uninstall its distribution",
+                "there, or in part. Repair or uninstall its distribution",
                 stacklevel=2,
             )
 
@@ -75,16 +99,33 @@ class Registry(Generic[T]):
         self.kind = kind
         self._plugins = plugins
         self._built_in = tuple(built_in)
+        self._loaded = self._importing = False
         self._listing = listing
         self._entries: dict[str, T] = {}
         self._aliases: dict[str, str] = {}
 
     def _load(self) -> None:
-        (plugins, self._plugins), (modules, self._built_in) = (self._plugins, False), (self._built_in, ())
-        for module in modules:
-            import_module(module)
-        if plugins:
-            load_plugins()
+        if self._loaded:
+            return
+        with _LOADING:
+            if self._loaded or self._importing:  # the latter where a module that is being imported looks a name up
+                return
+            self._importing = True
+            try:
+                for module in self._built_in:
+                    import_module(module)
+                if self._plugins:
+                    load_plugins()
+                self._loaded = True  # not where an import fails: the next look-up fails as this one did
+            finally:
+                self._importing = False
+
+    def _load_built_in(self, name: str) -> None:
+        """Import the modules that register a built-in `name`, so that another `name` is refused here, not there."""
+        if _spelling(name) in map(_spelling, VIDEO_NAMES):
+            for module in self._built_in:
+                if module not in sys.modules:
+                    import_module(module)
 
     def add(self, name: str, entry: T) -> T:
         """Register `entry` as `name`; the same one again, as where a notebook's cell is run twice, takes its place.
@@ -97,6 +138,7 @@ class Registry(Generic[T]):
             raise TypeError(f"name={name!r} is a {type(name).__name__}; expected the name of a {self.kind}")
         if not _spelling(name):
             raise ValueError(f"name={name!r} is empty; give the {self.kind} a name")
+        self._load_built_in(name)
         taken = self._found(name)
         if taken is not None and not (taken == name and _same(self._entries[name], entry)):
             known = f" as another spelling of {taken!r}" if taken != name else ""
@@ -114,6 +156,7 @@ class Registry(Generic[T]):
         """
         if of not in self._entries:
             raise ValueError(f"of={of!r} is no {self.kind} yet; register it before its alias {name!r}")
+        self._load_built_in(name)
         if self._found(name) not in (None, of):
             raise ValueError(f"alias {name!r} is already taken by {self._found(name)!r}; choose another name")
         self._aliases[name] = of

@@ -69,7 +69,7 @@ def sections(
     Args:
         questions: what the rows answer, where they do not tell it themselves.
         model: whose overlays are drawn; None: media alone are shown.
-        artist: None: no overlays.
+        renderer: None: no overlays.
     """
     scores = {label: _score(tally) for label, tally in found.tallies.items()}
     tables = [_recipes(found, scores), *_seconds(found), *_kinds(found)]
@@ -174,7 +174,7 @@ def _example(
 
 
 def _state(row: Mapping[str, Any]) -> str:
-    """As `content.WORDS` has it."""
+    """As `page_model.WORDS` has it."""
     if row.get("error") is not None:
         return "error"
     return {True: "right", False: "wrong"}.get(row["correct"], "answered") if "correct" in row else "answered"

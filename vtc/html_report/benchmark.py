@@ -19,7 +19,7 @@ def sections(run: BenchmarkRun, examples: int, renderer: OverlayRenderer | None)
 
     Args:
         examples: at most so many a model.
-        artist: None: no overlays, and no model is loaded.
+        renderer: None: no overlays, and no model is loaded.
     """
     out = []
     for model in run.document["models"]:

@@ -54,7 +54,7 @@ class _CaseOutcome:
 
     @property
     def state(self) -> str:
-        """As `content.WORDS` has it."""
+        """As `page_model.WORDS` has it."""
         return "lost" if self.lost else "error" if self.failed else "kept"
 
     @property
@@ -72,7 +72,7 @@ def worst(
 
     Args:
         model: its part of the document.
-        artist: None: no overlays.
+        renderer: None: no overlays.
     """
     outcomes = sorted(_outcomes(rows, model["metric"]), key=lambda outcome: outcome.rank)[:examples]
     if not outcomes:

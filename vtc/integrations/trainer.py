@@ -69,7 +69,7 @@ class RecipeSchedule(TrainerCallback):
             reduce_tokens(kwargs["model"], recipe)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Return the stock model back."""
+        """Give the stock model back."""
         self._at = None
         restore(kwargs["model"])
 

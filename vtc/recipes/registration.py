@@ -25,21 +25,34 @@ ALONE = ("input", "encoder", "select", "decoder")
 """Kinds of stages that drop tokens by themselves, so that one of them is a recipe."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Fixed:
-    """The recipe that was given."""
+    """The recipe that was given. Equal to another of the same stages: where a notebook's cell runs again, their
+    classes are new ones."""
 
     recipe: Recipe
 
     def __call__(self) -> Recipe:
         return self.recipe
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Fixed) and self.recipe.to_dict() == other.recipe.to_dict()
 
-@dataclass(frozen=True)
+    def __hash__(self) -> int:
+        return hash(self.recipe.name)
+
+    def __repr__(self) -> str:
+        return f"a recipe of {' and '.join(stage.label for stage in self.recipe.stages)}"
+
+
+@dataclass(frozen=True, repr=False)
 class _Alone:
     """A registered stage with its default parameters."""
 
     label: str
+
+    def __repr__(self) -> str:
+        return f"the stage {self.label}"
 
     def __call__(self) -> Stage:
         return STAGES.get(self.label)()
@@ -105,6 +118,8 @@ def register_recipe(name: str, stages: Made | None = None, *, aliases: Iterable[
     Raises:
         TypeError, ValueError: a name that is taken, or stages that make no recipe.
     """
+    if callable(name):
+        raise TypeError(f"name={name!r} is a function; put the recipe's name in parentheses: @register_recipe('mine')")
     if stages is None:
 
         def decorate(maker: M) -> M:

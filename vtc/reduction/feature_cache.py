@@ -13,6 +13,7 @@ import torch
 
 from vtc.adapters import Adapter, Media, find
 from vtc.core.tokens import Embedded, VisualTokens
+from vtc.core.validation import check_int
 from vtc.recipes.composition import Recipe
 
 
@@ -28,7 +29,8 @@ class _Entry:
 class FeatureCache:
     """Encoded items of the last few calls, by their content and by all else that an encoding depends on.
 
-    Weights of a model must not change while it is in use. Calls must come one after the other.
+    Weights, training mode and attention kernel of a model must not change while it is in use. Calls must come one after
+    the other.
 
     Attributes:
         encoded, reused: how many items were encoded so far, and how many were there from an earlier call.
@@ -41,10 +43,9 @@ class FeatureCache:
             calls: an item that none of the last so many calls came with is dropped, so that memory is bounded.
 
         Raises:
-            ValueError: `calls` is below 1.
+            TypeError, ValueError: `calls` is no int, or below 1.
         """
-        if calls < 1:
-            raise ValueError(f"calls={calls}; expected at least 1 call whose media stay in the cache")
+        check_int("calls", calls, 1, expected="an int of at least 1: how many calls' media stay in the cache")
         self.calls, self.encoded, self.reused = calls, 0, 0
         self._call = 0
         self._entries: dict[tuple[object, ...], _Entry] = {}
@@ -130,6 +131,6 @@ def digest(item: Media) -> bytes:
 
 
 def _mode(adapter: Adapter) -> tuple[object, ...]:
-    """Return everything that an encoding depends on beside its inputs."""
+    """Return what an encoding depends on beside its inputs and what `FeatureCache` asks not to change."""
     kind = adapter.model.device.type
     return (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), adapter.model.dtype)

@@ -60,7 +60,10 @@ class Handle:
         return report
 
     def count(self, **inputs: Any) -> list[int]:
-        """Visual tokens that go on for each item of `inputs`, structural ones among them, before any encoder runs."""
+        """Visual tokens that go on for each item of `inputs`, structural ones among them, before any encoder runs.
+
+        Of an adaptive recipe, whose total depends on content, that many at most.
+        """
         adapter, builder = self._wrapped.adapter, self._wrapped.builder
         if not adapter.has_media(inputs):
             return []
@@ -69,11 +72,12 @@ class Handle:
         return [self.recipe.count(item.layout) + sum(item.layout.structurals) for item in media]
 
     def encode_once(self, features: FeatureCache | None = None) -> AbstractContextManager[None]:
-        """Reuses encoder outputs between the calls of a block that come with the same media.
+        """Reuse encoder outputs between the calls of a block that come with the same media.
 
         For many questions about one video by a recipe that reads the question, so that nothing behind the encoder can
-        be shared. Calls of this thread or task, and of those it starts; none that records gradients, and none where
-        the recipe drops nothing, since then the stock model runs. Weights must not change within the block.
+        be shared. Calls of this thread or task, and of tasks it starts (a new thread begins without the block); none
+        that records gradients, and none where the recipe drops nothing, since then the stock model runs. Weights must
+        not change within the block. Blocks do not nest: within an inner one the outer one rests.
 
         Args:
             features: of `feature_cache`, to go on with what an earlier block has encoded, by an equal recipe, also

@@ -147,6 +147,8 @@ def test_scores_of_a_question_choose_where_the_selector_asks(path):
     assert at // 2 in made.chosen
     with pytest.raises(ValueError, match=r"scores=None, .*'aks' .*'uniform'"):
         prepare(path, loaded()[1], "what flashes?", "keyframes", selector=AKS(), sampling=NEAR)
+    with pytest.raises(ValueError, match=r"scores=.* leave scores out"):
+        prepare(path, loaded()[1], "what flashes?", "keyframes", scores=score, sampling=NEAR)
     with pytest.raises(ValueError, match=r"strategy='aks' chooses by a question.*scores"):
         Keyframes("aks")
 

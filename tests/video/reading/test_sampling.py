@@ -100,6 +100,8 @@ def test_slack_takes_keyframes_that_are_near_enough_and_no_others():
         ({"slack": float("nan")}, "slack=nan"),
         ({"slack": None}, "slack=None"),
         ({"fps": float("nan")}, "fps=nan"),
+        ({"backend": "x"}, "backend='x' is not known; one of pyav"),
+        ({"backend": 5}, "backend=5 is not known"),
     ],
 )
 def test_rates_that_cannot_be(given_, message):

@@ -202,7 +202,7 @@ def _blocks() -> Any:
     try:
         from . import blocks as ray_blocks
     except ImportError as error:
-        raise ImportError(f"engine='ray' needs Ray ({error}); pip install 'vtc-vlm[ray]'") from error
+        raise ImportError(f"engine='ray' needs Ray ({error}); pip install 'ray[data]'") from error
     return ray_blocks
 
 
