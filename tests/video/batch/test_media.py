@@ -41,7 +41,8 @@ from vtc.video.batch import (
 from vtc.video.reading import subprocess_reader
 
 STUCK = """
-import json, sys, time; sys.path[:] = json.loads(sys.argv[1]); from vtc.video.reading import worker; whole = worker.Local
+import json, sys, time; sys.path[:] = json.loads(sys.argv[1])
+from vtc.video.reading import worker; whole = worker.Local
 def opened(path, *rest):
     return time.sleep(600) if path.name == "stuck.mp4" else whole(path, *rest)
 worker.Local = opened; worker.main()

@@ -83,6 +83,7 @@ def ctrl_c(driver):
     os.killpg(driver, signal.SIGINT)
 
 
+@pytest.mark.nightly  # four minutes; a cut-off run that goes on is in test_engine
 def test_killed_three_times_and_asked_to_stop_twice(tmp_path):
     print(seed := time.time_ns())  # told where the test fails
     chance = random.Random(seed)
