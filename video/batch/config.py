@@ -6,14 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from dataclasses import fields as dataclass_fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from vtc.core.budget import Keep
+from vtc.core.registry import nearest
 from vtc.core.validation import check_int, check_timeout
 from vtc.recipes.composition import Recipe
+from vtc.recipes.named import RecipeSpec
 from vtc.recipes.named import recipe as named
+from vtc.recipes.serialization import check_loadable
 from vtc.recipes.video import DEFAULT
 from vtc.video.clips.frame_features import TOWER
 from vtc.video.clips.frame_scores import MODEL
@@ -87,13 +91,23 @@ class Job:
             self.recipe_for(image)
 
     @classmethod
-    def of(cls, recipe: str | Path | Recipe | None = None, **fields: Any) -> Job:
-        """A job by a recipe's name, file or value; all else as the attributes.
+    def of(cls, recipe: RecipeSpec | None = None, **fields: Any) -> Job:
+        """A job by a recipe, as `vtc.reduce_tokens` takes it; all else as the attributes.
 
         Raises:
-            TypeError, ValueError: an unknown recipe, or a value out of range.
+            TypeError: a name that is no attribute.
+            ValueError: an unknown recipe, a stage that is not registered, or a value out of range.
         """
-        return cls(recipe=None if recipe is None else named(recipe).to_dict(), **fields)
+        known = [field.name for field in dataclass_fields(cls) if field.name != "recipe"]
+        for name in fields:
+            if name not in known:
+                now = "; it is `overwrite` now" if name == "anew" else nearest(name, known)
+                raise TypeError(f"{name}={fields[name]!r} is no setting of a job{now}; a job has {', '.join(known)}")
+        if recipe is None:
+            return cls(recipe=None, **fields)
+        found = named(recipe)
+        check_loadable(found)
+        return cls(recipe=found.to_dict(), **fields)
 
     def to_dict(self) -> dict[str, Any]:
         """The job as JSON can hold it; `Job(**job.to_dict())` is it again."""

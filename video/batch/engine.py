@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from vtc.recipes.composition import Recipe
+from vtc.recipes.named import RecipeSpec
 
 from .answerer import Answerer
 from .attempts import (
@@ -52,7 +52,7 @@ def answer_batch(
     questions: str | Path | Sequence[Question],
     out: str | Path,
     *,
-    recipe: str | Path | Recipe | None = None,
+    recipe: RecipeSpec | None = None,
     job: Job | None = None,
     shard: tuple[int, int] | None = None,
     workers: int = 2,
@@ -76,7 +76,7 @@ def answer_batch(
         questions: a file, see `read_questions`, or questions.
         out: a .jsonl file, or a .parquet file: that one is written when all are answered, from `OUT.jsonl` beside it,
             which rows are appended to, and which a later run needs to go on.
-        recipe: a name, a file or a recipe; None: `video` for videos, `kcenter` for images.
+        recipe: as `vtc.reduce_tokens` takes it; None: `video` for videos, `kcenter` for images.
         job: in place of `recipe` and `fields`.
         shard: (i, n): the i-th of n parts, from 1; questions about one medium stay together.
         workers: how many media are read at once, ahead of the model; as many more wait for it.

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import pytest
@@ -25,6 +25,7 @@ from vtc.inference.prompting import processed
 from vtc.media.frame_times import on_device
 from vtc.recipes.named import recipe
 from vtc.reduction.api import reduced
+from vtc.stages import KCenter
 from vtc.video import answer_batch
 from vtc.video.batch import (
     Answerer,
@@ -344,7 +345,18 @@ def test_questions_that_no_file_holds_are_looked_at_too(folder, tmp_path):
     assert not (tmp_path / "a.jsonl").exists()
 
 
+@dataclass(frozen=True)
+class Unregistered(KCenter):
+    name = "unregistered"
+
+
 def test_what_a_job_refuses():
+    with pytest.raises(TypeError, match=r"anew=True is no setting of a job; it is `overwrite` now"):
+        Job.of(anew=True)
+    with pytest.raises(TypeError, match=r"fames=3 is no setting of a job; did you mean .frames."):
+        Job.of(fames=3)
+    with pytest.raises(ValueError, match=r"Unregistered.*register_stage"):
+        Job.of(Unregistered())
     for value in (0, -1.0, float("nan"), True):
         with pytest.raises((TypeError, ValueError), match="timeout="):
             Job(timeout=value)
