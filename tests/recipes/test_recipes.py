@@ -129,6 +129,13 @@ def test_stages_that_do_not_go_together_are_refused(stages, error, message):
         Recipe(stages)
 
 
+def test_a_stage_where_stages_are_expected_is_named():
+    with pytest.raises(TypeError, match=r"stages=KCenter.* is a KCenter; expected stages"):
+        Recipe(KCenter())
+    with pytest.raises(ValueError, match="stages=5"):
+        Recipe.from_dict({"schema": 2, "stages": 5})
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

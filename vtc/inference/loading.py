@@ -21,7 +21,7 @@ FOREIGN_TYPES = {
 """Model types of checkpoints that no stock class reads, and their architectures."""
 
 
-def load(name: str, *, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
+def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
     """The model `name` in evaluation mode, and its processor.
 
     What no adapter knows is refused from its config, before any weight is fetched. Code from a checkpoint never runs.
@@ -60,15 +60,20 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto") -> tuple[Any, 
     return model.to(where).eval(), processor
 
 
-def locate(name: str) -> tuple[str, bool]:
+def locate(name: str | Path) -> tuple[str, bool]:
     """Return where `name` is loaded from, and whether only files on this machine are to be read.
 
     Raises:
+        TypeError: `name` is neither text nor a path.
         OSError: no such directory, or the hub cannot be reached and holds nothing of it in its cache here.
         ValueError: a name that is neither embedded nor a directory nor a hub id, or an id that the hub does not have.
     """
     from vtc import embedded
 
+    if not isinstance(name, str | Path):
+        raise TypeError(f"model={name!r} is a {type(name).__name__}; expected a name, a directory or a hub id")
+    if isinstance(name, Path):  # a directory, also where an embedded model is called so
+        name = str(name.expanduser().absolute())
     if name in embedded.NAMES:
         return str(embedded.path(name)), True
     path = Path(name).expanduser()

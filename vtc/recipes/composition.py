@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +65,8 @@ class Recipe:
     name: str = "custom"
 
     def __post_init__(self) -> None:
+        if isinstance(self.stages, str) or not isinstance(self.stages, Iterable):
+            raise TypeError(f"stages={self.stages!r} is a {type(self.stages).__name__}; expected stages: (KCenter(),)")
         object.__setattr__(self, "stages", tuple(self.stages))
         if self.keep is None:
             object.__setattr__(self, "keep", 1.0 if self.only_decoder else 0.25)

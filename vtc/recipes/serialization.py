@@ -53,7 +53,10 @@ def arguments(data: object) -> dict[str, Any]:
     unknown = set(given) - set(ENTRIES)
     if unknown:
         raise ValueError(f"recipe has unknown entries {sorted(unknown)}; expected {list(ENTRIES)}")
-    return {**given, "stages": tuple(_stage(entry, old) for entry in given.get("stages", ()))}
+    stages = given.get("stages", ())
+    if not isinstance(stages, list | tuple):
+        raise ValueError(f"recipe has stages={stages!r}; expected a list of stages")
+    return {**given, "stages": tuple(_stage(entry, old) for entry in stages)}
 
 
 def _stage(entry: Any, old: bool) -> Stage:
