@@ -42,7 +42,11 @@ RARE = ("marks by token are the kept ones'", "what the stock model refuses is re
 # What is right passes
 
 
-@pytest.mark.parametrize("family", SHOWN, ids=lambda family: family.name)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(family, marks=pytest.mark.nightly if i > 1 else ()) for i, family in enumerate(SHOWN)],
+    ids=lambda family: family.name,
+)
 def test_all_holds_of_small_models(family):
     model = family.build()
     able, _ = runnable(model, recipes())

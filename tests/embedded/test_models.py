@@ -130,6 +130,7 @@ def test_vocabulary_covers_every_question(name, loaded):
         assert tokenizer.decode(tokenizer(q.answer).input_ids, skip_special_tokens=True) == q.answer
 
 
+@pytest.mark.nightly  # goldens of the benchmark say the same at every change
 @every_model
 def test_answers_unseen_scenes_and_not_without_the_image(name, loaded):
     """The floor below which a model is not shipped, and the ceiling of what questions alone give away."""
@@ -141,6 +142,7 @@ def test_answers_unseen_scenes_and_not_without_the_image(name, loaded):
     assert blind / n < 0.45, f"{blind} of {n}"
 
 
+@pytest.mark.nightly  # goldens of the benchmark say the same at every change
 def test_answers_unseen_videos_and_not_without_them(loaded):
     processor, model = loaded["tiny-qwen"]
     todo = list(asked_videos(range(UNSEEN, UNSEEN + 40), 4))
