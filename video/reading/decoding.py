@@ -69,7 +69,7 @@ def decoded(
             packet = next(demuxed)
         except StopIteration:
             return
-        except FFmpegError:
+        except (FFmpegError, IndexError):  # the latter from PyAV, where damage looks like a stream that was not there
             failures += 1
             tally.fail("read", *last, failures)
             yield FrameFailure()

@@ -134,7 +134,7 @@ def _read(
             packet = next(demuxed)
         except StopIteration:
             break
-        except FFmpegError:
+        except (FFmpegError, IndexError):  # the latter from PyAV, where damage looks like a stream that was not there
             failures += 1
             demuxed = container.demux(stream)
             continue
