@@ -86,8 +86,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def contributed(folder):
     """The package, imported, so that what it registers is known."""
-    sys.path.insert(0, str(folder))
-    with put_back():
+    with put_back():  # first, as it looks for plug-ins itself
+        sys.path.insert(0, str(folder))
         yield importlib.import_module(PACKAGE)
     sys.path.remove(str(folder))
     for name in [name for name in sys.modules if name.split(".")[0] == PACKAGE]:
