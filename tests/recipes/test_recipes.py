@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -25,6 +26,7 @@ from vtc.recipes.serialization import SCHEMA
 from vtc.stages import (
     BUILT_IN,
     Cls,
+    DiffRate,
     Even,
     KCenter,
     Mean,
@@ -33,6 +35,7 @@ from vtc.stages import (
     Selector,
     Stride,
 )
+from vtc.video.stages import EVS
 
 named = pytest.mark.parametrize("found", list(named_recipes()), ids=lambda found: found.name)
 
@@ -255,3 +258,18 @@ def test_a_selector_that_leaves_its_pool_is_refused():
     )
     with pytest.raises(ValueError, match=r"selector 'outside'.*of its pool"):
         Recipe((Outside(),)).reduce(VisualTokens(torch.randn(8, 3), two), 4)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Even(floor=np.int64(1)),
+        EVS(floor=np.int64(2)),
+        DiffRate(np.int64(9), (np.int64(8),), (np.int64(7),)),
+    ],
+    ids=lambda stage: stage.name,
+)
+def test_ints_of_numpy_travel_in_recipe_files(stage, tmp_path):
+    stages = (stage, KCenter()) if stage.kind == "allocate" else (stage,)
+    Recipe(stages).save(tmp_path / "mine.json")
+    assert Recipe.load(tmp_path / "mine.json").stages == stages

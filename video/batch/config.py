@@ -81,7 +81,7 @@ class Job:
             value = getattr(self, name)
             if name == "max_prompt" and value is None:
                 continue
-            check_int(name, value, 1)
+            object.__setattr__(self, name, check_int(name, value, 1))
         check_timeout(self.timeout)
         if self.choices not in CHOICES:
             raise ValueError(f"choices={self.choices!r}; expected one of {', '.join(CHOICES)}")

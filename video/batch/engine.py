@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from vtc.core.files import is_same_file
 from vtc.recipes.named import RecipeSpec
 
 from .answerer import Answerer
@@ -38,7 +39,6 @@ from .questions import (
     Question,
     check_holdable,
     grouped,
-    is_same_file,
     one_by_one,
     read_questions,
 )

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vtc.core.files import replacing
+from vtc.core.files import is_same_file, replacing
 from vtc.core.jsonl import read_lines
 
 from .columns import why_no_answer
 from .journal import is_torn
 from .parquet import read_parquet, write_parquet
-from .questions import Question, is_same_file, read_questions
+from .questions import Question, read_questions
 from .ray.folder import PENDING, blocks
 from .tables import ENDING
 

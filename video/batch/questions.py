@@ -6,7 +6,6 @@ import csv
 import datetime
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,11 +112,6 @@ def read_questions(path: str | Path, *, root: str | Path | None = None, allow_ur
 
 
 _EXAMPLE = '{"id": "1", "video": "clip.mp4", "question": "What happens?"}'
-
-
-def is_same_file(one: str | Path, other: str | Path) -> bool:
-    """Return whether two paths, of files that may not be there, are one file."""
-    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
 def question_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -70,11 +70,8 @@ def clip_budget(
             candidates, or too small for `floor` or `clip_floor`.
     """
     own = _counts(candidates)
-    total, floor, clip_floor = (
-        check_int("total", total, 0),
-        check_int("floor", floor, 0),
-        check_int("clip_floor", clip_floor, 0),
-    )
+    total, floor = check_int("total", total, 0), check_int("floor", floor, 0)
+    clip_floor = check_int("clip_floor", clip_floor, 0)
     check_cover(clips, len(own))
     _check_length("weights", weights, len(clips), "clip")
     inside = own if frame_weights is None else list(frame_weights)

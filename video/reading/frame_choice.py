@@ -34,10 +34,11 @@ class Choice:
             raise ValueError(f"{' and '.join(given)} are given; choose frames in one way")
         if given in (["indices"], ["seconds"]) and (self.start, self.end) != (None, None):
             raise ValueError(f"start={self.start}, end={self.end} go with fps or alone; leave them out with {given[0]}")
-        for name in ("fps", "start", "end"):
-            value = getattr(self, name)
-            if value is not None:
-                check_number(name, value, 0, ends="()") if name == "fps" else check_number(name, value, -math.inf)
+        if self.fps is not None:
+            check_number("fps", self.fps, 0, ends="()")
+        for name in ("start", "end"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), -math.inf)
 
     def of(self, info: Info) -> NDArray[np.int64]:
         """The indices meant of this video, `[n]`, ascending and unique.

@@ -56,7 +56,7 @@ class EVS(VideoSelector):
     cost = "N"
 
     def __post_init__(self) -> None:
-        check_floor(self.floor)
+        object.__setattr__(self, "floor", check_floor(self.floor))
 
     def count(self, layout: Layout, keep: Keep) -> int | None:
         """See `Selector.count`: vLLM's, with `engine`."""

@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from vtc.core.budget import Keep
+from vtc.core.files import is_same_file
 from vtc.inference.defaults import IMAGES, VIDEOS
 from vtc.inference.quiet import quiet
 from vtc.media.images import is_video, load_image
@@ -271,7 +272,7 @@ def _fitted(recipe: Recipe, model: Any, opened: Opened) -> Recipe:
 
 def _check_out(out: Path, source: Path) -> None:
     """Refuse an output file that could not be written, or that is the source, before any model is loaded."""
-    if out.exists() and source.exists() and out.samefile(source):
+    if is_same_file(source, out):
         raise ValueError(f"--out {out} is the file that is asked about; write to another")
     if out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"--out {out}: no image format has the ending {out.suffix!r}; use .png")

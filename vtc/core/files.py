@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def is_same_file(one: str | Path, other: str | Path) -> bool:
+    """Return whether two paths, of files that may not be there, are one file."""
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+
+
 @contextmanager
 def replacing(path: Path, *, fsync: bool = False) -> Iterator[Path]:
     """Context manager: a draft to write, which takes the place of `path` when the block ends without an error.

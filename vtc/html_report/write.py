@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vtc.bench.journal import CONFIG, ROWS
 from vtc.bench.quality import NAME
-from vtc.core.files import replace_text
+from vtc.core.files import is_same_file, replace_text
 
 from . import answers, benchmark
 from .benchmark_run import read_run
@@ -96,5 +96,5 @@ def _check_out(source: Path, out: Path) -> None:
         raise ValueError(f"--out {out}: a page ends in .html")
     if out.is_dir() or not out.parent.is_dir():
         raise FileNotFoundError(f"--out {out}: {out.parent} is no folder, or {out} is one; make the folder first")
-    if out.exists() and source.exists() and out.samefile(source):
+    if is_same_file(source, out):
         raise ValueError(f"--out {out} is what is read; pass another file")

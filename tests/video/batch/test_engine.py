@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass, replace
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
@@ -360,3 +361,8 @@ def test_what_a_job_refuses():
     for value in (0, -1.0, float("nan"), True):
         with pytest.raises((TypeError, ValueError), match="timeout="):
             Job(timeout=value)
+
+
+def test_a_job_of_numpys_ints_is_json():
+    made = Job(max_new_tokens=np.int64(4), batch=np.int32(2), max_prompt=np.int64(300))
+    assert Job(**json.loads(json.dumps(made.to_dict()))) == made

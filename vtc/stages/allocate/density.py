@@ -51,7 +51,7 @@ class Density(Allocator):
         for name, low in (("similarity", -1), ("peers", 0)):
             number = check_number(name, getattr(self, name), low, 1, ends="[)")
             object.__setattr__(self, name, number)  # any number, and still a recipe file
-        check_floor(self.floor)
+        object.__setattr__(self, "floor", check_floor(self.floor))
 
     @property
     def unit_floor(self) -> int:

@@ -25,7 +25,7 @@ class Even(Allocator):
     signal = "number of tokens"
 
     def __post_init__(self) -> None:
-        check_floor(self.floor)
+        object.__setattr__(self, "floor", check_floor(self.floor))
 
     @property
     def unit_floor(self) -> int:

@@ -8,14 +8,14 @@ from vtc.core.budget import share
 from vtc.core.validation import check_int
 
 
-def check_floor(floor: object) -> None:
-    """Refuse what is no count.
+def check_floor(floor: object) -> int:
+    """`floor` as a plain int, which a recipe file can hold.
 
     Raises:
         TypeError: `floor` is no int.
         ValueError: it is negative.
     """
-    check_int("floor", floor, 0, expected="the least number of tokens per unit, an int of at least 0")
+    return check_int("floor", floor, 0, expected="the least number of tokens per unit, an int of at least 0")
 
 
 def shared(total: int, weights: Sequence[float], candidates: Sequence[int], floor: int = 0) -> list[int]:

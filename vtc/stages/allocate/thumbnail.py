@@ -68,7 +68,7 @@ class Thumbnail(Allocator):
         expected = "a number above 0; the released code has 10, on logits"
         temperature = check_number("temperature", self.temperature, 0, ends="()", expected=expected)
         object.__setattr__(self, "temperature", temperature)  # any number, and still a recipe file
-        check_floor(self.floor)
+        object.__setattr__(self, "floor", check_floor(self.floor))
 
     @property
     def unit_floor(self) -> int:

@@ -58,10 +58,9 @@ class DiffRate(EncoderStage):
             given = getattr(self, name)
             if not isinstance(given, list | tuple):
                 raise TypeError(f"{name}={given!r} is a {type(given).__name__}; expected a number for each layer")
-            object.__setattr__(self, name, tuple(given))
-            for layer, number in enumerate(given):
-                check_int(f"{name}[{layer}]", number)
-        check_int("tokens", self.tokens)
+            numbers = tuple(check_int(f"{name}[{layer}]", number) for layer, number in enumerate(given))
+            object.__setattr__(self, name, numbers)
+        object.__setattr__(self, "tokens", check_int("tokens", self.tokens))
         self._check_numbers()
 
     def _check_numbers(self) -> None:
