@@ -54,9 +54,9 @@ class MixedOptimizer:
         chosen = {id(m) for m in inner}
         outer = [m for _, m, _ in pairs if id(m) not in chosen]
         self.rate = rate
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(outer, lr=rate, weight_decay=0.0, betas=(0.9, 0.98))
-        ]
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if outer:
+            self.optimizers.append(torch.optim.AdamW(outer, lr=rate, weight_decay=0.0, betas=(0.9, 0.98)))
         if inner:
             muon = torch.optim.Muon(inner, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
             self.optimizers.append(muon)
