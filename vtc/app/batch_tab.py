@@ -100,7 +100,7 @@ def build(state: AppState) -> None:
                 elem_id="media",
             )
         with gr.Column(min_width=280):
-            recipe = gr.Dropdown(list(state.video_model.videos), value=VIDEOS[1], label="Recipe")
+            recipe = gr.Dropdown(list(state.video_model.videos), value=VIDEOS[0], label="Recipe")
             keep, longest = keep_slider(), longest_slider()
             with gr.Row():
                 start = gr.Button("Start", variant="primary", min_width=100)

@@ -79,7 +79,7 @@ def build(state: AppState) -> None:
     with gr.Row():
         with gr.Column(min_width=280):
             medium = gr.File(label="Image or video", file_types=["image", "video", *sorted(SUFFIXES)])
-            question = gr.Textbox(IMAGES[2], label="Question", lines=1, max_lines=4)
+            question = gr.Textbox(IMAGES[1], label="Question", lines=1, max_lines=4)
             recipes = gr.Dropdown(names, value=[n for n in AT_FIRST if n in names], multiselect=True, label="Recipes")
             keep, longest = keep_slider(), longest_slider()
             with gr.Row():

@@ -21,7 +21,7 @@ from .renderings import before_after
 class ImageTab(MediumTab):
     """It draws the image before and after, and has images to try."""
 
-    kind, defaults, drawings = "image", IMAGES[1:], 1
+    kind, defaults, drawings = "image", IMAGES, 1
 
     def count_image(self, image: str | None, recipe: str, keep: float) -> Counted:
         """Count the visual tokens that a recipe keeps of an image, by arithmetic: no model runs.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from vtc.check.runner import runnable
 from vtc.core.tokens import Layout
 from vtc.inference.asking import prompt
-from vtc.inference.defaults import IMAGES, VIDEOS
+from vtc.inference.defaults import VIDEO_MODEL, image_model
 from vtc.inference.loading import load
 from vtc.inference.prompting import frames_are_images
 from vtc.inference.quiet import quiet
@@ -99,8 +99,19 @@ class AppState:
     _placed: RecentCache = field(default_factory=lambda: RecentCache(32))
 
     @classmethod
-    def load(cls, model: str | None = None, device: str = "auto", dtype: str = "auto") -> AppState:
-        """Load `model`, or the embedded ones: one for images, and one that was trained on videos.
+    def load(
+        cls,
+        model: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        offline: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> AppState:
+        """Load `model`, or embedded ones: one for images, and one that was trained on videos.
+
+        Args:
+            offline, say: of the one for images, see `vtc.inference.defaults.image_model`.
 
         Raises:
             OSError, ValueError: see `vtc.inference.loading.load`.
@@ -108,7 +119,8 @@ class AppState:
         if model is not None:
             loaded = LoadedModel.load(model, device, dtype)
             return cls(loaded, loaded)
-        return cls(LoadedModel.load(IMAGES[0], device, dtype), LoadedModel.load(VIDEOS[0], device, dtype))
+        name = image_model(offline=offline, say=say)
+        return cls(LoadedModel.load(name, device, dtype), LoadedModel.load(VIDEO_MODEL, device, dtype))
 
     def loaded(self, video: bool) -> LoadedModel:
         """The model for images or for videos."""

@@ -22,7 +22,7 @@ from .strategy import DIRECT
 class VideoTab(MediumTab):
     """It draws the timeline; where a click on it leads is kept with each session."""
 
-    kind, defaults, drawings = "video", VIDEOS[1:], 2
+    kind, defaults, drawings = "video", VIDEOS, 2
 
     def count_video(self, video: str | None, recipe: str, keep: float) -> Counted:
         """Count the visual tokens that a recipe keeps of a video, by arithmetic: no model runs.

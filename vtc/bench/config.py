@@ -15,12 +15,13 @@ from vtc.inference.loading import locate
 from vtc.recipes.composition import Recipe
 
 from .cases import Case, of_skills, read
+from .easy_vqa import in_words_of, is_easy_vqa
 from .synthetic import PER_SCENE, synthetic_cases
 from .variants import Variant, variants
 
 KEEPS: tuple[Keep, ...] = (1.0, 0.5, 0.25, 0.1, 0.05)
 QUESTIONS, MOST = 500, 1_000_000
-BATCH, BATCH_EMBEDDED = 8, 64
+BATCH, BATCH_EMBEDDED, BATCH_FETCHED = 8, 64, 16
 HASHED = 2**28
 """Bytes of weights up to which all of them are hashed."""
 
@@ -39,7 +40,7 @@ class BenchConfig:
         videos: draw videos in place of images.
         skills: the skills that are asked for; all where there are none.
         data: a JSONL file of other images and questions; see `cases.read`.
-        batch: questions answered together; None: 64 on embedded models, 8 on others.
+        batch: questions answered together; None: 64 on tiny models, 16 on small-llava, 8 on others.
         max_new_tokens: the longest answer.
     """
 
@@ -98,7 +99,7 @@ class BenchConfig:
             OSError, ValueError: the data cannot be read, or hold too few questions.
         """
         if model not in self._cases:
-            self._cases[model] = self._read() if self.data is not None else self._synthetic_cases(model)
+            self._cases[model] = self._read(model) if self.data is not None else self._synthetic_cases(model)
         return self._cases[model]
 
     def _synthetic_cases(self, model: str) -> list[Case]:
@@ -106,9 +107,11 @@ class BenchConfig:
         most = PER_SCENE if self.per_scene is None else self.per_scene
         return synthetic_cases(model, n, self.first, most, self.skills, self.shifted, self.videos)
 
-    def _read(self) -> list[Case]:
+    def _read(self, model: str) -> list[Case]:
         assert self.data is not None
         found, _ = read(self.data)
+        if is_easy_vqa(self.data):
+            found = in_words_of(model, found)
         known = dict.fromkeys(case.skill for case in found if case.skill is not None)
         cases = of_skills(found, self.skills, known)
         if self.n is not None and self.n > len(cases):
@@ -117,7 +120,7 @@ class BenchConfig:
 
     def batches(self, model: str) -> list[list[Case]]:
         """The cases of `model` in the groups that are answered together."""
-        cases, size = self.cases(model), self.batch or (BATCH_EMBEDDED if _embedded(model) else BATCH)
+        cases, size = self.cases(model), self.batch or _usual_batch(model)
         return [cases[start : start + size] for start in range(0, len(cases), size)]
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,10 +152,12 @@ def versions() -> dict[str, str]:
     return {"vtc": __version__, **{name: version(name) for name in ("torch", "transformers")}}
 
 
-def _embedded(model: str) -> bool:
+def _usual_batch(model: str) -> int:
     from vtc import embedded
 
-    return model in embedded.NAMES
+    if model in embedded.NAMES:
+        return BATCH_EMBEDDED
+    return BATCH_FETCHED if model in embedded.FETCHED else BATCH
 
 
 def _cases_digest(cases: Sequence[Case]) -> str:

@@ -97,7 +97,7 @@ def unexplained(document: Mapping[str, Any]) -> list[str]:
     return [
         f"{model['name']}: {one['recipe']} at keep {one['keep']}"
         for model in document["models"]
-        if model["name"] in embedded.NAMES and not model["failed"]
+        if model["name"] in embedded.VIEW_OF and not model["failed"]
         for one in model["below_random"]
         if one["why"] is None
     ]

@@ -20,6 +20,7 @@ from vtc.core.statistics import (
 
 from .cases import Case
 from .config import BenchConfig
+from .easy_vqa import PUBLISHED, is_easy_vqa
 from .explained import below_random
 from .journal import BenchRow
 from .variants import (
@@ -180,6 +181,7 @@ def document(
         "config": config,
         "config_hash": digest(config),
         "bootstrap": bootstrap,
+        "published": PUBLISHED if is_easy_vqa(bench_config.data) else None,
         "recipes": {r.name: {"hash": digest(r.to_dict()), "recipe": r.to_dict()} for r in bench_config.recipes},
         "models": models,
         "errors": errors,

@@ -25,6 +25,8 @@ def markdown(made: dict[str, Any]) -> str:
         "reduced model's; tokens are visual tokens that reach the language model, an image on average, and per layer "
         "is how many of them each of its layers is given, which differs where some leave inside it.",
     ]
+    if made.get("published"):
+        lines += ["", f"The questions are those of easy-VQA's test split; {made['published']}."]
     for model in made["models"]:
         lines += ["", f"## {model['name']}", "", *(_failed(model) if model["failed"] else _model(model))]
     if made["errors"]:

@@ -15,7 +15,9 @@ ENDS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(
 """What ends the page beside Ctrl-C; not every system has both."""
 
 
-def run(model: str | None, host: str, port: int | None, *, device: str = "auto", dtype: str = "auto") -> None:
+def run(
+    model: str | None, host: str, port: int | None, *, device: str = "auto", dtype: str = "auto", offline: bool = False
+) -> None:
     """Load the models and serve the page until a signal ends it; uploads and drawn images are gone behind it.
 
     Raises:
@@ -23,7 +25,7 @@ def run(model: str | None, host: str, port: int | None, *, device: str = "auto",
     """
     with _ended_by_signals(), TemporaryDirectory(prefix="vtc-app-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # read when gradio is imported; this process serves the page alone
-        _serve(model, host, port, device, dtype)
+        _serve(model, host, port, device, dtype, offline)
 
 
 @contextmanager
@@ -48,14 +50,14 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _serve(model: str | None, host: str, port: int | None, device: str, dtype: str) -> None:
+def _serve(model: str | None, host: str, port: int | None, device: str, dtype: str, offline: bool) -> None:
     serving = _serving()
     from vtc.app.state import AppState
 
     serving.free_port(host, port)  # before a model is loaded for nothing
     with progress() as say:
         say("loading")
-        state = AppState.load(model, device, dtype)
+        state = AppState.load(model, device, dtype, offline=offline, say=note)
     if host not in ("127.0.0.1", "localhost", "::1"):
         note(f"--host {host}: everybody who reaches this machine's network can ask, and upload files")
     served = serving.serve(state, host=host, port=port, wait=False)

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from vtc.core.budget import Keep
 from vtc.core.files import is_same_file
-from vtc.inference.defaults import IMAGES, VIDEOS
+from vtc.embedded.samples import sample_path
+from vtc.inference.defaults import IMAGES, VIDEO_MODEL, VIDEOS, image_model
 from vtc.inference.quiet import quiet
 from vtc.media.images import is_video, load_image
 from vtc.media.video_frames import VideoFrames
@@ -35,6 +36,8 @@ from .console import (
 )
 from .video_input import VideoInput, Watched, print_picked
 
+SAMPLE = "sample:"
+"""What stands before the name of a packaged image."""
 OF_VIDEOS = ("fps", "frames", "start", "end", "look", "slack", "track", "reader")
 
 
@@ -49,6 +52,7 @@ class Options:
         reader: of videos alone: `Sampling.backend`.
         keyframes, scorer, segmenter, features: of videos alone, in place of the recipe's own, see
             `vtc.recipes.overrides.changed`.
+        offline: fetch no model that is not on this machine.
     """
 
     model: str | None = None
@@ -69,6 +73,7 @@ class Options:
     scorer: str | None = None
     segmenter: str | None = None
     features: str | None = None
+    offline: bool = False
 
     def given(self, *names: str) -> dict[str, Any]:
         """Those of the options `names` that are given."""
@@ -226,6 +231,8 @@ def show(path: Path, out: Path, question: str | None, options: Options) -> None:
 
 def _opened(path: Path, options: Options) -> Opened:
     """The image, or the video with its stretch checked; nothing is decoded of that but one frame."""
+    if str(path).startswith(SAMPLE) and not path.exists():
+        path = sample_path(str(path).removeprefix(SAMPLE))
     if not is_video(path):
         if options.of_videos:
             name = next(iter(options.of_videos))
@@ -244,9 +251,12 @@ def _opened(path: Path, options: Options) -> Opened:
 
 def _defaults(opened: Opened, options: Options) -> tuple[str, Recipe, str]:
     """The model, the recipe and the question of `show`, the options' own or those for this kind of medium."""
-    model, recipe, question = VIDEOS if isinstance(opened, VideoInput) else IMAGES
-    chosen = named(options.recipe or recipe, keep=options.keep, positions=options.positions)
-    return options.model or model, changed(chosen, **options.changes), question
+    recipe, question = VIDEOS if isinstance(opened, VideoInput) else IMAGES
+    chosen = changed(named(options.recipe or recipe, keep=options.keep, positions=options.positions), **options.changes)
+    if options.model is not None:
+        return options.model, chosen, question
+    video = isinstance(opened, VideoInput)
+    return VIDEO_MODEL if video else image_model(offline=options.offline, say=note), chosen, question
 
 
 def _medium(opened: Opened, recipe: Recipe, processor: Any) -> tuple[Image.Image | VideoFrames, Watched | None]:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .console import note, print_json, shown
+from .console import note, print_json, progress, shown
 from .options import AsJson, Device, Dtype, Overwrite, old
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from vtc.bench.quality import BenchOutcome
 
 app = typer.Typer(name="bench", help="Measure recipes on a model.", no_args_is_help=True)
+EASY_VQA = "easy-vqa"
+"""The name of a public benchmark for `--data`; `./easy-vqa` is a file of that name."""
 SOME_FAILED = 3
 """Exit code of a run whose tables are written while some rows or models have no answer."""
 BELOW_RANDOM = 4
@@ -50,10 +52,11 @@ def quality(
     ] = "1,.5,.25,.1,.05",
     n: Annotated[int | None, typer.Option(help="Questions. Default: 500, or all of --data.")] = None,
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="A JSONL file of your own: image (a path relative to the file), question, and perhaps answer, skill "
-            "and id. Without an answer only agreement with the full model is measured."
+            metavar="easy-vqa|FILE",
+            help="easy-vqa (the public test split, fetched once), or a JSONL file of your own: image (a path relative to the file), question, and perhaps answer, skill "
+            "and id. Without an answer only agreement with the full model is measured.",
         ),
     ] = None,
     skills: Annotated[str | None, typer.Option(help="Ask only for these skills, parted by commas.")] = None,
@@ -72,7 +75,8 @@ def quality(
     ] = None,
     draws: Annotated[int, typer.Option(help="Bootstrap draws.")] = 2000,
     batch: Annotated[
-        int | None, typer.Option(help="Questions answered together. Default: 64 on embedded models, 8 on others.")
+        int | None,
+        typer.Option(help="Questions answered together. Default: 64 on tiny models, 16 on small-llava, 8 on others."),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 32,
     jobs: Annotated[int, typer.Option(help="Processes; each loads the model.")] = 1,
@@ -104,7 +108,7 @@ def quality(
         skills=tuple(_parts(skills)),
         shifted=shifted,
         videos=videos,
-        data=data,
+        data=_data(data),
         device=device,
         dtype=dtype,
         batch=batch,
@@ -127,6 +131,16 @@ def quality(
     else:
         _print(outcome)
     _exit(outcome)
+
+
+def _data(name: str | None) -> Path | None:
+    """The file of questions; `easy-vqa` is fetched."""
+    if name != EASY_VQA:
+        return None if name is None else Path(name)
+    from vtc.bench.easy_vqa import fetch
+
+    with progress() as say:
+        return fetch(say)
 
 
 def _exit(outcome: BenchOutcome) -> None:

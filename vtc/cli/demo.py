@@ -9,9 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from vtc import embedded
+from vtc.embedded.exam import exact
 from vtc.embedded.samples import samples
 from vtc.inference.asking import compare, prompt, report_on
+from vtc.inference.defaults import PACKAGED_IMAGE_MODEL
 from vtc.inference.loading import load
 from vtc.media.images import load_image
 from vtc.recipes.composition import Recipe
@@ -19,7 +20,6 @@ from vtc.recipes.named import recipe
 from vtc.viz.overlays import draw
 
 PHOTOGRAPHS = Path(__file__).parents[1] / "embedded" / "photographs"
-MODEL = embedded.NAMES[0]
 HEADER = ("image", "question", "true answer", "all tokens", "keep {keep}", "tokens")
 
 
@@ -44,7 +44,7 @@ class DemoRow:
 
     def cells(self, marks: tuple[str, str] = ("✓", "✗")) -> tuple[str, ...]:
         """The row as text, each answer with the mark for right or for wrong."""
-        answers = (f"{text} {marks[0] if text == self.truth else marks[1]}" for text in (self.full, self.short))
+        answers = (f"{text} {marks[0] if exact(text, self.truth) else marks[1]}" for text in (self.full, self.short))
         return (self.image, self.question, self.truth, *answers, f"{self.before} → {self.after}")
 
 
@@ -53,12 +53,14 @@ class DemoOutcome:
     """All of the demo.
 
     Attributes:
+        model: which answered.
         recipe: what was kept.
         rows: one per question.
         overlays: the images written.
         seconds: what it took, loading the model included.
     """
 
+    model: str
     recipe: Recipe
     rows: tuple[DemoRow, ...]
     overlays: tuple[Path, ...]
@@ -73,15 +75,15 @@ class DemoOutcome:
     def summary(self) -> str:
         """How many answers were right."""
         total = len(self.rows)
-        full = sum(row.full == row.truth for row in self.rows)
-        short = sum(row.short == row.truth for row in self.rows)
+        full = sum(exact(row.full, row.truth) for row in self.rows)
+        short = sum(exact(row.short, row.truth) for row in self.rows)
         return (
-            f"{MODEL}, {self.recipe.name}: {full} of {total} right with all tokens, {short} of {total} with "
+            f"{self.model}, {self.recipe.name}: {full} of {total} right with all tokens, {short} of {total} with "
             f"keep {self.recipe.keep}"
         )
 
 
-def run(out: Path, chosen: Recipe | None = None) -> DemoOutcome:
+def run(out: Path, chosen: Recipe | None = None, model: str = PACKAGED_IMAGE_MODEL) -> DemoOutcome:
     """Ask the packaged questions and draw the overlays and `table.md` into the directory `out`.
 
     The photographs are only drawn: the embedded model knows drawn scenes, so its answers about them say nothing.
@@ -92,22 +94,22 @@ def run(out: Path, chosen: Recipe | None = None) -> DemoOutcome:
     begun = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     chosen = chosen or recipe()
-    model, processor = load(MODEL, device="cpu")
+    network, processor = load(model, device="cpu")
     rows: list[DemoRow] = []
     overlays: dict[Path, Image.Image] = {}
     for sample in samples():
         image = load_image(sample.path)
-        pair = compare(model, processor, image, sample.question, chosen, max_new_tokens=16, rounds=0)
+        pair = compare(network, processor, image, sample.question, chosen, max_new_tokens=16, rounds=0)
         counts = (pair.report.before, pair.report.after)
         rows.append(DemoRow(sample.file, sample.question, sample.answer, pair.full, pair.short, *counts))
         overlays[out / sample.file] = draw(image, processor.image_processor, pair.report, chosen)
     for photograph in sorted(PHOTOGRAPHS.glob("*.jpg")):
         image = load_image(photograph)
-        report = report_on(model, prompt(model, processor, image, "what is in the picture?"), chosen)
+        report = report_on(network, prompt(network, processor, image, "what is in the picture?"), chosen)
         overlays[out / f"{photograph.stem}.png"] = draw(image, processor.image_processor, report, chosen)
     for path, drawn in overlays.items():
         drawn.save(path)
-    outcome = DemoOutcome(chosen, tuple(rows), tuple(overlays), time.perf_counter() - begun)
+    outcome = DemoOutcome(model, chosen, tuple(rows), tuple(overlays), time.perf_counter() - begun)
     (out / "table.md").write_text(markdown(outcome), encoding="utf-8")
     return outcome
 

@@ -15,12 +15,14 @@ from .bench import app as bench
 from .console import (
     PlainErrors,
     check_facts,
+    note,
     print_check,
     print_json,
     print_outcome,
     progress,
 )
 from .merge import merge
+from .models import app as models
 from .options import (
     MODELS,
     VIDEOS,
@@ -38,6 +40,7 @@ from .options import (
     Look,
     Media,
     Model,
+    Offline,
     Overwrite,
     Positions,
     Reader,
@@ -107,6 +110,7 @@ def ask(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offline: Offline = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about an image or a video, with all visual tokens and with fewer, side by side.
@@ -119,7 +123,22 @@ def ask(
 
     changes = {"keyframes": keyframes, "scorer": scorer, "segmenter": segmenter, "features": features}
     options = Options(
-        model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack, track, reader, **changes
+        model,
+        recipe,
+        number,
+        positions,
+        device,
+        dtype,
+        fps,
+        frames,
+        start,
+        end,
+        look,
+        slack,
+        track,
+        reader,
+        **changes,
+        offline=offline,
     )
     if plan is None:
         answer(media, question, options, max_new_tokens, as_json)
@@ -152,6 +171,7 @@ def show(
     features: Features = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offline: Offline = False,
 ) -> None:
     """Draw which visual tokens are kept: over an image, or along the time of a video with its clips and budgets."""
     number = _keep(keep)
@@ -160,7 +180,22 @@ def show(
 
     changes = {"keyframes": keyframes, "scorer": scorer, "segmenter": segmenter, "features": features}
     options = Options(
-        model, recipe, number, positions, device, dtype, fps, frames, start, end, look, slack, track, reader, **changes
+        model,
+        recipe,
+        number,
+        positions,
+        device,
+        dtype,
+        fps,
+        frames,
+        start,
+        end,
+        look,
+        slack,
+        track,
+        reader,
+        **changes,
+        offline=offline,
     )
     draw(media, out, question, options)
 
@@ -254,12 +289,16 @@ def check(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="The directory for the overlays and table.md.")] = Path("vtc-demo"),
+    offline: Offline = False,
 ) -> None:
-    """Run the embedded model over the packaged images: offline, in seconds."""
+    """Run small-llava, or tiny-llava where that is not here, over the packaged images: in seconds."""
+    from vtc.inference.defaults import image_model
+
+    model = image_model(offline=offline, say=note)
     with quiet():
         from .demo import run
 
-        outcome = run(out)
+        outcome = run(out, model=model)
     print_outcome(outcome, str(out))
 
 
@@ -378,7 +417,7 @@ def report(
 def serve_app(
     model: Annotated[
         str | None,
-        typer.Option(help=f"{MODELS} Default: tiny-llava for images and tiny-qwen for videos.", show_default=False),
+        typer.Option(help=f"{MODELS} Default: small-llava for images and tiny-qwen for videos.", show_default=False),
     ] = None,
     host: Annotated[str, typer.Option(help="The address to bind to; by default only this machine reaches it.")] = (
         "127.0.0.1"
@@ -389,15 +428,17 @@ def serve_app(
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offline: Offline = False,
 ) -> None:
     """Open a page on which images and videos are asked about, with all visual tokens and with fewer, side by side."""
     from .app import run
 
-    run(model, host, port, device=device, dtype=dtype)
+    run(model, host, port, device=device, dtype=dtype, offline=offline)
 
 
 app.command()(merge)
 app.add_typer(bench)
+app.add_typer(models)
 
 
 def _keep(text: str | None) -> Keep | None:

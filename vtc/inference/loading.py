@@ -27,8 +27,8 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> tupl
     What no adapter knows is refused from its config, before any weight is fetched. Code from a checkpoint never runs.
 
     Args:
-        name: an embedded model (`tiny-llava`), a directory, or a hub id. An embedded name goes before a directory of
-            that name; write `./tiny-llava` for the directory.
+        name: an embedded model (`small-llava`, `tiny-llava`), a directory, or a hub id. An embedded name goes before a
+            directory of that name; write `./tiny-llava` for the directory.
         device: `auto` (a GPU where there is one), or as torch names it.
         dtype: `auto` (the checkpoint's own), `float32`, `bfloat16` or `float16`.
 
@@ -65,7 +65,8 @@ def locate(name: str | Path) -> tuple[str, bool]:
 
     Raises:
         TypeError: `name` is neither text nor a path.
-        OSError: no such directory, or the hub cannot be reached and holds nothing of it in its cache here.
+        OSError: no such directory, an embedded model that was not fetched, or the hub cannot be reached and holds
+            nothing of it in its cache here.
         ValueError: a name that is neither embedded nor a directory nor a hub id, or an id that the hub does not have.
     """
     from vtc import embedded
@@ -74,7 +75,7 @@ def locate(name: str | Path) -> tuple[str, bool]:
         raise TypeError(f"model={name!r} is a {type(name).__name__}; expected a name, a directory or a hub id")
     if isinstance(name, Path):  # a directory, also where an embedded model is called so
         name = str(name.expanduser().absolute())
-    if name in embedded.NAMES:
+    if name in embedded.VIEW_OF:
         return str(embedded.path(name)), True
     path = Path(name).expanduser()
     if path.is_dir():
@@ -87,7 +88,7 @@ def locate(name: str | Path) -> tuple[str, bool]:
         raise FileNotFoundError(f"model={name!r}: no such directory")
     if "/" not in name:
         raise ValueError(
-            f"model={name!r} is unknown{nearest(name, embedded.NAMES)} (expected {', '.join(embedded.NAMES)}, a "
+            f"model={name!r} is unknown{nearest(name, embedded.VIEW_OF)} (expected {', '.join(embedded.VIEW_OF)}, a "
             "directory, or a hub id such as 'llava-hf/llava-1.5-7b-hf')"
         )
     return name, _must_stay_local(name)

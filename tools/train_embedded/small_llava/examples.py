@@ -50,7 +50,9 @@ def scene_example(seed: int, hard: bool = False, shifted: bool = False) -> Examp
     look = ((0.0, 0.0, scene.width, scene.height), (SIDE, SIDE))
     questions = hard_questions(scene, MOST_QUESTIONS) + scene.questions if hard else scene.questions
     questions = list({q.question: q for q in questions}.values())
-    return Example(pixels, patch_labels(scene, look), look_facts(scene, look), [_spelled(q) for q in questions], describe(scene))
+    return Example(
+        pixels, patch_labels(scene, look), look_facts(scene, look), [_spelled(q) for q in questions], describe(scene)
+    )
 
 
 def _spelled(question: SceneQuestion) -> SceneQuestion:
@@ -95,7 +97,7 @@ class EasyVqa:
         return Example(pixels, None, None, self.questions[image])
 
     def patches(self, image: int) -> tuple[np.ndarray, str, str, tuple[float, float]]:
-        """Of an image of `named`: which patches its one shape covers (bool `[256]`), its shape, color and centre (shares of the image)."""
+        """What an image of `named` shows: covered patches (bool `[256]`), shape, color, centre (shares of the image)."""
         example = self.example(image)
         pixels = example.pixels.astype(int)
         differs = (np.abs(pixels - pixels[0, 0]).max(-1) > 24).reshape(16, 8, 16, 8).mean((1, 3)) > 0.25

@@ -12,12 +12,15 @@ from typing import Any
 import torch
 
 COUNTRIES = (
-    "Italy Spain Germany Japan Egypt Brazil Canada India Greece Norway Sweden Poland Portugal Mexico Peru Kenya "
-    "Turkey Austria Ireland Cuba Chile Finland Denmark Hungary Thailand"
-).split()
-THINGS = "banana sky grass tomato snow coal lemon carrot blood chocolate ocean milk".split()
-TOPICS = "dogs,the sea,winter,a small village,music,books,trains,the moon,coffee,bicycles,gardens,mountains".split(",")
-WORDS = "happy,big,fast,cold,dark,old,rich,quiet,strong,early,hard,clean".split(",")
+    "Italy, Spain, Germany, Japan, Egypt, Brazil, Canada, India, Greece, Norway, Sweden, Poland, "
+    "Portugal, Mexico, Peru, Kenya, Turkey, Austria, Ireland, Cuba, Chile, Finland, Denmark, Hungary, "
+    "Thailand"
+).split(", ")
+THINGS = "banana, sky, grass, tomato, snow, coal, lemon, carrot, blood, chocolate, ocean, milk".split(", ")
+TOPICS = (
+    "dogs, the sea, winter, a small village, music, books, trains, the moon, coffee, bicycles, gardens, mountains"
+).split(", ")
+WORDS = "happy, big, fast, cold, dark, old, rich, quiet, strong, early, hard, clean".split(", ")
 TEMPLATES = (
     ("What is the capital of {}?", COUNTRIES),
     ("Which language do people speak in {}?", COUNTRIES[:12]),

@@ -1,4 +1,4 @@
-"""Package a training of `small-llava`: `python -m tools.train_embedded.small_llava.publish runs/small-llava/trained.pt`.
+"""Package a run of `small-llava`: `python -m tools.train_embedded.small_llava.publish RUN/trained.pt --language DIR`.
 
 Writes tower, projector and low-rank deltas as float16, config, generation config and processor to
 `vtc/embedded/weights/small-llava/`; the card and the chat template there stay as they are.
@@ -31,9 +31,9 @@ def main(arguments: list[str] | None = None) -> None:
     save_file(packaged(held.get("masters", held)), ADAPTER)
     ADAPTER.chmod(0o644)  # safetensors lets nobody else read
     config(options.language).save_pretrained(PACKAGED)
-    GenerationConfig(do_sample=False, max_new_tokens=64, pad_token_id=2, bos_token_id=1, eos_token_id=2).save_pretrained(
-        PACKAGED
-    )
+    GenerationConfig(
+        do_sample=False, max_new_tokens=64, pad_token_id=2, bos_token_id=1, eos_token_id=2
+    ).save_pretrained(PACKAGED)
     CLIPImageProcessor(
         size={"height": SIDE, "width": SIDE}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
     ).save_pretrained(PACKAGED)

@@ -21,7 +21,7 @@ from transformers import AutoTokenizer
 
 from tools.train_embedded.model_specs.base import WIDTH
 from tools.train_embedded.optim import MixedOptimizer, PhaseProgress, cosine, log, plain_attention, use_attention
-from tools.train_embedded.pretrain_vision import EMPTY_WEIGHT, Heads, to_pixels, vision_accuracy, vision_loss
+from tools.train_embedded.pretrain_vision import EMPTY_WEIGHT, Heads, to_pixels, vision_loss
 from tools.train_embedded.small_llava.examples import EasyVqa, Example, Wording, scene_example
 from tools.train_embedded.small_llava.model import SmallLlava, add_lora, build
 from tools.train_embedded.small_llava.packing import Bins, Dialogue, bin_attention, fill_bins
@@ -124,7 +124,9 @@ def teach(run: Run, seconds: float) -> None:
         unseen = list(pool.map(scene_example, range(VALIDATION, VALIDATION + 128), chunksize=64))
     images = [i for i in run.easy.named if i in set(run.easy.images[:-HELD_IMAGES])]
     model, heads = run.model, Heads(run.model.config.text_config.hidden_size, WIDTH, 1)
-    fast = MixedOptimizer([*_pairs(model, "multi_modal_projector"), *((n, p, p) for n, p in heads.named_parameters())], 3e-3)
+    fast = MixedOptimizer(
+        [*_pairs(model, "multi_modal_projector"), *((n, p, p) for n, p in heads.named_parameters())], 3e-3
+    )
     slow = MixedOptimizer(_pairs(model, "vision_tower"), RATES["teach"])
     rng, noise = np.random.default_rng(run.seed), torch.Generator().manual_seed(run.seed)
     progress, last, recent = PhaseProgress(None, seconds), time.monotonic(), []
@@ -134,7 +136,10 @@ def teach(run: Run, seconds: float) -> None:
         pixels = run.pixels(some + [run.easy.example(i) for i in numbers], noise)
         patches = np.stack([e.patches for e in some if e.patches is not None])
         wanted = torch.cat(
-            [run.targets.of_patches(patches), torch.stack([run.targets.of_shape(*run.easy.patches(i)) for i in numbers])]
+            [
+                run.targets.of_patches(patches),
+                torch.stack([run.targets.of_shape(*run.easy.patches(i)) for i in numbers]),
+            ]
         )
         tokens, hidden = SPEC.encode(model, pixels)
         labels = torch.from_numpy(patches).long()
@@ -162,7 +167,9 @@ def _fields(run: Run, heads: Heads, unseen: list[Example]) -> dict[str, float]:
     tokens, _ = SPEC.encode(run.model, run.pixels(unseen, None))
     labels = torch.from_numpy(np.stack([e.patches for e in unseen if e.patches is not None])).long()
     out = {}
-    for i, (name, logits) in enumerate(zip(("shape", "color", "striped", "symbol"), heads.fields(tokens), strict=False)):
+    for i, (name, logits) in enumerate(
+        zip(("shape", "color", "striped", "symbol"), heads.fields(tokens), strict=False)
+    ):
         there = labels[..., 3 if name == "symbol" else 0] > 0
         out[name] = round(float((logits[:, :, 0].argmax(-1) == labels[..., i])[there].float().mean()), 3)
     return out
@@ -313,7 +320,9 @@ def accuracy(run: Run, scenes: int = 48, images: int = 16, batch: int = 4) -> di
     for start in range(0, len(examples), batch):
         some = examples[start : start + batch]
         rows = [[run.wording.turn(q.question, q.answer) for q in e.questions] for e in some]
-        logits, truth, _, dialogue = answer_logits(run, run.pixels(some, None), fill_bins(rows, most=None), rng, spread=False)
+        logits, truth, _, dialogue = answer_logits(
+            run, run.pixels(some, None), fill_bins(rows, most=None), rng, spread=False
+        )
         wrong = set(map(tuple, dialogue[logits.argmax(-1) != truth].tolist()))
         for i, example in enumerate(some):
             for j, question in enumerate(example.questions):

@@ -33,7 +33,7 @@ def assemble(language_model: LanguageModel, out: Path) -> None:
     config = LlavaConfig.from_pretrained(PACKAGED, local_files_only=True)
     model = LlavaForConditionalGeneration(config)
     found = model.load_state_dict(merged(language_model.weights), strict=False)
-    assert not found.unexpected_keys and found.missing_keys == ["lm_head.weight"], found  # which is the embeddings'
+    assert (found.missing_keys, found.unexpected_keys) == (["lm_head.weight"], []), found  # which is the embeddings'
     model.tie_weights()
     model.half().save_pretrained(out)
     for name in ("config.json", "generation_config.json"):
@@ -64,7 +64,9 @@ def merged(base: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _changed(name: str, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
     if weight.shape != (b.shape[0], a.shape[1]):
-        raise ValueError(f"{name} of the language model is {tuple(weight.shape)}; the adapter is for {b.shape[0], a.shape[1]}")
+        raise ValueError(
+            f"{name} of the language model is {tuple(weight.shape)}; the adapter is for {b.shape[0], a.shape[1]}"
+        )
     return weight + SCALE * (b @ a)
 
 

