@@ -28,7 +28,7 @@ WHEEL = Wheel(
     license="MIT",
 )
 PUBLISHED = (
-    "its authors report 99.5 % for their convolutional network with a classifier of the 13 answers, trained on a set of "
+    "its authors report 99.5 % for their convolutional network that classifies into 13 answers, trained on a set of "
     "twice the size that they generated (github.com/vzhou842/easy-VQA-keras)"
 )
 QUESTIONS = "test.jsonl"

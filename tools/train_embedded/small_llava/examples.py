@@ -97,7 +97,7 @@ class EasyVqa:
         return Example(pixels, None, None, self.questions[image])
 
     def patches(self, image: int) -> tuple[np.ndarray, str, str, tuple[float, float]]:
-        """What an image of `named` shows: covered patches (bool `[256]`), shape, color, centre (shares of the image)."""
+        """What an image of `named` shows: patches (bool `[256]`), shape, color, centre (shares of the image)."""
         example = self.example(image)
         pixels = example.pixels.astype(int)
         differs = (np.abs(pixels - pixels[0, 0]).max(-1) > 24).reshape(16, 8, 16, 8).mean((1, 3)) > 0.25

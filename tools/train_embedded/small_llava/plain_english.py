@@ -15,15 +15,16 @@ COUNTRIES = (
     "Italy, Spain, Germany, Japan, Egypt, Brazil, Canada, India, Greece, Norway, Sweden, Poland, "
     "Portugal, Mexico, Peru, Kenya, Turkey, Austria, Ireland, Cuba, Chile, Finland, Denmark, Hungary, "
     "Thailand"
-).split(", ")
-THINGS = "banana, sky, grass, tomato, snow, coal, lemon, carrot, blood, chocolate, ocean, milk".split(", ")
-TOPICS = (
-    "dogs, the sea, winter, a small village, music, books, trains, the moon, coffee, bicycles, gardens, mountains"
-).split(", ")
-WORDS = "happy, big, fast, cold, dark, old, rich, quiet, strong, early, hard, clean".split(", ")
+)
+THINGS = "banana, sky, grass, tomato, snow, coal, lemon, carrot, blood, chocolate, ocean, milk"
+TOPICS = "dogs, the sea, winter, a small village, music, books, trains, the moon, coffee, bicycles, gardens, mountains"
+WORDS = "happy, big, fast, cold, dark, old, rich, quiet, strong, early, hard, clean"
 TEMPLATES = (
     ("What is the capital of {}?", COUNTRIES),
-    ("Which language do people speak in {}?", COUNTRIES[:12]),
+    (
+        "Which language do people speak in {}?",
+        "Italy, Spain, Germany, Japan, Egypt, Brazil, Canada, India, Greece, Norway, Sweden, Poland",
+    ),
     ("What color is {} usually?", THINGS),
     ("Write one sentence about {}.", TOPICS),
     ("Tell me something about {}.", TOPICS),
@@ -67,7 +68,7 @@ SINGLE = (
 def prompts() -> list[str]:
     """The questions; the capital of France is not among them, so that it can be asked as a test."""
     sums = [f"What is {a} plus {b}?" for a, b in product((1, 2, 3, 4), (2, 5))]
-    return [form.format(word) for form, words in TEMPLATES for word in words] + sums + list(SINGLE)
+    return [form.format(word) for form, words in TEMPLATES for word in words.split(", ")] + sums + list(SINGLE)
 
 
 @torch.no_grad()
