@@ -10,11 +10,31 @@ import torch
 from hypothesis import settings
 
 from tests import table
+from vtc.core.cache_folder import cache_folder
+from vtc.embedded import small_llava
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 settings.register_profile("vtc", deadline=None, derandomize=True, max_examples=60, print_blob=True)
 settings.load_profile("vtc")
+
+
+USERS_CACHE = cache_folder()
+"""Where `small-llava` lies if it was fetched on this machine."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def empty_cache(tmp_path_factory):
+    """The cache folder is an empty one: what answers where no model is named must not depend on the machine."""
+    os.environ["VTC_CACHE"] = str(tmp_path_factory.mktemp("cache") / "vtc")
+
+
+@pytest.fixture
+def users_cache(monkeypatch):
+    """The user's own cache folder, for tests of `small-llava` itself, which is fetched once."""
+    monkeypatch.setenv("VTC_CACHE", str(USERS_CACHE))
+    if not small_llava.is_fetched():
+        pytest.skip("needs small-llava: vtc models fetch small-llava")
 
 
 class DeprecationIsAnError(logging.Handler):

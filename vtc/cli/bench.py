@@ -56,7 +56,8 @@ def quality(
         typer.Option(
             metavar="easy-vqa|FILE",
             help="easy-vqa (the public test split, fetched once), or a JSONL file of your own: image (a path relative "
-            "to the file), question, and perhaps answer, skill and id. Without an answer only agreement with the full model is measured.",
+            "to the file), question, and perhaps answer, skill and id. Without an answer only agreement with the full "
+            "model is measured.",
         ),
     ] = None,
     skills: Annotated[str | None, typer.Option(help="Ask only for these skills, parted by commas.")] = None,
