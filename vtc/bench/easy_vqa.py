@@ -7,6 +7,7 @@ the wheel of the package easy-vqa. `small-llava` was trained on the train split,
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -93,9 +94,10 @@ def in_words_of(model: str, cases: Sequence[Case]) -> list[Case]:
 
     if model not in embedded.NAMES:
         return list(cases)
-    tokenizer = AutoTokenizer.from_pretrained(embedded.path(model), local_files_only=True)
-    unknown = tokenizer.unk_token_id
-    known = [case for case in cases if unknown not in tokenizer(f"{case.question} {case.answer}").input_ids]
+    words = AutoTokenizer.from_pretrained(embedded.path(model), local_files_only=True).get_vocab()
+    known = [
+        case for case in cases if all(word in words for word in re.findall(r"\w+|\?", f"{case.question} {case.answer}"))
+    ]
     if not known:
         raise ValueError(f"--data {NAME}: {model} knows the words of none of its questions; ask small-llava")
     return known

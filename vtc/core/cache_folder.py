@@ -16,7 +16,7 @@ FORGOTTEN = 24 * 3600.0
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `$VTC_CACHE`, else `$XDG_CACHE_HOME/vtc`, else `~/.cache/vtc`; it may not be there yet."""
+    """Where downloads are kept, it may not be there yet: `$VTC_CACHE`, `$XDG_CACHE_HOME/vtc` or `~/.cache/vtc`."""
     if own := os.environ.get("VTC_CACHE"):
         return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME", "")
