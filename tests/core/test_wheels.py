@@ -60,6 +60,15 @@ def test_an_index_without_the_wheel_is_named_with_the_requirement(house, out, ve
         download(wheel, out)
 
 
+def test_code_of_the_current_folder_does_not_run(house, out, tmp_path, monkeypatch):
+    wheel = build(house, "some-data", "1.0", {"some_data/a.txt": b"a"})
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "pip.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path / "here")
+    download(wheel, out)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_without_pip_the_remedy_is_named(house, out, monkeypatch):
     wheel = build(house, "some-data", "1.0", {"some_data/a.txt": b"a"})
     monkeypatch.setattr(wheels, "find_spec", lambda name: None)

