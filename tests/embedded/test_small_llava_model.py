@@ -1,4 +1,4 @@
-"""`small-llava` itself: the stock model that was fetched on this machine answers, short and long, and keeps its English."""
+"""`small-llava` itself: the stock model that was fetched answers, short and long, and keeps its English."""
 
 from __future__ import annotations
 

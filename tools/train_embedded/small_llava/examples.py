@@ -32,7 +32,7 @@ TWO_TURNS = 0.15
 
 
 @dataclass(frozen=True)
-class Example:
+class TrainingExample:
     """pixels uint8 [128, 128, 3]; patches uint8 [256, fields] and facts (None where nobody labelled them)."""
 
     pixels: np.ndarray
@@ -42,7 +42,7 @@ class Example:
     description: str | None = None
 
 
-def scene_example(seed: int, hard: bool = False, shifted: bool = False) -> Example:
+def scene_example(seed: int, hard: bool = False, shifted: bool = False) -> TrainingExample:
     """The drawn scene of `seed`, half resized as the processor does, half by area averages."""
     scene = Scene(seed, shifted=shifted)
     resample = Image.Resampling.BICUBIC if seed % 2 else Image.Resampling.BOX
@@ -50,7 +50,7 @@ def scene_example(seed: int, hard: bool = False, shifted: bool = False) -> Examp
     look = ((0.0, 0.0, scene.width, scene.height), (SIDE, SIDE))
     questions = hard_questions(scene, MOST_QUESTIONS) + scene.questions if hard else scene.questions
     questions = list({q.question: q for q in questions}.values())
-    return Example(
+    return TrainingExample(
         pixels, patch_labels(scene, look), look_facts(scene, look), [_spelled(q) for q in questions], describe(scene)
     )
 
@@ -90,11 +90,11 @@ class EasyVqa:
     def _words(self, image: int) -> set[str]:
         return {q.answer for q in self.questions[image]} - {"yes", "no"}
 
-    def example(self, image: int) -> Example:
+    def example(self, image: int) -> TrainingExample:
         """The image number `image` with all its questions."""
         with Image.open(self.folder / "images" / f"{image}.png") as opened:
             pixels = np.asarray(opened.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-        return Example(pixels, None, None, self.questions[image])
+        return TrainingExample(pixels, None, None, self.questions[image])
 
     def patches(self, image: int) -> tuple[np.ndarray, str, str, tuple[float, float]]:
         """What an image of `named` shows: patches (bool `[256]`), shape, color, centre (shares of the image)."""
@@ -141,7 +141,7 @@ class Wording:
         weights = [0.0] * len(asked) + [weight] * len(given) + [weight * END_WEIGHT]
         return Dialogue(asked + given + self._end, weights)
 
-    def dialogues(self, example: Example, rng: np.random.Generator) -> list[Dialogue]:
+    def dialogues(self, example: TrainingExample, rng: np.random.Generator) -> list[Dialogue]:
         """The questions about an image, most by themselves, some in pairs; and its description."""
         out: list[Dialogue] = []
         for i in rng.permutation(len(example.questions)):

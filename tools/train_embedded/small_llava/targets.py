@@ -1,4 +1,4 @@
-"""What a visual token is first taught to be: the sum of the input embeddings of the words for what its patch shows.
+"""What a visual token first learns to be: the sum of the input embeddings of the words for what its patch shows.
 
 A language model that reads such tokens finds words it knows; what is left to learn is to look them up.
 """

@@ -1,6 +1,6 @@
 """Train `small-llava`: `python -m tools.train_embedded.small_llava.train --language DIR --easy-vqa DIR --hours 2`.
 
-Two phases. `teach`: tower and projector, without the language model, learn to say in word embeddings what each patch
+Two phases. `align`: tower and projector, without the language model, learn to say in word embeddings what each patch
 shows (see `targets`). `answer`: the language model reads them; projector and LoRA first, the tower along with them
 later, at a low rate. A killed run goes on with `--resume`; log and checkpoints lie in `--out`.
 """
@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 from tools.train_embedded.model_specs.base import WIDTH
 from tools.train_embedded.optim import MixedOptimizer, PhaseProgress, cosine, log, plain_attention, use_attention
 from tools.train_embedded.pretrain_vision import EMPTY_WEIGHT, Heads, to_pixels, vision_loss
-from tools.train_embedded.small_llava.examples import EasyVqa, Example, Wording, scene_example
+from tools.train_embedded.small_llava.examples import EasyVqa, TrainingExample, Wording, scene_example
 from tools.train_embedded.small_llava.model import SmallLlava, add_lora, build
 from tools.train_embedded.small_llava.packing import Bins, Dialogue, bin_attention, fill_bins
 from tools.train_embedded.small_llava.targets import Targets
@@ -30,14 +30,14 @@ from vtc.core.files import replacing
 from vtc.embedded.spec import VALIDATION
 
 SPEC = SmallLlava()
-TAUGHT_SCENES = 8192
+ALIGN_SCENES = 8192
 HELD_IMAGES = 200  # of easy-VQA's train split, for validation
 EASY_SHARE = 0.15  # of the steps
 HARD_SHARE = 0.8  # of the scenes: these have more questions to fill a sequence with
 PLAIN_EVERY = 10  # steps
 SIMPLE_UNTIL = 0.12  # of the phase: scenes of few things
 TOWER_FROM = 0.4
-RATES = {"teach": 1e-3, "lora": 3e-3, "projector": 1e-3, "tower": 2e-4}
+RATES = {"align": 1e-3, "lora": 3e-3, "projector": 1e-3, "tower": 2e-4}
 SECONDS_BETWEEN_LOGS = 420
 
 
@@ -55,7 +55,7 @@ class Run:
     seed: int
     batch: int
 
-    def pixels(self, examples: list[Example], generator: torch.Generator | None) -> Tensor:
+    def pixels(self, examples: list[TrainingExample], generator: torch.Generator | None) -> Tensor:
         """The examples as the processor would give them, bfloat16 `[b, 3, 128, 128]`."""
         return to_pixels(np.stack([e.pixels for e in examples]), generator, torch.bfloat16)
 
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--language", type=Path, required=True, help="SmolLM2-135M-Instruct, a folder")
     parser.add_argument("--easy-vqa", type=Path, required=True, help="the folder `data` of the package easy-vqa")
     parser.add_argument("--plain", type=Path, required=True, help="what `plain_english` wrote")
-    parser.add_argument("--teach-minutes", type=float, default=8)
+    parser.add_argument("--align-minutes", type=float, default=8)
     parser.add_argument("--hours", type=float, default=2.0, help="of the second phase")
     parser.add_argument("--batch", type=int, default=4, help="images of a step of the second phase")
     parser.add_argument("--seed", type=int, default=0)
@@ -82,11 +82,11 @@ def main(arguments: list[str] | None = None) -> None:
     state: dict[str, Any] = {}
     if options.resume:
         state = torch.load(options.out / "checkpoint.pt", weights_only=True)
-    taught = options.out / "taught.pt"
-    if not taught.is_file():
-        teach(run, options.teach_minutes * 60)
-        torch.save(_trained(run.model, "vision_tower", "multi_modal_projector"), taught)
-    run.model.load_state_dict(torch.load(taught, weights_only=True), strict=False)
+    aligned = options.out / "aligned.pt"
+    if not aligned.is_file():
+        align(run, options.align_minutes * 60)
+        torch.save(_trained(run.model, "vision_tower", "multi_modal_projector"), aligned)
+    run.model.load_state_dict(torch.load(aligned, weights_only=True), strict=False)
     add_lora(run.model)
     answer(run, options.hours * 3600, state)
 
@@ -117,17 +117,17 @@ def _pairs(model: nn.Module, *parts: str) -> list[tuple[str, nn.Parameter, nn.Pa
 # Phase one.
 
 
-def teach(run: Run, seconds: float) -> None:
+def align(run: Run, seconds: float) -> None:
     """Tower and projector learn `targets`, and what `pretrain_vision` asks of them."""
     with ProcessPoolExecutor(2) as pool:
-        scenes = list(pool.map(scene_example, range(TAUGHT_SCENES), chunksize=64))
+        scenes = list(pool.map(scene_example, range(ALIGN_SCENES), chunksize=64))
         unseen = list(pool.map(scene_example, range(VALIDATION, VALIDATION + 128), chunksize=64))
     images = [i for i in run.easy.named if i in set(run.easy.images[:-HELD_IMAGES])]
     model, heads = run.model, Heads(run.model.config.text_config.hidden_size, WIDTH, 1)
     fast = MixedOptimizer(
         [*_pairs(model, "multi_modal_projector"), *((n, p, p) for n, p in heads.named_parameters())], 3e-3
     )
-    slow = MixedOptimizer(_pairs(model, "vision_tower"), RATES["teach"])
+    slow = MixedOptimizer(_pairs(model, "vision_tower"), RATES["align"])
     rng, noise = np.random.default_rng(run.seed), torch.Generator().manual_seed(run.seed)
     progress, last, recent = PhaseProgress(None, seconds), time.monotonic(), []
     while progress.progress < 1:
@@ -149,21 +149,21 @@ def teach(run: Run, seconds: float) -> None:
         distance = ((tokens.float() - wanted) ** 2).mean(-1) / wanted.var()
         empty = torch.cat([labels[..., 0] == 0, torch.zeros(len(numbers), 256, dtype=torch.bool)])
         weight = torch.where(empty, EMPTY_WEIGHT, 1.0)
-        taught = (distance * weight).sum() / weight.sum()
-        (20 * taught + dense).backward()
+        alignment = (distance * weight).sum() / weight.sum()
+        (20 * alignment + dense).backward()
         for optimizer in (fast, slow):
             optimizer.step(cosine(progress.progress))
         progress.done_steps += 1
-        recent.append(float(taught.detach()))
+        recent.append(float(alignment.detach()))
         if time.monotonic() - last > 60 or progress.progress >= 1:
             left = round(float(np.mean(recent)), 4)
-            log(run.out, phase="teach", steps=progress.done_steps, unexplained=left, fields=_fields(run, heads, unseen))
+            log(run.out, phase="align", steps=progress.done_steps, unexplained=left, fields=_fields(run, heads, unseen))
             last, recent = time.monotonic(), []
     model.requires_grad_(False)
 
 
 @torch.no_grad()
-def _fields(run: Run, heads: Heads, unseen: list[Example]) -> dict[str, float]:
+def _fields(run: Run, heads: Heads, unseen: list[TrainingExample]) -> dict[str, float]:
     tokens, _ = SPEC.encode(run.model, run.pixels(unseen, None))
     labels = torch.from_numpy(np.stack([e.patches for e in unseen if e.patches is not None])).long()
     out = {}
@@ -233,20 +233,22 @@ def _restore(pairs: list[Any], optimizers: list[MixedOptimizer], state: dict[str
         optimizer.load(kept)
 
 
-def draw(run: Run, rng: np.random.Generator, progress: float) -> list[Example]:
+def draw(run: Run, rng: np.random.Generator, progress: float) -> list[TrainingExample]:
     """A batch of new scenes, most with hard questions, or of images of easy-VQA, which have fewer questions."""
     if rng.random() < EASY_SHARE:
         return [run.easy.example(int(i)) for i in rng.choice(run.easy.images[:-HELD_IMAGES], run.batch)]
-    out: list[Example] = []
+    out: list[TrainingExample] = []
     while len(out) < run.batch:
-        example = scene_example(int(rng.integers(TAUGHT_SCENES, 2**31)), hard=rng.random() < HARD_SHARE)
+        example = scene_example(int(rng.integers(ALIGN_SCENES, 2**31)), hard=rng.random() < HARD_SHARE)
         few = (example.description or "").count(" at the ") <= 3
         if progress > SIMPLE_UNTIL or few:
             out.append(example)
     return out
 
 
-def image_loss(run: Run, examples: list[Example], rng: np.random.Generator, noise: torch.Generator | None) -> Tensor:
+def image_loss(
+    run: Run, examples: list[TrainingExample], rng: np.random.Generator, noise: torch.Generator | None
+) -> Tensor:
     """Weighted cross-entropy of the answers' tokens."""
     bins = fill_bins([run.wording.dialogues(e, rng) for e in examples])
     logits, truth, weight, _ = answer_logits(run, run.pixels(examples, noise), bins, rng)
