@@ -42,6 +42,17 @@ def ask(scene: Scene) -> list[SceneQuestion]:
     All questions of a crowded scene need the skill "crowded", all of a lone tiny object "tiny".
     """
     rng = np.random.Generator(np.random.PCG64([scene.seed, 2]))
+    seen: Counter[str] = Counter()
+    chosen = []
+    for question in every_question(scene, rng):
+        seen[question.skill] += 1
+        if seen[question.skill] <= _AT_MOST.get(question.skill, seen.total()):
+            chosen.append(replace(question, skill=OF_KIND.get(scene.kind, question.skill)))
+    return chosen
+
+
+def every_question(scene: Scene, rng: np.random.Generator) -> list[SceneQuestion]:
+    """Questions about everything in `scene`, shuffled; `ask` takes some of each skill."""
     questions = [
         *_attributes(scene, rng),
         *_patterns(scene, rng),
@@ -53,14 +64,7 @@ def ask(scene: Scene) -> list[SceneQuestion]:
         *_nearest(scene, rng),
         *_texts(scene, rng),
     ]
-    mixed = [questions[i] for i in shuffled(rng, len(questions))]
-    seen: Counter[str] = Counter()
-    chosen = []
-    for question in mixed:
-        seen[question.skill] += 1
-        if seen[question.skill] <= _AT_MOST.get(question.skill, len(mixed)):
-            chosen.append(replace(question, skill=OF_KIND.get(scene.kind, question.skill)))
-    return chosen
+    return [questions[i] for i in shuffled(rng, len(questions))]
 
 
 def single(scene: Scene, shape: str | None = None, color: str | None = None) -> Thing | None:

@@ -10,15 +10,14 @@ from PIL import Image
 
 from tools.train_embedded.hard_examples import hard_questions
 from tools.train_embedded.labels import look_facts, patch_labels
-from tools.train_embedded.packing import WEIGHTS
 from tools.train_embedded.small_llava.model import SIDE
 from tools.train_embedded.small_llava.packing import Dialogue
 from vtc.embedded.objects import Plate, Thing
 from vtc.embedded.placement import pick
-from vtc.embedded.questions import SceneQuestion
+from vtc.embedded.questions import SceneQuestion, every_question
 from vtc.embedded.scene import Scene
 
-MOST_QUESTIONS = 20
+MOST_QUESTIONS = 24
 DESCRIBE = (
     "describe the picture.",
     "describe the image.",
@@ -28,6 +27,8 @@ DESCRIBE = (
 )
 DESCRIPTION_WEIGHT = 0.25  # of each token: a description has thirty
 END_WEIGHT = 0.3
+WEIGHTS = {"relation": 1.5, "nearest": 1.5, "count": 1.5, "text": 1.5}
+OWN_STREAM = 11  # random numbers apart from those of the scene's own questions
 TWO_TURNS = 0.15
 
 
@@ -42,16 +43,23 @@ class TrainingExample:
     description: str | None = None
 
 
-def scene_example(seed: int, hard: bool = False, shifted: bool = False) -> TrainingExample:
-    """The drawn scene of `seed`, half resized as the processor does, half by area averages."""
-    scene = Scene(seed, shifted=shifted)
+def scene_example(seed: int, questions: str = "own") -> TrainingExample:
+    """The drawn scene of `seed`, half resized as the processor does, half by area averages.
+
+    `questions`: its `own`, which a model is scored on, `every` one, or `hard` ones.
+    """
+    scene = Scene(seed)
     resample = Image.Resampling.BICUBIC if seed % 2 else Image.Resampling.BOX
     pixels = np.asarray(scene.image.resize((SIDE, SIDE), resample))
     look = ((0.0, 0.0, scene.width, scene.height), (SIDE, SIDE))
-    questions = hard_questions(scene, MOST_QUESTIONS) + scene.questions if hard else scene.questions
-    questions = list({q.question: q for q in questions}.values())
+    rng = np.random.Generator(np.random.PCG64([seed, OWN_STREAM]))
+    asked = {
+        "own": lambda: scene.questions,
+        "every": lambda: every_question(scene, rng),
+        "hard": lambda: hard_questions(scene, MOST_QUESTIONS),
+    }[questions]()
     return TrainingExample(
-        pixels, patch_labels(scene, look), look_facts(scene, look), [_spelled(q) for q in questions], describe(scene)
+        pixels, patch_labels(scene, look), look_facts(scene, look), [_spelled(q) for q in asked], describe(scene)
     )
 
 

@@ -33,7 +33,7 @@ SPEC = SmallLlava()
 ALIGN_SCENES = 8192
 HELD_IMAGES = 200  # of easy-VQA's train split, for validation
 EASY_SHARE = 0.15  # of the steps
-HARD_SHARE = 0.8  # of the scenes: these have more questions to fill a sequence with
+HARD_SHARE, HARD_FROM = 0.4, 0.4  # of the scenes, from then on: with more questions of the slow skills
 PLAIN_EVERY = 10  # steps
 SIMPLE_UNTIL = 0.12  # of the phase: scenes of few things
 TOWER_FROM = 0.4
@@ -239,7 +239,8 @@ def draw(run: Run, rng: np.random.Generator, progress: float) -> list[TrainingEx
         return [run.easy.example(int(i)) for i in rng.choice(run.easy.images[:-HELD_IMAGES], run.batch)]
     out: list[TrainingExample] = []
     while len(out) < run.batch:
-        example = scene_example(int(rng.integers(ALIGN_SCENES, 2**31)), hard=rng.random() < HARD_SHARE)
+        hard = progress > HARD_FROM and rng.random() < HARD_SHARE
+        example = scene_example(int(rng.integers(ALIGN_SCENES, 2**31)), "hard" if hard else "every")
         few = (example.description or "").count(" at the ") <= 3
         if progress > SIMPLE_UNTIL or few:
             out.append(example)
