@@ -68,7 +68,7 @@ def test_of_several_at_once_the_first_stays(tmp_path):
 
 
 def test_drafts_of_killed_processes_are_swept_up_and_those_of_running_ones_stay(tmp_path):
-    old, young = tmp_path / f"one{DRAFT}old", tmp_path / f"one{DRAFT}young"
+    old, young = tmp_path / f"another{DRAFT}old", tmp_path / f"one{DRAFT}young"
     for draft in (old, young):
         draft.mkdir()
     os.utime(old, (time.time() - 2 * FORGOTTEN,) * 2)

@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
     calls: list[str] = []
 
     @contextmanager
-    def fetched(source, on_progress):
+    def fetched(source, folder, on_progress):
         calls.append(source)
         on_progress("downloading")
         yield LanguageModel({}, None, "somewhere")
@@ -135,7 +135,7 @@ def test_images_are_answered_by_tiny_llava_where_a_fetch_fails_and_the_reason_is
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
     @contextmanager
-    def fetched(source, on_progress):
+    def fetched(source, folder, on_progress):
         raise FetchError("the index is out of reach")
         yield
 

@@ -38,7 +38,7 @@ def new_folder(place: Path) -> Iterator[Path]:
         OSError: it cannot be written or put in place; the draft is removed, as it is on any error in the block.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(place)
+    _sweep(place.parent)
     draft = place.with_name(f"{place.name}{DRAFT}{uuid4().hex[:12]}")
     draft.mkdir()
     try:
@@ -52,9 +52,9 @@ def new_folder(place: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _sweep(place: Path) -> None:
-    """Remove what killed processes left of `place`."""
-    for draft in place.parent.glob(f"{place.name}{DRAFT}*"):
+def _sweep(parent: Path) -> None:
+    """Remove the drafts of killed processes."""
+    for draft in parent.glob(f"*{DRAFT}*"):
         with suppress(FileNotFoundError):  # another process sweeps too
             if time.time() - draft.stat().st_mtime > FORGOTTEN:
                 shutil.rmtree(draft, ignore_errors=True)

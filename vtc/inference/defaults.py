@@ -25,12 +25,12 @@ def image_model(*, offline: bool = False, say: Callable[[str], None] = lambda li
     """
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    if small_llava.is_fetched():
-        return small_llava.NAME
-    if offline or HF_HUB_OFFLINE:
-        say(f"{PACKAGED_IMAGE_MODEL} answers: {small_llava.NAME} is not here, and nothing is to be fetched")
-        return PACKAGED_IMAGE_MODEL
     try:
+        if small_llava.is_fetched():
+            return small_llava.NAME
+        if offline or HF_HUB_OFFLINE:
+            say(f"{PACKAGED_IMAGE_MODEL} answers: {small_llava.NAME} is not here, and nothing is to be fetched")
+            return PACKAGED_IMAGE_MODEL
         small_llava.fetch(on_progress=lambda doing: say(f"{small_llava.NAME}, once: {doing}"))
     except (OSError, ValueError) as error:
         say(f"{PACKAGED_IMAGE_MODEL} answers, since {small_llava.NAME} could not be fetched: {error}")

