@@ -60,6 +60,14 @@ def test_an_index_without_the_wheel_is_named_with_the_requirement(house, out, ve
         download(wheel, out)
 
 
+def test_an_error_inside_pip_is_named_by_its_last_line(house, out, monkeypatch):
+    text = "ERROR: Exception:\nTraceback (most recent call last):\n  ...\nOSError: [Errno 28] No space left on device\n"
+    ended = subprocess.CompletedProcess([], 2, "", text)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **options: ended)
+    with pytest.raises(FetchError, match=r"some-data==1\.0: OSError: \[Errno 28\] No space left on device$"):
+        download(build(house, "some-data", "1.0", {}), out)
+
+
 def test_code_of_the_current_folder_does_not_run(house, out, tmp_path, monkeypatch):
     wheel = build(house, "some-data", "1.0", {"some_data/a.txt": b"a"})
     (tmp_path / "here").mkdir()

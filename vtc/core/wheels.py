@@ -70,9 +70,12 @@ def download(wheel: Wheel, folder: Path) -> Path:
 
 
 def _reason(text: str) -> str:
-    lines = [line.removeprefix("ERROR: ") for line in text.splitlines() if line.strip()]
-    errors = [line for line in text.splitlines() if line.startswith("ERROR: ")]
-    return (errors[-1].removeprefix("ERROR: ") if errors else lines[-1]) if lines else "it gave no reason"
+    """The last error that pip names; of a traceback the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [
+        line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"
+    ]
+    return named[-1] if named else lines[-1] if lines else "it gave no reason"
 
 
 def check_sum(file: Path, wheel: Wheel) -> None:

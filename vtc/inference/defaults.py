@@ -7,6 +7,8 @@ from collections.abc import Callable
 from vtc.embedded import small_llava
 from vtc.recipes.video import DEFAULT
 
+from .quiet import quiet
+
 IMAGES = ("kcenter", "what is in the picture?")
 VIDEOS = (DEFAULT, "what happens in the video?")
 """The recipe and (for `show`) the question where none is named."""
@@ -31,7 +33,8 @@ def image_model(*, offline: bool = False, say: Callable[[str], None] = lambda li
         if offline or HF_HUB_OFFLINE:
             say(f"{PACKAGED_IMAGE_MODEL} answers: {small_llava.NAME} is not here, and nothing is to be fetched")
             return PACKAGED_IMAGE_MODEL
-        small_llava.fetch(on_progress=lambda doing: say(f"{small_llava.NAME}, once: {doing}"))
+        with quiet():
+            small_llava.fetch(on_progress=lambda doing: say(f"{small_llava.NAME}, once: {doing}"))
     except (OSError, ValueError) as error:
         say(f"{PACKAGED_IMAGE_MODEL} answers, since {small_llava.NAME} could not be fetched: {error}")
         return PACKAGED_IMAGE_MODEL

