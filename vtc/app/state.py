@@ -13,7 +13,7 @@ from vtc.check.runner import runnable
 from vtc.core.tokens import Layout
 from vtc.inference.asking import prompt
 from vtc.inference.defaults import VIDEO_MODEL, image_model
-from vtc.inference.loading import load
+from vtc.inference.loading import check_target, load
 from vtc.inference.prompting import frames_are_images
 from vtc.inference.quiet import quiet
 from vtc.recipes.composition import Recipe
@@ -119,6 +119,7 @@ class AppState:
         if model is not None:
             loaded = LoadedModel.load(model, device, dtype)
             return cls(loaded, loaded)
+        check_target(device, dtype)  # before a model is fetched for nothing
         name = image_model(offline=offline, say=say)
         return cls(LoadedModel.load(name, device, dtype), LoadedModel.load(VIDEO_MODEL, device, dtype))
 

@@ -255,6 +255,9 @@ def _defaults(opened: Opened, options: Options) -> tuple[str, Recipe, str]:
     chosen = changed(named(options.recipe or recipe, keep=options.keep, positions=options.positions), **options.changes)
     if options.model is not None:
         return options.model, chosen, question
+    from vtc.inference.loading import check_target
+
+    check_target(options.device, options.dtype)  # before a model is fetched for nothing
     video = isinstance(opened, VideoInput)
     return VIDEO_MODEL if video else image_model(offline=options.offline, say=note), chosen, question
 

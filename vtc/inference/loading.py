@@ -40,9 +40,7 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> tupl
 
     models: Any = AutoModelForImageTextToText  # transformers leaves its loaders untyped
     processors: Any = AutoProcessor
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r}; expected one of {', '.join(DTYPES)}")
-    where = _device(device)
+    where = check_target(device, dtype)
     place, local = locate(name)
     check_config(place, local_files_only=local)
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
@@ -58,6 +56,13 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> tupl
             f"{name}: its weights lack or misfit {len(gaps)} of the model's, such as {gaps[0]}; fetch it again"
         )
     return model.to(where).eval(), processor
+
+
+def check_target(device: str, dtype: str) -> str:
+    """The device as torch names it. ValueError for a device or a dtype that `load` does not take."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r}; expected one of {', '.join(DTYPES)}")
+    return _device(device)
 
 
 def locate(name: str | Path) -> tuple[str, bool]:
