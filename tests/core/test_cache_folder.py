@@ -50,6 +50,26 @@ def test_an_error_leaves_nothing_behind(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_is_overwritten_stays_until_the_new_one_is_whole(tmp_path):
+    place = tmp_path / "one"
+    place.mkdir()
+    (place / "old").touch()
+
+    def write(fails: bool) -> None:
+        with new_folder(place, overwrite=True) as draft:
+            (draft / "new").touch()
+            assert os.listdir(place) == ["old"]
+            if fails:
+                raise OSError("no network")
+
+    with pytest.raises(OSError, match="no network"):
+        write(fails=True)
+    assert os.listdir(place) == ["old"]
+    write(fails=False)
+    assert os.listdir(place) == ["new"]
+    assert os.listdir(tmp_path) == ["one"]
+
+
 def test_of_several_at_once_the_first_stays(tmp_path):
     place, together = tmp_path / "one", threading.Barrier(4)
 

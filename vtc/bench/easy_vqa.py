@@ -55,9 +55,7 @@ def fetch(on_progress: Callable[[str], None] = lambda doing: None) -> Path:
     found = place()
     if found.is_file():
         return found
-    if found.parent.exists():
-        shutil.rmtree(found.parent)
-    with new_folder(found.parent) as draft, tempfile.TemporaryDirectory(prefix="vtc-") as folder:
+    with new_folder(found.parent, overwrite=True) as draft, tempfile.TemporaryDirectory(prefix="vtc-") as folder:
         on_progress(f"downloading {WHEEL.requirement} ({WHEEL.size / 1e6:.0f} MB) with pip")
         split = unpack(download(WHEEL, Path(folder)), Path(folder), under="easy_vqa/data/test")
         shutil.copytree(split / "images", draft / "images")

@@ -25,11 +25,14 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def new_folder(place: Path) -> Iterator[Path]:
+def new_folder(place: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Context manager: a draft folder, which becomes `place` when the block ends without an error.
 
     Killed at any moment, `place` is whole or is not there. Of several processes that make it at once the first one's
     stays, and the drafts of the others are removed: what they hold must be the same.
+
+    Args:
+        overwrite: what stands at `place` gives way, once the draft is whole.
 
     Yields:
         The path of the draft, an empty folder beside `place`.
@@ -43,13 +46,16 @@ def new_folder(place: Path) -> Iterator[Path]:
     draft.mkdir()
     try:
         yield draft
+        if overwrite and place.exists():
+            place.rename(draft.with_name(f"{draft.name}-old"))
         try:
             draft.rename(place)
         except OSError:
             if not place.is_dir():
                 raise
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        for leftover in (draft, draft.with_name(f"{draft.name}-old")):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _sweep(parent: Path) -> None:

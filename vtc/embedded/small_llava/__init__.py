@@ -96,12 +96,12 @@ def fetch(
     folder = place()
     if not overwrite and _fault(folder) is None:
         return folder
-    if folder.exists():
-        shutil.rmtree(folder)
-    with new_folder(folder) as draft, fetched(source, draft / "download", on_progress) as language_model:
-        on_progress("putting the model together")
-        assemble(language_model, draft)
-        facts = {"source": source, "language_model": language_model.origin, "bytes": (draft / WEIGHTS).stat().st_size}
+    with new_folder(folder, overwrite=True) as draft:
+        with fetched(source, draft / "download", on_progress) as language_model:
+            on_progress("putting the model together")
+            assemble(language_model, draft)
+            facts: dict[str, str | int] = {"source": source, "language_model": language_model.origin}
+        facts["bytes"] = (draft / WEIGHTS).stat().st_size
         (draft / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     for other in folder.parent.glob(f"{NAME}-*"):
         if other != folder and DRAFT not in other.name:
