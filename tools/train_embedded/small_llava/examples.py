@@ -27,7 +27,7 @@ DESCRIBE = (
 )
 DESCRIPTION_WEIGHT = 0.25  # of each token: a description has thirty
 END_WEIGHT = 0.3
-WEIGHTS = {"relation": 3.0, "nearest": 2.0, "count": 2.0, "text": 1.5}
+WEIGHTS = {"relation": 3.0, "nearest": 2.0, "count": 2.0, "text": 2.5}
 OWN_STREAM = 11  # random numbers apart from those of the scene's own questions
 TWO_TURNS = 0.15
 
