@@ -55,7 +55,7 @@ def test_a_prompt_is_what_training_showed(small):
     assert made == wording.opening + image + wording.after_image + asked[: -len(wording.answer("red")) - 1]
 
 
-@pytest.mark.parametrize(("keep", "least"), [(1.0, 0.6), (0.25, 0.5)])
+@pytest.mark.parametrize(("keep", "least"), [(1.0, 0.85), (0.25, 0.75)])
 def test_it_answers_about_unseen_scenes(small, keep, least):
     model, processor = small
     with reduced(model, recipe("kcenter", keep=keep)):
@@ -67,7 +67,7 @@ def test_it_answers_about_unseen_scenes(small, keep, least):
 def test_without_the_image_it_does_not_know(small):
     model, processor = small
     given = answer(model, processor, None, [question.question for _, question in ASKED])
-    assert sum(exact(text, q.answer) for text, (_, q) in zip(given, ASKED, strict=True)) < 0.5 * len(ASKED)
+    assert sum(exact(text, q.answer) for text, (_, q) in zip(given, ASKED, strict=True)) < 0.3 * len(ASKED)
 
 
 def test_it_still_speaks_english(small):

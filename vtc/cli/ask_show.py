@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,11 @@ class Options:
     segmenter: str | None = None
     features: str | None = None
     offline: bool = False
+
+    @classmethod
+    def among(cls, given: Mapping[str, Any]) -> Options:
+        """Those among the arguments of a command, by their names."""
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
 
     def given(self, *names: str) -> dict[str, Any]:
         """Those of the options `names` that are given."""

@@ -117,29 +117,11 @@ def ask(
 
     Where frames are chosen by the question or by the model's own tower, the answer with fewer tokens alone is given.
     """
-    number = _keep(keep)
+    given = {**locals(), "keep": _keep(keep)}
     from .ask_show import Options, ask_by_strategy
     from .ask_show import ask as answer
 
-    changes = {"keyframes": keyframes, "scorer": scorer, "segmenter": segmenter, "features": features}
-    options = Options(
-        model,
-        recipe,
-        number,
-        positions,
-        device,
-        dtype,
-        fps,
-        frames,
-        start,
-        end,
-        look,
-        slack,
-        track,
-        reader,
-        **changes,
-        offline=offline,
-    )
+    options = Options.among(given)
     if plan is None:
         answer(media, question, options, max_new_tokens, as_json)
     else:
@@ -174,29 +156,11 @@ def show(
     offline: Offline = False,
 ) -> None:
     """Draw which visual tokens are kept: over an image, or along the time of a video with its clips and budgets."""
-    number = _keep(keep)
+    given = {**locals(), "keep": _keep(keep)}
     from .ask_show import Options
     from .ask_show import show as draw
 
-    changes = {"keyframes": keyframes, "scorer": scorer, "segmenter": segmenter, "features": features}
-    options = Options(
-        model,
-        recipe,
-        number,
-        positions,
-        device,
-        dtype,
-        fps,
-        frames,
-        start,
-        end,
-        look,
-        slack,
-        track,
-        reader,
-        **changes,
-        offline=offline,
-    )
+    options = Options.among(given)
     draw(media, out, question, options)
 
 

@@ -26,8 +26,19 @@ from tools.train_embedded.model_specs.start import POSITION_WIDTH, look_around, 
 from tools.train_embedded.tokenizer import build_tokenizer, chat_template, vocabulary
 from vtc.embedded.scene import Scene
 
-SIDE = 112
-GRID = SIDE // PATCH
+
+def vision_config(side: int) -> CLIPVisionConfig:
+    """A tower of square images of `side` pixels."""
+    return CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=6,
+        num_attention_heads=HEADS,
+        image_size=side,
+        patch_size=PATCH,
+        hidden_act="gelu",
+        projection_dim=WIDTH,
+    )
 
 
 class TinyLlava(ModelSpec):
@@ -35,24 +46,20 @@ class TinyLlava(ModelSpec):
 
     name, view, merge = "tiny-llava", "square", 1
     vision_prefixes = ("model.vision_tower", "model.multi_modal_projector")
+    side = 112
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.side // PATCH
 
     def build_model(self) -> LlavaForConditionalGeneration:
         """196 visual tokens from the layer before the last, as LLaVA-1.5 takes them."""
-        vision = CLIPVisionConfig(
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
-            num_hidden_layers=6,
-            num_attention_heads=HEADS,
-            image_size=SIDE,
-            patch_size=PATCH,
-            hidden_act="gelu",
-            projection_dim=WIDTH,
-        )
         config = LlavaConfig(
-            vision_config=vision,
+            vision_config=vision_config(self.side),
             text_config=LlamaConfig(**text_config()),
             image_token_index=vocabulary()["<image>"],
-            image_seq_length=GRID * GRID,
+            image_seq_length=self.grid * self.grid,
             projector_hidden_act="gelu",
             vision_feature_select_strategy="default",
             vision_feature_layer=-2,
@@ -65,7 +72,7 @@ class TinyLlava(ModelSpec):
     def build_processor(self) -> LlavaProcessor:
         """Any image is resized to a square without a crop, so nothing is cut off."""
         images = CLIPImageProcessor(
-            size={"height": SIDE, "width": SIDE},
+            size={"height": self.side, "width": self.side},
             do_center_crop=False,
             image_mean=[0.5, 0.5, 0.5],
             image_std=[0.5, 0.5, 0.5],
@@ -82,11 +89,11 @@ class TinyLlava(ModelSpec):
 
     def canvas(self, scene: Scene) -> tuple[int, int]:
         """One square for every image."""
-        return SIDE, SIDE
+        return self.side, self.side
 
     def looks(self, scene: Scene) -> list[Look]:
         """The whole image."""
-        return [((0.0, 0.0, scene.width, scene.height), (SIDE, SIDE))]
+        return [((0.0, 0.0, scene.width, scene.height), (self.side, self.side))]
 
     @torch.no_grad()
     def prepare(self, model: Any) -> None:
@@ -94,13 +101,13 @@ class TinyLlava(ModelSpec):
         tower = model.model.vision_tower
         embeddings = tower.embeddings
         embeddings.position_embedding.weight.zero_()
-        embeddings.position_embedding.weight[1:, -POSITION_WIDTH:] = sine_positions(GRID)
+        embeddings.position_embedding.weight[1:, -POSITION_WIDTH:] = sine_positions(self.grid)
         nn.init.normal_(embeddings.patch_embedding.weight, std=0.05)
         embeddings.patch_embedding.weight[-POSITION_WIDTH:] = 0
         embeddings.class_embedding.zero_()
         embeddings.class_embedding[:-POSITION_WIDTH].normal_()
         parts = [layer.self_attn for layer in tower.encoder.layers]
-        look_around([(a.q_proj, a.k_proj, a.v_proj, a.out_proj) for a in parts], HEADS, GRID)
+        look_around([(a.q_proj, a.k_proj, a.v_proj, a.out_proj) for a in parts], HEADS, self.grid)
 
     def encode(self, model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The last layer, which no visual token uses, is left out."""

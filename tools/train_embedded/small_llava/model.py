@@ -6,10 +6,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import AutoModelForCausalLM, LlavaConfig, LlavaForConditionalGeneration
 
-from tools.train_embedded.model_specs.base import HEADS, PATCH, WIDTH
-from tools.train_embedded.model_specs.llava import TinyLlava
+from tools.train_embedded.model_specs.base import PATCH
+from tools.train_embedded.model_specs.llava import TinyLlava, vision_config
 from vtc.embedded import path
 
 SIDE = 128
@@ -27,7 +27,7 @@ def build(language_model: Path) -> LlavaForConditionalGeneration:
     """The stock model in bfloat16: the language model of a folder, tiny-llava's tower, a random projector."""
     text = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.bfloat16)
     config = LlavaConfig(
-        vision_config=vision_config(),
+        vision_config=vision_config(SIDE),
         text_config=text.config,
         image_token_index=text.config.vocab_size,
         image_seq_length=(SIDE // PATCH) ** 2,
@@ -40,20 +40,6 @@ def build(language_model: Path) -> LlavaForConditionalGeneration:
     model.tie_weights()
     _start_tower(model.model.vision_tower)
     return model.bfloat16()
-
-
-def vision_config() -> CLIPVisionConfig:
-    """tiny-llava's tower at this size."""
-    return CLIPVisionConfig(
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        num_hidden_layers=6,
-        num_attention_heads=HEADS,
-        image_size=SIDE,
-        patch_size=PATCH,
-        hidden_act="gelu",
-        projection_dim=WIDTH,
-    )
 
 
 def _start_tower(tower: Any) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import AutoConfig, CLIPImageProcessor, GenerationConfig, LlavaConfig
 
 from tools.train_embedded.model_specs.base import PATCH
-from tools.train_embedded.small_llava.model import SIDE, vision_config
+from tools.train_embedded.model_specs.llava import vision_config
+from tools.train_embedded.small_llava.model import SIDE
 from vtc.embedded.small_llava import ADAPTER, PACKAGED
 from vtc.embedded.small_llava.language_model import HUB
 
@@ -57,7 +58,7 @@ def config(language: Path) -> LlavaConfig:
     words = text.vocab_size
     text.vocab_size = words + 1
     out = LlavaConfig(
-        vision_config=vision_config(),
+        vision_config=vision_config(SIDE),
         text_config=text,
         image_token_index=words,
         image_seq_length=(SIDE // PATCH) ** 2,
