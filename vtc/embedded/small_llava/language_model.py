@@ -47,9 +47,11 @@ def check_source(source: str) -> None:
     """Raise ValueError for a source that is unknown, or whose file cannot be read here."""
     if source not in SOURCES:
         raise ValueError(f"source={source!r} is unknown; expected {' or '.join(map(repr, SOURCES))}")
-    if source == "index" and find_spec("gguf") is None:
+    missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
+    if source == "index" and missing:
         raise ValueError(
-            "the language model of small-llava is a GGUF file, and gguf is not installed: pip install gguf"
+            f"the language model of small-llava is a GGUF file, and {missing[0]} is not installed: pip install "
+            f"{' '.join(missing)}"
         )
 
 
