@@ -26,7 +26,10 @@ USERS_CACHE = cache_folder()
 @pytest.fixture(scope="session", autouse=True)
 def empty_cache(tmp_path_factory):
     """The cache folder is an empty one: what answers where no model is named must not depend on the machine."""
-    os.environ["VTC_CACHE"] = str(tmp_path_factory.mktemp("cache") / "vtc")
+    folder = tmp_path_factory.mktemp("cache") / "vtc"
+    os.environ["VTC_CACHE"] = str(folder)
+    yield
+    assert not folder.exists(), "a test has fetched a model, with which the tests after it answered"
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ socket.socket.connect, socket.getaddrinfo = connect, look_up
 """
 INTERRUPTIBLE = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
 """Of tests that run in the background: their children inherit that an interrupt is ignored."""
-COMMAND = "\nfrom vtc.cli.main import main\nsys.argv = ['vtc', 'app', '--port', '0']\nmain()\n"
+COMMAND = "\nfrom vtc.cli.main import main\nsys.argv = ['vtc', 'app', '--port', '0', '--offline']\nmain()\n"
+"""Offline: pip, which fetches the model, is a process of its own, and the guard above does not see it."""
 
 
 def started(code, folder):
@@ -139,7 +140,7 @@ def test_uploads_are_gone_behind_a_page_that_is_ended(tmp_path, number):
 
 def test_a_page_that_is_ended_while_it_loads_leaves_nothing(tmp_path):
     code = (
-        "import vtc.app.state\nvtc.app.state.AppState.load = lambda *a: (print('http://127.0.0.1:1/'), time.sleep(99))"
+        "import vtc.app.state\nvtc.app.state.AppState.load = lambda *a, **k: (print('http://127.0.0.1:1/'), time.sleep(99))"
     )
     process, _ = serving(
         tmp_path,
