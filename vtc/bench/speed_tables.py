@@ -1,0 +1,134 @@
+"""A speed test as JSON, as Markdown, and in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from .speed import SpeedRow
+from .variants import FULL
+
+SCHEMA = 1
+CLEAR = 1.05
+"""How many times sooner the first token must come for a recipe to pay, beside quartiles that do not overlap."""
+CUTS = {
+    "encode": "a cheaper encoder would cut it: `tome` or `resize`; of videos fewer frames (`video`, `dcode`)",
+    "select": "a cheaper selector would cut it: `random`, `stride` or `cls`",
+    "merge": "pruning without merging would cut it",
+}
+HEAD = (
+    *("recipe", "keep", "visual tokens", "first token, ms (quartiles)", "times sooner", "over the ideal"),
+    *("encode", "select", "merge, splice", "ms a token", "requests a second", "KV MiB", "prefill FLOPs"),
+)
+
+
+def document(rows: Sequence[SpeedRow], about: Mapping[str, Any], answer: int) -> dict[str, Any]:
+    """All that was measured, as JSON can hold it.
+
+    Args:
+        about: the model, the machine, the settings, the versions and the date.
+        answer: tokens of the answers that throughput is of.
+    """
+    made = [{**asdict(row), "requests_a_second": row.requests_a_second(answer)} for row in rows]
+    return {"schema": SCHEMA, **about, "answer": answer, "rows": made}
+
+
+def by_batch(made: Mapping[str, Any]) -> dict[int, list[dict[str, Any]]]:
+    """The rows of each batch."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in made["rows"]:
+        found.setdefault(row["batch"], []).append(row)
+    return found
+
+
+def speed_markdown(made: Mapping[str, Any]) -> str:
+    """The tables of a document, and what they say in plain words."""
+    on = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in made["machine"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+    lines = [
+        "# Speed",
+        "",
+        f"{made['model']} ({made['shape']}), {made['dtype']} on {made['device']}; {on}; {versions}; {made['date']}.",
+        f"Medians of {made['rounds']} calls of each kind, taken in turns after one that warms up. The first token "
+        "comes after encoder, selection and prefill; the ideal is the same encoder, and the same language model given "
+        f"as many embeddings. Throughput is of answers of {made['answer']} tokens.",
+    ]
+    for batch, rows in by_batch(made).items():
+        lines += ["", f"## batch of {batch}", "", _line(HEAD), _line(["---"] * len(HEAD))]
+        lines += [_line(cells(row, rows[0])) for row in rows]
+    return "\n".join([*lines, "", *(f"- {line}" for line in verdict(made))]) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def cells(row: Mapping[str, Any], full: Mapping[str, Any]) -> list[str]:
+    """A row of the table beside that of the stock model."""
+    name = "all tokens" if row["name"] == FULL else row["name"]
+    if row["refused"]:
+        return [name, f"{row['keep']:.3g}", f"refused: {row['refused']}", *[""] * (len(HEAD) - 3)]
+    first, phases = row["first"], row["phases"]
+    quartiles = f"{first['low'] * 1e3:.0f} to {first['high'] * 1e3:.0f}"
+    glue = phases.get("merge", 0.0) + phases.get("splice", 0.0)
+    return [
+        name,
+        f"{row['keep']:.3g}",
+        str(row["tokens"]),
+        f"{first['median'] * 1e3:.0f} ({quartiles})",
+        f"{full['first']['median'] / first['median']:.2f}",
+        "" if row["ideal"] is None else f"{first['median'] / row['ideal']['median']:.3f}",
+        *(
+            f"{seconds * 1e3:.1f}" if phases else ""
+            for seconds in (*map(phases.get, ("encode", "select"), (0, 0)), glue)
+        ),
+        f"{row['step']['median'] * 1e3:.1f}",
+        f"{row['requests_a_second']:.2f}",
+        f"{row['kv_bytes'] / 2**20:.1f}",
+        f"{row['flops'] / full['flops']:.0%}",
+    ]
+
+
+def verdict(made: Mapping[str, Any]) -> Iterator[str]:
+    """Return from which keep on each recipe pays at each batch, and what costs most then; a sentence each."""
+    for batch, rows in by_batch(made).items():
+        full = rows[0]
+        recipes: dict[str, list[dict[str, Any]]] = {}
+        for row in rows[1:]:
+            if not row["refused"]:
+                recipes.setdefault(row["name"], []).append(row)
+        for name, own in recipes.items():
+            yield f"Batch of {batch}, `{name}`: {_pays(own, full)}"
+
+
+def _pays(rows: Sequence[Mapping[str, Any]], full: Mapping[str, Any]) -> str:
+    paying = [row for row in rows if sooner(row, full) >= CLEAR and row["first"]["high"] < full["first"]["low"]]
+    if not paying:
+        best = max(rows, key=lambda row: sooner(row, full))
+        return (
+            f"does not pay here; at best the first token takes {best['first']['median'] / full['first']['median']:.2f} "
+            f"times as long (keep {best['keep']:.3g}, {best['tokens']} of {full['tokens']} tokens)."
+        )
+    most, fewest = max(paying, key=lambda row: row["tokens"]), min(paying, key=lambda row: row["tokens"])
+    text = (
+        f"pays from keep {most['keep']:.3g} on ({most['tokens']} of {full['tokens']} tokens, "
+        f"{sooner(most, full):.2f} times sooner)"
+    )
+    if fewest is not most:
+        text += f"; at keep {fewest['keep']:.3g} {sooner(fewest, full):.2f} times sooner"
+    return f"{text}. {_costs(fewest)}"
+
+
+def sooner(row: Mapping[str, Any], full: Mapping[str, Any]) -> float:
+    """How many times sooner the first token comes than from the stock model."""
+    return float(full["first"]["median"] / row["first"]["median"])
+
+
+def _costs(row: Mapping[str, Any]) -> str:
+    """What a request spends most of its time on, and what would cut it."""
+    total = row["first"]["median"]
+    parts = {**row["phases"], "prefill": total - sum(row["phases"].values())}
+    name = max(parts, key=lambda part: parts[part])
+    text = f"Most of that time is {name}, {parts[name] / total:.0%}"
+    return f"{text}; {CUTS[name]}." if name in CUTS else f"{text}."
