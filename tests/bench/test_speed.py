@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -39,6 +41,22 @@ def test_calls_are_taken_in_turns_and_the_first_round_does_not_count():
     calls = {"a": clock.call("a", 90, 1, 2, 3), "b": clock.call("b", 90, 4, 5, 6)}
     assert interleaved(calls, 3, clock=clock) == {"a": [1, 2, 3], "b": [4, 5, 6]}
     assert clock.order == ["a", "b", "b", "a", "a", "b", "b", "a"]
+
+
+def test_what_a_call_is_made_within_is_not_timed():
+    clock, inside = Clock(), []
+
+    @contextmanager
+    def within():
+        clock.now += 100
+        inside.append(True)
+        yield
+        inside.pop()
+
+    def call():
+        clock.now += 1 if inside else 50
+
+    assert interleaved({"a": call}, 2, clock=clock, around={"a": within}) == {"a": [1, 1]}
 
 
 def test_patience_ends_the_rounds_but_one_is_made():

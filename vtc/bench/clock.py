@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ def interleaved(
     rounds: int,
     *,
     patience: float = float("inf"),
+    around: Mapping[str, Callable[[], AbstractContextManager[object]]] | None = None,
     wait: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
     on_round: Callable[[int], None] = lambda done: None,
@@ -39,6 +41,7 @@ def interleaved(
 
     Args:
         rounds: at most; fewer are made once they have taken `patience` seconds, but one is.
+        around: makes what some calls are made within, which is not timed.
         wait: called before the clock is read: on a GPU work is only queued.
         on_round: called with how many rounds are done, the one that warms up among them.
     """
@@ -49,11 +52,12 @@ def interleaved(
         if number > 1 and clock() - begun > patience:
             break
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            wait()
-            start = clock()
-            calls[name]()
-            wait()
-            if number:
-                taken[name].append(clock() - start)
+            with (around or {}).get(name, nullcontext)():
+                wait()
+                start = clock()
+                calls[name]()
+                wait()
+                if number:
+                    taken[name].append(clock() - start)
         on_round(number + 1)
     return taken

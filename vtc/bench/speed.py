@@ -104,9 +104,11 @@ class SpeedTest:
             calls[key] = partial(self._prefill, given, one)
             if lengths[key] is not None:
                 calls[f"{IDEAL} {key}"] = ideal(self._model, given, lengths[key] or ())
-        taken = interleaved(calls, self._rounds, patience=self._patience, wait=self._wait, on_round=on_round)
+        around = {key: partial(self._wrapped, one.variant) for key, one in measured.items()}
+        settings: dict[str, Any] = {"patience": self._patience, "around": around, "wait": self._wait}
+        taken = interleaved(calls, self._rounds, on_round=on_round, **settings)
         answers = {key: partial(self._decode, given, one) for key, one in measured.items()}
-        interleaved(answers, max(1, self._rounds // 2), patience=self._patience, wait=self._wait)
+        interleaved(answers, max(1, self._rounds // 2), **settings)
         for key, one in measured.items():
             yield self._row(given, one, taken[key], taken.get(f"{IDEAL} {key}"), lengths[key])
         for variant, why in refusals:
@@ -119,7 +121,8 @@ class SpeedTest:
         able, refusals = [], []
         for variant in variants:
             try:
-                self._prefill(given, _Measured(variant))
+                with self._wrapped(variant):
+                    self._prefill(given, _Measured(variant))
                 able.append(variant)
             except ValueError as error:
                 refusals.append((variant, " ".join(str(error).split())))
@@ -133,22 +136,20 @@ class SpeedTest:
         cuda = self._model.device.type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats(self._model.device)
-        with self._wrapped(one.variant):
-            self._model(**given, use_cache=True, logits_to_keep=1)
-            if one.variant.recipe is not None:
-                one.report = self._model.vtc.report
-                for phase, seconds in one.report.seconds.items():
-                    one.phases.setdefault(phase, []).append(seconds)
+        self._model(**given, use_cache=True, logits_to_keep=1)
+        if one.variant.recipe is not None:
+            one.report = self._model.vtc.report
+            for phase, seconds in one.report.seconds.items():
+                one.phases.setdefault(phase, []).append(seconds)
         if cuda:
             one.peak = torch.cuda.max_memory_allocated(self._model.device)
 
     def _decode(self, given: Mapping[str, Any], one: _Measured) -> None:
         recorder = TokenRecorder()
         count = max(2, self._answer)
-        with self._wrapped(one.variant):
-            self._model.generate(
-                **given, max_new_tokens=count, min_new_tokens=count, streamer=_EachStep(recorder), **greedy(self._model)
-            )
+        self._model.generate(
+            **given, max_new_tokens=count, min_new_tokens=count, streamer=_EachStep(recorder), **greedy(self._model)
+        )
         assert recorder.next is not None
         one.steps.append(recorder.next)
 
@@ -156,7 +157,8 @@ class SpeedTest:
         """Tokens of each row's prompt; None where they leave inside the language model."""
         if one.variant.recipe is None:
             return tuple(int(n) for n in _mask(given).sum(1))
-        self._prefill(given, one)
+        with self._wrapped(one.variant):
+            self._prefill(given, one)
         assert one.report is not None
         return None if one.variant.recipe.decoder else one.report.prompt_after
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from .console import note, print_json, progress, shown
 from .options import AsJson, Device, Dtype, Overwrite, old
+from .speed import speed
 
 if TYPE_CHECKING:
     from vtc.bench.config import BenchConfig
@@ -25,6 +26,9 @@ SOME_FAILED = 3
 """Exit code of a run whose tables are written while some rows or models have no answer."""
 BELOW_RANDOM = 4
 """Exit code of a complete run in which a recipe is below `random` on an embedded model, and no reason is known."""
+
+
+app.command()(speed)
 
 
 @app.callback()

@@ -1,0 +1,98 @@
+"""`vtc bench speed`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .console import print_json, progress, shown
+from .options import MODELS, AsJson, Device, Dtype
+
+DEFAULT_RECIPES = "kcenter,random,resize"
+ARCHITECTURES = "llava-1.5-7b, llava-next-7b, qwen2.5-vl-3b, qwen3-vl-4b, internvl3-2b"
+
+
+def speed(
+    model: Annotated[
+        str | None, typer.Option(help=f"{MODELS} Default: small-llava, or tiny-llava where that is not here.")
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help=f"In place of --model an architecture at its real size, with random weights: {ARCHITECTURES}. What "
+            "does not fit into memory loses layers, which is said."
+        ),
+    ] = None,
+    recipes: Annotated[str, typer.Option(help="Names or recipe files, parted by commas.")] = DEFAULT_RECIPES,
+    keep: Annotated[str, typer.Option(help="Shares or counts of visual tokens, parted by commas.")] = ".5,.25,.1",
+    batch: Annotated[str, typer.Option(help="Requests answered together, parted by commas.")] = "1,4",
+    images: Annotated[int, typer.Option(help="Images of a request.")] = 1,
+    frames: Annotated[int | None, typer.Option(help="Ask about a video of so many frames in place of images.")] = None,
+    answer: Annotated[int, typer.Option(help="Tokens of an answer, for throughput.")] = 16,
+    rounds: Annotated[int, typer.Option(help="Timed calls of each kind, taken in turns.")] = 7,
+    patience: Annotated[float, typer.Option(help="Seconds a batch, after which no further round is begun.")] = 120.0,
+    threads: Annotated[int | None, typer.Option(help="Of torch. Default: its own choice.")] = None,
+    attn: Annotated[str | None, typer.Option(metavar="sdpa|eager|flash_attention_2", help="Attention kernel.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A directory for speed.json and speed.md.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Time answers with all visual tokens and with fewer, beside the ideal: as many embeddings, nothing selected.
+
+    Calls are warmed up and taken in turns; medians are printed with their quartiles, slower ones too.
+    """
+    from vtc.bench.speed_run import SpeedConfig, run
+    from vtc.bench.speed_tables import HEAD, by_batch, cells, speed_markdown, verdict
+    from vtc.bench.variants import chosen, parse_keeps
+    from vtc.inference.defaults import image_model
+    from vtc.inference.quiet import quiet
+
+    found, _ = chosen([part.strip() for part in recipes.split(",") if part.strip()], None, None, frames is not None)
+    if model is None and arch is None:
+        model = image_model(offline=True)
+    config = SpeedConfig(
+        recipes=found,
+        keeps=parse_keeps(keep),
+        model=model,
+        arch=arch,
+        batches=_numbers(batch),
+        images=images,
+        frames=frames,
+        rounds=rounds,
+        answer=answer,
+        patience=patience,
+        device=device,
+        dtype=dtype,
+        attn=attn,
+    )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    with quiet(), progress() as say:
+        made = run(config, threads, say)
+    if out is not None:
+        (out / "speed.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+        (out / "speed.md").write_text(speed_markdown(made), encoding="utf-8")
+    if as_json:
+        print_json(made)
+        return
+    console = Console()
+    for size, rows in by_batch(made).items():
+        table = Table(*HEAD, title=f"{shown(made['model'])}, batch of {size}, {made['dtype']} on {made['device']}")
+        for row in rows:
+            table.add_row(*map(shown, cells(row, rows[0])))
+        console.print(table)
+    for line in verdict(made):
+        console.print(shown(line), highlight=False)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise typer.BadParameter(f"--batch {text!r}: expected whole numbers, such as 1,4,16") from None
