@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .tables import TITLES
 from .variants import FULL, NONE
@@ -18,6 +21,12 @@ LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SHARES = (0.5, 1, 2, 5, 10, 25, 50, 100)
 """Percent of the tokens that may have a tick."""
+DRAWN = 8
+"""Recipes of a chart at most: more lines nobody can follow. The tables have all."""
+ALWAYS = ("kcenter", "random", "resize")
+"""Recipes that are among them: the default, and what every other is compared with."""
+AT = (5, 10, 25, 50)
+"""Percent of the tokens at which recipes are compared for it."""
 NEEDED = "the curve needs matplotlib: pip install matplotlib"
 
 
@@ -58,6 +67,10 @@ class Curve:
         ordered = {name: sorted(own, key=lambda point: point.x) for name, own in series.items()}
         return cls(ordered, levels or {}, x_label, y_label)
 
+    def only(self, names: Sequence[str]) -> Curve:
+        """The same with the series of `names` alone."""
+        return replace(self, series={name: own for name, own in self.series.items() if name in names})
+
 
 def measured(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The variants of a model in a document of `results.document` that have a score."""
@@ -92,6 +105,8 @@ def curve_of(model: Mapping[str, Any]) -> Curve | None:
 def draw(made: Mapping[str, Any], stem: Path) -> list[Path]:
     """Draw a document that `results.document` made into `stem`.png and .svg, and say where they are.
 
+    Of many recipes the `DRAWN` best are drawn.
+
     Raises:
         ImportError: matplotlib is not installed.
         ValueError: no model was measured with all tokens.
@@ -99,18 +114,38 @@ def draw(made: Mapping[str, Any], stem: Path) -> list[Path]:
     curves = {model["name"]: curve for model in made["models"] if not model["failed"] and (curve := curve_of(model))}
     if not curves:
         raise ValueError("no model was measured with all its tokens, so there is no curve; see the errors")
-    names = list(dict.fromkeys(name for curve in curves.values() for name in curve.series))
+    names = best(curves.values())
     with figure(5.2 * len(curves) + 2.2, 4.6) as drawn:
         panels = drawn.subplots(1, len(curves), squeeze=False)[0]
         handles: dict[str, Any] = {}
         for panel, (model, curve) in zip(panels, curves.items(), strict=True):
-            handles |= plot(panel, curve, names)
+            handles |= plot(panel, curve.only(names), names)
             panel.set_title(model)
         drawn.legend(list(handles.values()), list(handles), loc="outside right center", fontsize=8, frameon=False)
         files = [stem.with_name(f"{stem.name}{ending}") for ending in (".png", ".svg")]
         for file in files:
             drawn.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
     return files
+
+
+def best(curves: Iterable[Curve], most: int = DRAWN) -> list[str]:
+    """The names of `most` series, in the order in which they come: `ALWAYS`, then those with the highest scores.
+
+    Scores are compared at `AT`, on the line between two measurements; where a series has none it counts as 0.
+    """
+    names, score = dict[str, None](), Counter[str]()
+    for curve in curves:
+        for name, points in curve.series.items():
+            names[name] = None
+            score[name] += _mean_score(points)
+    ranked = sorted(names, key=lambda name: (name not in ALWAYS, -score[name]))[:most]
+    return [name for name in names if name in ranked]
+
+
+def _mean_score(points: Sequence[Point]) -> float:
+    x, y = [math.log(point.x) for point in points], [point.y for point in points]
+    at = np.interp([math.log(share) for share in AT], x, y, left=0.0, right=0.0)
+    return float(at.mean()) + 1e-3 * max(y)  # where all are single points beside those shares, the higher one
 
 
 @contextmanager

@@ -52,19 +52,17 @@ def run(
     Args:
         jobs: processes.
         overwrite: forget what `out` holds of an earlier run.
-        curve: draw it, as PNG and SVG.
+        curve: draw it, as PNG and SVG, where matplotlib is installed.
         seed, draws: of the bootstrap.
         on_progress: called with how many answers there are, of how many.
 
     Raises:
-        ValueError: bad input, another run's files in `out`, a plot without matplotlib, or no model that can be loaded.
+        ValueError: bad input, another run's files in `out`, or no model that can be loaded.
         OSError: something cannot be read or written, or a process died; what was answered is kept.
     """
     for name, value, least, most in (("jobs", jobs, 1, MOST), ("draws", draws, 1, MOST), ("seed", seed, 0, 2**64)):
         if not least <= value <= most:
             raise ValueError(f"--{name} {value}; expected a whole number from {least} to {most:,}")
-    if curve and find_spec("matplotlib") is None:
-        raise ValueError("the curve needs matplotlib: pip install matplotlib, or pass --no-curve")
     config = bench_config.to_dict()
     _check_images(bench_config)
     failures: list[WorkerFailure] = []
@@ -74,7 +72,12 @@ def run(
         raise ValueError(failures[0].why)
     made = document(bench_config, config, file.rows, {one.model: one.why for one in failures}, seed=seed, draws=draws)
     errors = len(failures) + len(made["errors"])
-    return BenchOutcome(made, tuple(_write(made, out, curve)), errors)
+    return BenchOutcome(made, tuple(_write(made, out, curve and has_matplotlib())), errors)
+
+
+def has_matplotlib() -> bool:
+    """Return whether a curve can be drawn."""
+    return find_spec("matplotlib") is not None
 
 
 def _fill(

@@ -87,7 +87,7 @@ def quality(
     jobs: Annotated[int, typer.Option(help="Processes; each loads the model.")] = 1,
     overwrite: Overwrite = False,
     fresh: Annotated[bool, old("--fresh")] = False,
-    curve: Annotated[bool, typer.Option(help="Draw the curve (needs matplotlib).")] = True,
+    curve: Annotated[bool, typer.Option(help="Draw the curve, where matplotlib is installed.")] = True,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
@@ -98,7 +98,7 @@ def quality(
     Exits with 4 if a named recipe is below `random` by its interval on an embedded model, and no reason is known.
     """
     from vtc.bench.config import BenchConfig
-    from vtc.bench.quality import run
+    from vtc.bench.quality import has_matplotlib, run
     from vtc.bench.variants import chosen, parse_keeps
 
     found, text_alone = chosen(_parts(recipes), positions, seed, videos)
@@ -120,6 +120,8 @@ def quality(
         max_new_tokens=max_new_tokens,
     )
     _note_unread(bench_config)
+    if curve and not has_matplotlib():
+        note("no curve will be drawn: matplotlib is not installed (pip install matplotlib)")
     with _bar() as say:
         outcome = run(
             bench_config,
