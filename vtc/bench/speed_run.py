@@ -98,9 +98,9 @@ def run(
         for batch in config.batches:
             on_progress(f"batch of {batch}")
             given = requests(batch)
-            told = f"batch of {batch}, round"
+            doing = f"batch of {batch}, round"
             rows += test.rows(
-                given, chosen, lambda done, told=told: on_progress(f"{told} {done} of {config.rounds + 1}")
+                given, chosen, lambda done, doing=doing: on_progress(f"{doing} {done} of {config.rounds + 1}")
             )
         about = {
             "model": config.model or config.arch,
@@ -161,16 +161,16 @@ def _given(model: Any, processor: Any, batch: int, config: SpeedConfig) -> Mappi
 
     if config.frames is not None:
         videos = (Video(HELD_OUT + i) for i in range(batch))
-        media = [VideoFrames.regular(_frames(video.pixels(UNIT), config.frames), video.fps) for video in videos]
+        media = [VideoFrames.regular(_frames(video.pixels(SIDE), config.frames), video.fps) for video in videos]
         return inputs(model, processor, [QUESTION] * batch, media)
     if config.images == 1:
-        pictures = [Scene(HELD_OUT + i).image for i in range(batch)]
-        return inputs(model, processor, [QUESTION] * batch, pictures)
+        drawn = [Scene(HELD_OUT + i).image for i in range(batch)]
+        return inputs(model, processor, [QUESTION] * batch, drawn)
     return _several(model, processor, batch, config.images)
 
 
-UNIT = 112
-"""Pixels a side of a drawn video."""
+SIDE = 112
+"""Pixels of a drawn video, a side."""
 
 
 def _frames(pixels: Any, count: int) -> Any:
