@@ -139,7 +139,8 @@ def test_uploads_are_gone_behind_a_page_that_is_ended(tmp_path, number):
 
 
 def test_a_page_that_is_ended_while_it_loads_leaves_nothing(tmp_path):
-    code = "import vtc.app.state\nvtc.app.state.AppState.load = lambda *a, **k: print('http://127.0.0.1:1/') or time.sleep(99)"
+    code = "from vtc.app.state import AppState\n"
+    code += "AppState.load = lambda *a, **k: print('http://127.0.0.1:1/') or time.sleep(99)"
     process, _ = serving(
         tmp_path,
         "import sys, time\n" + code + COMMAND.replace("main()", "sys.stdout.reconfigure(line_buffering=True); main()"),
