@@ -64,6 +64,15 @@ def test_numbers_beyond_what_there_is_take_all_that_there_is(folder, option):
     assert "read: 12 of 12 frames" in done.stdout
 
 
+@pytest.mark.parametrize("option", ["--recipes=", "--models= ", "--skills=,"])
+def test_a_list_that_names_nothing_is_not_taken_for_all(tmp_path, option):
+    done = CliRunner().invoke(app, ["bench", "quality", "--n=1", "--out", str(tmp_path / "bench"), option])
+    assert done.exit_code == 2
+    assert option.partition("=")[0] in done.stderr
+    assert "names nothing" in done.stderr
+    assert not (tmp_path / "bench").exists()
+
+
 @pytest.mark.parametrize("name", ["deep", "digits", "empty", "bytes", "folder", "none"])
 def test_a_recipe_file_that_is_none_is_named(folder, name):
     line = said("ask", folder / "p.png", "what?", "--recipe", folder / f"{name}.json")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .console import note, print_json, progress, shown
-from .options import AsJson, Device, Dtype, Overwrite, old
+from .options import AsJson, Device, Dtype, Overwrite, old, parts
 from .speed import speed
 
 if TYPE_CHECKING:
@@ -101,16 +101,16 @@ def quality(
     from vtc.bench.quality import has_matplotlib, run
     from vtc.bench.variants import chosen, parse_keeps
 
-    found, text_alone = chosen(_parts(recipes), positions, seed, videos)
+    found, text_alone = chosen([] if recipes is None else parts(recipes, "--recipes"), positions, seed, videos)
     bench_config = BenchConfig(
-        models=tuple(_parts(models)),
+        models=tuple(parts(models, "--models")),
         recipes=tuple(found),
         keeps=parse_keeps(keep),
         text_alone=text_alone,
         n=n,
         first=first,
         per_scene=per_scene,
-        skills=tuple(_parts(skills)),
+        skills=() if skills is None else tuple(parts(skills, "--skills")),
         shifted=shifted,
         videos=videos,
         data=_data(data),
@@ -160,10 +160,6 @@ def _exit(outcome: BenchOutcome) -> None:
     if found_below := unexplained(outcome.document):
         note(f"below `random`, and not explained in vtc/bench/explained.py: {'; '.join(found_below)}")
         raise typer.Exit(BELOW_RANDOM)
-
-
-def _parts(text: str | None) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()] if text else []
 
 
 def _note_unread(bench_config: BenchConfig) -> None:

@@ -142,3 +142,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of a t
 def old(*names: str) -> Any:
     """A hidden spelling of an option of 0.1."""
     return typer.Option(*names, hidden=True, show_default=False)
+
+
+def parts(text: str, option: str) -> list[str]:
+    """Split what is parted by commas.
+
+    Raises:
+        typer.BadParameter: nothing is there, such as of a variable of the shell that is not set.
+    """
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise typer.BadParameter(f"{option} {text!r} names nothing; leave it out for its default")
+    return found

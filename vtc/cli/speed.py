@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .console import print_json, progress, shown
-from .options import MODELS, AsJson, Device, Dtype
+from .options import MODELS, AsJson, Device, Dtype, parts
 
 DEFAULT_RECIPES = "kcenter,random,resize"
 ARCHITECTURES = "llava-1.5-7b, llava-next-7b, qwen2.5-vl-3b, qwen3-vl-4b, internvl3-2b"
@@ -53,7 +53,7 @@ def speed(
     from vtc.inference.defaults import image_model
     from vtc.inference.quiet import quiet
 
-    found, _ = chosen([part.strip() for part in recipes.split(",") if part.strip()], None, None, frames is not None)
+    found, _ = chosen(parts(recipes, "--recipes"), None, None, frames is not None)
     if model is None and arch is None:
         model = image_model(offline=True)
     config = SpeedConfig(
@@ -93,6 +93,6 @@ def speed(
 
 def _numbers(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
+        return tuple(int(part) for part in parts(text, "--batch"))
     except ValueError:
         raise typer.BadParameter(f"--batch {text!r}: expected whole numbers, such as 1,4,16") from None
