@@ -1,6 +1,6 @@
 """Where the last token of a prompt looks, layer by layer: what stages that cut by its attention can know there.
 
-`python -m tools.attention_by_layer small-llava [tiny-llava] --n 32`: the plate of each of `n` drawn scenes is asked about.
+`python -m tools.attention_by_layer small-llava [tiny-llava] --n 32`: the plates of `n` drawn scenes are asked about.
 """
 
 from __future__ import annotations
