@@ -88,10 +88,14 @@ def test_the_run_fails_with_the_name_of_the_recipe(tmp_path, monkeypatch, rates,
     assert ("Below `random` by interval:" in text) is (code == 4 or "resize" in rates)
 
 
-def test_on_a_model_of_the_users_own_it_is_noted_and_no_failure():
+def test_on_a_model_or_questions_of_the_users_own_it_is_noted_and_no_failure():
     below = [{"recipe": "maxsum", "keep": 0.1, "high": -0.1, "why": None}]
-    made = {"models": [{"name": name, "failed": None, "below_random": below} for name in ("mine", embedded.NAMES[0])]}
-    assert unexplained(made) == [f"{embedded.NAMES[0]}: maxsum at keep 0.1"]
+    names = ("mine", *embedded.VIEW_OF)
+    models = [{"name": name, "failed": None, "below_random": below} for name in names]
+    assert unexplained({"own_questions": False, "models": models}) == [
+        f"{name}: maxsum at keep 0.1" for name in embedded.VIEW_OF
+    ]
+    assert unexplained({"own_questions": True, "models": models}) == []
 
 
 def test_every_reason_is_in_the_docs():

@@ -66,7 +66,18 @@ def test_what_is_written(out, outcome):
 def test_the_document(outcome):
     made = outcome.document
     assert set(made) == {
-        *("schema", "versions", "config", "config_hash", "bootstrap", "published", "recipes", "models", "errors"),
+        *(
+            "schema",
+            "versions",
+            "config",
+            "config_hash",
+            "bootstrap",
+            "published",
+            "own_questions",
+            "recipes",
+            "models",
+            "errors",
+        ),
     }
     assert set(made["versions"]) == {"vtc", "torch", "transformers"}
     assert made["bootstrap"] == {"draws": 2000, "seed": 0, "level": 0.95, "resampled": "scenes"}

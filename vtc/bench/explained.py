@@ -23,7 +23,8 @@ class Explained:
     """Why a named recipe is below `random` on an embedded model.
 
     Attributes:
-        recipe, model: by their names; `model` is followed by ` videos` where videos are asked about.
+        recipe, model: by their names; `model` is followed by ` videos` where videos are asked about, by ` easy-vqa` where
+            that benchmark is asked.
         why: in a sentence; `docs/below-random.md` has it too.
     """
 
@@ -91,9 +92,14 @@ def below_random(model: str, scenes: int, variants: Iterable[Mapping[str, Any]])
 
 
 def unexplained(document: Mapping[str, Any]) -> list[str]:
-    """`MODEL: RECIPE at keep KEEP` for each recipe of an embedded model that is below `random` without a reason."""
+    """`MODEL: RECIPE at keep KEEP` for each recipe of an embedded model that is below `random` without a reason.
+
+    None of a user's own questions, of which nobody can have written down the reasons.
+    """
     from vtc import embedded
 
+    if document["own_questions"]:
+        return []
     return [
         f"{model['name']}: {one['recipe']} at keep {one['keep']}"
         for model in document["models"]

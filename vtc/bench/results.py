@@ -20,6 +20,7 @@ from vtc.core.statistics import (
 
 from .cases import Case
 from .config import BenchConfig
+from .easy_vqa import NAME as EASY_VQA
 from .easy_vqa import PUBLISHED, is_easy_vqa
 from .explained import below_random
 from .journal import BenchRow
@@ -172,8 +173,7 @@ def document(
             models.append(head)
             continue
         results = Results.of(name, bench_config.cases(name), bench_config.variants, rows)
-        label = f"{name} videos" if bench_config.videos else name
-        models.append({**head, **_model(results, label, bench_config.keeps, draws, seed)})
+        models.append({**head, **_model(results, _label(bench_config, name), bench_config.keeps, draws, seed)})
         errors += [{"model": name, **error} for error in _errors(results)]
     return {
         "schema": SCHEMA,
@@ -182,10 +182,18 @@ def document(
         "config_hash": digest(config),
         "bootstrap": bootstrap,
         "published": PUBLISHED if is_easy_vqa(bench_config.data) else None,
+        "own_questions": bench_config.data is not None and not is_easy_vqa(bench_config.data),
         "recipes": {r.name: {"hash": digest(r.to_dict()), "recipe": r.to_dict()} for r in bench_config.recipes},
         "models": models,
         "errors": errors,
     }
+
+
+def _label(bench_config: BenchConfig, name: str) -> str:
+    """The model's name and what it is asked about, as `explained.Explained.model` has it."""
+    if bench_config.data is not None:
+        return f"{name} {EASY_VQA if is_easy_vqa(bench_config.data) else 'own questions'}"
+    return f"{name} videos" if bench_config.videos else name
 
 
 def _model(results: Results, label: str, keeps: Sequence[Keep], draws: int, seed: int) -> dict[str, Any]:
