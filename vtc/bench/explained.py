@@ -23,8 +23,8 @@ class Explained:
     """Why a named recipe is below `random` on an embedded model.
 
     Attributes:
-        recipe, model: by their names; `model` is followed by ` videos` where videos are asked about, by ` easy-vqa` where
-            that benchmark is asked.
+        recipe, model: by their names; `model` is followed by ` videos` where videos are asked about, by
+            ` easy-vqa` where that benchmark is asked.
         why: in a sentence; `docs/below-random.md` has it too.
     """
 
