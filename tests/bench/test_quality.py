@@ -17,6 +17,7 @@ from vtc.bench.config import BenchConfig
 from vtc.bench.journal import ROWS
 from vtc.bench.plot import draw
 from vtc.bench.quality import run
+from vtc.bench.tables import matrix
 from vtc.bench.workers import WorkerFailure, work
 from vtc.cli.main import app
 from vtc.embedded.samples import FOLDER, samples
@@ -120,6 +121,9 @@ def test_stages_inside_the_language_model_are_run_once_by_their_own_schedule(tmp
     tables = (tmp_path / "quality.md").read_text(encoding="utf-8")
     assert "| fastv | 67% |" in tables
     assert "inside the language model, each by its own schedule" in tables
+    model = made["models"][0]
+    assert matrix(model)[0] == ["recipe", "keep 0.5"]
+    assert matrix({**model, "arms": model["arms"][:2]})[0] == ["recipe", "exact match"]
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_results(out, outcome, tmp_path):

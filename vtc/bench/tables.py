@@ -69,7 +69,7 @@ def matrix(model: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         if _before(variant):
             recipes.setdefault(variant["recipe"], []).append(variant)
     keeps = [str(variant["keep"]) for variant in next(iter(recipes.values()), [])]
-    head = ["recipe", *(f"keep {keep}" for keep in keeps or ["0"])]
+    head = ["recipe", *([f"keep {keep}" for keep in keeps] or [TITLES[model["metric"]]])]
     names = {FULL: "full model", NONE: "text alone"}
     width = max(1, len(keeps))
     rows = [[names[variant["recipe"]], *[_score(variant, model["metric"])] * width] for variant in baselines]
