@@ -38,6 +38,7 @@ TRIED = {  # package: its module, pytest's arguments
     "typer": ("typer", ["tests/cli/test_main.py", "-k", "version_and_help or usage"]),
     "accelerate": ("accelerate", ["tests/embedded/test_gguf.py"]),
     "gguf": ("gguf", ["tests/embedded/test_gguf.py"]),
+    "filelock": ("filelock", ["tests/core/test_cache_folder.py"]),
     "jinja2": ("jinja2", ["tests/html_report/test_answers.py", "-k", "text or word or rows_come_to"]),
     "rich": ("rich", ["tests/cli/test_main.py", "-k", "version_and_help or usage"]),
 }

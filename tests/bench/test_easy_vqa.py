@@ -38,6 +38,7 @@ def wheel(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "house"))
     monkeypatch.setenv("VTC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr(easy_vqa, "WHEEL", made)
     return made
 
@@ -59,11 +60,31 @@ def test_another_file_than_the_pinned_one_leaves_nothing(wheel, monkeypatch):
     assert not easy_vqa.place().parent.exists()
 
 
+def test_offline_it_is_not_fetched(wheel, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(FetchError, match="--data easy-vqa is not here"):
+        easy_vqa.fetch()
+
+
+def test_a_damaged_one_is_fetched_again(wheel):
+    found = easy_vqa.fetch()
+    whole = found.read_text()
+    found.write_text(whole.splitlines(keepends=True)[0])
+    assert easy_vqa.fetch().read_text() == whole
+    (found.parent / "images" / "0.png").unlink()
+    easy_vqa.fetch()
+    assert (found.parent / "images" / "0.png").is_file()
+
+
 def test_a_tiny_model_is_asked_in_its_own_words(wheel):
     config = BenchConfig(("tiny-llava",), (recipe(),), data=easy_vqa.fetch())
     assert sorted(case.question for case in config.cases("tiny-llava")) == sorted(
         question for question, *_ in ASKED if "teal" not in question
     )
+    assert config.words("tiny-llava") == (3, 4)
+    assert config.words("small-llava") is None
+    with pytest.raises(ValueError, match=r"--n 4: .* holds 3 questions in words that tiny-llava knows; leave --n out"):
+        replace(config, n=4).cases("tiny-llava")
     cases, _ = read(easy_vqa.fetch())
     assert easy_vqa.in_words_of("small-llava", cases) == cases
     with pytest.raises(ValueError, match="knows the words of none"):
@@ -74,4 +95,5 @@ def test_the_tables_say_what_its_authors_report(wheel, tmp_path):
     config = BenchConfig(("tiny-llava",), (recipe(),), (0.25,), text_alone=False, data=easy_vqa.fetch())
     outcome = run(config, tmp_path / "out", curve=False, draws=10)
     assert outcome.document["models"][0]["questions"] == 3
+    assert "3 questions (3 of 4 are in words that it knows)" in (tmp_path / "out" / "quality.md").read_text()
     assert "easy-VQA's test split; its authors report 99.5 %" in (tmp_path / "out" / "quality.md").read_text()

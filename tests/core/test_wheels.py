@@ -9,7 +9,7 @@ import pytest
 
 from tests.core.wheelhouse import build
 from vtc.core import wheels
-from vtc.core.wheels import FetchError, download, unpack
+from vtc.core.wheels import FetchError, check_online, download, unpack
 
 
 @pytest.fixture
@@ -66,6 +66,28 @@ def test_an_error_inside_pip_is_named_by_its_last_line(house, out, monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *args, **options: ended)
     with pytest.raises(FetchError, match=r"some-data==1\.0: OSError: \[Errno 28\] No space left on device$"):
         download(build(house, "some-data", "1.0", {}), out)
+
+
+REFUSED = """WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("refused")': /some-data/
+ERROR: Could not find a version that satisfies the requirement some-data==1.0 (from versions: none)
+ERROR: No matching distribution found for some-data==1.0
+"""
+
+
+def test_an_index_out_of_reach_is_not_called_one_without_the_wheel(house, out, monkeypatch):
+    ended = subprocess.CompletedProcess([], 1, "", REFUSED)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **options: ended)
+    message = r"index could not be reached for some-data==1\.0 \('NewConnectionError\(\"refused\"\)'\); PIP_INDEX_URL"
+    with pytest.raises(FetchError, match=message):
+        download(build(house, "some-data", "1.0", {}), out)
+
+
+def test_nothing_is_fetched_where_the_environment_says_offline(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(FetchError, match=r"small-llava is not here, and HF_HUB_OFFLINE is set"):
+        check_online("small-llava")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    check_online("small-llava")
 
 
 def test_code_of_the_current_folder_does_not_run(house, out, tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from vtc.embedded import NAMES, digest
+from vtc.core.files import sha256_of
+from vtc.embedded import NAMES
 
 WEIGHTS = Path(__file__).parents[2] / "vtc" / "embedded" / "weights"
 
@@ -29,8 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def write_sums(weights: Path) -> None:
     """Write `SHA256SUMS` of every model in the folder `weights`, as `sha256sum --check` reads it."""
-    files = sorted(weights.glob("*/model.safetensors"))
-    lines = [f"{digest(file)}  {file.relative_to(weights)}\n" for file in files]
+    files = sorted(weights.glob("*/*.safetensors"))
+    lines = [f"{sha256_of(file)}  {file.relative_to(weights)}\n" for file in files]
     (weights / "SHA256SUMS").write_text("".join(lines))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from vtc import __version__
 from vtc.core.budget import Keep, check_keep
+from vtc.core.cache_folder import MANIFEST
 from vtc.inference.loading import locate
 from vtc.recipes.composition import Recipe
 
@@ -22,8 +23,9 @@ from .variants import Variant, variants
 KEEPS: tuple[Keep, ...] = (1.0, 0.5, 0.25, 0.1, 0.05)
 QUESTIONS, MOST = 500, 1_000_000
 BATCH, BATCH_EMBEDDED, BATCH_FETCHED = 8, 64, 16
-HASHED = 2**28
+HASHED = 2**29
 """Bytes of weights up to which all of them are hashed."""
+SUFFIXES = (".safetensors", ".bin", ".json")
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,19 @@ class BenchConfig:
         known = dict.fromkeys(case.skill for case in found if case.skill is not None)
         cases = of_skills(found, self.skills, known)
         if self.n is not None and self.n > len(cases):
-            raise ValueError(f"--n {self.n}: {self.data} holds {len(cases)} such questions; leave --n out to ask all")
+            which = " of these skills" if self.skills else ""
+            which += f" in words that {model} knows" if self.words(model) else ""
+            raise ValueError(f"--n {self.n}: {self.data} holds {len(cases)} questions{which}; leave --n out to ask all")
         return cases[: self.n]
+
+    def words(self, model: str) -> tuple[int, int] | None:
+        """Of how many questions of a public benchmark `model` knows all words, and of how many; None if of all."""
+        if not is_easy_vqa(self.data):
+            return None
+        assert self.data is not None
+        every, _ = read(self.data)
+        known = in_words_of(model, every)
+        return None if len(known) == len(every) else (len(known), len(every))
 
     def batches(self, model: str) -> list[list[Case]]:
         """The cases of `model` in the groups that are answered together."""
@@ -173,7 +186,7 @@ def _cases_digest(cases: Sequence[Case]) -> str:
 def fingerprint(name: str) -> str:
     """Of a model's config and weights on this machine; `hub` for one that is fetched by its id.
 
-    Weights of more than 256 MiB count by their sizes and times.
+    Weights of more than 512 MiB count by their sizes and times.
 
     Raises:
         OSError, ValueError: see `vtc.inference.loading.locate`.
@@ -182,7 +195,7 @@ def fingerprint(name: str) -> str:
     if not local or not Path(place).is_dir():
         return "hub"
     made = hashlib.sha256()
-    for path in sorted(p for p in Path(place).iterdir() if p.suffix in (".safetensors", ".bin", ".json")):
+    for path in sorted(p for p in Path(place).iterdir() if p.suffix in SUFFIXES and p.name != MANIFEST):
         stat = path.stat()
         made.update(path.name.encode())
         made.update(path.read_bytes() if stat.st_size <= HASHED else repr((stat.st_size, stat.st_mtime_ns)).encode())

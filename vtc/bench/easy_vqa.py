@@ -12,11 +12,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vtc.core.cache_folder import cache_folder, new_folder
-from vtc.core.wheels import Wheel, download, unpack
+from vtc.core.cache_folder import cache_folder, fault, make_folder
+from vtc.core.wheels import Wheel, check_online, download, unpack
 
 from .cases import Case
 
@@ -32,13 +33,15 @@ PUBLISHED = (
     "its authors report 99.5 % for their convolutional network that classifies into 13 answers, trained on a set of "
     "twice the size that they generated (github.com/vzhou842/easy-VQA-keras)"
 )
+LAYOUT = 2
+"""Number of the way in which it is written; another one makes another folder."""
 QUESTIONS = "test.jsonl"
 NEGATIONS = {"not", "no"}
 
 
 def place() -> Path:
     """The file of questions that the cache folder has or would have, see `cases.read`."""
-    return cache_folder() / "data" / f"{NAME}-{WHEEL.version}" / QUESTIONS
+    return cache_folder() / "data" / f"{NAME}-{WHEEL.version}-{LAYOUT}" / QUESTIONS
 
 
 def is_easy_vqa(data: Path | None) -> bool:
@@ -49,19 +52,26 @@ def is_easy_vqa(data: Path | None) -> bool:
 def fetch(on_progress: Callable[[str], None] = lambda doing: None) -> Path:
     """Fetch the test split once, and return its file of questions, which stand in a fixed random order.
 
+    A damaged one is fetched again.
+
     Raises:
         OSError: no network, not the pinned file, or the cache folder cannot be written; nothing is left half-written.
     """
     found = place()
-    if found.is_file():
-        return found
-    with new_folder(found.parent, overwrite=True) as draft, tempfile.TemporaryDirectory(prefix="vtc-") as folder:
-        on_progress(f"downloading {WHEEL.requirement} ({WHEEL.size / 1e6:.0f} MB) with pip")
+    if fault(found.parent) is not None:
+        check_online(f"--data {NAME}")
+        make_folder(found.parent, lambda draft: _fill(draft, on_progress), on_wait=on_progress)
+    return found
+
+
+def _fill(draft: Path, on_progress: Callable[[str], None]) -> dict[str, Any]:
+    on_progress(f"downloading {WHEEL.requirement} ({WHEEL.size / 1e6:.0f} MB) with pip")
+    with tempfile.TemporaryDirectory(prefix="vtc-") as folder:
         split = unpack(download(WHEEL, Path(folder)), Path(folder), under="easy_vqa/data/test")
         shutil.copytree(split / "images", draft / "images")
         lines = json.loads((split / "questions.json").read_text(encoding="utf-8"))
-        (draft / QUESTIONS).write_text("".join(_lines(lines)), encoding="utf-8")
-    return found
+    (draft / QUESTIONS).write_text("".join(_lines(lines)), encoding="utf-8")
+    return {"source": f"{WHEEL.requirement} (sha256 {WHEEL.sha256[:12]})"}
 
 
 def _lines(questions: Sequence[tuple[str, str, int]]) -> list[str]:

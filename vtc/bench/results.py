@@ -173,6 +173,7 @@ def document(
             models.append(head)
             continue
         results = Results.of(name, bench_config.cases(name), bench_config.variants, rows)
+        head["words"] = bench_config.words(name)
         models.append({**head, **_model(results, _label(bench_config, name), bench_config.keeps, draws, seed)})
         errors += [{"model": name, **error} for error in _errors(results)]
     return {

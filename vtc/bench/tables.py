@@ -41,7 +41,8 @@ def _failed(model: dict[str, Any]) -> list[str]:
 
 
 def _model(model: dict[str, Any]) -> list[str]:
-    asked = f"{model['questions']} questions about {model['scenes']} images; weights {model['weights']}."
+    known = "" if model.get("words") is None else " ({:,} of {:,} are in words that it knows)".format(*model["words"])
+    asked = f"{model['questions']} questions{known} about {model['scenes']} images; weights {model['weights']}."
     few = f" Fewer than {FEW} images: take the intervals for narrower than they should be."
     lines = [asked + (few if model["scenes"] < FEW else ""), "", *overview(model), *_gate(model), *_below(model)]
     keeps = dict.fromkeys(variant["keep"] for variant in model["arms"] if _before(variant))

