@@ -255,7 +255,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="The directory for the overlays and table.md.")] = Path("vtc-demo"),
     offline: Offline = False,
 ) -> None:
-    """Run small-llava, or tiny-llava where that is not here, over the packaged images: in seconds."""
+    """Run small-llava, or tiny-llava where that is not here, over the packaged images."""
     from vtc.inference.defaults import image_model
 
     model = image_model(offline=offline, say=note)
