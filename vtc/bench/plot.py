@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -133,7 +133,8 @@ def best(curves: Iterable[Curve], most: int = DRAWN) -> list[str]:
 
     Scores are compared at `AT`, on the line between two measurements; where a series has none it counts as 0.
     """
-    names, score = dict[str, None](), Counter[str]()
+    names: dict[str, None] = {}
+    score: defaultdict[str, float] = defaultdict(float)
     for curve in curves:
         for name, points in curve.series.items():
             names[name] = None

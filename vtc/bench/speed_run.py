@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
@@ -98,10 +99,8 @@ def run(
         for batch in config.batches:
             on_progress(f"batch of {batch}")
             given = requests(batch)
-            doing = f"batch of {batch}, round"
-            rows += test.rows(
-                given, chosen, lambda done, doing=doing: on_progress(f"{doing} {done} of {config.rounds + 1}")
-            )
+            on_round = partial(_tell_round, on_progress, batch, config.rounds + 1)
+            rows += test.rows(given, chosen, on_round)
         about = {
             "model": config.model or config.arch,
             "shape": shape,
@@ -116,6 +115,10 @@ def run(
             "date": datetime.date.today().isoformat(),
         }
         return document(rows, about, config.answer)
+
+
+def _tell_round(on_progress: Callable[[str], None], batch: int, rounds: int, done: int) -> None:
+    on_progress(f"batch of {batch}, round {done} of {rounds}")
 
 
 @contextmanager

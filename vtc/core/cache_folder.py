@@ -115,10 +115,10 @@ def _locked(place: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def _files(folder: Path) -> Iterator[tuple[str, dict[str, int | str]]]:
+def _files(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         found = path.stat()
-        facts = {"bytes": found.st_size, "written": found.st_mtime_ns, "sha256": sha256_of(path)}
+        facts: dict[str, object] = {"bytes": found.st_size, "written": found.st_mtime_ns, "sha256": sha256_of(path)}
         yield path.relative_to(folder).as_posix(), facts
 
 
