@@ -42,11 +42,14 @@ COARSE = "its cells grow until several objects share one, and their mean resembl
 SAME_PLACES = "it keeps the same few places of every frame, where a random choice meets others in each"
 FIRST_FRAME = "the engine's rule keeps the first frame whole, which at a tenth is most of the budget"
 FEWER_INSIDE = "as many tokens reach the first layer, and fewer the layers behind it"
+EARLY = "it drops most of what was kept before layer 15 of 30, and the answer is read from the image behind that"
 FEWER = "it keeps fewer tokens than `keep` allows, by what it finds in the video"
 
 EXPLAINED = tuple(
     Explained(recipe, model, why)
     for why, model, recipes in (
+        (ONE_SIZE, "small-llava", ("resize",)),
+        (EARLY, "small-llava", ("kcenter+layerwise", "kcenter+feather")),
         (LOGITS, "tiny-internvl", ("globalcom2-released",)),
         (COARSE, "tiny-internvl", ("pool",)),
         (ONE_SIZE, "tiny-llava", ("resize",)),
