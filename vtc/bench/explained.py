@@ -50,6 +50,8 @@ EXPLAINED = tuple(
     for why, model, recipes in (
         (ONE_SIZE, "small-llava", ("resize",)),
         (EARLY, "small-llava", ("kcenter+layerwise", "kcenter+feather")),
+        (ONE_SIZE, "small-llava easy-vqa", ("resize",)),
+        (EARLY, "small-llava easy-vqa", ("kcenter+layerwise", "kcenter+feather")),
         (LOGITS, "tiny-internvl", ("globalcom2-released",)),
         (COARSE, "tiny-internvl", ("pool",)),
         (ONE_SIZE, "tiny-llava", ("resize",)),
