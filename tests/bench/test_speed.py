@@ -65,11 +65,11 @@ def test_patience_ends_the_rounds_but_one_is_made():
 
 
 def test_spread():
-    assert Spread.of([3, 1, 2, 5, 4]) == Spread(3, 2, 4)
+    assert Spread.of([3, 1, 2, 5, 4]) == Spread(3, 2, 4, 5)
 
 
 def test_throughput_is_of_whole_answers():
-    row = SpeedRow(4, "a", 0.5, first=Spread(1.0, 1, 1), step=Spread(0.1, 0, 0))
+    row = SpeedRow(4, "a", 0.5, first=Spread(1.0, 1, 1, 7), step=Spread(0.1, 0, 0, 7))
     assert row.requests_a_second(11) == pytest.approx(4 / 2.0)
     assert SpeedRow(4, "a", 0.5, refused="it cannot").requests_a_second(11) is None
 

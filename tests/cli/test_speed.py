@@ -60,7 +60,7 @@ def test_bad_options(options, message):
 
 
 def row(name, keep, tokens, seconds, **more):
-    spread = {"median": seconds, "low": seconds * 0.99, "high": seconds * 1.01}
+    spread = {"median": seconds, "low": seconds * 0.99, "high": seconds * 1.01, "count": 7}
     made = {"batch": 1, "name": name, "keep": keep, "tokens": tokens, "first": spread, "phases": {}, "refused": None}
     return {**made, **more}
 

@@ -12,17 +12,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Spread:
-    """Median of some seconds, and the quartiles around it."""
+    """Median of `count` measurements in seconds, and the quartiles around it."""
 
     median: float
     low: float
     high: float
+    count: int
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Spread:
         """That of at least one."""
         low, median, high = (float(q) for q in np.quantile(np.array(seconds, float), (0.25, 0.5, 0.75)))
-        return cls(median, low, high)
+        return cls(median, low, high, len(seconds))
 
 
 def interleaved(

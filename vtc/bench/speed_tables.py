@@ -50,7 +50,7 @@ def speed_markdown(made: Mapping[str, Any]) -> str:
         "# Speed",
         "",
         f"{made['model']} ({made['shape']}), {made['dtype']} on {made['device']}; {on}; {versions}; {made['date']}.",
-        f"Medians of {made['rounds']} calls of each kind, taken in turns after one that warms up. The first token "
+        f"Medians of {_calls(made)} calls of each kind, taken in turns after one that warms up. The first token "
         "comes after encoder, selection and prefill; the ideal is the same encoder, and the same language model given "
         f"as many embeddings. Throughput is of answers of {made['answer']} tokens.",
     ]
@@ -58,6 +58,12 @@ def speed_markdown(made: Mapping[str, Any]) -> str:
         lines += ["", f"## batch of {batch}", "", _line(HEAD), _line(["---"] * len(HEAD))]
         lines += [_line(cells(row, rows[0])) for row in rows]
     return "\n".join([*lines, "", *(f"- {line}" for line in verdict(made))]) + "\n"
+
+
+def _calls(made: Mapping[str, Any]) -> str:
+    """How many were made: of a large batch fewer, where patience ends before the rounds do."""
+    counts = sorted({row["first"]["count"] for row in made["rows"] if row["first"]})
+    return " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]]))) or "no"
 
 
 def _line(cells: Sequence[str]) -> str:
