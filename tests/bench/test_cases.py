@@ -140,7 +140,7 @@ def test_a_plan_that_cannot_be_is_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 3}, "--n 3: .* holds 2 such questions"),
+        ({"n": 3}, "--n 3: .* holds 2 questions; leave --n out"),
         ({"skills": ("tint",)}, "--skills 'tint' is unknown.*known: color"),
         ({"first": 2**40}, "--first .* chooses among drawn scenes, and --data .* names others"),
         ({"shifted": True}, "--shifted True chooses"),
