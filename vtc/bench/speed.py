@@ -97,8 +97,8 @@ class SpeedTest:
             given: the model's inputs, as its processor gives them.
         """
         able, refusals = self._able(given, variants)
-        measured = {variant.key: _Measured(variant) for variant in able}
-        lengths = {one.variant.key: self._lengths(given, one) for one in measured.values()}
+        measured = {one.variant.key: one for one in able}
+        lengths = {key: self._lengths(given, one) for key, one in measured.items()}
         calls: dict[str, Callable[[], object]] = {}
         for key, one in measured.items():
             calls[key] = partial(self._prefill, given, one)
@@ -116,14 +116,16 @@ class SpeedTest:
 
     def _able(
         self, given: Mapping[str, Any], variants: Sequence[Variant]
-    ) -> tuple[list[Variant], list[tuple[Variant, str]]]:
-        """The variants that the model can run on these inputs, and why it cannot run the others."""
+    ) -> tuple[list[_Measured], list[tuple[Variant, str]]]:
+        """The variants that the model can run on these inputs, run once, and why it cannot run the others."""
         able, refusals = [], []
         for variant in variants:
+            one = _Measured(variant)
             try:
                 with self._wrapped(variant):
-                    self._prefill(given, _Measured(variant))
-                able.append(variant)
+                    self._prefill(given, one)
+                one.phases.clear()  # it was cold
+                able.append(one)
             except ValueError as error:
                 refusals.append((variant, " ".join(str(error).split())))
         return able, refusals
@@ -157,8 +159,6 @@ class SpeedTest:
         """Tokens of each row's prompt; None where they leave inside the language model."""
         if one.variant.recipe is None:
             return tuple(int(n) for n in _mask(given).sum(1))
-        with self._wrapped(one.variant):
-            self._prefill(given, one)
         assert one.report is not None
         return None if one.variant.recipe.decoder else one.report.prompt_after
 
@@ -186,7 +186,7 @@ class SpeedTest:
             first=Spread.of(first),
             ideal=None if beside is None else Spread.of(beside),
             step=Spread.of(one.steps[1:] or one.steps),
-            phases={name: Spread.of(seconds).median for name, seconds in one.phases.items()},
+            phases={name: Spread.of(seconds[1:] or seconds).median for name, seconds in one.phases.items()},
             flops=flops,
             kv_bytes=whole - saved,
             peak_bytes=one.peak,

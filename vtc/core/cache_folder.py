@@ -107,7 +107,7 @@ def _locked(place: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
         raise OSError(f"{place.parent} cannot be locked; set VTC_CACHE to a folder on a local disk") from error
     except OSError as error:
         raise OSError(
-            f"{place.parent} cannot be written ({error.strerror}); set VTC_CACHE to a folder that can"
+            f"{place.parent} cannot be written ({error.strerror or error}); set VTC_CACHE to a folder that can"
         ) from error
     try:
         yield

@@ -104,7 +104,7 @@ def fetch(
         ValueError: an unknown source, another one than that of what is there, or the package gguf is missing.
         OSError: no network, not the pinned file, or the cache folder cannot be written; nothing is left half-written.
     """
-    from .language_model import check_source
+    from .language_model import check_packages, check_source
 
     folder, chosen = place(), source or "index"
     check_source(chosen)
@@ -116,6 +116,7 @@ def fetch(
             )
         return folder
     check_online(NAME)
+    check_packages(chosen)
     return make_folder(
         folder, lambda draft: _fill(draft, chosen, on_progress), overwrite=overwrite, on_wait=on_progress
     )

@@ -47,16 +47,20 @@ class LanguageModel:
 
 
 def check_source(source: str) -> None:
-    """Raise ValueError for a source that is unknown, or whose file cannot be read here."""
+    """Raise ValueError for a source that is unknown."""
     if source not in SOURCES:
         raise ValueError(f"source={source!r} is unknown; expected {' or '.join(map(repr, SOURCES))}")
+
+
+def check_packages(source: str) -> None:
+    """Raise ValueError where the file of a source cannot be read here, before it is downloaded."""
     if source == "index":
         for name in ("gguf", "accelerate"):
             _check_package(name)
 
 
 def _check_package(name: str) -> None:
-    """Import it, so that what is installed but broken is found before anything is downloaded."""
+    """Import it: what is installed may be broken."""
     try:
         import_module(name)
     except ImportError as error:
