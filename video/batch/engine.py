@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -35,6 +35,7 @@ from .parquet import (
     write_parquet,
 )
 from .questions import (
+    SCHEMES,
     Group,
     Question,
     check_holdable,
@@ -63,6 +64,7 @@ def answer_batch(
     overwrite: bool = False,
     retry: bool = False,
     progress: ProgressCallback | None = None,
+    on_row: Callable[[Mapping[str, Any]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     **fields: Any,
 ) -> Summary:
@@ -86,6 +88,7 @@ def answer_batch(
         overwrite: throw away what `out` holds.
         retry: ask again where `out` holds an error; such rows are taken out of it first.
         progress: called with how far the run is.
+        on_row: called with each row that this run wrote, once it is on the disk.
         stop: asked before each batch of questions; where it is true, the run ends, and can be gone on with.
         fields: of `Job`, such as `model`, `keep` and `frames`.
 
@@ -119,8 +122,8 @@ def answer_batch(
             Path(os.path.realpath(out)).unlink(missing_ok=True)  # it is not all any more
         if left:
             with _noted(journal, records, again, overwrite) as attempts:
-                on_progress = progress or _no_progress
-                summary = _run(Answerer(job), left, records, attempts, tally, workers, max_errors, on_progress, stop)
+                callbacks = progress or _no_progress, on_row or _no_row
+                summary = _run(Answerer(job), left, records, attempts, tally, workers, max_errors, callbacks, stop)
         else:
             summary = tally.summary(fresh=0, seconds=0.0)
         if journal != out and not summary.stopped:
@@ -209,9 +212,10 @@ def _run(
     tally: Tally,
     workers: int,
     max_errors: int | None,
-    progress: ProgressCallback,
+    callbacks: tuple[ProgressCallback, Callable[[Mapping[str, Any]], None]],
     stop: Callable[[], bool],
 ) -> Summary:
+    progress, on_row = callbacks
     begun, fresh, failed, stopped = time.perf_counter(), 0, 0, ""
     progress(tally.rows, len(tally.wanted))
     suspect = [group for group in groups if attempts.suspect(_left(group, records))]  # each read by itself
@@ -224,6 +228,7 @@ def _run(
         for row in _answered(answerer, group, opened, records, attempts, stop):
             records.append(row)
             tally.add(row)
+            on_row(row)
             fresh, failed = fresh + 1, failed + (row["error"] is not None)
             progress(tally.rows, len(tally.wanted))
             if max_errors is not None and failed > max_errors:
@@ -295,3 +300,17 @@ def _ahead(
 
 def _no_progress(done: int, total: int) -> None:
     """Progress that nobody asked for."""
+
+
+def _no_row(row: Mapping[str, Any]) -> None:
+    """A row that nobody asked for."""
+
+
+def missing_media(groups: Sequence[Group]) -> dict[str, int]:
+    """Paths of media that are no files here, with the number of their questions; URLs are not looked at."""
+    missing: dict[str, int] = {}
+    for group in groups:
+        medium = group.first.medium
+        if medium in missing or not (medium.lower().startswith(SCHEMES) or os.path.exists(medium)):
+            missing[medium] = missing.get(medium, 0) + len(group.questions)
+    return missing

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -182,14 +183,19 @@ def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _question(row: dict[str, Any], place: str, base: Path, fenced: bool, allow_urls: bool) -> Question:
     row = {name: None if value == "" and name in COLUMNS else value for name, value in row.items()}
     media = [name for name in ("video", "image") if row.get(name) is not None]
-    if len(media) != 1:
-        raise ValueError(f"{place}: expected exactly one of the columns 'video' and 'image', found {media}")
-    if row.get("id") is None or isinstance(row["id"], (bool, list, dict)) or not str(row["id"]).strip():
+    if len(media) > 1:
+        raise ValueError(f"{place}: both 'video' and 'image' are there; a row is about one of them")
+    if not media:
+        raise ValueError(f"{place}: neither 'video' nor 'image' is there{_near(('video', 'image'), row)}")
+    if "id" not in row:
+        raise ValueError(f"{place}: the column 'id' is missing{_near(('id',), row)}; give each row its own")
+    if row["id"] is None or isinstance(row["id"], (bool, list, dict)) or not str(row["id"]).strip():
         raise ValueError(f"{place}: id={row.get('id')!r}; give each row an id, a text or a number, in the column 'id'")
     texts = {name: _text(row.get(name), name, place) for name in (*media, "question", "system")}
     asked, named = texts["question"], texts[media[0]]
     if asked is None or named is None or not asked.strip():
-        raise ValueError(f"{place}: the column 'question' is missing or empty; ask something")
+        missing = f"missing{_near(('question',), row)}" if "question" not in row else "empty"
+        raise ValueError(f"{place}: the column 'question' is {missing}; ask something")
     question = Question(
         id=str(row["id"]),
         medium=_medium(named, place, base, fenced, allow_urls),
@@ -204,6 +210,14 @@ def _question(row: dict[str, Any], place: str, base: Path, fenced: bool, allow_u
     )
     _check(question, place)
     return question
+
+
+def _near(wanted: Sequence[str], row: Mapping[str, Any]) -> str:
+    """The columns of `row`, and which of them may stand for a column that is `wanted`."""
+    unknown = [name for name in row if name not in COLUMNS]
+    pairs = [(name, close) for name in wanted for close in get_close_matches(name, unknown, n=1, cutoff=0.5)]
+    rename = f"; is {pairs[0][1]!r} meant to be {pairs[0][0]!r}?" if pairs else ""
+    return f" (columns: {', '.join(map(repr, row))}{rename})"
 
 
 def _check(question: Question, place: str) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 
 from vtc.core.statistics import Interval, intervals
 
+NAMED, LONGEST = 3, 200
+"""Failed rows that a summary names, and the characters that it shows of an error."""
 SQUARED = 1.959964**2
 """Of the normal quantile of an interval of 95 %."""
 
@@ -24,6 +26,7 @@ class Summary:
         answered: of them without an error.
         fresh: rows that this run wrote.
         errors: rows by the kind of their error.
+        failed: ids and errors of the first of those rows, `NAMED` at most.
         accuracy: the share of right answers where the right one is known, and its interval, media resampled (see
             `widened`); an error is not right.
         known: rows whose right answer is known, those with an error among them.
@@ -42,6 +45,7 @@ class Summary:
     tokens_kept: int
     seconds: float
     stopped: str = ""
+    failed: tuple[tuple[str, str], ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -63,6 +67,9 @@ class Summary:
             wrong = ", an error is not right" if self.errors else ""
             lines.append(f"right: {self.accuracy.mean:.1%} of {self.known}{bounds}{wrong}")
         lines += [f"errors: {count} {kind}" for kind, count in sorted(self.errors.items())]
+        lines += [f"  {name}: {error}" for name, error in self.failed]
+        if left := sum(self.errors.values()) - len(self.failed):
+            lines.append(f"  and {left} more, each in the row of its id")
         if self.stopped:
             lines.append(f"ended early: {self.stopped}; the same command goes on from here")
         return "\n".join(lines)
@@ -82,6 +89,7 @@ class Tally:
     full: int = 0
     kept: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    failed: list[tuple[str, str]] = field(default_factory=list)
     media: dict[str, int] = field(default_factory=dict)
     right: list[tuple[int, float]] = field(default_factory=list)
 
@@ -101,6 +109,8 @@ class Tally:
             self.full, self.kept = self.full + row["tokens_full"], self.kept + row["tokens_kept"]
         else:
             self.errors[str(error).partition(":")[0]] += 1
+            if len(self.failed) < NAMED:
+                self.failed.append((row["id"], shortened(str(error))))
         if row.get("correct") is not None:
             scene = self.media.setdefault(self.wanted[row["id"]], len(self.media))
             self.right.append((scene, float(row["correct"])))
@@ -121,7 +131,13 @@ class Tally:
             tokens_kept=self.kept,
             seconds=seconds,
             stopped=stopped,
+            failed=tuple(self.failed),
         )
+
+
+def shortened(text: str) -> str:
+    """`text` in at most `LONGEST` characters."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def widened(interval: Interval, media: int) -> Interval:

@@ -13,10 +13,11 @@ from rich.console import Console
 
 from vtc.inference.quiet import quiet
 
+from .batch_progress import batch_progress
 from .console import (
     EXPECTED,
     debugging,
-    progress,
+    note,
     say_error,
     shown,
     words_of,
@@ -24,6 +25,8 @@ from .console import (
 
 ENGINES = ("local", "ray")
 REFUSED = 2
+SHOWN = 3
+"""Missing media that are named."""
 
 
 def batch(questions: Path, out: Path, engine: str, shard: str | None, options: dict[str, Any]) -> None:
@@ -49,8 +52,13 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
             del options["workers"]
         if shard is not None:
             options["shard"] = parsed_shard(shard)
-        with quiet(), progress() as say, asked_to_stop() as stop:
-            summary = answer(questions, out, stop=stop, progress=lambda done, all_: say(f"{done} of {all_}"), **options)
+        missing = _missing(questions, options)
+        if options.pop("check_only"):
+            raise typer.Exit(int(missing))
+        with quiet(), batch_progress() as state, asked_to_stop() as stop:
+            if engine == "local":
+                options["on_row"] = state.note
+            summary = answer(questions, out, stop=stop, progress=state.tell, **options)
     except (*EXPECTED, MemoryError, CheckpointError) as error:
         if debugging():
             raise
@@ -59,6 +67,22 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
     Console().print(shown(str(summary)), highlight=False)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
+
+
+def _missing(questions: Path, options: dict[str, Any]) -> bool:
+    """Return whether media are missing, and say which: their rows will be errors."""
+    from vtc.video.batch.engine import chosen_groups, missing_media
+
+    names = ("root", "allow_urls", "shard", "limit")
+    groups = chosen_groups(questions, **{name: options[name] for name in names if name in options})
+    asked, media = sum(len(group.questions) for group in groups), {group.first.medium for group in groups}
+    missing = missing_media(groups)
+    if options["check_only"]:
+        Console().print(f"{asked} questions about {len(media)} media, {len(missing)} of them missing", highlight=False)
+    if missing:
+        first = ", ".join(list(missing)[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+        note(f"{len(missing)} of {len(media)} media are missing, {sum(missing.values())} of {asked} questions: {first}")
+    return bool(missing)
 
 
 def _recipe(options: dict[str, Any]) -> Any:

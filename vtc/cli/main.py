@@ -312,6 +312,10 @@ def answer_batch(
     overwrite: Overwrite = False,
     former_overwrite: Annotated[bool, old("--anew")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Ask again where --out holds an error.")] = False,
+    check_only: Annotated[
+        bool,
+        typer.Option("--check", help="Read the questions, look whether their media are there, and answer nothing."),
+    ] = False,
     allow_fewer_frames: Annotated[
         bool, typer.Option("--allow-fewer-frames", help="Where memory does not suffice, read again with half of them.")
     ] = False,
