@@ -343,13 +343,18 @@ def test_demo_leaves_its_table_and_images(tmp_path, monkeypatch):
     made = {path.name for path in (tmp_path / "vtc-demo").iterdir()}
     assert made == {"table.md", "cat.png", "coffee.png", *(s.file for s in samples())}
     table = (tmp_path / "vtc-demo" / "table.md").read_text(encoding="utf-8").splitlines()
-    assert len(table) == 2 + len(samples()) + 2
-    assert all(line.count("|") == 7 for line in table[:-2])
+    answers = table[: 2 + len(samples())]
+    assert all(line.count("|") == 7 for line in answers)
     assert "196 → 49" in table[2]
-    for column, found in zip((4, 5), re.findall(r"(\d+) of 11", table[-1]), strict=True):
-        cells = [line.split("|")[column].strip() for line in table[2:-2]]
+    summary, saved = table[len(answers) + 1], table[len(answers) + 3 :]
+    assert saved[0] == "| on this machine | all tokens | fewer | times |"
+    assert "| visual tokens of an image | 196 | 49 | 4.0 x fewer |" in saved
+    assert sum("time" in line for line in saved[2:8]) == 3
+    for column, found in zip((4, 5), re.findall(r"(\d+) of 11", summary), strict=True):
+        cells = [line.split("|")[column].strip() for line in answers[2:]]
         assert int(found) == sum(cell == f"{s.answer} ✓" for cell, s in zip(cells, samples(), strict=True)) > 0
-    assert table[-1] in result.text
+    assert summary in result.text
+    assert "4.0 x fewer" in result.text
 
 
 def test_marks_of_the_demo():

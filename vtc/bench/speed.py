@@ -80,10 +80,20 @@ class SpeedTest:
         rounds: timed calls of each kind, taken in turns after one to warm up.
         answer: tokens of a timed answer, its end put off where it would come sooner.
         patience: seconds after which no further round is begun.
+        beside_ideal: whether the ideal of each variant is timed too.
     """
 
-    def __init__(self, model: Any, *, rounds: int = 7, answer: int = 16, patience: float = float("inf")) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        rounds: int = 7,
+        answer: int = 16,
+        patience: float = float("inf"),
+        beside_ideal: bool = True,
+    ) -> None:
         self._model, self._rounds, self._answer, self._patience = model, rounds, answer, patience
+        self._beside_ideal = beside_ideal
 
     def rows(
         self,
@@ -102,7 +112,7 @@ class SpeedTest:
         calls: dict[str, Callable[[], object]] = {}
         for key, one in measured.items():
             calls[key] = partial(self._prefill, given, one)
-            if lengths[key] is not None:
+            if self._beside_ideal and lengths[key] is not None:
                 calls[f"{IDEAL} {key}"] = ideal(self._model, given, lengths[key] or ())
         around = {key: partial(self._wrapped, one.variant) for key, one in measured.items()}
         settings: dict[str, Any] = {"patience": self._patience, "around": around, "wait": self._wait}

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
+from rich.box import ROUNDED, SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -265,7 +265,23 @@ def print_outcome(outcome: DemoOutcome, place: str) -> None:
         table.add_row(*map(escape, cells))
     console.print(table)
     _line(console, outcome.summary)
+    _print_savings(console, outcome)
     _line(console, f"{outcome.seconds:.1f} s; {len(outcome.overlays)} overlays and table.md are in {place}")
+
+
+def _print_savings(console: Console, outcome: DemoOutcome) -> None:
+    from .demo import SAVED
+    from .savings import why
+
+    table = Table(*SAVED[:2], f"keep {outcome.recipe.keep}", SAVED[3], box=ROUNDED)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for one in outcome.savings:
+        table.add_row(*map(escape, one.cells()))
+    if outcome.savings:
+        console.print(table)
+    if sentence := why(outcome.savings):
+        _line(console, sentence)
 
 
 def _line(console: Console, text: str) -> None:

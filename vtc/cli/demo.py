@@ -19,7 +19,10 @@ from vtc.recipes.composition import Recipe
 from vtc.recipes.named import recipe
 from vtc.viz.overlays import draw
 
+from .savings import Saving, savings, why
+
 PHOTOGRAPHS = Path(__file__).parents[1] / "embedded" / "photographs"
+SAVED = ("on this machine", "all tokens", "fewer", "times")
 HEADER = ("image", "question", "true answer", "all tokens", "keep {keep}", "tokens")
 
 
@@ -58,6 +61,7 @@ class DemoOutcome:
         rows: one per question.
         overlays: the images written.
         seconds: what it took, loading the model included.
+        savings: what the recipe saves on this machine.
     """
 
     model: str
@@ -65,6 +69,7 @@ class DemoOutcome:
     rows: tuple[DemoRow, ...]
     overlays: tuple[Path, ...]
     seconds: float
+    savings: tuple[Saving, ...] = ()
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -109,7 +114,8 @@ def run(out: Path, chosen: Recipe | None = None, model: str = PACKAGED_IMAGE_MOD
         overlays[out / f"{photograph.stem}.png"] = draw(image, processor.image_processor, report, chosen)
     for path, drawn in overlays.items():
         drawn.save(path)
-    outcome = DemoOutcome(model, chosen, tuple(rows), tuple(overlays), time.perf_counter() - begun)
+    saved = savings(network, processor, chosen)
+    outcome = DemoOutcome(model, chosen, tuple(rows), tuple(overlays), time.perf_counter() - begun, saved)
     (out / "table.md").write_text(markdown(outcome), encoding="utf-8")
     return outcome
 
@@ -118,7 +124,9 @@ def markdown(outcome: DemoOutcome) -> str:
     """The table and the summary in Markdown."""
     lines = [_line(outcome.header), _line(["---"] * len(outcome.header))]
     lines += [_line(row.cells()) for row in outcome.rows]
-    return "\n".join([*lines, "", outcome.summary]) + "\n"
+    lines += ["", outcome.summary, "", _line(SAVED), _line(["---"] * len(SAVED))]
+    lines += [_line(one.cells()) for one in outcome.savings]
+    return "\n".join([*lines, *filter(None, ["", why(outcome.savings)])]) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:
