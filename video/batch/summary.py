@@ -7,14 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from vtc.core.statistics import Interval, intervals
+from vtc.core.statistics import Interval, share_right
 
 NAMED, LONGEST = 3, 200
 """Failed rows that a summary names, and the characters that it shows of an error."""
-SQUARED = 1.959964**2
-"""Of the normal quantile of an interval of 95 %."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class Summary:
         errors: rows by the kind of their error.
         failed: ids and errors of the first of those rows, `NAMED` at most.
         accuracy: the share of right answers where the right one is known, and its interval, media resampled (see
-            `widened`); an error is not right.
+            `share_right`); an error is not right.
         known: rows whose right answer is known, those with an error among them.
         tokens_full, tokens_kept: visual tokens of all answered rows.
         seconds: this run took, the loading of the model apart.
@@ -91,7 +87,7 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[str, str]] = field(default_factory=list)
     media: dict[str, int] = field(default_factory=dict)
-    right: list[tuple[int, float]] = field(default_factory=list)
+    right: list[tuple[int, bool]] = field(default_factory=list)
 
     def add_all(self, rows: Iterable[dict[str, Any]]) -> Tally:
         """Count those of `rows` that are wanted."""
@@ -112,14 +108,12 @@ class Tally:
             if len(self.failed) < NAMED:
                 self.failed.append((row["id"], shortened(str(error))))
         if row.get("correct") is not None:
-            scene = self.media.setdefault(self.wanted[row["id"]], len(self.media))
-            self.right.append((scene, float(row["correct"])))
+            number = self.media.setdefault(self.wanted[row["id"]], len(self.media))
+            self.right.append((number, bool(row["correct"])))
 
     def summary(self, *, fresh: int, seconds: float, stopped: str = "") -> Summary:
         """Return the counts."""
-        scene = np.array([s for s, _ in self.right], dtype=np.int64)
-        values = np.array([v for _, v in self.right], dtype=np.float64)[:, None]
-        accuracy = widened(intervals(values, scene)[0], len(self.media)) if self.right else Interval(None, None, None)
+        accuracy = share_right([medium for medium, _ in self.right], [right for _, right in self.right])
         return Summary(
             rows=self.rows,
             answered=self.answered,
@@ -138,11 +132,3 @@ class Tally:
 def shortened(text: str) -> str:
     """`text` in at most `LONGEST` characters."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
-
-
-def widened(interval: Interval, media: int) -> Interval:
-    """Where all answers are right, or none, resampling knows no other outcome: Wilson's interval of so many media."""
-    if interval.low is None or interval.mean not in (0.0, 1.0):
-        return interval
-    unseen = SQUARED / (media + SQUARED)
-    return Interval(interval.mean, *((0.0, unseen) if interval.mean == 0.0 else (1.0 - unseen, 1.0)))

@@ -7,10 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vtc.bench.plot import Curve, Point
-from vtc.core.statistics import DRAWS, Interval, intervals
+from vtc.core.statistics import Interval, share_right
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.recipes.named import recipe as named
@@ -32,9 +30,6 @@ from .page_model import (
     Table,
 )
 from .question_join import Questions
-
-BUDGET = 2 * 10**7
-"""Weights of the bootstrap: of very many media fewer draws are made."""
 
 
 def intro(path: Path, found: AnswersSummary) -> list[str]:
@@ -83,12 +78,7 @@ def sections(
 
 def _score(tally: RecipeTally) -> Interval:
     """The share of right answers among those known; media are resampled, since questions about one go together."""
-    if not tally.outcome:
-        return Interval(None, None, None)
-    media, right = (np.array(column) for column in zip(*tally.outcome, strict=True))
-    _, scene = np.unique(media, return_inverse=True)
-    draws = max(200, min(DRAWS, BUDGET // (int(scene.max()) + 1)))
-    return intervals(right.astype(np.float64)[:, None], scene.astype(np.int64), draws=draws)[0]
+    return share_right([medium for medium, _ in tally.outcome], [right for _, right in tally.outcome])
 
 
 def _cards(found: AnswersSummary, scores: Mapping[str, Interval]) -> list[tuple[str, str]]:

@@ -13,10 +13,9 @@ from tests.video.batch.videos import (
     rows,
     timeless,
 )
-from vtc.core.statistics import Interval
 from vtc.video.batch import Answerer, Group, Job
 from vtc.video.batch.prompts import Prompts
-from vtc.video.batch.summary import Tally, widened
+from vtc.video.batch.summary import Tally
 
 
 @cache
@@ -78,6 +77,3 @@ def test_three_wrong_answers_are_no_certainty():
     found = tally.summary(fresh=3, seconds=1.0).accuracy
     assert (found.mean, found.low) == (0.0, 0.0)
     assert found.high == pytest.approx(0.6576, abs=1e-3)  # Wilson's of none of two
-    assert widened(Interval(1.0, 1.0, 1.0), 10).low == pytest.approx(0.7225, abs=1e-3)  # and of ten of ten
-    between = Interval(0.5, 0.2, 0.8)
-    assert widened(between, 10) == between
