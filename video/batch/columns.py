@@ -8,11 +8,12 @@ COLUMNS = ("id", "video", "image", "question", "choices", "start", "end", "answe
 """Of questions; others are kept through to the answers."""
 STAGES = ("read", "segment", "encode", "reduce", "prefill", "decode")
 NAMES = (
-    *("id", "answer", "error", "choice", "correct", "frames", "tokens_full", "tokens_kept", "seconds", "recipe"),
+    *("id", "video", "image", "question"),
+    *("answer", "error", "choice", "correct", "frames", "tokens_full", "tokens_kept", "seconds", "recipe"),
     *("fingerprint", "versions", "seed", "note", "plan", "calls"),
 )
 """Of answers."""
-OPTIONAL = ("choice", "correct", "note", "plan", "calls")
+OPTIONAL = ("video", "image", "question", "choice", "correct", "note", "plan", "calls")
 """Those of `NAMES` that a row has only where there is something to say."""
 
 

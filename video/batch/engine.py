@@ -42,6 +42,7 @@ from .questions import (
     grouped,
     one_by_one,
     read_questions,
+    slimmed,
 )
 from .summary import Summary, Tally
 
@@ -63,6 +64,7 @@ def answer_batch(
     allow_urls: bool = False,
     overwrite: bool = False,
     retry: bool = False,
+    slim: bool = False,
     progress: ProgressCallback | None = None,
     on_row: Callable[[Mapping[str, Any]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -87,6 +89,7 @@ def answer_batch(
         root, allow_urls: see `read_questions`.
         overwrite: throw away what `out` holds.
         retry: ask again where `out` holds an error; such rows are taken out of it first.
+        slim: leave the question and the medium out of the rows.
         progress: called with how far the run is.
         on_row: called with each row that this run wrote, once it is on the disk.
         stop: asked before each batch of questions; where it is true, the run ends, and can be gone on with.
@@ -102,7 +105,7 @@ def answer_batch(
         raise TypeError(f"job and {', '.join(given)} were both given; pass the job alone")
     job = job or Job.of(recipe, **fields)
     _check(workers=workers, limit=limit, max_errors=max_errors)
-    groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit)
+    groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit, slim=slim)
     groups = one_by_one(groups) if job.by_question else groups
     wanted = {q.id: fingerprint(job, q) for group in groups for q in group.questions}
     out = Path(out)
@@ -148,8 +151,10 @@ def chosen_groups(
     allow_urls: bool = False,
     shard: tuple[int, int] | None = None,
     limit: int | None = None,
+    slim: bool = False,
 ) -> list[Group]:
-    """The groups of a run: of `questions`, the shard's, and no more questions than `limit`.
+    """The groups of a run: of `questions`, the shard's, and no more questions than `limit`; `slim` as in
+    `answer_batch`.
 
     Raises:
         OSError, ValueError: see `read_questions`; a shard that is none.
@@ -161,7 +166,7 @@ def chosen_groups(
     )
     if not isinstance(questions, (str, Path)):
         _check_listed(listed)
-    groups = grouped(listed)
+    groups = grouped(slimmed(listed) if slim else listed)
     if shard is not None:
         part, parts = shard
         if not 1 <= part <= parts:

@@ -26,6 +26,8 @@ from .questions import Question
 def row_of(question: Question, **values: Any) -> dict[str, Any]:
     """An output row. Unknown columns of the question come last; where one has the name of a column of ours, as
     `input_NAME`."""
+    if question.in_rows:
+        values |= {"image" if question.image else "video": question.medium, "question": question.question}
     row = {name: values[name] for name in NAMES if name in values}
     return {"id": question.id, **row, **{kept_name(name): value for name, value in question.extra.items()}}
 

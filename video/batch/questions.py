@@ -7,7 +7,7 @@ import datetime
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Question:
         system: the system message.
         image: whether the medium came in the column `image`.
         extra: columns that are not known, kept through to the output.
+        in_rows: whether its answer names the medium and what was asked.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Question:
     system: str | None = None
     image: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+    in_rows: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def grouped(questions: Sequence[Question]) -> list[Group]:
     for row in questions:
         found.setdefault((row.medium, row.image, row.start, row.end), []).append(row)
     return [Group(tuple(rows)) for rows in found.values()]
+
+
+def slimmed(questions: Sequence[Question]) -> list[Question]:
+    """The same, whose answers do not name the medium and what was asked."""
+    return [replace(question, in_rows=False) for question in questions]
 
 
 def one_by_one(groups: Sequence[Group]) -> list[Group]:

@@ -312,6 +312,7 @@ def answer_batch(
     overwrite: Overwrite = False,
     former_overwrite: Annotated[bool, old("--anew")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Ask again where --out holds an error.")] = False,
+    slim: Annotated[bool, typer.Option("--slim", help="Leave the question and the medium out of the answers.")] = False,
     check_only: Annotated[
         bool,
         typer.Option("--check", help="Read the questions, look whether their media are there, and answer nothing."),

@@ -101,9 +101,10 @@ def test_a_job_gives_one_row_a_question(folder, tmp_path):
     assert [row["error"] is not None for row in found] == [False] * 6 + [True] * 2
     assert found[7]["error"].startswith("FileNotFoundError: ")
     assert list(found[0]) == [
-        *("id", "answer", "error", "correct", "frames", "tokens_full", "tokens_kept", "seconds", "recipe"),
-        *("fingerprint", "versions", "seed", "mark"),
+        *("id", "video", "question", "answer", "error", "correct", "frames", "tokens_full", "tokens_kept", "seconds"),
+        *("recipe", "fingerprint", "versions", "seed", "mark"),
     ]
+    assert (found[0]["video"], found[0]["question"]) == (str(folder / listed[0]["video"]), listed[0]["question"])
     assert 0 < found[0]["tokens_kept"] < found[0]["tokens_full"]
     assert 0 < len(found[0]["frames"]) <= 4
     assert (summary.rows, summary.answered, summary.known, summary.exit_code) == (8, 6, 8, 1)
@@ -366,3 +367,15 @@ def test_what_a_job_refuses():
 def test_a_job_of_numpys_ints_is_json():
     made = Job(max_new_tokens=np.int64(4), batch=np.int32(2), max_prompt=np.int64(300))
     assert Job(**json.loads(json.dumps(made.to_dict()))) == made
+
+
+def test_slim_answers_leave_out_what_the_questions_hold(folder, tmp_path):
+    file = save(folder / "q.jsonl", rows(1, 2))
+    whole, slim = tmp_path / "whole.jsonl", tmp_path / "slim.jsonl"
+    answer_batch(file, whole, workers=1, **FEW)
+    answer_batch(file, slim, workers=1, slim=True, **FEW)
+    times = {"seconds"}
+    for row, short in zip(read(whole), read(slim), strict=True):
+        assert {"video", "question"} == row.keys() - short.keys()
+        assert {k: v for k, v in short.items() if k not in times} == {k: row[k] for k in short if k not in times}
+    answer_batch(file, slim, workers=1, **FEW)  # the fingerprint is the same, so nothing is asked again

@@ -30,6 +30,7 @@ from vtc.video.batch.questions import (
     grouped,
     one_by_one,
     read_questions,
+    slimmed,
 )
 from vtc.video.batch.summary import Summary, Tally
 
@@ -62,6 +63,7 @@ def answer_batch_on_ray(
     allow_urls: bool = False,
     overwrite: bool = False,
     retry: bool = False,
+    slim: bool = False,
     progress: ProgressCallback | None = None,
     stop: Callable[[], bool] = lambda: False,
     **fields: Any,
@@ -78,7 +80,8 @@ def answer_batch_on_ray(
         workers: how many actors; None: one for each GPU, or one where there is none.
         progress: called at the beginning and at the end; Ray prints what happens between.
         retry: ask again where `out` holds an error; questions about one stretch of one medium are asked together.
-        questions, recipe, job, shard, limit, max_errors, root, allow_urls, overwrite, stop, fields: see `answer_batch`.
+        questions, recipe, job, shard, limit, max_errors, root, allow_urls, overwrite, slim, stop, fields: see
+            `answer_batch`.
 
     Raises:
         ImportError: Ray is not installed.
@@ -93,6 +96,7 @@ def answer_batch_on_ray(
     _check(workers=1 if workers is None else workers, limit=limit, max_errors=max_errors)
     check_place(questions, place.out)
     listed = _listed(questions, root, allow_urls)
+    listed = slimmed(listed) if slim else listed
     groups = chosen_groups(listed, shard=shard, limit=limit)
     wanted = {question.id: question.medium for group in groups for question in group.questions}
     asked = [question for question in listed if question.id in wanted]
