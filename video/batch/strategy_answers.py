@@ -22,6 +22,7 @@ class PreparedVideo:
     recipe: Recipe | None
     frames: VideoFrames
     temporal_patch_size: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ def ask_by_strategy(
         raise ValueError(
             f"strategy={strategy.name!r} asks about parts of a video, and this is an image; leave the strategy out"
         )
-    shown = PreparedVideo(prompts.whole(i), opened.recipe, opened.medium, opened.temporal_patch_size)
+    shown = PreparedVideo(
+        prompts.whole(i), opened.recipe, opened.medium, opened.temporal_patch_size, opened.tokens or 0
+    )
     asker = Asker(model, processor, shown, question, longest)
     return StrategyAnswer(strategy.run(asker, question), tuple(asker.calls))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vtc.core.flops import DecoderCost
 from vtc.core.tokens import Layout, Reduction
 
 from .decoder.report import Trace
@@ -62,6 +63,24 @@ class UnitReport:
     structural: int
     cells: Tensor = field(repr=False)
 
+    def with_unread(self, tokens: int, cost: DecoderCost) -> Report:
+        """The report of a prompt of one row for which `tokens` more would have been read, had no frame been left out.
+
+        Args:
+            cost: of the model's decoder.
+        """
+        if not tokens or len(self.prompt_before) != 1:
+            return self
+        (before,) = self.prompt_before
+        whole = before + tokens
+        return replace(
+            self,
+            unread=tokens,
+            prompt_before=(whole,),
+            kv_bytes_saved=self.kv_bytes_saved + cost.cached_bytes(whole) - cost.cached_bytes(before),
+            prefill_flops_before=self.prefill_flops_before + cost.prefill_flops(whole) - cost.prefill_flops(before),
+        )
+
     def to_dict(self, cells: bool = False) -> dict[str, Any]:
         """The unit as JSON can hold it; `cells` adds the cells kept, a (t, h, w) each."""
         found: dict[str, Any] = {
@@ -96,6 +115,24 @@ class ItemReport:
 
     def __str__(self) -> str:
         return f"{self.modality} (row {self.row}): {', '.join(_folded(self.units))}"
+
+    def with_unread(self, tokens: int, cost: DecoderCost) -> Report:
+        """The report of a prompt of one row for which `tokens` more would have been read, had no frame been left out.
+
+        Args:
+            cost: of the model's decoder.
+        """
+        if not tokens or len(self.prompt_before) != 1:
+            return self
+        (before,) = self.prompt_before
+        whole = before + tokens
+        return replace(
+            self,
+            unread=tokens,
+            prompt_before=(whole,),
+            kv_bytes_saved=self.kv_bytes_saved + cost.cached_bytes(whole) - cost.cached_bytes(before),
+            prefill_flops_before=self.prefill_flops_before + cost.prefill_flops(whole) - cost.prefill_flops(before),
+        )
 
     def to_dict(self, cells: bool = False) -> dict[str, Any]:
         """The item as JSON can hold it; `cells` adds those kept of each unit."""
@@ -176,6 +213,8 @@ class Report:
             then of tokens as they enter the first layer, in earlier turns too.
         window: how many tokens back some layers see, where the unreduced prompt is longer; else None. They count the
             tokens of the shortened prompt, so that a kept token sees further back than it did.
+        unread: visual tokens of frames that were left out before the processor saw them, which the stock model would
+            have passed on too: see `with_unread`.
     """
 
     recipe: str
@@ -188,11 +227,12 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     decoder: Trace | None = None
     window: int | None = None
+    unread: int = 0
 
     @property
     def before(self) -> int:
         """Visual tokens that the stock model would have passed on, structural ones among them."""
-        return sum(item.before + item.structural for item in self.items)
+        return sum(item.before + item.structural for item in self.items) + self.unread
 
     @property
     def after(self) -> int:
@@ -214,6 +254,24 @@ class Report:
         """`kv_bytes_saved`, and what decoder stages saved once the prompt was read."""
         return self.kv_bytes_saved + (0 if self.decoder is None else self.decoder.kv_bytes_saved)
 
+    def with_unread(self, tokens: int, cost: DecoderCost) -> Report:
+        """The report of a prompt of one row for which `tokens` more would have been read, had no frame been left out.
+
+        Args:
+            cost: of the model's decoder.
+        """
+        if not tokens or len(self.prompt_before) != 1:
+            return self
+        (before,) = self.prompt_before
+        whole = before + tokens
+        return replace(
+            self,
+            unread=tokens,
+            prompt_before=(whole,),
+            kv_bytes_saved=self.kv_bytes_saved + cost.cached_bytes(whole) - cost.cached_bytes(before),
+            prefill_flops_before=self.prefill_flops_before + cost.prefill_flops(whole) - cost.prefill_flops(before),
+        )
+
     def to_dict(self, cells: bool = False) -> dict[str, Any]:
         """The report as JSON can hold it: counts, sizes and seconds.
 
@@ -228,6 +286,7 @@ class Report:
             "before": self.before,
             "after": self.after,
             "structural": self.structural,
+            "unread": self.unread,
             "items": [item.to_dict(cells) for item in self.items],
             "prompt_before": list(self.prompt_before),
             "prompt_after": list(self.prompt_after),
@@ -259,7 +318,8 @@ class Report:
         return "\n".join([*lines, *self._cost()])
 
     def _head(self) -> str:
-        return f"{self.recipe}: {self.after} of {self.before} visual tokens ({self.structural} structural)"
+        unread = f", {self.unread} of frames that were not read" if self.unread else ""
+        return f"{self.recipe}: {self.after} of {self.before} visual tokens ({self.structural} structural{unread})"
 
     def _cost(self) -> Iterator[str]:
         """What the call saved and took, and what limits it, a line each."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
+from vtc.adapters import find
 from vtc.core.registry import Registry
 from vtc.inference.asking import answer
 from vtc.inference.prompting import processed
@@ -61,6 +62,10 @@ class Watchable(Protocol):
     @property
     def temporal_patch_size(self) -> int:
         """How many of them the encoder takes as one unit."""
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens that the model would have got had no frame been left out."""
 
 
 class Asker:
@@ -134,8 +139,11 @@ class Asker:
         given = on_device(self._model, self._inputs(prompt, frames))
         text, report = self._answer(given, recipe, longest or self._longest)
         start, end = (None, None) if frames is None else (float(frames.seconds[0]), self._end(frames))
-        full = placeholders(self._processor, given)
-        kept = full if report is None else report.after
+        full = shown = placeholders(self._processor, given)
+        if frames is not None and len(frames) == len(self._prepared.frames):
+            full = max(shown, self._prepared.tokens)
+            report = report and report.with_unread(full - shown, find(self._model).cost())
+        kept = shown if report is None else report.after
         call = Call(purpose, prompt, text, start, end, report, time.perf_counter() - begun, full, kept)
         self.calls.append(call)
         if self._on_call is not None:
