@@ -33,6 +33,7 @@ class ShownVideo:
     recipe: Recipe | None
     frames: VideoFrames
     temporal_patch_size: int
+    tokens: int
 
 
 class Streamed(Asker):
@@ -61,7 +62,7 @@ class Streamed(Asker):
         loaded, frames = asked.loaded, asked.opened.medium
         assert isinstance(frames, VideoFrames)
         temporal_patch_size = temporal_patch_size_of(loaded.processor)
-        shown = ShownVideo(asked.inputs, recipe, frames, temporal_patch_size)
+        shown = ShownVideo(asked.inputs, recipe, frames, temporal_patch_size, asked.start.tokens.before)
         super().__init__(loaded.model, loaded.processor, shown, question, max_new_tokens)
         self._inference, self._stop, self._on_update = inference, stop, on_update
         self.last, self.tokens = StreamState(), 0
