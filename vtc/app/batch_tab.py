@@ -9,12 +9,14 @@ from typing import Any
 
 import gradio as gr
 
+from vtc.embedded.samples import QUESTIONS, sample_media
 from vtc.inference.defaults import VIDEOS
 from vtc.media.sniffing import SUFFIXES
 
 from .batches import (
     ANSWERS,
     ENDINGS,
+    HEADER,
     batch,
     gathered,
 )
@@ -28,6 +30,7 @@ from .components import (
 from .formatting import plain
 from .inference import LONGEST
 from .state import AppState
+from .wording import recipe_choices
 
 HOW = (
     'A question a line: `{"id": "1", "video": "video.mp4", "question": "what happens?"}`, or `"image"` in place of '
@@ -60,19 +63,20 @@ class BatchTab:
             max_new_tokens: longest answer in tokens, 1 to 512.
 
         Returns:
-            How far it is, and at the end the file of answers, a JSON object a line.
+            How far it is, the answers so far, and at the end the file of answers, a JSON object a line.
         """
         with plainly(), self._state.call(session(request, "batch")) as stop, TemporaryDirectory() as folder:
             if not 1 <= max_new_tokens <= LONGEST:
                 raise ValueError(f"max_new_tokens={max_new_tokens}; expected 1 to {LONGEST}")
             gathered_at = gathered(Path(folder), questions, media or [])
-            yield "loading", None
+            yield "loading", [], None
             options: dict[str, Any] = {"recipe": recipe, "keep": keep, "max_new_tokens": int(max_new_tokens)}
             for update in batch(self._state, gathered_at, stop, **options):
+                rows = [list(row) for row in update.rows]
                 if update.summary is None:
-                    yield f"{update.done} of {update.total} questions answered", gr.skip()
+                    yield f"{update.done} of {update.total} questions answered", rows, gr.skip()
                 else:
-                    yield _lines(str(update.summary)), str(Path(folder) / ANSWERS)
+                    yield _lines(str(update.summary)), rows, str(Path(folder) / ANSWERS)
 
     def stop(self, request: gr.Request) -> None:
         """End the visitor's own batch behind the row in hand; what was answered can be downloaded."""
@@ -91,8 +95,11 @@ def build(state: AppState) -> None:
     with gr.Row():
         with gr.Column(min_width=280):
             gr.Markdown(HOW)
-            questions = gr.File(label="Questions", file_types=list(ENDINGS), height=140, elem_id="questions")
+            questions = gr.File(
+                str(QUESTIONS), label="Questions", file_types=list(ENDINGS), height=140, elem_id="questions"
+            )
             media = gr.File(
+                [str(path) for path in sample_media()],
                 label="Images and videos",
                 file_types=["image", "video", *sorted(SUFFIXES)],
                 file_count="multiple",
@@ -100,12 +107,23 @@ def build(state: AppState) -> None:
                 elem_id="media",
             )
         with gr.Column(min_width=280):
-            recipe = gr.Dropdown(list(state.video_model.videos), value=VIDEOS[0], label="Recipe")
+            listed = recipe_choices(state.video_model.videos, video=True)
+            recipe = gr.Dropdown(listed, value=VIDEOS[0], label="Recipe")
             keep, longest = keep_slider(), longest_slider()
             with gr.Row():
                 start = gr.Button("Start", variant="primary", min_width=100)
                 halt = gr.Button("Stop", min_width=100)
             status = gr.Markdown(elem_id="batch-state")
             answers = gr.File(label="Answers", interactive=False, elem_id="answers")
-    start.click(tab.batch, [questions, media, recipe, keep, longest], [status, answers], api_name="batch", **MODEL)
+    table = gr.Dataframe(
+        headers=list(HEADER),
+        label="Answers",
+        interactive=False,
+        wrap=True,
+        type="array",
+        buttons=[],
+        elem_id="batch-rows",
+    )
+    outputs = [status, table, answers]
+    start.click(tab.batch, [questions, media, recipe, keep, longest], outputs, api_name="batch", **MODEL)
     halt.click(tab.stop, None, None, queue=False, api_visibility="private", show_progress="hidden")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from .state import AppState
 
 ANSWERS = "answers.jsonl"
 ENDINGS = (".jsonl", ".csv")
+HEADER = ("file", "question", "answer", "visual tokens")
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Progress:
 
     Attributes:
         done, total: questions.
+        rows: answers so far, in words, see `HEADER`.
         summary: once it has ended.
     """
 
     done: int
     total: int
+    rows: tuple[tuple[str, ...], ...] = ()
     summary: Summary | None = None
 
 
@@ -91,23 +94,41 @@ def batch(
 def _run(state: AppState, questions: Path, stop: Any, options: dict[str, Any], pass_on: Any) -> None:
     from vtc.video.batch.engine import answer_batch
 
-    out, reached = questions.with_name(ANSWERS), (0, 0)
+    out, reached, rows = questions.with_name(ANSWERS), (0, 0), list[tuple[str, ...]]()
+
+    def on_row(row: Mapping[str, Any]) -> None:
+        """Put an answer into words; how far the batch is comes next."""
+        rows.append(_cells(row, questions.parent))
 
     def on_update(done: int, total: int) -> None:
         """Pass on how far the batch is."""
         nonlocal reached
         reached = (done, total)
-        pass_on(Progress(done, total))
+        pass_on(Progress(done, total, tuple(rows)))
 
     try:
         with state.inference.lock:
             summary = answer_batch(
-                questions, out, root=questions.parent, allow_urls=False, progress=on_update, stop=stop, **options
+                questions,
+                out,
+                root=questions.parent,
+                allow_urls=False,
+                progress=on_update,
+                on_row=on_row,
+                stop=stop,
+                **options,
             )
         replace_text(out, _bare(out.read_text(encoding="utf-8"), questions.parent))
-        pass_on(Progress(*reached, summary))
+        pass_on(Progress(*reached, tuple(rows), summary))
     except BaseException as error:  # raised again where the progress is read
         pass_on(error)
+
+
+def _cells(row: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    mark = {True: " ✓", False: " ✗"}.get(row.get("correct"), "")  # type: ignore[arg-type]
+    answer = _bare(row["error"], folder) if row["error"] is not None else f"{row['answer']}{mark}"
+    counts = "" if row["error"] is not None else f"{row['tokens_kept']:,} of {row['tokens_full']:,}"
+    return Path(row.get("video") or row.get("image") or "").name, row["question"], answer, counts
 
 
 def _bare(text: str, folder: Path) -> str:

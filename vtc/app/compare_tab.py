@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from vtc.inference.defaults import IMAGES
+from vtc.embedded.samples import samples
 from vtc.media.images import is_video
 from vtc.media.sniffing import SUFFIXES
 
@@ -22,6 +22,7 @@ from .components import (
 )
 from .inference import MediumQuestion
 from .state import AppState
+from .wording import recipe_choices
 
 AT_FIRST = ("kcenter", "stride", "grid", "resize")
 CHARTS = (("visual tokens", "Visual tokens"), ("milliseconds", "Time to first token"))
@@ -75,12 +76,19 @@ class CompareTab:
 
 def build(state: AppState) -> None:
     """Lay the tab out."""
-    tab, names = CompareTab(state), _names(state)
+    tab, names, sample = CompareTab(state), _names(state), samples()[0]
     with gr.Row():
         with gr.Column(min_width=280):
-            medium = gr.File(label="Image or video", file_types=["image", "video", *sorted(SUFFIXES)])
-            question = gr.Textbox(IMAGES[1], label="Question", lines=1, max_lines=4)
-            recipes = gr.Dropdown(names, value=[n for n in AT_FIRST if n in names], multiselect=True, label="Recipes")
+            medium = gr.File(
+                str(sample.path), label="Image or video", file_types=["image", "video", *sorted(SUFFIXES)], height=120
+            )
+            question = gr.Textbox(sample.question, label="Question", lines=1, max_lines=4)
+            recipes = gr.Dropdown(
+                recipe_choices(names, video=False),
+                value=[name for name in AT_FIRST if name in names],
+                multiselect=True,
+                label="Recipes",
+            )
             keep, longest = keep_slider(), longest_slider()
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", min_width=100)

@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from vtc.embedded.exam import exact
+from vtc.embedded.samples import true_answer
+
 from .formatting import (
     NONE,
     rate,
@@ -39,6 +42,7 @@ class ComparisonRow:
         first: seconds to the first token; None where there was none.
         rate: tokens a second behind it; None where there are fewer than two.
         kv: bytes of keys and values of the prompt.
+        right: whether the answer is the true one, where that is known: of packaged samples.
     """
 
     recipe: str
@@ -47,11 +51,13 @@ class ComparisonRow:
     first: float | None
     rate: float | None
     kv: int
+    right: bool | None = None
 
     def cells(self) -> list[str]:
         """The row as text, see `HEADER`."""
+        mark = {True: " ✓", False: " ✗", None: ""}[self.right]
         times = (seconds(self.first), rate(self.rate))
-        return [self.recipe, self.answer or NONE, f"{self.tokens:,}", *times, size(self.kv)]
+        return [self.recipe, f"{self.answer or NONE}{mark}", f"{self.tokens:,}", *times, size(self.kv)]
 
 
 def compared(
@@ -69,6 +75,7 @@ def compared(
         raise ValueError(f"recipes={names}: {len(names)} of them; choose 1 to {MOST}")
     asked = [prepared(state, replace(question, recipe=name)) for name in names]
     inference = InferenceLock(state.inference.lock, None)
+    truth = None if question.path is None else true_answer(question.path, question.text)
     rows, pair = list[ComparisonRow](), asked[0].start
     for one in asked:
         full = pair.full if rows else None
@@ -76,8 +83,12 @@ def compared(
         pair = deque(ask(inference, one, question.max_new_tokens, stop, full), maxlen=1).pop()
         if stop.is_set():
             return
-        rows = [*(rows or [_full(pair)]), _short(pair)]
+        rows = [*(rows or [_judged(_full(pair), truth)]), _judged(_short(pair), truth)]
         yield rows
+
+
+def _judged(row: ComparisonRow, truth: str | None) -> ComparisonRow:
+    return row if truth is None else replace(row, right=exact(row.answer, truth))
 
 
 def _full(pair: Pair) -> ComparisonRow:

@@ -20,6 +20,8 @@ COUNTING: dict[str, Any] = {
     "trigger_mode": "always_last",
 }
 """Of events that only count, which need not wait for a model."""
+KEEP = 0.25
+"""Where the slider stands at first."""
 LEGEND = (
     "Left of the handle: what the encoder sees. Right: kept cells are clear inside an outline, dropped ones dimmed; "
     "a cell that was merged is tinted with the colour of the one it went into."
@@ -42,29 +44,32 @@ def session(request: gr.Request, tab: str) -> str:
 
 def keep_slider() -> gr.Slider:
     """The share of the visual tokens that is kept."""
-    return gr.Slider(0.01, 1.0, 0.25, step=0.01, label="Keep", info="Share of the visual tokens")
+    return gr.Slider(0.01, 1.0, KEEP, step=0.01, label="Keep", info="Share of the visual tokens")
 
 
 def longest_slider() -> gr.Slider:
     """The longest answer."""
-    return gr.Slider(1, LONGEST, 64, step=1, precision=0, label="Longest answer", info="In tokens")
+    return gr.Slider(1, LONGEST, 64, step=1, precision=0, label="Longest answer", info="Tokens, each about a word")
 
 
 def answer_panels() -> list[Any]:
-    """Both answers side by side, their numbers under them, and the notes."""
+    """Both answers side by side, what was saved, all numbers folded under it, and the notes."""
+    waits: dict[str, Any] = {"lines": 2, "interactive": False, "min_width": 140}
     with gr.Row():
-        full = gr.Textbox(label="Answer from all tokens", lines=2, interactive=False, min_width=140)
-        short = gr.Textbox(label="Answer from the tokens kept", lines=2, interactive=False, min_width=140)
-    numbers = gr.Dataframe(
-        headers=list(HEADER),
-        label="What both took",
-        interactive=False,
-        wrap=True,
-        type="array",
-        buttons=[],
-        column_widths=["44%", "28%", "28%"],
-    )
-    return [full, short, numbers, gr.Markdown()]
+        full = gr.Textbox(label="Answer from all tokens", placeholder="appears after Ask", **waits)
+        short = gr.Textbox(label="Answer from the tokens kept", placeholder="appears after Ask", **waits)
+    gain = gr.Markdown(elem_classes="vtc-gain")
+    with gr.Accordion("All numbers", open=False):
+        numbers = gr.Dataframe(
+            headers=list(HEADER),
+            show_label=False,
+            interactive=False,
+            wrap=True,
+            type="array",
+            buttons=[],
+            column_widths=["44%", "28%", "28%"],
+        )
+    return [full, short, gain, numbers, gr.Markdown()]
 
 
 def uploaded_path(payload: Any) -> str | None:

@@ -10,9 +10,15 @@ from .streaming import StreamState
 HEADER = ("", "all tokens", "reduced")
 NONE = "–"  # noqa: RUF001 - a dash for what is not known yet
 FIRST_CALL = (
-    "Times are from the call of generate, the encoder and the selection in the first of them; a first call also "
-    "loads what is loaded once. KV bytes are of the prompt, by arithmetic from the model's config."
+    "Times are of this answer alone: from the call of generate, encoder and selection included. KV bytes are of the "
+    "prompt, by arithmetic from the model's config."
 )
+WARM = (
+    "Times are medians of {rounds} warm runs of either kind, taken in turns: from the call of generate, encoder and "
+    "selection included. KV bytes are of the prompt, by arithmetic from the model's config."
+)
+CLEAR = 1.05
+"""How many times faster counts as faster: less is within what two runs differ by."""
 
 
 def table(pair: Pair) -> list[list[str]]:
@@ -23,12 +29,56 @@ def table(pair: Pair) -> list[list[str]]:
     return [
         ["visual tokens", f"{pair.tokens.before:,}", f"{after:,}"],
         ["prompt tokens", f"{pair.prompt:,}", f"{prompt:,}"],
-        ["time to first token", seconds(full.first), seconds(short.first)],
-        ["tokens per second", rate(full.rate), rate(short.rate)],
+        ["time to first token", *map(seconds, _first(pair))],
+        ["tokens per second", *map(rate, _rates(pair))],
         ["KV cache of the prompt", size(pair.kv_full), NONE if pair.kv_short is None else size(pair.kv_short)],
         ["answer tokens", f"{full.tokens}", f"{short.tokens}"],
-        ["encoding", encoding(full), encoding(short)],
+        ["image or video encoded", encoding(full), encoding(short)],
     ]
+
+
+def _first(pair: Pair) -> tuple[float | None, float | None]:
+    return (pair.full.first, pair.short.first) if pair.times is None else (pair.times[0].first, pair.times[1].first)
+
+
+def _rates(pair: Pair) -> tuple[float | None, float | None]:
+    if pair.times is None:
+        return pair.full.rate, pair.short.rate
+    return 1 / pair.times[0].next, 1 / pair.times[1].next
+
+
+def headline(pair: Pair) -> str:
+    """What the reduced answer saved, in a line; empty before it is done."""
+    report = pair.short.report
+    if report is None or not report.after or pair.kv_short is None:
+        return ""
+    kept = f"{report.after:,} of {pair.tokens.before:,}"
+    parts = [f"**{_times(pair.tokens.before / report.after)} fewer visual tokens** ({kept})"]
+    full, short = _first(pair)
+    if full and short:
+        parts.append(_faster(full / short))
+    if pair.kv_short:
+        parts.append(
+            f"{_times(pair.kv_full / pair.kv_short)} less KV cache ({size(pair.kv_short)} of {size(pair.kv_full)})"
+        )
+    return ", ".join(parts)
+
+
+def _faster(times: float) -> str:
+    if times >= CLEAR:
+        return f"**{_times(times)} sooner** to the first token"
+    if times > 1 / CLEAR:
+        return "as soon to the first token (encoding and selecting take as long as the shorter prompt saves)"
+    return f"**{_times(1 / times)} later** to the first token (selecting takes longer than the shorter prompt saves)"
+
+
+def _times(value: float) -> str:
+    return f"{value:.1f} x"
+
+
+def times_note(pair: Pair) -> str:
+    """How the times of the table were taken."""
+    return FIRST_CALL if pair.times is None else WARM.format(rounds=pair.rounds)
 
 
 def strategy_table(pair: Pair) -> list[list[str]]:
@@ -52,7 +102,7 @@ def call_notes(pair: Pair) -> list[str]:
 
 def encoding(update: StreamState) -> str:
     """Return where the encoder's answer came from."""
-    return NONE if not update.done else "reused" if update.reused else "made"
+    return NONE if not update.done else "kept from before" if update.reused else "for this answer"
 
 
 def seconds(value: float | None) -> str:

@@ -61,9 +61,14 @@ class ImageTab(MediumTab):
 
     count, ask = count_image, ask_image
 
-    def upload(self) -> Any:
+    def first(self) -> tuple[str, str]:
+        """The first packaged image."""
+        sample = samples()[0]
+        return str(sample.path), sample.question
+
+    def upload(self, example: str) -> Any:
         """An image, which is read as a path."""
-        image = gr.Image(type="filepath", image_mode=None, label="Image", sources=["upload", "clipboard"])
+        image = gr.Image(example, type="filepath", image_mode=None, label="Image", sources=["upload", "clipboard"])
         image.preprocess = uploaded_path  # type: ignore[method-assign]  # see there
         return image
 
@@ -73,10 +78,11 @@ class ImageTab(MediumTab):
         gr.Markdown(LEGEND)
         return [overlay]
 
-    def below(self, medium: Any) -> list[Any]:
-        """The packaged images."""
-        paths = dict.fromkeys(str(sample.path) for sample in samples())
-        gr.Examples([[path] for path in paths], [medium], label="Images to try", cache_examples=False)
+    def below(self, medium: Any, question: Any) -> list[Any]:
+        """The packaged images, each with a question."""
+        first = {str(sample.path): sample.question for sample in reversed(samples())}
+        rows = [[path, asked] for path, asked in reversed(first.items())]
+        gr.Examples(rows, [medium, question], label="To try", cache_examples=False)
         return []
 
     def drawn(self, asked: PreparedQuestion, report: Report, path: Path) -> tuple[Any]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import median
 from typing import Any
 
 from vtc.adapters.decoders import decoder_of
 from vtc.core.flops import DecoderCost
-from vtc.inference.asking import prompt, unknown_words
+from vtc.inference.asking import Seconds, prompt, timed, unknown_words
 from vtc.recipes.composition import Recipe
+from vtc.reduction.api import reduced
 from vtc.video.qa.strategies import Call
 
 from .media import OpenMedium
@@ -21,6 +24,8 @@ from .token_count import Count, count
 
 LONGEST = 512
 """Tokens of an answer, at most."""
+ROUNDS, PATIENCE = 3, 6.0
+"""Timed runs of either kind behind both answers, and the seconds after which no further round is begun."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,9 @@ class Pair:
         kv_short: the same by the recipe; None until its answer is done.
         notes: what a visitor ought to know.
         full_calls, short_calls: where a strategy asks, the calls that each answer took so far.
+        times: medians of warm runs with all tokens and by the recipe, taken in turns once both have answered; None
+            where none were made.
+        rounds: runs of either kind that they are of.
     """
 
     full: StreamState
@@ -48,6 +56,8 @@ class Pair:
     notes: tuple[str, ...] = ()
     full_calls: tuple[Call, ...] = ()
     short_calls: tuple[Call, ...] = ()
+    times: tuple[Seconds, Seconds] | None = None
+    rounds: int = 0
 
     @property
     def done(self) -> bool:
@@ -141,6 +151,37 @@ def ask(
         if update.report is not None:
             pair = replace(pair, kv_short=pair.kv_full - update.report.bytes_saved)
         yield pair
+
+
+def ask_and_measure(
+    inference: InferenceLock, asked: PreparedQuestion, max_new_tokens: int, stop: threading.Event
+) -> Iterator[Pair]:
+    """`ask`, and at the end the last pair once more with the times of warm runs."""
+    pair = asked.start
+    for pair in ask(inference, asked, max_new_tokens, stop):
+        yield pair
+    if pair.done and not pair.short.stopped:
+        yield from measured(inference, asked, pair, stop)
+
+
+def measured(
+    inference: InferenceLock, asked: PreparedQuestion, pair: Pair, stop: threading.Event, rounds: int = ROUNDS
+) -> Iterator[Pair]:
+    """`pair`, once both have answered, with the times of warm runs; nothing where the answer was stopped.
+
+    Args:
+        rounds: of either kind; fewer are made once they have taken `PATIENCE` seconds, or where `stop` is set.
+    """
+    model, taken = asked.loaded.model, list[tuple[Seconds, Seconds]]()
+    begun = time.perf_counter()
+    while len(taken) < rounds and not stop.is_set() and (not taken or time.perf_counter() - begun < PATIENCE):
+        with inference.lock:
+            plain = timed(model, asked.inputs)
+            with reduced(model, pair.recipe):
+                taken.append((plain, timed(model, asked.inputs)))
+    if taken:
+        full, short = (Seconds(*map(median, zip(*kind, strict=True))) for kind in zip(*taken, strict=True))
+        yield replace(pair, times=(full, short), rounds=len(taken))
 
 
 def _word_notes(loaded: LoadedModel, text: str) -> list[str]:

@@ -11,11 +11,12 @@ import gradio as gr
 
 from vtc.reduction.report import Report
 
-from .components import COUNTING, MODEL, answer_panels, keep_slider, longest_slider, plainly, session
-from .formatting import FIRST_CALL, call_notes, notes, strategy_table, table
-from .inference import MediumQuestion, PreparedQuestion, ask, prepared
+from .components import COUNTING, KEEP, MODEL, answer_panels, keep_slider, longest_slider, plainly, session
+from .formatting import call_notes, headline, notes, strategy_table, table, times_note
+from .inference import MediumQuestion, PreparedQuestion, ask_and_measure, prepared
 from .state import AppState
 from .strategy import DIRECT, ask_by_strategy
+from .wording import recipe_choices
 
 Counted = tuple[int | None, int | None]
 """Visual tokens kept, and all; None before an upload."""
@@ -46,8 +47,12 @@ class MediumTab(ABC):
         self._state, self._video = state, self.kind == "video"
 
     @abstractmethod
-    def upload(self) -> Any:
-        """Lay out what the medium is uploaded to."""
+    def first(self) -> tuple[str, str]:
+        """Return the example that the tab opens with, a path, and the question about it."""
+
+    @abstractmethod
+    def upload(self, example: str) -> Any:
+        """Lay out what the medium is uploaded to; it shows `example`."""
 
     def options(self) -> list[Any]:
         """Lay out further inputs of `ask`, under the controls."""
@@ -57,7 +62,7 @@ class MediumTab(ABC):
         """Lay out drawings under the answers."""
         return []
 
-    def below(self, medium: Any) -> list[Any]:
+    def below(self, medium: Any, question: Any) -> list[Any]:
         """Lay out drawings, and whatever else belongs there, under both columns."""
         return []
 
@@ -67,16 +72,18 @@ class MediumTab(ABC):
 
     def build(self) -> None:
         """Lay the tab out."""
-        loaded, (recipe_name, example) = self._state.loaded(self._video), self.defaults
+        loaded, recipe_name, (example, asked) = self._state.loaded(self._video), self.defaults[0], self.first()
+        before = self.counted(example, recipe_name, KEEP)
         with gr.Row():
             with gr.Column(min_width=280):
-                medium = self.upload()
-                question = gr.Textbox(example, label="Question", lines=1, max_lines=4)
+                medium = self.upload(example)
+                question = gr.Textbox(asked, label="Question", lines=1, max_lines=4)
                 names = loaded.videos if self._video else loaded.images
-                recipe, keep = gr.Dropdown(list(names), value=recipe_name, label="Recipe"), keep_slider()
+                listed = recipe_choices(names, self._video)
+                recipe, keep = gr.Dropdown(listed, value=recipe_name, label="Recipe"), keep_slider()
                 with gr.Row():
-                    kept = gr.Number(label="Visual tokens kept", interactive=False, min_width=100)
-                    every = gr.Number(label="of all", interactive=False, min_width=100)
+                    kept = gr.Number(before[0], label="Visual tokens kept", interactive=False, min_width=100)
+                    every = gr.Number(before[1], label="of all", interactive=False, min_width=100)
                 longest = longest_slider()
                 with gr.Row():
                     start = gr.Button("Ask", variant="primary", min_width=100)
@@ -85,7 +92,7 @@ class MediumTab(ABC):
             with gr.Column(min_width=280, scale=2):
                 panels = answer_panels()
                 outputs = [*panels, *self.beside()]
-        outputs += self.below(medium)
+        outputs += self.below(medium, question)
         for changed in (medium, recipe, keep):
             public: dict[str, Any] = {"api_name": f"count_{self.kind}", "api_visibility": "public"}
             seen = public if changed is medium else {"api_name": None, "api_visibility": "private"}
@@ -117,7 +124,7 @@ class MediumTab(ABC):
         with plainly(), self._state.call(session(request, self.kind)) as stop:
             asked = prepared(self._state, MediumQuestion(path, question, recipe, keep, self._video, longest))
             pairs = (
-                ask(inference, asked, longest, stop)
+                ask_and_measure(inference, asked, longest, stop)
                 if direct
                 else ask_by_strategy(inference, asked, question, strategy, longest, stop)
             )
@@ -125,9 +132,10 @@ class MediumTab(ABC):
                 report, drawn = pair.short.report, [gr.skip()] * self.drawings
                 if report is not None:
                     drawn = [*self.drawn(asked, report, Path(str(path)))]
-                more = call_notes(pair) if not direct else [FIRST_CALL] if pair.done else []
+                more = call_notes(pair) if not direct else [times_note(pair)] if pair.done else []
                 numbers = table(pair) if direct else strategy_table(pair)
-                yield pair.full.text, pair.short.text, numbers, notes((*pair.notes, *more), pair), *drawn
+                gain = headline(pair) if direct else ""
+                yield pair.full.text, pair.short.text, gain, numbers, notes((*pair.notes, *more), pair), *drawn
 
     def stop(self, request: gr.Request) -> str:
         """Stop the visitor's own answer."""

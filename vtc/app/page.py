@@ -11,6 +11,7 @@ from . import batch_tab, compare_tab
 from .image_tab import ImageTab
 from .state import AppState
 from .video_tab import VideoTab
+from .wording import heading
 
 TITLE = "vtc: fewer visual tokens"
 LARGEST = "200mb"
@@ -26,6 +27,11 @@ STYLE = """<style>
   .gradio-container .column {min-width: 0 !important; width: 100%; max-width: 100%}
   .gradio-container .row, .gradio-container .block, .gradio-container .form {min-width: 0; max-width: 100%}
 }
+.gradio-container textarea:disabled, .gradio-container input:disabled {
+  border-color: transparent !important; background: transparent !important; box-shadow: none !important;
+  padding-left: 0 !important; opacity: 1; -webkit-text-fill-color: currentColor;
+}
+.vtc-gain p {font-size: 1.15em; margin: 0.2em 0}
 </style>"""
 """In the page's head, since Gradio rewrites what `css` is given."""
 
@@ -55,5 +61,5 @@ def looks() -> dict[str, Any]:
 
 
 def _heading(state: AppState) -> str:
-    names = ", ".join(dict.fromkeys((state.image_model.name, state.video_model.name)))
-    return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. Model: {names}."
+    said = heading(state.image_model.name, state.video_model.name)
+    return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. {said}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from vtc.embedded.samples import video_samples
 from vtc.inference.defaults import VIDEOS
 from vtc.reduction.report import Report
 from vtc.video.qa.strategies import STRATEGIES
@@ -65,16 +66,21 @@ class VideoTab(MediumTab):
 
     count, ask = count_video, ask_video
 
-    def upload(self) -> Any:
+    def first(self) -> tuple[str, str]:
+        """The packaged video."""
+        sample = video_samples()[0]
+        return str(sample.path), sample.question
+
+    def upload(self, example: str) -> Any:
         """A video with its player."""
-        return gr.Video(label="Video", sources=["upload"], elem_id="player", height=280)
+        return gr.Video(example, label="Video", sources=["upload"], elem_id="player", height=280)
 
     def options(self) -> list[Any]:
         """The strategy."""
         return [gr.Dropdown(list(STRATEGIES), value=DIRECT, label="Strategy", info="One call of the model, or several")]
 
-    def below(self, medium: Any) -> list[Any]:
-        """The timeline, whose clicks move the player."""
+    def below(self, medium: Any, question: Any) -> list[Any]:
+        """The timeline, whose clicks move the player, and the packaged video's questions."""
         gr.Markdown("Shots, keyframes and the budget of each clip. A click moves the player.")
         timeline = gr.Image(
             label="Timeline",
@@ -87,6 +93,8 @@ class VideoTab(MediumTab):
         )
         regions = gr.State()
         timeline.select(self.jump, regions, medium, **HIDDEN)
+        rows = [[str(sample.path), sample.question] for sample in video_samples()]
+        gr.Examples(rows, [medium, question], label="To try", cache_examples=False)
         return [timeline, regions]
 
     def drawn(self, asked: PreparedQuestion, report: Report, path: Path) -> ClickableImage:
