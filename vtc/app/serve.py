@@ -33,12 +33,19 @@ class Served:
 
 
 def serve(
-    state: AppState, *, host: str = LOOPBACK, port: int | None = None, wait: bool = True, largest: str = LARGEST
+    state: AppState,
+    *,
+    host: str = LOOPBACK,
+    port: int | None = None,
+    wait: bool = True,
+    largest: str = LARGEST,
+    share: bool = False,
+    auth: tuple[str, str] | None = None,
 ) -> Served:
     """Serve the page of `state`.
 
     No file of the server can be asked for but what a visitor uploaded and what was drawn for the page; nothing is sent
-    elsewhere, and nothing is shared by a tunnel.
+    elsewhere, unless it is shared.
 
     Args:
         state: models and media of the page.
@@ -46,17 +53,20 @@ def serve(
         port: None: the first free one from 7860 on; 0: any free one.
         wait: until it is interrupted.
         largest: what an upload may have at most, as "200mb"; a larger one is refused while it comes.
+        share: open a tunnel of Gradio's, by whose address everybody who knows it reaches the page for a week.
+        auth: a name and a password that visitors must give.
 
     Raises:
-        OSError: the port is taken, or `host` is no address of this machine.
+        OSError: the port is taken, `host` is no address of this machine, or the tunnel cannot be opened.
     """
     found = free_port(host, port)
     blocks = page(state)
-    _, url, _ = blocks.launch(
+    _, url, shared = blocks.launch(
         server_name=host,
         server_port=found,
         prevent_thread_lock=not wait,
-        share=False,
+        share=share,
+        auth=auth,
         inbrowser=False,
         quiet=True,
         show_error=True,
@@ -69,7 +79,10 @@ def serve(
         footer_links=["api", "settings"],
         **looks(),
     )
-    return Served(url, blocks)
+    if share and not shared:
+        blocks.close(verbose=False)
+        raise OSError("--share: Gradio's tunnel could not be opened; is there network? Without it, use --host")
+    return Served(shared or url, blocks)
 
 
 def free_port(host: str, port: int | None) -> int:

@@ -16,7 +16,15 @@ ENDS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(
 
 
 def run(
-    model: str | None, host: str, port: int | None, *, device: str = "auto", dtype: str = "auto", offline: bool = False
+    model: str | None,
+    host: str,
+    port: int | None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    offline: bool = False,
+    share: bool = False,
+    auth: str | None = None,
 ) -> None:
     """Load the models and serve the page until a signal ends it; uploads and drawn images are gone behind it.
 
@@ -25,7 +33,7 @@ def run(
     """
     with _ended_by_signals(), TemporaryDirectory(prefix="vtc-app-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # read when gradio is imported; this process serves the page alone
-        _serve(model, host, port, device, dtype, offline)
+        _serve(model, (host, port), (device, dtype, offline), share, auth)
 
 
 @contextmanager
@@ -50,8 +58,15 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _serve(model: str | None, host: str, port: int | None, device: str, dtype: str, offline: bool) -> None:
-    serving = _serving()
+def _serve(
+    model: str | None,
+    place: tuple[str, int | None],
+    loading: tuple[str, str, bool],
+    share: bool,
+    auth: str | None,
+) -> None:
+    (host, port), (device, dtype, offline) = place, loading
+    serving, credentials = _serving(), _credentials(auth)
     from vtc.app.state import AppState
 
     serving.free_port(host, port)  # before a model is loaded for nothing
@@ -60,12 +75,24 @@ def _serve(model: str | None, host: str, port: int | None, device: str, dtype: s
         state = AppState.load(model, device, dtype, offline=offline, say=note)
     if host not in ("127.0.0.1", "localhost", "::1"):
         note(f"--host {host}: everybody who reaches this machine's network can ask, and upload files")
-    served = serving.serve(state, host=host, port=port, wait=False)
+    if share and credentials is None:
+        note("--share: whoever knows the address can ask, and upload files; --auth USER:PASSWORD asks for a password")
+    served = serving.serve(state, host=host, port=port, wait=False, share=share, auth=credentials)
     try:
         note(f"the page is at {served.url}; Ctrl-C ends it")
         served.blocks.block_thread()
     except KeyboardInterrupt:  # before the thread is blocked
         served.close()
+
+
+def _credentials(text: str | None) -> tuple[str, str] | None:
+    """Name and password of `--auth`. ValueError where one is missing."""
+    if text is None:
+        return None
+    name, colon, password = text.partition(":")
+    if not (name and colon and password):
+        raise ValueError("--auth: expected USER:PASSWORD, both not empty")
+    return name, password
 
 
 def _serving() -> Any:

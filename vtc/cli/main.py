@@ -395,6 +395,12 @@ def serve_app(
         int | None,
         typer.Option(min=0, max=65535, help="Default: the first free one from 7860 on; 0: any.", show_default=False),
     ] = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="Open a tunnel of Gradio's: whoever knows its address reaches the page.")
+    ] = False,
+    auth: Annotated[
+        str | None, typer.Option(metavar="USER:PASSWORD", help="What visitors must give.", show_default=False)
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     offline: Offline = False,
@@ -402,7 +408,7 @@ def serve_app(
     """Open a page on which images and videos are asked about, with all visual tokens and with fewer, side by side."""
     from .app import run
 
-    run(model, host, port, device=device, dtype=dtype, offline=offline)
+    run(model, host, port, device=device, dtype=dtype, offline=offline, share=share, auth=auth)
 
 
 app.command()(merge)
