@@ -196,12 +196,15 @@ def answer_a_batch(tab, image, video, folder):
     questions = folder / "questions.jsonl"
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     tab.open("Batch")
+    for name in ("questions", "media"):  # both hold the examples at first
+        tab.page.locator(f"#{name}").get_by_role("button", name="Clear", exact=True).click()
     tab.put(tab.page.locator("#questions input[type=file]"), questions)
     tab.put(tab.page.locator("#media input[type=file]"), image, video)
     tab.page.locator("#media").get_by_text("scene1").first.wait_for()
     tab.button("Start").click()
     tab.page.locator("#answers").get_by_text("answers").first.wait_for()
     tab.page.locator("#batch-state").get_by_text("2 rows, 2 answered").wait_for()
+    tab.page.locator("#batch-rows").get_by_text("what is in the picture?").first.wait_for()
 
 
 def test_a_video_shows_its_timeline_and_a_click_moves_the_player(opened, video, shot):
