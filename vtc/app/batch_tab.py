@@ -21,7 +21,10 @@ from .batches import (
     gathered,
 )
 from .components import (
+    HIDDEN,
     MODEL,
+    busy,
+    idle,
     keep_slider,
     longest_slider,
     plainly,
@@ -125,5 +128,13 @@ def build(state: AppState) -> None:
         elem_id="batch-rows",
     )
     outputs = [status, table, answers]
-    start.click(tab.batch, [questions, media, recipe, keep, longest], outputs, api_name="batch", **MODEL)
-    halt.click(tab.stop, None, None, queue=False, api_visibility="private", show_progress="hidden")
+    running = start.click(busy, None, start, **HIDDEN).then(
+        tab.batch,
+        [questions, media, recipe, keep, longest],
+        outputs,
+        api_name="batch",
+        show_progress_on=status,
+        **MODEL,
+    )
+    running.then(idle("Start"), None, start, **HIDDEN)
+    halt.click(tab.stop, None, None, **HIDDEN)

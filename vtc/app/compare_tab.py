@@ -14,7 +14,10 @@ from vtc.media.sniffing import SUFFIXES
 
 from .comparing import HEADER, ComparisonRow, compared
 from .components import (
+    HIDDEN,
     MODEL,
+    busy,
+    idle,
     keep_slider,
     longest_slider,
     plainly,
@@ -99,14 +102,16 @@ def build(state: AppState) -> None:
             )
             with gr.Row():
                 tokens, times = (_chart(y, title) for y, title in CHARTS)
-    running = start.click(
+    running = start.click(busy, None, start, **HIDDEN).then(
         tab.compare,
         [medium, question, recipes, keep, longest],
         [table, tokens, times],
         api_name="compare",
+        show_progress_on=table,
         **MODEL,
     )
-    halt.click(tab.stop, None, None, cancels=[running], queue=False, api_visibility="private", show_progress="hidden")
+    running.then(idle("Compare"), None, start, **HIDDEN)
+    halt.click(tab.stop, None, None, cancels=[running], **HIDDEN).then(idle("Compare"), None, start, **HIDDEN)
 
 
 def _names(state: AppState) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,8 @@ COUNTING: dict[str, Any] = {
     "trigger_mode": "always_last",
 }
 """Of events that only count, which need not wait for a model."""
+HIDDEN: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+"""Of events that only the page itself has, and that wait for nothing."""
 KEEP = 0.25
 """Where the slider stands at first."""
 LEGEND = (
@@ -40,6 +42,16 @@ def plainly() -> Iterator[None]:
 def session(request: gr.Request, tab: str) -> str:
     """Return the key of a visitor's calls on one tab."""
     return f"{getattr(request, 'session_hash', None)}/{tab}"
+
+
+def busy() -> gr.Button:
+    """A button whose event is at work: it says so, and takes no second click."""
+    return gr.Button("Answering ...", interactive=False)
+
+
+def idle(name: str) -> Callable[[], gr.Button]:
+    """What gives that button its name back when the event has ended."""
+    return lambda: gr.Button(name, interactive=True)
 
 
 def keep_slider() -> gr.Slider:

@@ -72,18 +72,16 @@ class ImageTab(MediumTab):
         image.preprocess = uploaded_path  # type: ignore[method-assign]  # see there
         return image
 
-    def beside(self) -> list[Any]:
+    def beside(self, medium: Any) -> list[Any]:
         """The image before and after."""
         overlay = gr.ImageSlider(label="Before and after", type="pil", interactive=False, format="png")
         gr.Markdown(LEGEND)
         return [overlay]
 
-    def below(self, medium: Any, question: Any) -> list[Any]:
-        """The packaged images, each with a question."""
+    def examples(self) -> list[tuple[str, str]]:
+        """The packaged images, each with its first question."""
         first = {str(sample.path): sample.question for sample in reversed(samples())}
-        rows = [[path, asked] for path, asked in reversed(first.items())]
-        gr.Examples(rows, [medium, question], label="To try", cache_examples=False)
-        return []
+        return [*reversed(first.items())]
 
     def drawn(self, asked: PreparedQuestion, report: Report, path: Path) -> tuple[Any]:
         """The image before and after."""

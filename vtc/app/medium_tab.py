@@ -11,7 +11,19 @@ import gradio as gr
 
 from vtc.reduction.report import Report
 
-from .components import COUNTING, KEEP, MODEL, answer_panels, keep_slider, longest_slider, plainly, session
+from .components import (
+    COUNTING,
+    HIDDEN,
+    KEEP,
+    MODEL,
+    answer_panels,
+    busy,
+    idle,
+    keep_slider,
+    longest_slider,
+    plainly,
+    session,
+)
 from .formatting import call_notes, headline, notes, strategy_table, table, times_note
 from .inference import MediumQuestion, PreparedQuestion, ask_and_measure, prepared
 from .state import AppState
@@ -22,8 +34,6 @@ Counted = tuple[int | None, int | None]
 """Visual tokens kept, and all; None before an upload."""
 Shown = tuple[Any, ...]
 """Both answers, their numbers, the notes, and what the tab draws."""
-HIDDEN: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
-"""Of events that only the page itself has, and that wait for nothing."""
 
 
 class MediumTab(ABC):
@@ -58,17 +68,17 @@ class MediumTab(ABC):
         """Lay out further inputs of `ask`, under the controls."""
         return []
 
-    def beside(self) -> list[Any]:
+    @abstractmethod
+    def beside(self, medium: Any) -> list[Any]:
         """Lay out drawings under the answers."""
-        return []
 
-    def below(self, medium: Any, question: Any) -> list[Any]:
-        """Lay out drawings, and whatever else belongs there, under both columns."""
-        return []
+    @abstractmethod
+    def examples(self) -> list[tuple[str, str]]:
+        """Return packaged media to try, each with a question."""
 
     @abstractmethod
     def drawn(self, asked: PreparedQuestion, report: Report, path: Path) -> Sequence[Any]:
-        """The values of `beside` and `below`."""
+        """The values of `beside`."""
 
     def build(self) -> None:
         """Lay the tab out."""
@@ -91,15 +101,18 @@ class MediumTab(ABC):
                 inputs = [medium, question, recipe, keep, longest, *self.options()]
             with gr.Column(min_width=280, scale=2):
                 panels = answer_panels()
-                outputs = [*panels, *self.beside()]
-        outputs += self.below(medium, question)
+                outputs = [*panels, *self.beside(medium)]
+        rows = [[path, text] for path, text in self.examples()]
+        gr.Examples(rows, [medium, question], label="To try", cache_examples=False)
         for changed in (medium, recipe, keep):
             public: dict[str, Any] = {"api_name": f"count_{self.kind}", "api_visibility": "public"}
             seen = public if changed is medium else {"api_name": None, "api_visibility": "private"}
             changed.change(self.count, [medium, recipe, keep], [kept, every], **seen, **COUNTING)
-        asks = [start.click, question.submit]
-        running = gr.on(asks, self.ask, inputs, outputs, api_name=f"ask_{self.kind}", **MODEL)
-        halt.click(self.stop, None, panels[-1], cancels=[running], **HIDDEN)
+        running = gr.on([start.click, question.submit], busy, None, start, **HIDDEN).then(
+            self.ask, inputs, outputs, api_name=f"ask_{self.kind}", show_progress_on=panels[1], **MODEL
+        )
+        running.then(idle("Ask"), None, start, **HIDDEN)
+        halt.click(self.stop, None, panels[-1], cancels=[running], **HIDDEN).then(idle("Ask"), None, start, **HIDDEN)
 
     def counted(self, path: str | None, recipe: str, keep: float) -> Counted:
         """The body of `count`."""

@@ -14,10 +14,13 @@ from vtc.reduction.report import Report
 from vtc.video.qa.strategies import STRATEGIES
 from vtc.viz.regions import ClickableImage, TimeRegion, second_at
 
+from .components import HIDDEN
 from .inference import PreparedQuestion
-from .medium_tab import HIDDEN, Counted, MediumTab, Shown
+from .medium_tab import Counted, MediumTab, Shown
 from .renderings import drawn_timeline
 from .strategy import DIRECT
+
+SHOW_PLAYER = "() => document.querySelector('#player').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
 
 
 class VideoTab(MediumTab):
@@ -79,8 +82,8 @@ class VideoTab(MediumTab):
         """The strategy."""
         return [gr.Dropdown(list(STRATEGIES), value=DIRECT, label="Strategy", info="One call of the model, or several")]
 
-    def below(self, medium: Any, question: Any) -> list[Any]:
-        """The timeline, whose clicks move the player, and the packaged video's questions."""
+    def beside(self, medium: Any) -> list[Any]:
+        """The timeline, whose clicks move the player, which is scrolled into view where it is not."""
         gr.Markdown("Shots, keyframes and the budget of each clip. A click moves the player.")
         timeline = gr.Image(
             label="Timeline",
@@ -92,10 +95,12 @@ class VideoTab(MediumTab):
             elem_id="timeline",
         )
         regions = gr.State()
-        timeline.select(self.jump, regions, medium, **HIDDEN)
-        rows = [[str(sample.path), sample.question] for sample in video_samples()]
-        gr.Examples(rows, [medium, question], label="To try", cache_examples=False)
+        timeline.select(self.jump, regions, medium, **HIDDEN).then(None, js=SHOW_PLAYER, **HIDDEN)
         return [timeline, regions]
+
+    def examples(self) -> list[tuple[str, str]]:
+        """The packaged video's questions."""
+        return [(str(sample.path), sample.question) for sample in video_samples()]
 
     def drawn(self, asked: PreparedQuestion, report: Report, path: Path) -> ClickableImage:
         """The timeline, and where a click on it leads."""
