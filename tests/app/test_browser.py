@@ -148,7 +148,7 @@ def test_an_image_is_asked_about_and_shows_two_answers_and_an_overlay(opened, im
     tab.button("Ask").click()
     assert tab.wait(FULL, "8t")
     assert tab.wait(SHORT, "8t")
-    tab.button("All numbers").click()
+    tab.panel.get_by_text("All numbers").click()
     tab.page.get_by_text("KV cache of the prompt").locator("visible=true").first.wait_for()
     before_after = tab.page.get_by_test_id("imageslider").or_(tab.page.locator(".slider-wrap")).locator("img")
     before_after.first.wait_for()
@@ -298,7 +298,7 @@ def test_two_tabs_do_not_mix(opened, image):
     two.button("Ask").click()
     for tab, kept in ((one, "49"), (two, "98")):
         tab.wait(SHORT, None)
-        tab.button("All numbers").click()
+        tab.panel.get_by_text("All numbers").click()
         tab.page.get_by_role("gridcell").or_(tab.page.get_by_role("cell")).get_by_text(
             kept, exact=True
         ).first.wait_for()

@@ -88,6 +88,9 @@ class MediumTab(ABC):
             with gr.Column(min_width=280):
                 medium = self.upload(example)
                 question = gr.Textbox(asked, label="Question", lines=1, max_lines=4)
+                with gr.Row():
+                    start = gr.Button("Ask", variant="primary", min_width=100)
+                    halt = gr.Button("Stop", min_width=100)
                 names = loaded.videos if self._video else loaded.images
                 listed = recipe_choices(names, self._video)
                 recipe, keep = gr.Dropdown(listed, value=recipe_name, label="Recipe"), keep_slider()
@@ -95,9 +98,6 @@ class MediumTab(ABC):
                     kept = gr.Number(before[0], label="Visual tokens kept", interactive=False, min_width=100)
                     every = gr.Number(before[1], label="of all", interactive=False, min_width=100)
                 longest = longest_slider()
-                with gr.Row():
-                    start = gr.Button("Ask", variant="primary", min_width=100)
-                    halt = gr.Button("Stop", min_width=100)
                 inputs = [medium, question, recipe, keep, longest, *self.options()]
             with gr.Column(min_width=280, scale=2):
                 panels = answer_panels()
