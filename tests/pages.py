@@ -19,11 +19,13 @@ class Page(HTMLParser):
         tags: (name, attributes) in order.
         texts: of elements, in order, those of `style` left out.
         articles: the text of each example.
+        ids: the headings of the questions in them.
     """
 
     tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     articles: list[list[str]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
 
     @classmethod
@@ -57,6 +59,8 @@ class Page(HTMLParser):
         self.texts.append(data)
         if "article" in self.open:
             self.articles[-1].append(data)
+            if "h3" in self.open and data.strip():
+                self.ids.append(data)
 
     @property
     def text(self) -> str:

@@ -73,7 +73,7 @@ def test_what_was_lost_is_first_with_its_overlay(bench, found):
         if row.name in ("kcenter", "random") and row.id in right and row.exact is False:
             lost[row.id] = lost.get(row.id, 0) + 1
     assert lost
-    shown = [article[0] for article in found.articles]
+    shown = found.ids
     counts = [lost.get(name, 0) for name in shown]
     assert counts == sorted(lost.values(), reverse=True)[:4] + [0] * max(0, 4 - len(lost))
     images = [attributes for name, attributes in found.tags if name == "img"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,10 @@ def sections(
     """
     scores = {label: _score(tally) for label, tally in found.tallies.items()}
     tables = [_recipes(found, scores), *_seconds(found), *_kinds(found)]
-    examples = [_example(number, row, questions, model, renderer) for number, row in found.worst]
-    shown = f"{len(examples)} of {sum(t.rows for t in found.tallies.values())} rows: errors first, then wrong answers."
+    examples = _by_medium(found, questions, model, renderer)
+    shown = (
+        f"{len(found.worst)} of {sum(t.rows for t in found.tallies.values())} rows: errors first, then wrong answers."
+    )
     return [
         Section("What it came to", (), _cards(found, scores), _curve(found, scores), tables),
         *([Section("Examples", [shown], examples=examples)] if examples else []),
@@ -132,7 +135,7 @@ def _curve(found: AnswersSummary, scores: Mapping[str, Interval]) -> Curve:
     points = []
     for label, tally in found.tallies.items():
         score = scores[label]
-        if score.mean is None or not tally.full:
+        if score.mean is None or not tally.full or len(found.tallies) == 1:  # of one point nothing can be compared
             continue
         bounds = (None, None) if score.low is None or score.high is None else (100 * score.low, 100 * score.high)
         points.append((label, Point(100 * tally.kept / tally.full, 100 * score.mean, *bounds)))
@@ -140,6 +143,18 @@ def _curve(found: AnswersSummary, scores: Mapping[str, Interval]) -> Curve:
 
 
 # Examples
+
+
+def _by_medium(
+    found: AnswersSummary, questions: Questions, model: str | None, renderer: OverlayRenderer | None
+) -> list[Example]:
+    """The examples; a medium that one recipe was asked about several times is shown once, at the first of them."""
+    groups: dict[object, list[Example]] = {}
+    for number, row in found.worst:
+        medium = medium_of(row) or medium_of(questions.of(row["id"]))
+        same = number if medium is None else (medium, recipe_label(row), *_times(row.get("frames")))
+        groups.setdefault(same, []).append(_example(number, row, questions, model, renderer))
+    return [replace(first, more=tuple(more)) for first, *more in groups.values()]
 
 
 def _example(

@@ -45,12 +45,19 @@ class Example:
         id: of the question.
         facts: (name, text) in order: the question, the answers, what they cost.
         figure: makes the image when the page is laid out, one at a time.
+        more: further questions about the same medium, which stand under the same image; their own are not made.
     """
 
     state: str
     id: str
     facts: Sequence[tuple[str, str]]
     figure: Callable[[], Figure] = field(repr=False)
+    more: Sequence[Example] = ()
+
+    @property
+    def questions(self) -> tuple[Example, ...]:
+        """All that stand under the image."""
+        return self, *self.more
 
 
 @dataclass(frozen=True)
