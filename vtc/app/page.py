@@ -63,5 +63,5 @@ def looks() -> dict[str, Any]:
 
 
 def _heading(state: AppState) -> str:
-    said = heading(state.image_model.name, state.video_model.name)
-    return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. {said}"
+    models = heading(state.image_model.name, state.video_model.name)
+    return f"# {TITLE}\nThe same question, answered from all visual tokens and from a part of them. {models}"
