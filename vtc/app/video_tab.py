@@ -20,7 +20,7 @@ from .medium_tab import Counted, MediumTab, Shown
 from .renderings import drawn_timeline
 from .strategy import DIRECT
 
-SCROLL_TO_PLAYER = "() => document.querySelector('#player').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
+SCROLL_TO_VIDEO = "() => document.querySelector('#player').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
 
 
 class VideoTab(MediumTab):
@@ -95,7 +95,7 @@ class VideoTab(MediumTab):
             elem_id="timeline",
         )
         regions = gr.State()
-        timeline.select(self.jump, regions, medium, **HIDDEN).then(None, js=SCROLL_TO_PLAYER, **HIDDEN)
+        timeline.select(self.jump, regions, medium, **HIDDEN).then(None, js=SCROLL_TO_VIDEO, **HIDDEN)
         return [timeline, regions]
 
     def examples(self) -> list[tuple[str, str]]:
