@@ -54,10 +54,11 @@ def test_count_video(client, video):
 
 def test_ask_image_streams_and_ends_with_an_overlay(client, image):
     job = client.submit(handle_file(str(image)), "what is in the picture?", "kcenter", 0.25, 8, api_name="/ask_image")
-    full, short, table, notes, overlay = job.result()
+    full, short, headline, table, notes, overlay = job.result()
     assert full == short == "white cross"
     assert numbers(table)["visual tokens"] == ["196", "49"]
     assert numbers(table)["time to first token"][0].endswith("s")
+    assert "4.0 x fewer visual tokens** (49 of 196)" in headline
     assert "KV bytes" in notes
     sizes = [Image.open(path).size for path in overlay]
     assert sizes[0] == sizes[1]
@@ -65,11 +66,12 @@ def test_ask_image_streams_and_ends_with_an_overlay(client, image):
 
 
 def test_ask_video_ends_with_a_timeline(client, video):
-    full, short, table, _, timeline = client.predict(
+    full, short, headline, table, _, timeline = client.predict(
         handle_file(str(video)), "what is there at the end?", "video", 0.25, 8, api_name="/ask_video"
     )
     assert full
     assert short
+    assert "(36 of 144)" in headline
     assert numbers(table)["visual tokens"] == ["144", "36"]
     assert Image.open(timeline).width == 1360
 
@@ -97,9 +99,10 @@ def test_batch_answers_uploaded_media_and_names_no_folder(client, image, video, 
         {"id": "2", "image": image.name, "question": "what is in the picture?"},
         {"id": "3", "image": "missing.png", "question": "what is in the picture?"},
     ]
-    said, answers = batch(client, tmp_path, rows, [image, video])
+    said, listed, answers = batch(client, tmp_path, rows, [image, video])
     found = [json.loads(line) for line in Path(answers).read_text().splitlines()]
     assert [row["id"] for row in found] == ["1", "2", "3"]
+    assert [cells[0] for cells in listed["data"]] == [video.name, image.name, "missing.png"]
     assert [row["error"] is None for row in found] == [True, True, False]
     assert found[0]["tokens_kept"] == 36
     assert "3 rows, 2 answered" in said
@@ -174,7 +177,7 @@ def test_two_callers_at_once_get_their_own_answers(url, image, video, tmp_path):
         client = Client(url, verbose=False, download_files=str(tmp_path / str(number)))
         keep = (0.25, 0.5)[number % 2]
         try:
-            _, _, table, *_ = client.predict(
+            _, _, _, table, *_ = client.predict(
                 handle_file(str(image)), "what is in the picture?", "stride", keep, 8, api_name="/ask_image"
             )
             return numbers(table)["visual tokens"]

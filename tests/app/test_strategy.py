@@ -33,7 +33,13 @@ def test_both_answers_are_those_of_plain_calls(fresh_state, video, strategy):
         (None, pairs[-1].full, pairs[-1].full_calls),
         (chosen("video", 0.25), pairs[-1].short, pairs[-1].short_calls),
     ):
-        asker = Asker(model, processor, ShownVideo(asked.inputs, recipe, asked.opened.medium, 2), ASKED.text, 6)
+        asker = Asker(
+            model,
+            processor,
+            ShownVideo(asked.inputs, recipe, asked.opened.medium, 2, asked.start.tokens.before),
+            ASKED.text,
+            6,
+        )
         assert named(strategy).run(asker, ASKED.text) == said.text
         assert [(call.purpose, call.prompt, call.text) for call in calls] == [
             (call.purpose, call.prompt, call.text) for call in asker.calls
@@ -58,9 +64,10 @@ def test_numbers_are_over_all_calls_and_notes_tell_them(fresh_state, video):
 
 def test_the_tab_shows_calls_and_the_timeline(fresh_state, video):
     shown = list(VideoTab(fresh_state).ask_video(str(video), ASKED.text, "video", 0.25, 6, "segment-thought", object()))
-    full, short, numbers, notes, image, _ = shown[-1]
+    full, short, headline, numbers, notes, image, _ = shown[-1]
     assert full
     assert short
+    assert "x fewer visual tokens** over all calls" in headline
     assert numbers[0][0] == "calls of the model"
     assert "describe part 2 of 3" in notes
     assert image.width == 1360

@@ -81,6 +81,14 @@ def times_note(pair: Pair) -> str:
     return FIRST_CALL if pair.times is None else WARM.format(rounds=pair.rounds)
 
 
+def strategy_headline(pair: Pair) -> str:
+    """What was saved over all calls of the model that both answers by a strategy took; empty before they are done."""
+    full, short = (sum(call.tokens_kept for call in calls) for calls in (pair.full_calls, pair.short_calls))
+    if not (pair.done and full and short):
+        return ""
+    return f"**{_times(full / short)} fewer visual tokens** over all calls ({short:,} of {full:,})"
+
+
 def strategy_table(pair: Pair) -> list[list[str]]:
     """The numbers of both answers by a strategy, over all calls of the model that each took."""
     calls = pair.full_calls, pair.short_calls

@@ -55,7 +55,8 @@ class ImageTab(MediumTab):
             max_new_tokens: longest answer in tokens, 1 to 512.
 
         Returns:
-            Both answers as they grow, the numbers of both, notes, and at the end the image before and after.
+            Both answers as they grow, what was saved in a line, the numbers of both, notes, and at the end the
+            image before and after.
         """
         yield from self.answered(request, image, question, recipe, keep, max_new_tokens)
 

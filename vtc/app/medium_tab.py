@@ -24,7 +24,7 @@ from .components import (
     plainly,
     session,
 )
-from .formatting import call_notes, headline, notes, strategy_table, table, times_note
+from .formatting import call_notes, headline, notes, strategy_headline, strategy_table, table, times_note
 from .inference import MediumQuestion, PreparedQuestion, ask_and_measure, prepared
 from .state import AppState
 from .strategy import DIRECT, ask_by_strategy
@@ -147,7 +147,7 @@ class MediumTab(ABC):
                     drawn = [*self.drawn(asked, report, Path(str(path)))]
                 more = call_notes(pair) if not direct else [times_note(pair)] if pair.done else []
                 numbers = table(pair) if direct else strategy_table(pair)
-                gain = headline(pair) if direct else ""
+                gain = headline(pair) if direct else strategy_headline(pair)
                 yield pair.full.text, pair.short.text, gain, numbers, notes((*pair.notes, *more), pair), *drawn
 
     def stop(self, request: gr.Request) -> str:

@@ -62,8 +62,8 @@ class VideoTab(MediumTab):
             strategy: direct, or in several calls of the model: decompose or segment-thought.
 
         Returns:
-            Both answers as they grow, the numbers of both, notes (of a strategy, its calls), and at the end the
-            timeline of shots, budgets and keyframes.
+            Both answers as they grow, what was saved in a line, the numbers of both, notes (of a strategy, its calls),
+            and at the end the timeline of shots, budgets and keyframes.
         """
         yield from self.answered(request, video, question, recipe, keep, max_new_tokens, strategy)
 
