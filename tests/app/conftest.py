@@ -17,13 +17,20 @@ CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found :=
 
 @pytest.fixture(scope="session")
 def state():
+    """What the page of `url` is of: its answers may still be coming when a test of the page has ended."""
+    return AppState.load()
+
+
+@pytest.fixture(scope="session")
+def own_models():
+    """Models that no page has, and so no answer of a page is at work on them."""
     return AppState.load()
 
 
 @pytest.fixture
-def fresh_state(state):
-    """A state of the same models that holds nothing yet."""
-    return AppState(state.image_model, state.video_model)
+def fresh_state(own_models):
+    """A state that holds nothing yet."""
+    return AppState(own_models.image_model, own_models.video_model)
 
 
 @pytest.fixture(scope="session")

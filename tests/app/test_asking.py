@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from vtc.app import inference
 from vtc.app.comparing import ALL, compared
 from vtc.app.inference import MediumQuestion, ask, prepared
 from vtc.app.streaming import InferenceLock, answers
 from vtc.app.token_count import chosen
-from vtc.inference.asking import answer, prompt, report_on
+from vtc.inference.asking import Seconds, answer, prompt, report_on
 from vtc.media.images import load_image
 from vtc.reduction.api import reduced
 
@@ -38,7 +39,7 @@ def test_a_image_is_answered_as_plain_calls_answer_it(fresh_state, image, recipe
     assert not hasattr(model, "vtc")
 
 
-def test_a_second_question_reuses_the_encoding_and_answers_as_a_first_one(fresh_state, state, video):
+def test_a_second_question_reuses_the_encoding_and_answers_as_a_first_one(fresh_state, video):
     asked = MediumQuestion(str(video), "what is there at the end?", "video", 0.25, True, 8)
     before = last(fresh_state, asked)[-1]
     encoded = fresh_state.inference.features.encoded
@@ -50,20 +51,20 @@ def test_a_second_question_reuses_the_encoding_and_answers_as_a_first_one(fresh_
     assert fresh_state.inference.features.encoded == encoded
     assert after.full.reused
     assert after.short.reused
-    alone = last(type(fresh_state)(state.image_model, state.video_model), other)[-1]
+    alone = last(type(fresh_state)(fresh_state.image_model, fresh_state.video_model), other)[-1]
     assert (after.full.text, after.short.text) == (alone.full.text, alone.short.text)
     assert not alone.full.reused
 
 
 @pytest.mark.parametrize("recipe", ["cls", "tome"])
-def test_cues_and_what_was_merged_in_the_encoder_are_reused_too(fresh_state, state, image, recipe):
+def test_cues_and_what_was_merged_in_the_encoder_are_reused_too(fresh_state, image, recipe):
     asked = MediumQuestion(str(image), "what is in the picture?", recipe, 0.25, False, 4)
     last(fresh_state, asked)
     other = replace(asked, text="what color is it?")
     again = last(fresh_state, other)[-1]
     assert again.full.reused
     assert again.short.reused
-    alone = last(type(fresh_state)(state.image_model, state.video_model), other)[-1]
+    alone = last(type(fresh_state)(fresh_state.image_model, fresh_state.video_model), other)[-1]
     assert not alone.short.reused
     assert again.short.text == alone.short.text
     assert again.short.report.after == alone.short.report.after
@@ -106,8 +107,8 @@ def slow(state, image, **options):
 
 
 @pytest.fixture
-def endless(state, monkeypatch):
-    monkeypatch.setattr(state.image_model.model.generation_config, "eos_token_id", None)
+def endless(fresh_state, monkeypatch):
+    monkeypatch.setattr(fresh_state.image_model.model.generation_config, "eos_token_id", None)
 
 
 def test_stop_ends_an_answer_and_frees_the_model(fresh_state, image, endless):
@@ -173,10 +174,36 @@ def test_a_comparison_has_a_row_for_all_tokens_and_one_for_each_recipe(fresh_sta
     tables = list(compared(fresh_state, question, ["kcenter", "stride", "kcenter"], threading.Event()))
     assert [row.recipe for row in tables[-1]] == [ALL, "kcenter", "stride"]
     assert [row.tokens for row in tables[-1]] == [196, 49, 49]
-    assert len(tables) == 2
+    assert len(tables) == 3
+    assert [row.answer for row in tables[2]] == [row.answer for row in tables[1]]
+    assert all(after.first != before.first for after, before in zip(tables[2], tables[1], strict=True))
     assert fresh_state.inference.features.encoded == 0
     assert tables[-1][0].kv > tables[-1][1].kv
     assert len(tables[-1][0].cells()) == 6
+
+
+def test_warm_runs_are_taken_in_turns(fresh_state, image, monkeypatch):
+    asked = prepared(fresh_state, MediumQuestion(str(image), "what is in the picture?", "kcenter", 0.25, False, 4))
+    model, order, stop = asked.loaded.model, [], threading.Event()
+
+    def noted(model, inputs):
+        order.append("reduced" if hasattr(model, "vtc") else "all")
+        return Seconds(float(len(order)), 1.0)
+
+    monkeypatch.setattr(inference, "timed", noted)
+    monkeypatch.setattr(inference, "ROUNDS", 3)
+    calls = [(asked.inputs, None), (asked.inputs, asked.start.recipe)]
+    full, short = inference.interleaved(fresh_state.inference, model, calls, stop)
+    assert order == ["all", "reduced"] * 3
+    assert [one.first for one in full] == [1, 3, 5]
+    assert inference.middle(short) == Seconds(4, 1)
+    stop.set()
+    assert inference.interleaved(fresh_state.inference, model, calls, stop) == [[], []]
+    monkeypatch.setattr(inference, "PATIENCE", -1.0)
+    assert [len(taken) for taken in inference.interleaved(fresh_state.inference, model, calls, threading.Event())] == [
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,18 @@ BEYOND = """() => [...document.querySelectorAll('[role=tabpanel] *')].filter(par
   return true
 }).map(part => part.id || `${part.tagName}.${part.className}`)"""
 
+IN_VIEW = """name => {
+  const box = document.querySelector(name).getBoundingClientRect()
+  return box.top > -1 && box.bottom <= innerHeight
+}"""
+CUT = """() => [...document.querySelectorAll('.vtc-table .table-wrap, .vtc-table table')].filter(
+  part => part.checkVisibility() && part.scrollWidth > part.parentElement.clientWidth + 1
+).map(part => `${part.className}: ${part.scrollWidth} in ${part.parentElement.clientWidth}`)"""
+"""Tables that reach beyond what is around them."""
+LEFT = """() => document.querySelector('#timeline img').getBoundingClientRect().left
+  - document.querySelector('#timeline').getBoundingClientRect().left"""
+"""Pixels from the left edge to the timeline, which could not be scrolled to were they fewer than 0."""
+
 
 class Tab:
     """A browser tab with the page, which notes all that goes wrong in it."""
@@ -285,6 +297,25 @@ def test_stop_ends_an_answer_and_the_next_one_comes(opened, image, endless):
     tab.wait(SHORT, None)
 
 
+def test_enter_while_an_answer_is_coming_asks_nothing_further(opened, image, endless):
+    tab = opened()
+    tab.upload(image)
+    tab.wait(KEPT, "49")
+    tab.box("number input for Longest answer").fill("10")
+    tab.box("number input for Longest answer").press("Enter")
+    tab.box("Question").press("Enter")
+    busy = tab.button("Answering ...")
+    busy.wait_for()
+    assert busy.is_disabled()
+    tab.box("Question").press("Enter")
+    tab.wait(SHORT, None)
+    tab.button("Ask").wait_for()
+    said = tab.box(SHORT).input_value()
+    tab.page.wait_for_timeout(3000)
+    assert tab.button("Ask").is_enabled()
+    assert tab.box(SHORT).input_value() == said  # a second answer would have begun again
+
+
 def test_two_tabs_do_not_mix(opened, image):
     one, two = opened(), opened()
     for tab, keep in ((one, "0.25"), (two, "0.5")):
@@ -315,6 +346,7 @@ def test_a_phone_scrolls_down_alone(opened, image, scheme, shot):
     tab.wait(SHORT, "8t")
     tab.page.locator(".slider-wrap img").or_(tab.page.get_by_test_id("imageslider")).first.wait_for()
     assert tab.overflow <= 0
+    tab.page.wait_for_function(IN_VIEW, arg="#image-answers")
     shot(tab, f"phone-{scheme}")
     for name, button in (("Video", "Ask"), ("Compare", "Compare"), ("Batch", "Start")):
         tab.open(name)
@@ -335,6 +367,9 @@ def test_a_phone_scrolls_down_alone_with_results(opened, image, video, tmp_path,
         answer_a_batch(tab, image, video, tmp_path)
     assert tab.overflow <= 0
     assert tab.beyond == []
+    assert tab.page.evaluate(CUT) == []
+    if name == "Video":
+        assert tab.page.evaluate(LEFT) >= 0
     columns = tab.page.locator("[role=tabpanel] .row > .column").locator("visible=true").all()
     assert len(columns) == 2
     assert min(column.bounding_box()["width"] for column in columns) > 300  # one under the other

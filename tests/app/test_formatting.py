@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
-from vtc.app import formatting
+from vtc.app import formatting, inference
 from vtc.app.inference import Pair
 from vtc.app.media import RecentCache
 from vtc.app.streaming import StreamState
 from vtc.app.token_count import Count, chosen
+from vtc.inference.asking import Seconds
+
+REPORT = SimpleNamespace(after=49)
+"""What the headline reads of a report."""
 
 
 @pytest.mark.parametrize(
@@ -30,6 +37,37 @@ def test_before_a_run_the_table_has_what_is_known_by_arithmetic():
     assert rows["prompt tokens"] == ["207", "60"]
     assert rows["time to first token"] == [formatting.NONE] * 2
     assert rows["KV cache of the prompt"] == ["1000 B", formatting.NONE]
+
+
+@pytest.mark.parametrize(
+    ("full", "short", "apart", "says"),
+    [
+        (0.4, 0.2, True, "**2.0 x sooner** to the first token"),
+        (0.2, 0.4, True, "**2.0 x later** to the first token"),
+        (0.2, 0.199, True, "as soon to the first token"),
+        (0.4, 0.2, False, "within what these runs differ by"),
+    ],
+)
+def test_the_headline_says_sooner_or_later_only_where_runs_lie_apart(full, short, apart, says):
+    pair = Pair(StreamState(), StreamState(report=REPORT), chosen("stride", 0.25), Count(49, 196), 207, 1000, 250)
+    headline = formatting.headline(replace(pair, times=(Seconds(full, 0.1), Seconds(short, 0.1)), apart=apart))
+    assert headline.startswith("**4.0 x fewer visual tokens** (49 of 196), ")
+    assert says in headline
+    assert headline.endswith("4.0 x less KV cache (250 B of 1000 B)")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [
+        ((1, 2, 3, 4), (5, 6, 7, 8), True),
+        ((5, 6, 7, 8), (1, 2, 3, 4), True),
+        ((1, 2, 3, 4), (1, 2, 3, 4), False),
+        ((1, 1, 1, 9), (2, 2, 2, 2), False),
+        ((1, 1, 1, 1, 9), (2, 2, 2, 2, 2), True),
+    ],
+)
+def test_runs_lie_apart_where_their_middle_halves_do(one, other, apart):
+    assert inference._apart(one, other) == apart
 
 
 def test_notes_show_marks_as_they_are():

@@ -23,6 +23,7 @@ from .batches import (
 from .components import (
     HIDDEN,
     MODEL,
+    answer_table,
     busy,
     idle,
     keep_slider,
@@ -118,15 +119,7 @@ def build(state: AppState) -> None:
                 halt = gr.Button("Stop", min_width=100)
             status = gr.Markdown(elem_id="batch-state")
             answers = gr.File(label="Answers", interactive=False, elem_id="answers")
-    table = gr.Dataframe(
-        headers=list(HEADER),
-        label="Answers",
-        interactive=False,
-        wrap=True,
-        type="array",
-        buttons=[],
-        elem_id="batch-rows",
-    )
+    table = answer_table(HEADER, (22, 38, 22, 18), label="A row a question, after Start", elem_id="batch-rows")
     outputs = [status, table, answers]
     running = start.click(busy, None, start, **HIDDEN).then(
         tab.batch,

@@ -16,11 +16,13 @@ from .comparing import HEADER, ComparisonRow, compared
 from .components import (
     HIDDEN,
     MODEL,
+    answer_table,
     busy,
     idle,
     keep_slider,
     longest_slider,
     plainly,
+    scroll_to,
     session,
 )
 from .inference import MediumQuestion
@@ -97,8 +99,8 @@ def build(state: AppState) -> None:
                 start = gr.Button("Compare", variant="primary", min_width=100)
                 halt = gr.Button("Stop", min_width=100)
         with gr.Column(min_width=280, scale=2):
-            table = gr.Dataframe(
-                headers=list(HEADER), label="Recipes", interactive=False, wrap=True, type="array", buttons=[]
+            table = answer_table(
+                HEADER, (20, 22, 14, 16, 15, 13), label="A row a recipe, after Compare", elem_id="compared"
             )
             with gr.Row():
                 tokens, times = (_chart(y, title) for y, title in CHARTS)
@@ -110,6 +112,7 @@ def build(state: AppState) -> None:
         show_progress_on=table,
         **MODEL,
     )
+    start.click(None, js=scroll_to("compared"), **HIDDEN)
     running.then(idle("Compare"), None, start, **HIDDEN)
     halt.click(tab.stop, None, None, cancels=[running], **HIDDEN).then(idle("Compare"), None, start, **HIDDEN)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from vtc.embedded.exam import exact
 from vtc.embedded.samples import true_answer
+from vtc.inference.asking import Seconds
 
 from .formatting import (
     NONE,
@@ -20,6 +21,8 @@ from .inference import (
     MediumQuestion,
     Pair,
     ask,
+    interleaved,
+    middle,
     prepared,
 )
 from .state import AppState
@@ -65,7 +68,8 @@ def compared(
 ) -> Iterator[list[ComparisonRow]]:
     """The rows so far, each time one more is done: all tokens first, then `recipes` in their order.
 
-    Every recipe is checked before the first model runs. Each is timed behind a call of one token, and encodes again.
+    Every recipe is checked before the first model runs. At the end the rows come once more with medians of warm runs,
+    taken in turns, each of which encodes again.
 
     Raises:
         OSError, ValueError: no recipe, too many of them, or what `prepared` says of one.
@@ -79,12 +83,19 @@ def compared(
     rows, pair = list[ComparisonRow](), asked[0].start
     for one in asked:
         full = pair.full if rows else None
-        deque(ask(inference, one, 1, stop, full), maxlen=0)  # the first call of a recipe loads what is loaded once
         pair = deque(ask(inference, one, question.max_new_tokens, stop, full), maxlen=1).pop()
         if stop.is_set():
             return
         rows = [*(rows or [_judged(_full(pair), truth)]), _judged(_short(pair), truth)]
         yield rows
+    calls = [(asked[0].inputs, None), *((one.inputs, one.start.recipe) for one in asked)]
+    times = interleaved(inference, asked[0].loaded.model, calls, stop)
+    if times[0]:
+        yield [_timed(row, middle(taken)) for row, taken in zip(rows, times, strict=True)]
+
+
+def _timed(row: ComparisonRow, times: Seconds) -> ComparisonRow:
+    return replace(row, first=times.first, rate=1 / times.next)
 
 
 def _judged(row: ComparisonRow, truth: str | None) -> ComparisonRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,8 +25,8 @@ HIDDEN: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_pro
 KEEP = 0.25
 """Where the slider stands at first."""
 LEGEND = (
-    "Left of the handle: what the encoder sees. Right: kept cells are clear inside an outline, dropped ones dimmed; "
-    "a cell that was merged is tinted with the colour of the one it went into."
+    "After Ask, left of the handle: what the encoder sees. Right: kept cells are clear inside an outline, dropped ones "
+    "dimmed; a cell that was merged is tinted with the colour of the one it went into."
 )
 
 
@@ -54,6 +54,28 @@ def idle(name: str) -> Callable[[], gr.Button]:
     return lambda: gr.Button(name, interactive=True)
 
 
+def scroll_to(name: str) -> str:
+    """JavaScript that shows the part of the page called `name`, which on a phone stands under all that is set."""
+    return (
+        f"() => {{const part = document.querySelector('#{name}'); "
+        "if (part.getBoundingClientRect().bottom > innerHeight) part.scrollIntoView({behavior: 'smooth'})}"
+    )
+
+
+def answer_table(headers: Sequence[str], widths: Sequence[int], **more: Any) -> gr.Dataframe:
+    """A table that is only read, as wide as its place, its columns so many percent each."""
+    return gr.Dataframe(
+        headers=list(headers),
+        interactive=False,
+        wrap=True,
+        type="array",
+        buttons=[],
+        column_widths=[f"{width}%" for width in widths],
+        elem_classes="vtc-table",
+        **more,
+    )
+
+
 def keep_slider() -> gr.Slider:
     """The share of the visual tokens that is kept."""
     return gr.Slider(0.01, 1.0, KEEP, step=0.01, label="Keep", info="Share of the visual tokens")
@@ -64,23 +86,15 @@ def longest_slider() -> gr.Slider:
     return gr.Slider(1, LONGEST, 64, step=1, precision=0, label="Longest answer", info="Tokens, each about a word")
 
 
-def answer_panels() -> list[Any]:
-    """Both answers side by side, what was saved, all numbers folded under it, and the notes."""
+def answer_panels(name: str) -> list[Any]:
+    """Both answers side by side, found by `name`, what was saved, all numbers folded under it, and the notes."""
     waits: dict[str, Any] = {"lines": 2, "interactive": False, "min_width": 140}
-    with gr.Row():
+    with gr.Row(elem_id=name):
         full = gr.Textbox(label="Answer from all tokens", placeholder="appears after Ask", **waits)
         short = gr.Textbox(label="Answer from the tokens kept", placeholder="appears after Ask", **waits)
     gain = gr.Markdown(elem_classes="vtc-gain")
     with gr.Accordion("All numbers", open=False):
-        numbers = gr.Dataframe(
-            headers=list(HEADER),
-            show_label=False,
-            interactive=False,
-            wrap=True,
-            type="array",
-            buttons=[],
-            column_widths=["44%", "28%", "28%"],
-        )
+        numbers = answer_table(HEADER, (44, 28, 28), show_label=False)
     return [full, short, gain, numbers, gr.Markdown()]
 
 

@@ -56,7 +56,7 @@ def headline(pair: Pair) -> str:
     parts = [f"**{_times(pair.tokens.before / report.after)} fewer visual tokens** ({kept})"]
     full, short = _first(pair)
     if full and short:
-        parts.append(_faster(full / short))
+        parts.append(_faster(full / short, pair.apart is not False))
     if pair.kv_short:
         parts.append(
             f"{_times(pair.kv_full / pair.kv_short)} less KV cache ({size(pair.kv_short)} of {size(pair.kv_full)})"
@@ -64,11 +64,13 @@ def headline(pair: Pair) -> str:
     return ", ".join(parts)
 
 
-def _faster(times: float) -> str:
+def _faster(times: float, apart: bool) -> str:
+    if not apart:
+        return "as soon to the first token, within what these runs differ by"
     if times >= CLEAR:
         return f"**{_times(times)} sooner** to the first token"
     if times > 1 / CLEAR:
-        return "as soon to the first token (encoding and selecting take as long as the shorter prompt saves)"
+        return "as soon to the first token (selecting takes as long as the shorter prompt saves)"
     return f"**{_times(1 / times)} later** to the first token (selecting takes longer than the shorter prompt saves)"
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
+
+import numpy as np
 
 from vtc.adapters.decoders import decoder_of
 from vtc.core.flops import DecoderCost
@@ -24,8 +27,8 @@ from .token_count import Count, count
 
 LONGEST = 512
 """Tokens of an answer, at most."""
-ROUNDS, PATIENCE = 3, 6.0
-"""Timed runs of either kind behind both answers, and the seconds after which no further round is begun."""
+ROUNDS, PATIENCE = 9, 3.0
+"""Timed runs of each kind behind the answers, and the seconds after which no further round is begun."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Pair:
         times: medians of warm runs with all tokens and by the recipe, taken in turns once both have answered; None
             where none were made.
         rounds: runs of either kind that they are of.
+        apart: whether the middle halves of the times to the first token of both kinds do not overlap; None where there
+            are no such runs.
     """
 
     full: StreamState
@@ -58,6 +63,7 @@ class Pair:
     short_calls: tuple[Call, ...] = ()
     times: tuple[Seconds, Seconds] | None = None
     rounds: int = 0
+    apart: bool | None = None
 
     @property
     def done(self) -> bool:
@@ -164,24 +170,53 @@ def ask_and_measure(
         yield from measured(inference, asked, pair, stop)
 
 
-def measured(
-    inference: InferenceLock, asked: PreparedQuestion, pair: Pair, stop: threading.Event, rounds: int = ROUNDS
-) -> Iterator[Pair]:
-    """`pair`, once both have answered, with the times of warm runs; nothing where the answer was stopped.
+def measured(inference: InferenceLock, asked: PreparedQuestion, pair: Pair, stop: threading.Event) -> Iterator[Pair]:
+    """`pair`, once both have answered, with the times of warm runs; nothing where the answer was stopped."""
+    model = asked.loaded.model
+    full, short = interleaved(inference, model, [(asked.inputs, None), (asked.inputs, pair.recipe)], stop)
+    if full:
+        apart = _apart([one.first for one in full], [one.first for one in short])
+        yield replace(pair, times=(middle(full), middle(short)), rounds=len(full), apart=apart)
+
+
+def interleaved(
+    inference: InferenceLock,
+    model: Any,
+    calls: Sequence[tuple[Mapping[str, Any], Recipe | None]],
+    stop: threading.Event,
+) -> list[list[Seconds]]:
+    """The times of warm runs of each call, taken in turns: at most `ROUNDS` of each.
+
+    Fewer are made once they have taken `PATIENCE` seconds, none where `stop` is set before the first round has ended.
 
     Args:
-        rounds: of either kind; fewer are made once they have taken `PATIENCE` seconds, or where `stop` is set.
+        calls: inputs of the model, and by which recipe it reads them; None: all tokens.
     """
-    model, taken = asked.loaded.model, list[tuple[Seconds, Seconds]]()
+    taken: list[list[Seconds]] = [[] for _ in calls]
     begun = time.perf_counter()
-    while len(taken) < rounds and not stop.is_set() and (not taken or time.perf_counter() - begun < PATIENCE):
-        with inference.lock:
-            plain = timed(model, asked.inputs)
-            with reduced(model, pair.recipe):
-                taken.append((plain, timed(model, asked.inputs)))
-    if taken:
-        full, short = (Seconds(*map(median, zip(*kind, strict=True))) for kind in zip(*taken, strict=True))
-        yield replace(pair, times=(full, short), rounds=len(taken))
+    for number in range(ROUNDS):
+        if number and time.perf_counter() - begun > PATIENCE:
+            break
+        found = []
+        for inputs, recipe in calls:
+            if stop.is_set():
+                return taken
+            with inference.lock, nullcontext() if recipe is None else reduced(model, recipe):
+                found.append(timed(model, inputs))
+        for times, one in zip(taken, found, strict=True):
+            times.append(one)
+    return taken
+
+
+def middle(times: Sequence[Seconds]) -> Seconds:
+    """The medians of several runs."""
+    return Seconds(median(one.first for one in times), median(one.next for one in times))
+
+
+def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether the middle halves of two samples do not overlap."""
+    (low, high), (less, more) = (np.quantile(sample, (0.25, 0.75)) for sample in (one, other))
+    return bool(high < less or more < low)
 
 
 def _word_notes(loaded: LoadedModel, text: str) -> list[str]:

@@ -22,6 +22,7 @@ from .components import (
     keep_slider,
     longest_slider,
     plainly,
+    scroll_to,
     session,
 )
 from .formatting import call_notes, headline, notes, strategy_headline, strategy_table, table, times_note
@@ -100,7 +101,7 @@ class MediumTab(ABC):
                 longest = longest_slider()
                 inputs = [medium, question, recipe, keep, longest, *self.options()]
             with gr.Column(min_width=280, scale=2):
-                panels = answer_panels()
+                panels = answer_panels(f"{self.kind}-answers")
                 outputs = [*panels, *self.beside(medium)]
         rows = [[path, text] for path, text in self.examples()]
         gr.Examples(rows, [medium, question], label="To try", cache_examples=False)
@@ -111,6 +112,7 @@ class MediumTab(ABC):
         running = gr.on([start.click, question.submit], busy, None, start, **HIDDEN).then(
             self.ask, inputs, outputs, api_name=f"ask_{self.kind}", show_progress_on=panels[1], **MODEL
         )
+        gr.on([start.click, question.submit], None, js=scroll_to(f"{self.kind}-answers"), **HIDDEN)
         running.then(idle("Ask"), None, start, **HIDDEN)
         halt.click(self.stop, None, panels[-1], cancels=[running], **HIDDEN).then(idle("Ask"), None, start, **HIDDEN)
 

@@ -26,8 +26,10 @@ STYLE = """<style>
   .gradio-container .row:has(> .column) {flex-direction: column}
   .gradio-container .column {min-width: 0 !important; width: 100%; max-width: 100%}
   .gradio-container .row, .gradio-container .block, .gradio-container .form {min-width: 0; max-width: 100%}
-  #timeline .image-frame, #timeline .image-container {overflow-x: auto}
+  #timeline .image-frame, #timeline .image-container {display: block; overflow-x: auto}
   #timeline img {max-width: none; width: 900px; height: auto}
+  .vtc-table table {font-size: 11px}
+  .vtc-table th, .vtc-table td, .vtc-table .cell-wrap, .vtc-table .cell-menu-button {padding: 3px !important}
 }
 .gradio-container textarea:disabled, .gradio-container input:disabled {
   border-color: transparent !important; background: transparent !important; box-shadow: none !important;
