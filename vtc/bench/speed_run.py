@@ -35,6 +35,7 @@ class SpeedConfig:
 
     Attributes:
         model, arch: a model by name, or an architecture with random weights; one of both.
+        layers: of the language model of `arch` at most; None: as many as memory holds.
         recipes, keeps, batches: every recipe at every keep for every batch.
         images, frames: of one request; with `frames` a video of so many is asked about in place of images.
         rounds, answer, patience: see `SpeedTest`.
@@ -45,6 +46,7 @@ class SpeedConfig:
     keeps: Sequence[Keep]
     model: str | None = None
     arch: str | None = None
+    layers: int | None = None
     batches: Sequence[int] = (1, 4)
     images: int = 1
     frames: int | None = None
@@ -66,6 +68,8 @@ class SpeedConfig:
             raise ValueError(f"--attn {self.attn!r}; expected one of {', '.join(ATTENTION)}")
         if (self.model is None) == (self.arch is None):
             raise ValueError("--model names a model, --arch an architecture with random weights; pass one of them")
+        if self.layers is not None and self.arch is None:
+            raise ValueError(f"--layers {self.layers}: a model is timed as it is; pass --arch, or leave it out")
         if self.arch is not None:
             architecture(self.arch)
             if self.frames is not None:
@@ -137,7 +141,7 @@ def _model(config: SpeedConfig) -> tuple[Any, Requests, str]:
     if config.arch is not None:
         device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
         dtype = torch.bfloat16 if config.dtype == "auto" else getattr(torch, _dtype(config.dtype))
-        model, remark = build(config.arch, device, dtype)
+        model, remark = build(config.arch, device, dtype, layers=config.layers)
         made = architecture(config.arch)
         shape = f"random weights, {_parameters(model)}{', ' if remark else ''}{remark}"
         return model, lambda batch: made.requests(model, batch, config.images), shape

@@ -14,7 +14,7 @@ from .console import note, print_json, progress, shown
 from .options import MODELS, AsJson, Device, Dtype, parts
 
 DEFAULT_RECIPES = "kcenter,random,resize"
-ARCHITECTURES = "llava-1.5-7b, llava-next-7b, qwen2.5-vl-3b, qwen3-vl-4b, internvl3-2b"
+ARCHITECTURES = "llava-1.5-7b, llava-next-7b, qwen2.5-vl-3b, qwen3-vl-4b, qwen3.5-4b, internvl3-2b"
 
 
 def speed(
@@ -28,6 +28,10 @@ def speed(
             "does not fit into memory loses layers, which is said."
         ),
     ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of --arch: layers of its language model at most, where a whole one takes too long."),
+    ] = None,
     recipes: Annotated[str, typer.Option(help="Names or recipe files, parted by commas.")] = DEFAULT_RECIPES,
     keep: Annotated[str, typer.Option(help="Shares or counts of visual tokens, parted by commas.")] = ".5,.25,.1",
     batch: Annotated[str, typer.Option(help="Requests answered together, parted by commas.")] = "1,4",
@@ -38,7 +42,7 @@ def speed(
     patience: Annotated[float, typer.Option(help="Seconds a batch, after which no further round is begun.")] = 120.0,
     threads: Annotated[int | None, typer.Option(help="Of torch. Default: its own choice.")] = None,
     attn: Annotated[str | None, typer.Option(metavar="sdpa|eager|flash_attention_2", help="Attention kernel.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A directory for speed.json and speed.md.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A directory for speed.json, speed.md and the chart.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: AsJson = False,
@@ -47,6 +51,8 @@ def speed(
 
     Calls are warmed up and taken in turns; medians are printed with their quartiles, slower ones too.
     """
+    from vtc.bench.quality import has_matplotlib
+    from vtc.bench.speed_plot import draw_speed
     from vtc.bench.speed_run import SpeedConfig, run
     from vtc.bench.speed_tables import HEAD, by_batch, cells, speed_markdown, verdict
     from vtc.bench.variants import chosen, parse_keeps
@@ -61,6 +67,7 @@ def speed(
         keeps=parse_keeps(keep),
         model=model,
         arch=arch,
+        layers=layers,
         batches=_numbers(batch),
         images=images,
         frames=frames,
@@ -73,11 +80,15 @@ def speed(
     )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
+        if not has_matplotlib():
+            note("no chart will be drawn: matplotlib is not installed (pip install matplotlib)")
     with quiet(), progress() as say:
         made = run(config, threads, say)
     if out is not None:
         (out / "speed.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
         (out / "speed.md").write_text(speed_markdown(made), encoding="utf-8")
+        if has_matplotlib():
+            draw_speed(made, out / "speed")
     if as_json:
         print_json(made)
         return
