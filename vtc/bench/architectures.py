@@ -138,9 +138,9 @@ ARCHITECTURES = {
     for one in (
         Architecture("llava-1.5-7b", configs.llava, requests.llava, 7.06e9),
         Architecture("llava-next-7b", configs.llava_next, requests.llava_next, 7.06e9),
-        Architecture("qwen2.5-vl-3b", configs.qwen25, requests.qwen(72), 3.75e9),
-        Architecture("qwen3-vl-4b", configs.qwen3, requests.qwen(64), 4.44e9),
-        Architecture("qwen3.5-4b", configs.qwen35, requests.qwen(64), 4.54e9),
+        Architecture("qwen2.5-vl-3b", configs.qwen25, requests.qwen(1296), 3.75e9),
+        Architecture("qwen3-vl-4b", configs.qwen3, requests.qwen(1024), 4.44e9),
+        Architecture("qwen3.5-4b", configs.qwen35, requests.qwen(1024), 4.54e9),
         Architecture("internvl3-2b", configs.internvl, requests.internvl, 2.09e9),
     )
 }

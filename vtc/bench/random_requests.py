@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,13 +11,24 @@ from torch import Tensor
 TEXT = 24
 """Tokens before and behind the media of a prompt."""
 
-Requests = Callable[[Any, int, int], dict[str, Tensor]]
-"""Makes the inputs of a model for a batch about so many images each. The first image is the largest; where a model
-takes images of several sizes those after it differ, as they do in use."""
+
+class Requests(Protocol):
+    """Makes the inputs of a model for a batch about so many images each.
+
+    The first image is the largest; where a model takes images of several sizes those after it differ, as in use.
+
+    Args:
+        tokens: of the first image, about so many. ValueError where the model has sizes of its own.
+    """
+
+    def __call__(self, model: Any, batch: int, images: int, tokens: int | None = None) -> dict[str, Tensor]:
+        """See the class."""
+        ...
 
 
-def llava(model: Any, batch: int, images: int) -> dict[str, Tensor]:
+def llava(model: Any, batch: int, images: int, tokens: int | None = None) -> dict[str, Tensor]:
     """Images of 336 x 336 pixels, the only size there is."""
+    _own_sizes(tokens)
     count = batch * images
     return _sent(model, [576] * count, images, pixel_values=torch.randn(count, 3, 336, 336))
 
@@ -26,23 +37,25 @@ TILED = ((672, 672), (336, 672), (672, 336), (336, 1008))
 """Height and width of images, without a margin when they are cut into tiles."""
 
 
-def llava_next(model: Any, batch: int, images: int) -> dict[str, Tensor]:
+def llava_next(model: Any, batch: int, images: int, tokens: int | None = None) -> dict[str, Tensor]:
     """Images of up to four tiles, their rows ended by newlines, and a thumbnail."""
+    _own_sizes(tokens)
     sizes = _cycled(TILED, batch * images)
-    tokens = [576 + (height // 14) * (width // 14 + 1) for height, width in sizes]
+    counts = [576 + (height // 14) * (width // 14 + 1) for height, width in sizes]
     pixels = torch.zeros(len(sizes), 5, 3, 336, 336)
     for image, (height, width) in zip(pixels, sizes, strict=True):
         image[: 1 + height * width // 336**2].normal_()
-    return _sent(model, tokens, images, pixel_values=pixels, image_sizes=torch.tensor(sizes))
+    return _sent(model, counts, images, pixel_values=pixels, image_sizes=torch.tensor(sizes))
 
 
-def qwen(side: int) -> Requests:
-    """Makes requests about images of at most `side` x `side` patches."""
+def qwen(largest: int) -> Requests:
+    """Makes requests about images of at most `largest` visual tokens, where no other number is asked for."""
 
-    def requests(model: Any, batch: int, images: int) -> dict[str, Tensor]:
+    def requests(model: Any, batch: int, images: int, tokens: int | None = None) -> dict[str, Tensor]:
         """See `Requests`."""
         vision = model.config.vision_config
         merge, patch = vision.spatial_merge_size, vision.patch_size
+        side = 2 * merge * round((tokens or largest) ** 0.5 / 2)  # even, as images of half a side come too
         shapes = ((side, side), (side, side // 2), (side // 2, side), (side // 2, side // 2))
         grids = _cycled(shapes, batch * images)
         patches = sum(height * width for height, width in grids)
@@ -58,10 +71,16 @@ def qwen(side: int) -> Requests:
     return requests
 
 
-def internvl(model: Any, batch: int, images: int) -> dict[str, Tensor]:
+def internvl(model: Any, batch: int, images: int, tokens: int | None = None) -> dict[str, Tensor]:
     """Images of up to four tiles and a thumbnail."""
+    _own_sizes(tokens)
     tiles = _cycled((5, 3, 4, 1), batch * images)
     return _sent(model, [256 * n for n in tiles], images, pixel_values=torch.randn(sum(tiles), 3, 448, 448))
+
+
+def _own_sizes(tokens: int | None) -> None:
+    if tokens is not None:
+        raise ValueError(f"--image-tokens {tokens}: this architecture has sizes of its own; Qwen's take any")
 
 
 def _cycled(sizes: Sequence[Any], count: int) -> list[Any]:

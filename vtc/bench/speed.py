@@ -33,6 +33,7 @@ class SpeedRow:
         tokens, prompt: visual tokens, and all, of all prompts as they enter the language model.
         first: seconds until the first token of all: encoder, selection and prefill.
         ideal: of the same number of embeddings with nothing selected; None where that is not known beforehand.
+        over_ideal: how many times longer than the ideal of the same round the first token takes; of all rounds.
         step: seconds from token to token.
         phases: seconds of a request's phases, by name: `encode` (signals of the encoder included), `select`, `merge`,
             `splice`; medians.
@@ -48,6 +49,7 @@ class SpeedRow:
     prompt: int = 0
     first: Spread | None = None
     ideal: Spread | None = None
+    over_ideal: Spread | None = None
     step: Spread | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
     flops: int = 0
@@ -195,6 +197,7 @@ class SpeedTest:
             prompt=sum(prompt),
             first=Spread.of(first),
             ideal=None if beside is None else Spread.of(beside),
+            over_ideal=None if beside is None else Spread.of([a / b for a, b in zip(first, beside, strict=True)]),
             step=Spread.of(one.steps[1:] or one.steps),
             phases={name: Spread.of(seconds[1:] or seconds).median for name, seconds in one.phases.items()},
             flops=flops,

@@ -36,6 +36,7 @@ class SpeedConfig:
     Attributes:
         model, arch: a model by name, or an architecture with random weights; one of both.
         layers: of the language model of `arch` at most; None: as many as memory holds.
+        image_tokens: of the largest image of `arch`, where it takes images of any size; None: as its card has it.
         recipes, keeps, batches: every recipe at every keep for every batch.
         images, frames: of one request; with `frames` a video of so many is asked about in place of images.
         rounds, answer, patience: see `SpeedTest`.
@@ -47,6 +48,7 @@ class SpeedConfig:
     model: str | None = None
     arch: str | None = None
     layers: int | None = None
+    image_tokens: int | None = None
     batches: Sequence[int] = (1, 4)
     images: int = 1
     frames: int | None = None
@@ -58,18 +60,19 @@ class SpeedConfig:
     attn: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("images", "frames", "rounds", "answer"):
+        for name in ("images", "frames", "rounds", "answer", "image_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"--{name} {value}; expected a whole number of at least 1")
+                raise ValueError(f"--{name.replace('_', '-')} {value}; expected a whole number of at least 1")
         if not self.batches or min(self.batches) < 1:
             raise ValueError(f"--batch {','.join(map(str, self.batches))}; expected whole numbers of at least 1")
         if self.attn not in (None, *ATTENTION):
             raise ValueError(f"--attn {self.attn!r}; expected one of {', '.join(ATTENTION)}")
         if (self.model is None) == (self.arch is None):
             raise ValueError("--model names a model, --arch an architecture with random weights; pass one of them")
-        if self.layers is not None and self.arch is None:
-            raise ValueError(f"--layers {self.layers}: a model is timed as it is; pass --arch, or leave it out")
+        for option, value in (("--layers", self.layers), ("--image-tokens", self.image_tokens)):
+            if value is not None and self.arch is None:
+                raise ValueError(f"{option} {value}: a model is timed as it is; pass --arch, or leave it out")
         if self.arch is not None:
             architecture(self.arch)
             if self.frames is not None:
@@ -144,7 +147,7 @@ def _model(config: SpeedConfig) -> tuple[Any, Requests, str]:
         model, remark = build(config.arch, device, dtype, layers=config.layers)
         made = architecture(config.arch)
         shape = f"random weights, {_parameters(model)}{', ' if remark else ''}{remark}"
-        return model, lambda batch: made.requests(model, batch, config.images), shape
+        return model, lambda batch: made.requests(model, batch, config.images, config.image_tokens), shape
     assert config.model is not None
     model, processor = load(config.model, device=config.device, dtype=config.dtype)
     return model, lambda batch: _given(model, processor, batch, config), _parameters(model)

@@ -17,10 +17,12 @@ CUTS = {
     "select": "a cheaper selector would cut it: `random`, `stride` or `cls`",
     "merge": "pruning without merging would cut it",
 }
-HEAD = (
-    *("recipe", "keep", "visual tokens", "first token, ms (quartiles)", "times sooner", "over the ideal"),
-    *("encode", "select", "merge, splice", "ms a token", "requests a second", "KV MiB", "prefill FLOPs"),
-)
+VARIANT = ("recipe", "keep", "visual tokens")
+GAIN = (*VARIANT, "first token, ms (quartiles)", "times sooner", "over the ideal", "requests a second", "KV MiB")
+"""Columns of what is gained."""
+SPENT = (*VARIANT, "encode, ms", "select, ms", "merge, splice, ms", "ms a token", "prefill FLOPs")
+"""Columns of what time goes into."""
+HEAD = (*GAIN, *SPENT[len(VARIANT) :])
 
 
 def document(rows: Sequence[SpeedRow], about: Mapping[str, Any], answer: int) -> dict[str, Any]:
@@ -52,7 +54,8 @@ def speed_markdown(made: Mapping[str, Any]) -> str:
         f"{made['model']} ({made['shape']}), {made['dtype']} on {made['device']}; {on}; {versions}; {made['date']}.",
         f"Medians of {_calls(made)} calls of each kind, taken in turns after one that warms up. The first token "
         "comes after encoder, selection and prefill; the ideal is the same encoder, and the same language model given "
-        f"as many embeddings. Throughput is of answers of {made['answer']} tokens.",
+        "as many embeddings, and times over it are of calls in one round. "
+        f"Throughput is of answers of {made['answer']} tokens.",
     ]
     for batch, rows in by_batch(made).items():
         lines += ["", f"## batch of {batch}", "", _line(HEAD), _line(["---"] * len(HEAD))]
@@ -70,30 +73,44 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def cells(row: Mapping[str, Any], full: Mapping[str, Any]) -> list[str]:
-    """A row of the table beside that of the stock model."""
+def cells(
+    row: Mapping[str, Any], full: Mapping[str, Any], head: Sequence[str] = HEAD, spread: bool = True
+) -> list[str]:
+    """A row of the table beside that of the stock model.
+
+    Args:
+        head: the columns.
+        spread: whether quartiles stand behind the ratio to the ideal too.
+    """
     name = "all tokens" if row["name"] == FULL else row["name"]
     if row["refused"]:
-        return [name, f"{row['keep']:.3g}", f"refused: {row['refused']}", *[""] * (len(HEAD) - 3)]
+        return [name, f"{row['keep']:.3g}", "", f"refused: {row['refused']}", *[""] * (len(head) - 4)]
     first, phases = row["first"], row["phases"]
-    quartiles = f"{first['low'] * 1e3:.0f} to {first['high'] * 1e3:.0f}"
-    glue = phases.get("merge", 0.0) + phases.get("splice", 0.0)
-    return [
+    encode, select = (f"{phases[part] * 1e3:.1f}" if phases else "" for part in ("encode", "select"))
+    glue = f"{(phases['merge'] + phases['splice']) * 1e3:.1f}" if phases else ""
+    values = (
         name,
         f"{row['keep']:.3g}",
         str(row["tokens"]),
-        f"{first['median'] * 1e3:.0f} ({quartiles})",
+        f"{first['median'] * 1e3:.0f} ({first['low'] * 1e3:.0f} to {first['high'] * 1e3:.0f})",
         f"{full['first']['median'] / first['median']:.2f}",
-        "" if row["ideal"] is None else f"{first['median'] / row['ideal']['median']:.3f}",
-        *(
-            f"{seconds * 1e3:.1f}" if phases else ""
-            for seconds in (*map(phases.get, ("encode", "select"), (0, 0)), glue)
-        ),
-        f"{row['step']['median'] * 1e3:.1f}",
+        _over(row["over_ideal"], spread),
         f"{row['requests_a_second']:.2f}",
         f"{row['kv_bytes'] / 2**20:.1f}",
+        encode,
+        select,
+        glue,
+        f"{row['step']['median'] * 1e3:.1f}",
         f"{row['flops'] / full['flops']:.0%}",
-    ]
+    )
+    by_name = dict(zip(HEAD, values, strict=True))
+    return [by_name[column] for column in head]
+
+
+def _over(times: Mapping[str, float] | None, spread: bool) -> str:
+    if times is None:
+        return ""
+    return f"{times['median']:.3f}" + (f" ({times['low']:.3f} to {times['high']:.3f})" if spread else "")
 
 
 def verdict(made: Mapping[str, Any]) -> Iterator[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +16,16 @@ from .options import MODELS, AsJson, Device, Dtype, parts
 
 DEFAULT_RECIPES = "kcenter,random,resize"
 ARCHITECTURES = "llava-1.5-7b, llava-next-7b, qwen2.5-vl-3b, qwen3-vl-4b, qwen3.5-4b, internvl3-2b"
+
+SHORT = {
+    "visual tokens": "tokens",
+    "first token, ms (quartiles)": "first token, ms",
+    "times sooner": "sooner",
+    "over the ideal": "of ideal",
+    "requests a second": "a second",
+    "merge, splice, ms": "splice, ms",
+}
+"""Heads of columns where a terminal is narrow."""
 
 
 def speed(
@@ -31,6 +42,10 @@ def speed(
     layers: Annotated[
         int | None,
         typer.Option(min=1, help="Of --arch: layers of its language model at most, where a whole one takes too long."),
+    ] = None,
+    image_tokens: Annotated[
+        int | None,
+        typer.Option(help="Of --arch, where it takes images of any size: visual tokens of the largest of a batch."),
     ] = None,
     recipes: Annotated[str, typer.Option(help="Names or recipe files, parted by commas.")] = DEFAULT_RECIPES,
     keep: Annotated[str, typer.Option(help="Shares or counts of visual tokens, parted by commas.")] = ".5,.25,.1",
@@ -54,7 +69,7 @@ def speed(
     from vtc.bench.quality import has_matplotlib
     from vtc.bench.speed_plot import draw_speed
     from vtc.bench.speed_run import SpeedConfig, run
-    from vtc.bench.speed_tables import HEAD, by_batch, cells, speed_markdown, verdict
+    from vtc.bench.speed_tables import speed_markdown
     from vtc.bench.variants import chosen, parse_keeps
     from vtc.inference.defaults import image_model
     from vtc.inference.quiet import quiet
@@ -68,6 +83,7 @@ def speed(
         model=model,
         arch=arch,
         layers=layers,
+        image_tokens=image_tokens,
         batches=_numbers(batch),
         images=images,
         frames=frames,
@@ -92,12 +108,26 @@ def speed(
     if as_json:
         print_json(made)
         return
+    _print(made)
+
+
+def _print(made: dict[str, Any]) -> None:
+    """Two tables a batch that fit 80 columns, what was refused, and what it comes to in words."""
+    from vtc.bench.speed_tables import GAIN, SPENT, by_batch, cells, verdict
+
     console = Console()
     for size, rows in by_batch(made).items():
-        table = Table(*HEAD, title=f"{shown(made['model'])}, batch of {size}, {made['dtype']} on {made['device']}")
-        for row in rows:
-            table.add_row(*map(shown, cells(row, rows[0])))
-        console.print(table)
+        title = f"{shown(made['model'])}, batch of {size}, {made['dtype']} on {made['device']}"
+        measured = [row for row in rows if not row["refused"]]
+        for head, name in ((GAIN, title), (SPENT, None)):
+            table = Table(title=name, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            for column in head:
+                table.add_column(SHORT.get(column, column), justify="left" if column == "recipe" else "right")
+            for row in measured:
+                table.add_row(*map(shown, cells(row, rows[0], head, spread=False)))
+            console.print(table)
+        for why in dict.fromkeys(f"{row['name']} refused: {row['refused']}" for row in rows if row["refused"]):
+            console.print(shown(why), highlight=False)
     for line in verdict(made):
         console.print(shown(line), highlight=False)
 
