@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import vtc.stages.select.maxmin as module
 from vtc.stages.ops import unit_rows
-from vtc.stages.select.maxmin import maxmin
+from vtc.stages.select import greedy
+from vtc.stages.select.maxmin import maxmin, maxmin_each
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference_image.npz"
 TIE = 1e-6
@@ -159,26 +160,51 @@ def test_above_the_exact_size_only_the_first_pick_may_differ(kind, monkeypatch) 
     monkeypatch.setattr(module, "BLOCK", 16)
     x = draw(kind, 400, 8)
     check(x, 30, maxmin(x, 30), any_first=True)
-    check(x, 30, module._plain(*starts(x, 30)).sort().values, any_first=True)
+    check(x, 30, on_a_device(x, 30), any_first=True)
 
 
 def test_above_the_exact_size_finds_the_lone_token() -> None:
     x = draw("off-centre", 5000, 16)
     x[3211] = -1
     assert maxmin(x, 1).tolist() == [3211]
-    assert starts(x, 1)[2].tolist() == [3211]
+    assert on_a_device(x, 1).tolist() == [3211]
 
 
-def starts(x: Tensor, k: int) -> tuple[Tensor, int, Tensor]:
-    """Arguments of `_plain`: what `maxmin` gives it on a device."""
-    rows = unit_rows(x)
-    return rows, k, module._first_plain(rows, k)
+def on_a_device(x: Tensor, k: int) -> Tensor:
+    """What `maxmin` picks on a device."""
+    return module._plain([unit_rows(x)], [k])[0].sort().values
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_device_path_follows_the_rule(kind: str) -> None:
     x = draw(kind, 500, 32)
-    check(x, 60, module._plain(*starts(x, 60)).sort().values)
+    check(x, 60, on_a_device(x, 60))
+
+
+@pytest.mark.parametrize("held", [2**28, 900 * 8, 1])
+def test_the_device_path_picks_in_many_pools_as_in_each(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(greedy, "HELD", held)  # all of them together, some, each alone
+    pools = [draw(kind, count, 8, count) for kind, count in zip(KINDS, range(40, 400, 40), strict=True)]
+    counts = [1 + len(pool) // 3 for pool in pools]
+    together = module._plain([unit_rows(pool) for pool in pools], counts)
+    for pool, k, picks in zip(pools, counts, together, strict=True):
+        assert len(picks) == k
+        check(pool, k, picks.sort().values)
+
+
+def test_pools_are_taken_together_while_they_can_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(greedy, "HELD", 100)
+    rows = [torch.zeros(n, 5) for n in (4, 6, 10, 3, 30, 2)]
+    assert list(greedy._groups(rows)) == [range(2), range(2, 3), range(3, 4), range(4, 5), range(5, 6)]
+    assert list(greedy._groups([])) == []
+
+
+@given(st.lists(inputs, min_size=1, max_size=4), st.data())
+def test_each_of_several_pools_is_picked_in_as_alone(cases, data: st.DataObject) -> None:
+    pools = [draw(kind, count, 6, seed) for kind, count, _, seed in cases]
+    counts = [data.draw(st.integers(1, len(pool))) for pool in pools]
+    for pool, k, picks in zip(pools, counts, maxmin_each(pools, counts), strict=True):
+        assert torch.equal(picks, maxmin(pool, k))
 
 
 class NoWordFromTheHost(TorchDispatchMode):
@@ -197,7 +223,7 @@ def test_the_device_path_never_waits_for_the_host(exact: int, monkeypatch: pytes
     monkeypatch.setattr(module, "EXACT", exact)
     rows = unit_rows(draw("clustered", 300, 8))
     with NoWordFromTheHost():
-        module._plain(rows, 20, module._first_plain(rows, 20))
+        module._plain([rows, rows[:200]], [20, 10])
     with pytest.raises(AssertionError), NoWordFromTheHost():
         module._lazy(rows, 20, 0)
 

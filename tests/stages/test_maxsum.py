@@ -42,9 +42,11 @@ def select(x: torch.Tensor, k: int, stage: MaxSum | None = None) -> list[int]:
     return (stage or MaxSum()).select(item(x), torch.arange(len(x)), k, seed=0).tolist()
 
 
-@pytest.fixture(params=["matrix", "products"])
+@pytest.fixture(params=["matrix", "products", "together"])
 def way(request, monkeypatch):
-    """Both ways to come by the cosines."""
+    """The ways to come by the cosines; many pools together is that of a GPU."""
+    if request.param == "together":
+        monkeypatch.setattr(module, "_in_turn", module._together)
     monkeypatch.setattr(module, "GRAM", 10**6 if request.param == "matrix" else 0)
     monkeypatch.setattr(module, "DEAR", 10**6)
     return request.param

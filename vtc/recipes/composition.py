@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -236,7 +236,15 @@ class Recipe:
         Raises:
             ValueError: a selector broke its contract.
         """
-        return reducing.reduce(self, tokens, total)
+        return self.reduce_each([tokens], [total])[0]
+
+    def reduce_each(self, items: Sequence[VisualTokens], totals: Sequence[int]) -> list[Reduction]:
+        """`reduce` of each item, whose pools go to the selector together.
+
+        Raises:
+            ValueError: a selector broke its contract.
+        """
+        return reducing.reduce(self, items, totals)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON can hold it."""

@@ -114,9 +114,10 @@ def reduce_media(
     # Scores are fp32 even where the caller runs under autocast.
     exact = torch.autocast(encoded[0].features.device.type, enabled=False)
     with clock.measure("select"), torch.no_grad(), exact:
-        reductions = [_reduce(recipe, counts, tokens) for counts, tokens in zip(counted, encoded, strict=True)]
+        reductions = _reduced(recipe, counted, encoded)
     with clock.measure("merge"):
-        embedded = [_embedded(tokens, reduction) for tokens, reduction in zip(encoded, reductions, strict=True)]
+        pairs = zip(encoded, reductions, strict=True)
+        embedded = [_embedded(tokens, reduction, recipe.merger is not None) for tokens, reduction in pairs]
     return [
         ReducedItem(counts.media, rows, _of_all(counts.media.layout, tokens, reduction, some))
         for counts, tokens, rows, reduction, some in zip(counted, encoded, embedded, reductions, chosen, strict=True)
@@ -200,8 +201,10 @@ def _side_by_side(parts: Sequence[Reduction | None]) -> Reduction | None:
     )
 
 
-def _embedded(tokens: VisualTokens, reduction: Reduction) -> Embedded:
-    return Embedded(reduction.apply(tokens.features), tuple(reduction.apply(plane) for plane in tokens.planes))
+def _embedded(tokens: VisualTokens, reduction: Reduction, merges: bool) -> Embedded:
+    """What the language model gets; where nothing merges the device need not be asked whether anything did."""
+    made = [reduction.apply(rows) if merges else rows[reduction.anchor] for rows in (tokens.features, *tokens.planes)]
+    return Embedded(made[0], tuple(made[1:]))
 
 
 def _resized(adapter: Adapter, recipe: Recipe, counts: ItemCounts) -> Media:
@@ -214,11 +217,10 @@ def _resized(adapter: Adapter, recipe: Recipe, counts: ItemCounts) -> Media:
     return adapter.resized(media, height, width)
 
 
-def _reduce(recipe: Recipe, counts: ItemCounts, tokens: VisualTokens) -> Reduction:
-    if recipe.seeded:
-        tokens = replace(tokens, key=counts.media.key)
-    total = min(counts.total, sum(tokens.layout.candidates))
-    return recipe.reduce(tokens, total)
+def _reduced(recipe: Recipe, counted: Sequence[ItemCounts], encoded: Sequence[VisualTokens]) -> list[Reduction]:
+    pairs = list(zip(counted, encoded, strict=True))
+    items = [replace(tokens, key=counts.media.key) if recipe.seeded else tokens for counts, tokens in pairs]
+    return recipe.reduce_each(items, [min(c.total, sum(tokens.layout.candidates)) for c, tokens in pairs])
 
 
 def _of_all(full: Layout, tokens: VisualTokens, reduction: Reduction, chosen: Tensor | None) -> Reduction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -123,6 +123,16 @@ class Allocator(Stage):
         return [(torch.nonzero(free & (unit == i)).flatten(), count) for i, count in enumerate(counts)]
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Tokens of an item to choose from: the arguments of `Selector.select`."""
+
+    tokens: VisualTokens
+    members: Tensor
+    k: int
+    seed: int
+
+
 class Selector(Stage):
     """Which candidate tokens stay."""
 
@@ -143,6 +153,13 @@ class Selector(Stage):
             `[k]` int64, entries of `pool`, ascending and unique; at most as many, and one at least, of an adaptive
             selector.
         """
+
+    def select_each(self, pools: Sequence[Pool]) -> list[Tensor]:
+        """Choose in each of several pools, of one item or more: `select` of each.
+
+        A greedy selector overrides it, so that a GPU takes the steps of all pools at once.
+        """
+        return [self.select(pool.tokens, pool.members, pool.k, seed=pool.seed) for pool in pools]
 
     def count(self, layout: Layout, keep: Keep) -> int | None:
         """How many candidates of an item go on, where that is counted otherwise than by `Budget`; None: it is not.

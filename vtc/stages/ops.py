@@ -16,11 +16,17 @@ def unit_rows(features: Tensor) -> Tensor:
     # Squares leave the range of fp32 long before the entries do: the few such rows are first scaled by their
     # largest entry. A row without direction comes out of the two divisions as NaN, and so as zeros.
     odd = ~((norm > 1e-15) & (norm < 1e15)).squeeze(1)
-    if odd.any():
-        raw = features[odd].float().to(dtype)
-        scaled = raw / raw.abs().amax(dim=1, keepdim=True)
-        unit[odd] = torch.nan_to_num(scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True), nan=0.0)
+    if features.device.type != "cpu":
+        # Off the CPU all rows are scaled, which costs less than to ask whether any must be.
+        unit = torch.where(odd[:, None], _rescaled(features.float().to(dtype)), unit)
+    elif odd.any():
+        unit[odd] = _rescaled(features[odd].float().to(dtype))
     return unit.contiguous()
+
+
+def _rescaled(raw: Tensor) -> Tensor:
+    scaled = raw / raw.abs().amax(dim=1, keepdim=True)
+    return torch.nan_to_num(scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True), nan=0.0)
 
 
 def _working_dtype(device: torch.device) -> torch.dtype:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from vtc.core.tokens import VisualTokens
-from vtc.stages.base import Selector
+from vtc.stages.base import Pool, Selector
 
-from .maxmin import maxmin
+from .maxmin import maxmin, maxmin_each
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,9 @@ class KCenter(Selector):
     def select(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `Selector.select`."""
         return pool[maxmin(tokens.features[pool], k)]
+
+    def select_each(self, pools: Sequence[Pool]) -> list[Tensor]:
+        """See `Selector.select_each`."""
+        features = [pool.tokens.features[pool.members] for pool in pools]
+        picks = maxmin_each(features, [pool.k for pool in pools])
+        return [pool.members[own] for pool, own in zip(pools, picks, strict=True)]

@@ -11,10 +11,14 @@ The code speaks of cosines: the largest distance is the smallest cosine, a bound
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from vtc.stages.ops import unit_rows
+
+from .greedy import CLOSED, pick_together
 
 BLOCK = 256
 """Tokens brought up to date together, at least; more of many, so that there are few rounds."""
@@ -22,11 +26,8 @@ EXACT = 4096
 """Up to this many tokens the first pick is exact at any price."""
 SAME = 1 - 1e-6
 """Cosines from here on are one value, so that equal rows tie whatever the rounding."""
-CLOSED = torch.inf
-"""Stands in place of a cosine where a token may not be picked."""
 
 
-@torch.no_grad()
 def maxmin(features: Tensor, k: int) -> Tensor:
     """Pick `k` tokens, each as far as possible from those picked before it.
 
@@ -54,15 +55,39 @@ def maxmin(features: Tensor, k: int) -> Tensor:
         TypeError: `features` is not a floating point tensor, or `k` not an int.
         ValueError: `features` is not `[N, D]`, or `k` is out of range.
     """
-    _check(features, k)
-    count, device = len(features), features.device
-    if k == count:
-        return torch.arange(count, device=device)
-    with torch.autocast(device.type, enabled=False):
-        rows = unit_rows(features)
-        if device.type == "cpu":
-            return _lazy(rows, k, _first_lazy(rows, k)).sort().values
-        return _plain(rows, k, _first_plain(rows, k)).sort().values
+    return maxmin_each([features], [k])[0]
+
+
+@torch.no_grad()
+def maxmin_each(features: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]:
+    """`maxmin` in each of several pools, the steps of all taken together off the CPU.
+
+    Args:
+        features: `[N, D]` of each pool, all of one width and device.
+        counts: how many to pick in each.
+
+    Returns:
+        What `maxmin` returns of each; off the CPU two scores within rounding (1e-6) may swap with other pools beside.
+
+    Raises:
+        TypeError, ValueError: see `maxmin`.
+    """
+    for one, k in zip(features, counts, strict=True):
+        _check(one, k)
+    chosen = [torch.arange(len(one), device=one.device) for one in features]
+    some = [i for i, k in enumerate(counts) if k < len(features[i])]
+    if some:
+        with torch.autocast(features[0].device.type, enabled=False):
+            picks = _picks([unit_rows(features[i]) for i in some], [counts[i] for i in some])
+        for i, own in zip(some, picks, strict=True):
+            chosen[i] = own.sort().values
+    return chosen
+
+
+def _picks(rows: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]:
+    if rows[0].device.type == "cpu":
+        return [_lazy(one, k, _first_lazy(one, k)) for one, k in zip(rows, counts, strict=True)]
+    return _plain(rows, counts)
 
 
 def _check(features: Tensor, k: int) -> None:
@@ -189,19 +214,18 @@ def _measure(rows: Tensor, block: Tensor, closest: Tensor, best: float, width: i
             block, part = block[stay], part.index_select(0, stay)
 
 
-def _plain(rows: Tensor, k: int, first: Tensor) -> Tensor:
-    """Return the picks `[k]`, in order, by one matrix-vector product each, without a host synchronisation."""
-    picks = torch.empty(k, dtype=torch.int64, device=rows.device)
-    closest = rows.new_full((len(rows),), -1.0)
-    pick = first
-    for done in range(k):
-        picks[done : done + 1] = pick
-        # Indexing by a tensor of no dimensions would fetch it to the host; `index_select` does not.
-        row = rows.index_select(0, pick).squeeze(0)
-        torch.maximum(closest, torch.mv(rows, row).clamp_(max=SAME), out=closest)
-        closest.index_fill_(0, pick, CLOSED)
-        pick = closest.argmin(dim=0, keepdim=True)
-    return picks
+def _plain(rows: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]:
+    """Return the picks of each pool, in order, by one matrix-vector product each, without a host synchronisation."""
+    firsts = [_first_plain(one, k) for one, k in zip(rows, counts, strict=True)]
+    return pick_together(rows, counts, firsts, start=-1.0, joined=_closest, lowest=_farthest)
+
+
+def _closest(scores: Tensor, cosine: Tensor) -> Tensor:
+    return torch.maximum(scores, cosine.clamp_(max=SAME))
+
+
+def _farthest(scores: Tensor, done: int) -> Tensor:
+    return scores.argmin(dim=1, keepdim=True)
 
 
 def _first_plain(rows: Tensor, k: int) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vtc.core.tokens import VisualTokens
-from vtc.stages.base import Selector
+from vtc.stages.base import Pool, Selector
 from vtc.stages.ops import unit_rows
+
+from .greedy import CLOSED, pick_together
 
 PIVOTS = ("remote", "attention")
 GRAM = 4096
@@ -50,27 +53,56 @@ class MaxSum(Selector):
 
     def select(self, tokens: VisualTokens, pool: Tensor, k: int, *, seed: int) -> Tensor:
         """See `Selector.select`."""
-        rows = unit_rows(tokens.features[pool])
+        return self.select_each([Pool(tokens, pool, k, seed)])[0]
+
+    def select_each(self, pools: Sequence[Pool]) -> list[Tensor]:
+        """See `Selector.select_each`."""
+        rows = [unit_rows(pool.tokens.features[pool.members]) for pool in pools]
+        firsts = [self._first(pool, own) for pool, own in zip(pools, rows, strict=True)]
+        picks = max_sum(rows, [pool.k for pool in pools], firsts)
+        return [pool.members[own] for pool, own in zip(pools, picks, strict=True)]
+
+    def _first(self, pool: Pool, rows: Tensor) -> Tensor:
         if self.pivot == "attention":
-            first = _attended(tokens, pool)
-        else:
-            first = _lowest(torch.mv(rows, rows.sum(dim=0)), TIE * len(rows))
-        return pool[max_sum(rows, k, first)]
+            return _attended(pool.tokens, pool.members)
+        return _lowest(torch.mv(rows, rows.sum(dim=0)), TIE * len(rows))
 
 
-def max_sum(rows: Tensor, k: int, first: Tensor) -> Tensor:
-    """Pick `k` rows, each of the lowest summed cosine with those picked before it.
+def max_sum(rows: Sequence[Tensor], counts: Sequence[int], firsts: Sequence[Tensor]) -> list[Tensor]:
+    """Pick rows of each pool, always the one of the lowest summed cosine with those picked before it.
 
-    Sums whose mean differs by less than 1e-6 tie, and the lower index wins. No pick waits for the host.
+    Sums whose mean differs by less than 1e-6 tie, and the lower index wins. No pick waits for the host, and off the CPU
+    the steps of all pools are taken together.
 
     Args:
-        rows: `[N, D]`, each of length one or zero.
-        k: 1 <= k <= N.
-        first: `[1]` int64, the first pick.
+        rows: `[N, D]` of each pool, each row of length one or zero.
+        counts: how many of each, 1 <= k <= N.
+        firsts: `[1]` int64, the first pick of each.
 
     Returns:
-        `[k]` int64, ascending and unique.
+        `[k]` int64 of each pool, ascending and unique.
     """
+    if not rows:
+        return []
+    picks = (_in_turn if rows[0].device.type == "cpu" else _together)(rows, counts, firsts)
+    return [own.sort().values for own in picks]
+
+
+def _together(rows: Sequence[Tensor], counts: Sequence[int], firsts: Sequence[Tensor]) -> list[Tensor]:
+    return pick_together(rows, counts, firsts, start=0.0, joined=torch.add, lowest=_lowest_of_each)
+
+
+def _in_turn(rows: Sequence[Tensor], counts: Sequence[int], firsts: Sequence[Tensor]) -> list[Tensor]:
+    return [_alone(*pool) for pool in zip(rows, counts, firsts, strict=True)]
+
+
+def _lowest_of_each(sums: Tensor, done: int) -> Tensor:
+    """`_lowest` of each row of `sums` `[G, M]`, after `done` picks: `[G, 1]`."""
+    return (sums <= sums.amin(dim=1, keepdim=True) + TIE * done).to(torch.uint8).argmax(dim=1, keepdim=True)
+
+
+def _alone(rows: Tensor, k: int, first: Tensor) -> Tensor:
+    """The picks `[k]` of one pool, in order, on the CPU: there a table of all cosines is the cheaper way to many."""
     table = _gram(rows) if len(rows) <= GRAM and k * DEAR > len(rows) else None
     picks = torch.empty(k, dtype=torch.int64, device=rows.device)
     sums = rows.new_zeros(len(rows))
@@ -80,9 +112,9 @@ def max_sum(rows: Tensor, k: int, first: Tensor) -> Tensor:
         if done < k:
             row = (rows if table is None else table).index_select(0, pick).squeeze(0)
             sums += torch.mv(rows, row) if table is None else row
-            sums.index_fill_(0, pick, torch.inf)
+            sums.index_fill_(0, pick, CLOSED)
             pick = _lowest(sums, TIE * done)
-    return picks.sort().values
+    return picks
 
 
 def _lowest(values: Tensor, slack: float) -> Tensor:
