@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import TimeoutError as Late
@@ -131,19 +129,6 @@ def opened(browser, url):
     assert [tab.foreign for tab in tabs] == [[]] * len(tabs)
 
 
-@pytest.fixture
-def shot():
-    """Writes a screenshot where that was asked for; docs/page.md shows those in docs/."""
-
-    def take(tab, name):
-        if folder := os.environ.get("VTC_SCREENSHOTS"):
-            tab.page.evaluate("scrollTo(0, 0)")
-            tab.page.wait_for_timeout(600)  # toasts fade, images settle
-            tab.page.screenshot(path=Path(folder) / f"app-{name}.png", full_page=True)
-
-    return take
-
-
 def test_the_page_opens_one_click_from_an_answer(opened):
     tab = opened()
     assert tab.box("Question").input_value() == "what does the plate say?"
@@ -153,7 +138,7 @@ def test_the_page_opens_one_click_from_an_answer(opened):
     tab.page.get_by_text("fewer visual tokens").locator("visible=true").last.wait_for()
 
 
-def test_an_image_is_asked_about_and_shows_two_answers_and_an_overlay(opened, image, shot):
+def test_an_image_is_asked_about_and_shows_two_answers_and_an_overlay(opened, image):
     tab = opened()
     tab.upload(image)
     assert tab.wait(KEPT, "49")
@@ -165,7 +150,6 @@ def test_an_image_is_asked_about_and_shows_two_answers_and_an_overlay(opened, im
     before_after = tab.page.get_by_test_id("imageslider").or_(tab.page.locator(".slider-wrap")).locator("img")
     before_after.first.wait_for()
     assert before_after.count() >= 2
-    shot(tab, "image")
 
 
 def test_the_slider_moves_the_number_kept_before_any_run(opened, image):
@@ -219,7 +203,7 @@ def answer_a_batch(tab, image, video, folder):
     tab.page.locator("#batch-rows").get_by_text("what is in the picture?").first.wait_for()
 
 
-def test_a_video_shows_its_timeline_and_a_click_moves_the_player(opened, video, shot):
+def test_a_video_shows_its_timeline_and_a_click_moves_the_player(opened, video):
     tab = opened()
     ask_about_a_video(tab, video)
     image = tab.page.locator("#timeline img")
@@ -228,13 +212,11 @@ def test_a_video_shows_its_timeline_and_a_click_moves_the_player(opened, video, 
     size = image.bounding_box()
     image.click(position={"x": size["width"] * (128 + (1328 - 128) * 0.5) / 1360, "y": size["height"] * 0.2})
     tab.page.wait_for_function("Math.abs(document.querySelector('#player video').currentTime - 2) < 0.1")
-    shot(tab, "video")
 
 
-def test_recipes_are_compared_in_a_table_and_charts(opened, image, shot):
+def test_recipes_are_compared_in_a_table_and_charts(opened, image):
     tab = opened()
     compare(tab, image)
-    shot(tab, "compare")
 
 
 def test_a_broken_file_shows_a_readable_message(opened, tmp_path):
@@ -253,10 +235,9 @@ def test_asking_about_nothing_says_what_to_do(opened):
     tab.page.get_by_text("no image was given; upload one first").first.wait_for()
 
 
-def test_a_batch_is_answered_and_downloaded(opened, image, video, tmp_path, shot):
+def test_a_batch_is_answered_and_downloaded(opened, image, video, tmp_path):
     tab = opened()
     answer_a_batch(tab, image, video, tmp_path)
-    shot(tab, "batch")
 
 
 @pytest.fixture
@@ -338,7 +319,7 @@ def test_two_tabs_do_not_mix(opened, image):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_scrolls_down_alone(opened, image, scheme, shot):
+def test_a_phone_scrolls_down_alone(opened, image, scheme):
     tab = opened(PHONE, scheme)
     tab.upload(image)
     tab.wait(KEPT, "49")
@@ -347,7 +328,6 @@ def test_a_phone_scrolls_down_alone(opened, image, scheme, shot):
     tab.page.locator(".slider-wrap img").or_(tab.page.get_by_test_id("imageslider")).first.wait_for()
     assert tab.overflow <= 0
     tab.page.wait_for_function(IN_VIEW, arg="#image-answers")
-    shot(tab, f"phone-{scheme}")
     for name, button in (("Video", "Ask"), ("Compare", "Compare"), ("Batch", "Start")):
         tab.open(name)
         tab.button(button).wait_for()
@@ -357,7 +337,7 @@ def test_a_phone_scrolls_down_alone(opened, image, scheme, shot):
 
 
 @pytest.mark.parametrize("name", ["Video", "Compare", "Batch"])
-def test_a_phone_scrolls_down_alone_with_results(opened, image, video, tmp_path, name, shot):
+def test_a_phone_scrolls_down_alone_with_results(opened, image, video, tmp_path, name):
     tab = opened(PHONE)
     if name == "Video":
         ask_about_a_video(tab, video)
@@ -373,7 +353,6 @@ def test_a_phone_scrolls_down_alone_with_results(opened, image, video, tmp_path,
     columns = tab.page.locator("[role=tabpanel] .row > .column").locator("visible=true").all()
     assert len(columns) == 2
     assert min(column.bounding_box()["width"] for column in columns) > 300  # one under the other
-    shot(tab, f"phone-{name.lower()}")
     widen = "panel => panel.insertAdjacentHTML('beforeend', '<p id=wide style=\"width: 600px\">wide</p>')"
     tab.page.get_by_role("tabpanel").locator("visible=true").evaluate(widen)
     assert tab.overflow > 0 or tab.beyond == ["wide"]

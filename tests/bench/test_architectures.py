@@ -52,3 +52,42 @@ def test_what_fits_takes_its_requests_reduced(name):
     with reduced(model, recipe("kcenter", keep=0.1)):
         assert model(**given, logits_to_keep=1).logits.isfinite().all()
         assert model.vtc.report.after < 0.2 * model.vtc.report.before
+
+
+class Shape:
+    """What requests read of a model."""
+
+    device, dtype = torch.device("cpu"), torch.bfloat16
+
+    def __init__(self, name):
+        self.config = architecture(name).config()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_images_of_a_batch_differ_where_the_model_takes_several_sizes(name):
+    shape = Shape(name)
+    given = architecture(name).requests(shape, 4, 1)
+    counts = (given["input_ids"] == shape.config.image_token_id).sum(1)
+    lengths = given["attention_mask"].sum(1)
+    assert (lengths - counts == (lengths - counts)[0]).all()
+    assert counts.max() == counts[0]
+    assert (counts.unique().numel() > 1) == (name != "llava-1.5-7b")
+    assert given["attention_mask"][:, -1].all()  # padding stands on the left
+    assert given["pixel_values"].dtype == torch.bfloat16
+    if "image_grid_thw" in given:
+        assert given["image_grid_thw"].prod(1).sum() == len(given["pixel_values"])
+        assert (given["image_grid_thw"].prod(1) // 4).tolist() == counts.tolist()
+
+
+def test_several_images_of_a_prompt():
+    shape = Shape("internvl3-2b")
+    given = architecture("internvl3-2b").requests(shape, 2, 2)
+    assert (given["input_ids"] == shape.config.image_token_id).sum(1).tolist() == [256 * 8, 256 * 5]
+
+
+def test_tokens_of_the_largest_image():
+    shape = Shape("qwen3-vl-4b")
+    given = architecture("qwen3-vl-4b").requests(shape, 1, 1, 256)
+    assert (given["input_ids"] == shape.config.image_token_id).sum() == 256
+    with pytest.raises(ValueError, match="--image-tokens 256: this architecture has sizes of its own"):
+        architecture("internvl3-2b").requests(Shape("internvl3-2b"), 1, 1, 256)

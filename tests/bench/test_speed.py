@@ -95,6 +95,9 @@ def test_rows_of_a_tiny_model(tiny, batch):
     assert full.ideal is not None
     assert half.ideal is not None
     assert inside.ideal is None
+    assert inside.over_ideal is None
+    assert half.over_ideal.count == half.first.count == 2
+    assert half.over_ideal.low <= half.first.high / half.ideal.low
     assert "thumbnail" in by["globalcom2", 0.5].refused
     assert {"encode", "select", "merge", "splice"} <= half.phases.keys()
     assert sum(half.phases.values()) < half.first.high * 1.5

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from tests.cli.test_main import vtc_command
-from vtc.bench.speed_tables import verdict
+from vtc.bench.speed_plot import speed_curve
+from vtc.bench.speed_tables import table, verdict
 
 QUICK = ("--recipes", "kcenter", "--keep", ".25", "--batch", "1", "--rounds", 1, "--answer", 2, "--threads", 1)
 
@@ -20,9 +21,11 @@ def test_a_tiny_model(tmp_path):
     made = json.loads((tmp_path / "out" / "speed.json").read_text())
     assert {"cpu", "cores", "threads"} <= made["machine"].keys()
     assert [row["name"] for row in made["rows"]] == ["full", "kcenter"]
-    table = (tmp_path / "out" / "speed.md").read_text()
-    assert "Medians of 1 calls" in table
-    assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
+    written = (tmp_path / "out" / "speed.md").read_text()
+    assert "Medians of 1 calls" in written
+    assert "peak MiB" not in written
+    assert not (tmp_path / "out" / "speed.png").exists()  # a single keep makes no curve
+    assert len({line.count("|") for line in written.splitlines() if line.startswith("|")}) == 1
 
 
 def test_videos_and_several_images():
@@ -39,6 +42,9 @@ def test_videos_and_several_images():
         (("--arch", "qwen3-vl-4"), "did you mean 'qwen3-vl-4b'"),
         (("--arch", "qwen3-vl-4b", "--model", "tiny-llava"), "pass one of them"),
         (("--arch", "qwen3-vl-4b", "--frames", 4), "--frames: requests for --arch qwen3-vl-4b are about images"),
+        (("--model", "tiny-llava", "--layers", 2), "--layers 2: a model is timed as it is; pass --arch"),
+        (("--model", "tiny-llava", "--image-tokens", 64), "--image-tokens 64: a model is timed as it is; pass --arch"),
+        (("--arch", "qwen3-vl-4b", "--image-tokens", 0), "--image-tokens 0; expected a whole number of at least 1"),
         (("--model", "tiny-llava", "--rounds", 0), "--rounds 0; expected a whole number of at least 1"),
         (("--model", "tiny-llava", "--batch", "0"), "--batch 0; expected whole numbers"),
         (("--model", "tiny-llava", "--batch", "two"), "expected whole numbers, such as 1,4,16"),
@@ -59,6 +65,16 @@ def test_bad_options(options, message):
     assert message in result.error
 
 
+def test_two_keeps_make_a_chart(tmp_path):
+    quick = ["--rounds", 1, "--answer", 2, "--threads", 1, "--batch", "1,2", "--recipes", "kcenter,fastv"]
+    result = vtc_command("bench", "speed", "--model", "tiny-llava", "--keep", ".5,.1", *quick, "--out", tmp_path)
+    assert result.exit_code == 0, result.error
+    assert max(map(len, result.text.splitlines())) <= 80
+    chart = (tmp_path / "speed.svg").read_text()
+    for name in ("kcenter", "the ideal", "all tokens", "tiny-llava, batch of 2"):
+        assert f"<!-- {name} -->" in chart
+
+
 def row(name, keep, tokens, seconds, **more):
     spread = {"median": seconds, "low": seconds * 0.99, "high": seconds * 1.01, "count": 7}
     made = {"batch": 1, "name": name, "keep": keep, "tokens": tokens, "first": spread, "phases": {}, "refused": None}
@@ -75,8 +91,41 @@ def test_the_verdict_in_plain_words():
     ]
     good, slow = verdict({"rows": rows})
     assert good == (
-        "Batch of 1, `good`: pays from keep 0.5 on (128 of 256 tokens, 1.25 times sooner); at keep 0.25 2.00 times "
+        "Batch of 1, `good`: pays from keep 0.5 on (128 of 256 tokens, 1.25 times sooner); at keep 0.25, 2.00 times "
         "sooner. Most of that time is encode, 60%; a cheaper encoder would cut it: `tome` or `resize`; of videos fewer "
         "frames (`video`, `dcode`)."
     )
     assert slow.startswith("Batch of 1, `slow`: does not pay here; at best the first token takes 1.20 times as long")
+
+
+def test_a_curve_is_of_percent_of_all_tokens():
+    ideal = {"median": 0.4, "low": 0.3, "high": 0.5, "count": 7}
+    rows = [
+        row("full", 1.0, 200, 2.0, ideal=None),
+        row("good", 0.5, 100, 1.0, ideal=ideal),
+        row("good", 0.25, 50, 0.5, ideal=ideal),
+        row("none", 0.5, 0, 1.0, refused="it cannot"),
+    ]
+    curve = speed_curve(rows)
+    assert [(p.x, p.y, p.low, p.high) for p in curve.series["good"]] == [
+        (25, 25, pytest.approx(24.75), pytest.approx(25.25)),
+        (50, 50, pytest.approx(49.5), pytest.approx(50.5)),
+    ]
+    assert [(p.x, p.y) for p in curve.series["the ideal"]] == [(25, 20), (50, 20)]
+    assert speed_curve(rows[:2]) is None
+
+
+def test_columns_in_which_nothing_stands_are_left_out():
+    whole = {"step": {"median": 0.1}, "kv_bytes": 2**20, "flops": 8, "requests_a_second": 2.0}
+    full = row("full", 1.0, 200, 2.0, over_ideal=None, peak_bytes=None, **whole)
+    kept = row("good", 0.5, 100, 1.0, over_ideal=None, peak_bytes=None, **whole)
+    head, cells = table([full, kept])
+    assert "over the ideal" not in head
+    assert "peak MiB" not in head
+    assert cells[1][head.index("times sooner")] == "2.00"
+    head, cells = table(
+        [full, {**kept, "peak_bytes": 3 * 2**20, "over_ideal": {"median": 1.01, "low": 1, "high": 1.02}}]
+    )
+    assert cells[0][head.index("peak MiB")] == ""
+    assert cells[1][head.index("peak MiB")] == "3"
+    assert cells[1][head.index("over the ideal")] == "1.010 (1.000 to 1.020)"

@@ -20,7 +20,7 @@ CUTS = {
 VARIANT = ("recipe", "keep", "visual tokens")
 GAIN = (*VARIANT, "first token, ms (quartiles)", "times sooner", "over the ideal", "requests a second", "KV MiB")
 """Columns of what is gained."""
-SPENT = (*VARIANT, "encode, ms", "select, ms", "merge, splice, ms", "ms a token", "prefill FLOPs")
+SPENT = (*VARIANT, "encode, ms", "select, ms", "merge, splice, ms", "ms a token", "prefill FLOPs", "peak MiB")
 """Columns of what time goes into."""
 HEAD = (*GAIN, *SPENT[len(VARIANT) :])
 
@@ -58,8 +58,8 @@ def speed_markdown(made: Mapping[str, Any]) -> str:
         f"Throughput is of answers of {made['answer']} tokens.",
     ]
     for batch, rows in by_batch(made).items():
-        lines += ["", f"## batch of {batch}", "", _line(HEAD), _line(["---"] * len(HEAD))]
-        lines += [_line(cells(row, rows[0])) for row in rows]
+        head, filled = table(rows)
+        lines += ["", f"## batch of {batch}", "", _line(head), _line(["---"] * len(head)), *map(_line, filled)]
     return "\n".join([*lines, "", *(f"- {line}" for line in verdict(made))]) + "\n"
 
 
@@ -71,6 +71,20 @@ def _calls(made: Mapping[str, Any]) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]], head: Sequence[str] = HEAD, spread: bool = True
+) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table of one batch, without columns in which nothing stands (no peak is known on a CPU).
+
+    Args:
+        rows: of the batch, the stock model's first.
+        head, spread: see `cells`.
+    """
+    filled = [cells(row, rows[0], head, spread) for row in rows]
+    used = [i for i in range(len(head)) if any(row[i] for row in filled)]
+    return [head[i] for i in used], [[row[i] for i in used] for row in filled]
 
 
 def cells(
@@ -102,6 +116,7 @@ def cells(
         glue,
         f"{row['step']['median'] * 1e3:.1f}",
         f"{row['flops'] / full['flops']:.0%}",
+        "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:.0f}",
     )
     by_name = dict(zip(HEAD, values, strict=True))
     return [by_name[column] for column in head]
@@ -139,7 +154,7 @@ def _pays(rows: Sequence[Mapping[str, Any]], full: Mapping[str, Any]) -> str:
         f"{sooner(most, full):.2f} times sooner)"
     )
     if fewest is not most:
-        text += f"; at keep {fewest['keep']:.3g} {sooner(fewest, full):.2f} times sooner"
+        text += f"; at keep {fewest['keep']:.3g}, {sooner(fewest, full):.2f} times sooner"
     return f"{text}. {_costs(fewest)}"
 
 

@@ -113,19 +113,20 @@ def speed(
 
 def _print(made: dict[str, Any]) -> None:
     """Two tables a batch that fit 80 columns, what was refused, and what it comes to in words."""
-    from vtc.bench.speed_tables import GAIN, SPENT, by_batch, cells, verdict
+    from vtc.bench.speed_tables import GAIN, SPENT, by_batch, table, verdict
 
     console = Console()
     for size, rows in by_batch(made).items():
         title = f"{shown(made['model'])}, batch of {size}, {made['dtype']} on {made['device']}"
         measured = [row for row in rows if not row["refused"]]
         for head, name in ((GAIN, title), (SPENT, None)):
-            table = Table(title=name, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-            for column in head:
-                table.add_column(SHORT.get(column, column), justify="left" if column == "recipe" else "right")
-            for row in measured:
-                table.add_row(*map(shown, cells(row, rows[0], head, spread=False)))
-            console.print(table)
+            columns, filled = table(measured, head, spread=False)
+            drawn = Table(title=name, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            for column in columns:
+                drawn.add_column(SHORT.get(column, column), justify="left" if column == "recipe" else "right")
+            for row in filled:
+                drawn.add_row(*map(shown, row))
+            console.print(drawn)
         for why in dict.fromkeys(f"{row['name']} refused: {row['refused']}" for row in rows if row["refused"]):
             console.print(shown(why), highlight=False)
     for line in verdict(made):
