@@ -89,11 +89,14 @@ def test_the_verdict_in_plain_words():
         row("slow", 0.5, 128, 1.2),
         row("none", 0.5, 0, 1.0, refused="it cannot"),
     ]
-    good, slow = verdict({"rows": rows})
+    good, slow, cost = verdict({"rows": rows})
     assert good == (
         "Batch of 1, `good`: pays from keep 0.5 on (128 of 256 tokens, 1.25 times sooner); at keep 0.25, 2.00 times "
-        "sooner. Most of that time is encode, 60%; a cheaper encoder would cut it: `tome` or `resize`; of videos fewer "
-        "frames (`video`, `dcode`)."
+        "sooner."
+    )
+    assert cost == (
+        "Batch of 1: with `good` most of the time is then encode, 60 %; a cheaper encoder would cut it: `tome` or "
+        "`resize`; of videos fewer frames (`video`, `dcode`)."
     )
     assert slow.startswith("Batch of 1, `slow`: does not pay here; at best the first token takes 1.20 times as long")
 
@@ -128,4 +131,5 @@ def test_columns_in_which_nothing_stands_are_left_out():
     )
     assert cells[0][head.index("peak MiB")] == ""
     assert cells[1][head.index("peak MiB")] == "3"
+    assert cells[1][head.index("overhead")] == "25.0%"
     assert cells[1][head.index("over the ideal")] == "1.010 (1.000 to 1.020)"

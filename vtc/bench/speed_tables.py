@@ -12,6 +12,8 @@ from .variants import FULL
 SCHEMA = 1
 CLEAR = 1.05
 """How many times sooner the first token must come for a recipe to pay, beside quartiles that do not overlap."""
+ADDED = ("select", "merge", "splice")
+"""Phases that a stock model does not have."""
 CUTS = {
     "encode": "a cheaper encoder would cut it: `tome` or `resize`; of videos fewer frames (`video`, `dcode`)",
     "select": "a cheaper selector would cut it: `random`, `stride` or `cls`",
@@ -20,8 +22,11 @@ CUTS = {
 VARIANT = ("recipe", "keep", "visual tokens")
 GAIN = (*VARIANT, "first token, ms (quartiles)", "times sooner", "over the ideal", "requests a second", "KV MiB")
 """Columns of what is gained."""
-SPENT = (*VARIANT, "encode, ms", "select, ms", "merge, splice, ms", "ms a token", "prefill FLOPs", "peak MiB")
-"""Columns of what time goes into."""
+SPENT = (
+    *(*VARIANT, "encode, ms", "select, ms", "merge, splice, ms", "overhead", "ms a token", "prefill FLOPs"),
+    "peak MiB",
+)
+"""Columns of what time goes into. `overhead` is what selecting, merging and splicing add to the rest."""
 HEAD = (*GAIN, *SPENT[len(VARIANT) :])
 
 
@@ -102,6 +107,7 @@ def cells(
     first, phases = row["first"], row["phases"]
     encode, select = (f"{phases[part] * 1e3:.1f}" if phases else "" for part in ("encode", "select"))
     glue = f"{(phases['merge'] + phases['splice']) * 1e3:.1f}" if phases else ""
+    added = sum(phases[part] for part in ADDED) if phases else 0.0
     values = (
         name,
         f"{row['keep']:.3g}",
@@ -114,6 +120,7 @@ def cells(
         encode,
         select,
         glue,
+        f"{added / (first['median'] - added):.1%}" if phases else "",
         f"{row['step']['median'] * 1e3:.1f}",
         f"{row['flops'] / full['flops']:.0%}",
         "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:.0f}",
@@ -136,26 +143,38 @@ def verdict(made: Mapping[str, Any]) -> Iterator[str]:
         for row in rows[1:]:
             if not row["refused"]:
                 recipes.setdefault(row["name"], []).append(row)
+        costs: dict[str, dict[str, float]] = {}
         for name, own in recipes.items():
             yield f"Batch of {batch}, `{name}`: {_pays(own, full)}"
+            for fewest in _paying(own, full)[-1:]:
+                part, share = _dearest(fewest)
+                costs.setdefault(part, {})[name] = share
+        for part, shares in costs.items():
+            yield f"Batch of {batch}: {_costs(part, shares)}"
 
 
-def _pays(rows: Sequence[Mapping[str, Any]], full: Mapping[str, Any]) -> str:
-    paying = [row for row in rows if sooner(row, full) >= CLEAR and row["first"]["high"] < full["first"]["low"]]
+def _paying(rows: Sequence[dict[str, Any]], full: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Those of a recipe with which the first token clearly comes sooner, from most tokens to fewest."""
+    clear = [row for row in rows if sooner(row, full) >= CLEAR and row["first"]["high"] < full["first"]["low"]]
+    return sorted(clear, key=lambda row: -int(row["tokens"]))
+
+
+def _pays(rows: Sequence[dict[str, Any]], full: Mapping[str, Any]) -> str:
+    paying = _paying(rows, full)
     if not paying:
         best = max(rows, key=lambda row: sooner(row, full))
         return (
             f"does not pay here; at best the first token takes {best['first']['median'] / full['first']['median']:.2f} "
             f"times as long (keep {best['keep']:.3g}, {best['tokens']} of {full['tokens']} tokens)."
         )
-    most, fewest = max(paying, key=lambda row: row["tokens"]), min(paying, key=lambda row: row["tokens"])
+    most, fewest = paying[0], paying[-1]
     text = (
         f"pays from keep {most['keep']:.3g} on ({most['tokens']} of {full['tokens']} tokens, "
         f"{sooner(most, full):.2f} times sooner)"
     )
     if fewest is not most:
         text += f"; at keep {fewest['keep']:.3g}, {sooner(fewest, full):.2f} times sooner"
-    return f"{text}. {_costs(fewest)}"
+    return f"{text}."
 
 
 def sooner(row: Mapping[str, Any], full: Mapping[str, Any]) -> float:
@@ -163,10 +182,17 @@ def sooner(row: Mapping[str, Any], full: Mapping[str, Any]) -> float:
     return float(full["first"]["median"] / row["first"]["median"])
 
 
-def _costs(row: Mapping[str, Any]) -> str:
-    """What a request spends most of its time on, and what would cut it."""
+def _dearest(row: Mapping[str, Any]) -> tuple[str, float]:
+    """What a request spends most of its time on, and its share."""
     total = row["first"]["median"]
     parts = {**row["phases"], "prefill": total - sum(row["phases"].values())}
     name = max(parts, key=lambda part: parts[part])
-    text = f"Most of that time is {name}, {parts[name] / total:.0%}"
-    return f"{text}; {CUTS[name]}." if name in CUTS else f"{text}."
+    return name, parts[name] / total
+
+
+def _costs(part: str, shares: Mapping[str, float]) -> str:
+    """What costs most once a recipe pays, and what would cut that."""
+    low, high = (f"{round(100 * share)}" for share in (min(shares.values()), max(shares.values())))
+    names = ", ".join(f"`{name}`" for name in shares)
+    text = f"with {names} most of the time is then {part}, {low if low == high else f'{low} to {high}'} %"
+    return f"{text}; {CUTS[part]}." if part in CUTS else f"{text}."
