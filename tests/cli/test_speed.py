@@ -132,4 +132,4 @@ def test_columns_in_which_nothing_stands_are_left_out():
     assert cells[0][head.index("peak MiB")] == ""
     assert cells[1][head.index("peak MiB")] == "3"
     assert cells[1][head.index("overhead")] == "25.0%"
-    assert cells[1][head.index("over the ideal")] == "1.010 (1.000 to 1.020)"
+    assert cells[1][head.index("over the ideal")] == "1.010 (1.000-1.020)"

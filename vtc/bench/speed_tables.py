@@ -112,7 +112,7 @@ def cells(
         name,
         f"{row['keep']:.3g}",
         str(row["tokens"]),
-        f"{first['median'] * 1e3:.0f} ({first['low'] * 1e3:.0f} to {first['high'] * 1e3:.0f})",
+        f"{first['median'] * 1e3:.0f} ({first['low'] * 1e3:.0f}-{first['high'] * 1e3:.0f})",
         f"{full['first']['median'] / first['median']:.2f}",
         _over(row["over_ideal"], spread),
         f"{row['requests_a_second']:.2f}",
@@ -132,7 +132,7 @@ def cells(
 def _over(times: Mapping[str, float] | None, spread: bool) -> str:
     if times is None:
         return ""
-    return f"{times['median']:.3f}" + (f" ({times['low']:.3f} to {times['high']:.3f})" if spread else "")
+    return f"{times['median']:.3f}" + (f" ({times['low']:.3f}-{times['high']:.3f})" if spread else "")
 
 
 def verdict(made: Mapping[str, Any]) -> Iterator[str]:
