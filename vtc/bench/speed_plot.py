@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from .plot import DRAWN, Curve, Point, figure, plot
@@ -20,14 +21,18 @@ def speed_curve(rows: Sequence[Mapping[str, Any]]) -> Curve | None:
     """
     full, recipes = rows[0], [row for row in rows[1:] if not row["refused"]]
 
-    def point(row: Mapping[str, Any], spread: Mapping[str, float]) -> Point:
+    def point(tokens: int, spreads: Sequence[Mapping[str, float]]) -> Point:
         scale = 100 / full["first"]["median"]
-        times = (spread["median"] * scale, spread["low"] * scale, spread["high"] * scale)
-        return Point(100 * row["tokens"] / full["tokens"], *times)
+        times = (scale * median(spread[part] for spread in spreads) for part in ("median", "low", "high"))
+        return Point(100 * tokens / full["tokens"], *times)
 
-    points = [(row["name"], point(row, row["first"])) for row in recipes]
-    beside = next((row["name"] for row in recipes if row["ideal"]), None)
-    points += [(IDEAL, point(row, row["ideal"])) for row in recipes if row["name"] == beside]
+    points = [(row["name"], point(row["tokens"], [row["first"]])) for row in recipes]
+    # As many embeddings have one ideal, which each recipe timed for itself.
+    ideals: dict[int, list[Mapping[str, float]]] = {}
+    for row in recipes:
+        if row["ideal"]:
+            ideals.setdefault(row["tokens"], []).append(row["ideal"])
+    points += [(IDEAL, point(tokens, spreads)) for tokens, spreads in ideals.items()]
     curve = Curve.of(
         points,
         "visual tokens (% of all, log scale)",
@@ -40,7 +45,7 @@ def speed_curve(rows: Sequence[Mapping[str, Any]]) -> Curve | None:
 def draw_speed(made: Mapping[str, Any], stem: Path) -> list[Path]:
     """Draw a document of `speed_tables.document` into `stem`.png and .svg, and say where they are; [] without curves.
 
-    Of many recipes the first are drawn, and the ideal of the first that has one.
+    Of many recipes the first are drawn. The ideal of a number of tokens is the median of what recipes timed it to be.
 
     Raises:
         ImportError: matplotlib is not installed.

@@ -23,7 +23,11 @@ SHORT = {
     "times sooner": "sooner",
     "over the ideal": "of ideal",
     "requests a second": "a second",
-    "merge, splice, ms": "splice, ms",
+    "encode, ms": "encode",
+    "select, ms": "select",
+    "merge, splice, ms": "splice",
+    "ms a token": "token",
+    "prefill FLOPs": "FLOPs",
 }
 """Heads of columns where a terminal is narrow."""
 
@@ -119,7 +123,7 @@ def _print(made: dict[str, Any]) -> None:
     for size, rows in by_batch(made).items():
         title = f"{shown(made['model'])}, batch of {size}, {made['dtype']} on {made['device']}"
         measured = [row for row in rows if not row["refused"]]
-        for head, name in ((GAIN, title), (SPENT, None)):
+        for head, name in ((GAIN, title), (SPENT, "what takes the time, ms")):
             columns, filled = table(measured, head, spread=False)
             drawn = Table(title=name, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
             for column in columns:
