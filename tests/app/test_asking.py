@@ -199,11 +199,11 @@ def test_warm_runs_are_taken_in_turns(fresh_state, image, monkeypatch):
     assert inference.middle(short) == Seconds(4, 1)
     stop.set()
     assert inference.interleaved(fresh_state.inference, model, calls, stop) == [[], []]
-    monkeypatch.setattr(inference, "PATIENCE", -1.0)
-    assert [len(taken) for taken in inference.interleaved(fresh_state.inference, model, calls, threading.Event())] == [
-        1,
-        1,
-    ]
+    monkeypatch.setattr(inference, "ROUNDS", 9)
+    for name, rounds in (("PATIENCE", 3), ("LONG", 1)):
+        monkeypatch.setattr(inference, name, -1.0)
+        taken = inference.interleaved(fresh_state.inference, model, calls, threading.Event())
+        assert [len(own) for own in taken] == [rounds, rounds]
 
 
 @pytest.mark.parametrize(

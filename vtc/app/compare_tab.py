@@ -100,7 +100,10 @@ def build(state: AppState) -> None:
                 halt = gr.Button("Stop", min_width=100)
         with gr.Column(min_width=280, scale=2):
             table = answer_table(
-                HEADER, (20, 22, 14, 16, 15, 13), label="A row a recipe, after Compare", elem_id="compared"
+                HEADER,
+                (20, 22, 14, 16, 15, 13),
+                label="A row a recipe, after Compare; times are medians of warm runs",
+                elem_id="compared",
             )
             with gr.Row():
                 tokens, times = (_chart(y, title) for y, title in CHARTS)

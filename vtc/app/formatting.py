@@ -14,7 +14,7 @@ FIRST_CALL = (
     "prompt, by arithmetic from the model's config."
 )
 WARM = (
-    "Times are medians of {rounds} warm runs of either kind, taken in turns: from the call of generate, encoder and "
+    "Times are {of} of either kind, taken in turns: from the call of generate, encoder and "
     "selection included. KV bytes are of the prompt, by arithmetic from the model's config."
 )
 CLEAR = 1.05
@@ -80,7 +80,9 @@ def _times(value: float) -> str:
 
 def times_note(pair: Pair) -> str:
     """How the times of the table were taken."""
-    return FIRST_CALL if pair.times is None else WARM.format(rounds=pair.rounds)
+    if pair.times is None:
+        return FIRST_CALL
+    return WARM.format(of=f"medians of {pair.rounds} warm runs" if pair.rounds > 1 else "one warm run")
 
 
 def strategy_headline(pair: Pair) -> str:

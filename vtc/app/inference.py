@@ -27,8 +27,10 @@ from .token_count import Count, count
 
 LONGEST = 512
 """Tokens of an answer, at most."""
-ROUNDS, PATIENCE = 9, 3.0
-"""Timed runs of each kind behind the answers, and the seconds after which no further round is begun."""
+ROUNDS, LEAST = 9, 3
+"""Timed runs of each kind behind the answers, at most; and as many as are made before patience counts."""
+PATIENCE, LONG = 3.0, 20.0
+"""Seconds after which no further round is begun, and those after which none is, were it the second."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ def interleaved(
 ) -> list[list[Seconds]]:
     """The times of warm runs of each call, taken in turns: at most `ROUNDS` of each.
 
-    Fewer are made once they have taken `PATIENCE` seconds, none where `stop` is set before the first round has ended.
+    `LEAST` are made, and no more once they have taken `PATIENCE` seconds; fewer once they have taken `LONG`, none where
+    `stop` is set before the first round has ended.
 
     Args:
         calls: inputs of the model, and by which recipe it reads them; None: all tokens.
@@ -195,7 +198,7 @@ def interleaved(
     taken: list[list[Seconds]] = [[] for _ in calls]
     begun = time.perf_counter()
     for number in range(ROUNDS):
-        if number and time.perf_counter() - begun > PATIENCE:
+        if number and time.perf_counter() - begun > (LONG if number < LEAST else PATIENCE):
             break
         found = []
         for inputs, recipe in calls:
