@@ -116,8 +116,8 @@ def reduce_media(
     with clock.measure("select"), torch.no_grad(), exact:
         reductions = _reduced(recipe, counted, encoded)
     with clock.measure("merge"):
-        pairs = zip(encoded, reductions, strict=True)
-        embedded = [_embedded(tokens, reduction, recipe.merger is not None) for tokens, reduction in pairs]
+        merges = recipe.merger is not None
+        embedded = [_embedded(tokens, own, merges) for tokens, own in zip(encoded, reductions, strict=True)]
     return [
         ReducedItem(counts.media, rows, _of_all(counts.media.layout, tokens, reduction, some))
         for counts, tokens, rows, reduction, some in zip(counted, encoded, embedded, reductions, chosen, strict=True)

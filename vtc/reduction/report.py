@@ -63,24 +63,6 @@ class UnitReport:
     structural: int
     cells: Tensor = field(repr=False)
 
-    def with_unread(self, tokens: int, cost: DecoderCost) -> Report:
-        """The report of a prompt of one row for which `tokens` more would have been read, had no frame been left out.
-
-        Args:
-            cost: of the model's decoder.
-        """
-        if not tokens or len(self.prompt_before) != 1:
-            return self
-        (before,) = self.prompt_before
-        whole = before + tokens
-        return replace(
-            self,
-            unread=tokens,
-            prompt_before=(whole,),
-            kv_bytes_saved=self.kv_bytes_saved + cost.cached_bytes(whole) - cost.cached_bytes(before),
-            prefill_flops_before=self.prefill_flops_before + cost.prefill_flops(whole) - cost.prefill_flops(before),
-        )
-
     def to_dict(self, cells: bool = False) -> dict[str, Any]:
         """The unit as JSON can hold it; `cells` adds the cells kept, a (t, h, w) each."""
         found: dict[str, Any] = {
@@ -115,24 +97,6 @@ class ItemReport:
 
     def __str__(self) -> str:
         return f"{self.modality} (row {self.row}): {', '.join(_folded(self.units))}"
-
-    def with_unread(self, tokens: int, cost: DecoderCost) -> Report:
-        """The report of a prompt of one row for which `tokens` more would have been read, had no frame been left out.
-
-        Args:
-            cost: of the model's decoder.
-        """
-        if not tokens or len(self.prompt_before) != 1:
-            return self
-        (before,) = self.prompt_before
-        whole = before + tokens
-        return replace(
-            self,
-            unread=tokens,
-            prompt_before=(whole,),
-            kv_bytes_saved=self.kv_bytes_saved + cost.cached_bytes(whole) - cost.cached_bytes(before),
-            prefill_flops_before=self.prefill_flops_before + cost.prefill_flops(whole) - cost.prefill_flops(before),
-        )
 
     def to_dict(self, cells: bool = False) -> dict[str, Any]:
         """The item as JSON can hold it; `cells` adds those kept of each unit."""
