@@ -233,6 +233,7 @@ def test_asking_about_nothing_says_what_to_do(opened):
     tab.clear()
     tab.button("Ask").click()
     tab.page.get_by_text("no image was given; upload one first").first.wait_for()
+    tab.button("Ask").wait_for()  # and it can be asked again
 
 
 def test_a_batch_is_answered_and_downloaded(opened, image, video, tmp_path):

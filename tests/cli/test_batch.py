@@ -24,7 +24,7 @@ def test_check_reads_the_questions_and_looks_for_the_media_and_answers_nothing(t
     file = questions(tmp_path, there, {"id": 2, "video": "gone.mp4", "question": "what?"}, {**there, "id": 3})
     result = vtc_command("batch", file, "--out", tmp_path / "out.jsonl", "--check")
     assert result.exit_code == 1
-    assert result.text == "3 questions about 2 media, 1 of them missing"
+    assert result.text == "3 questions about 2 media: 1 of the media are missing"
     assert "1 of 2 media are missing, 1 of 3 questions:" in result.error
     assert str(tmp_path / "gone.mp4") in result.error
     assert not (tmp_path / "out.jsonl").exists()

@@ -367,7 +367,8 @@ def test_marks_of_the_demo():
 
 def test_demo_prints_where_the_terminal_has_no_such_letters(tmp_path, monkeypatch):
     wrong = demo.DemoRow("a.png", "how many?", "2", "2", "3", 196, 49)
-    monkeypatch.setattr(demo, "run", lambda out, model: demo.DemoOutcome(model, recipe(), (wrong,), (), 1.0))
+    outcome = demo.DemoOutcome("tiny-llava", recipe(), (wrong,), (), 1.0)
+    monkeypatch.setattr(demo, "run", lambda out, model, on_answers: on_answers(outcome) or outcome)
     result = CliRunner(charset="ascii").invoke(app, ["demo", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0
     assert "196 -> 49" in result.stdout

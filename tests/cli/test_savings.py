@@ -16,6 +16,7 @@ from vtc.recipes.named import recipe
         (Saving("tokens", 64, 96, ""), ("tokens", "64", "96", "1.5 x more")),
         (Saving("time", 100.0, 40.0, "ms", True), ("time", "100 ms", "40 ms", "2.5 x faster")),
         (Saving("time", 20.0, 30.0, "ms", True), ("time", "20 ms", "30 ms", "1.5 x slower")),
+        (Saving("time", 20.0, 20.5, "ms", True), ("time", "20 ms", "20.5 ms", "as fast")),
     ],
 )
 def test_a_line(saving, cells):

@@ -17,7 +17,8 @@ def test_a_tiny_model(tmp_path):
     result = vtc_command("bench", "speed", *QUICK, "--model", "tiny-llava", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.error
     assert "all tokens" in result.text
-    assert "Batch of 1, `kcenter`:" in result.text
+    assert "Batch of 1: too few timed calls (1) to say what pays; take --rounds 3 or more" in result.text
+    assert "no chart: no recipe was timed at two numbers of tokens" in result.error
     made = json.loads((tmp_path / "out" / "speed.json").read_text())
     assert {"cpu", "cores", "threads"} <= made["machine"].keys()
     assert [row["name"] for row in made["rows"]] == ["full", "kcenter"]
@@ -89,9 +90,14 @@ def test_the_verdict_in_plain_words():
         row("good", 0.5, 128, 0.8, phases={"encode": 0.1}),
         row("good", 0.25, 64, 0.5, phases={"encode": 0.3}),
         row("slow", 0.5, 128, 1.2),
+        row("same", 0.5, 128, 0.99),
         row("none", 0.5, 0, 1.0, refused="it cannot"),
     ]
-    good, slow, cost = verdict({"rows": rows})
+    good, slow, same, cost, left_out = verdict({"rows": rows, "left_out": "batch of 16"})
+    assert same.startswith(
+        "Batch of 1, `same`: makes no clear difference here; at best the first token comes 1.01 x"
+    )
+    assert left_out == "Not measured: batch of 16."
     assert good == (
         "Batch of 1, `good`: pays from keep 0.5 on (128 of 256 tokens, 1.25 times sooner); at keep 0.25, 2.00 times "
         "sooner."

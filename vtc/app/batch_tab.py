@@ -98,7 +98,7 @@ def build(state: AppState) -> None:
     tab = BatchTab(state)
     with gr.Row():
         with gr.Column(min_width=280):
-            gr.Markdown(HOW)
+            gr.Markdown(f"{HOW} All are answered by {state.video_model.name}.")
             questions = gr.File(
                 str(QUESTIONS), label="Questions", file_types=list(ENDINGS), height=140, elem_id="questions"
             )
@@ -129,5 +129,6 @@ def build(state: AppState) -> None:
         show_progress_on=status,
         **MODEL,
     )
-    running.then(idle("Start"), None, start, **HIDDEN)
+    for ended in (running.success, running.failure):
+        ended(idle("Start"), None, start, **HIDDEN)
     halt.click(tab.stop, None, None, **HIDDEN)

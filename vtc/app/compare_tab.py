@@ -102,7 +102,7 @@ def build(state: AppState) -> None:
             table = answer_table(
                 HEADER,
                 (20, 22, 14, 16, 15, 13),
-                label="A row a recipe, after Compare; times are medians of warm runs",
+                label="A row a recipe, after Compare; times of single runs, and at the end medians of warm ones",
                 elem_id="compared",
             )
             with gr.Row():
@@ -116,7 +116,8 @@ def build(state: AppState) -> None:
         **MODEL,
     )
     start.click(None, js=scroll_to("compared"), **HIDDEN)
-    running.then(idle("Compare"), None, start, **HIDDEN)
+    for ended in (running.success, running.failure):
+        ended(idle("Compare"), None, start, **HIDDEN)
     halt.click(tab.stop, None, None, cancels=[running], **HIDDEN).then(idle("Compare"), None, start, **HIDDEN)
 
 

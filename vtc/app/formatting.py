@@ -54,14 +54,14 @@ def headline(pair: Pair) -> str:
         return ""
     kept = f"{report.after:,} of {pair.tokens.before:,}"
     parts = [f"**{_times(pair.tokens.before / report.after)} fewer visual tokens** ({kept})"]
-    full, short = _first(pair)
-    if full and short:
-        parts.append(_faster(full / short, pair.apart is not False))
+    if pair.times is not None:
+        full, short = pair.times
+        parts.append(_faster(full.first / short.first, bool(pair.apart)))
     if pair.kv_short:
         parts.append(
             f"{_times(pair.kv_full / pair.kv_short)} less KV cache ({size(pair.kv_short)} of {size(pair.kv_full)})"
         )
-    return ", ".join(parts)
+    return ", ".join(parts) + ("; timing ..." if pair.measuring else "")
 
 
 def _faster(times: float, apart: bool) -> str:
@@ -70,8 +70,8 @@ def _faster(times: float, apart: bool) -> str:
     if times >= CLEAR:
         return f"**{_times(times)} sooner** to the first token"
     if times > 1 / CLEAR:
-        return "as soon to the first token (selecting takes as long as the shorter prompt saves)"
-    return f"**{_times(1 / times)} later** to the first token (selecting takes longer than the shorter prompt saves)"
+        return "as soon to the first token (a wrapped call costs as much as the shorter prompt saves)"
+    return f"**{_times(1 / times)} later** to the first token (a wrapped call costs more than the shorter prompt saves)"
 
 
 def _times(value: float) -> str:

@@ -49,6 +49,7 @@ class Pair:
         times: medians of warm runs with all tokens and by the recipe, taken in turns once both have answered; None
             where none were made.
         rounds: runs of either kind that they are of.
+        measuring: whether such runs are being made.
         apart: whether the middle halves of the times to the first token of both kinds do not overlap; None where there
             are no such runs.
     """
@@ -65,6 +66,7 @@ class Pair:
     short_calls: tuple[Call, ...] = ()
     times: tuple[Seconds, Seconds] | None = None
     rounds: int = 0
+    measuring: bool = False
     apart: bool | None = None
 
     @property
@@ -169,16 +171,18 @@ def ask_and_measure(
     for pair in ask(inference, asked, max_new_tokens, stop):
         yield pair
     if pair.done and not pair.short.stopped:
-        yield from measured(inference, asked, pair, stop)
+        yield replace(pair, measuring=True)
+        yield measured(inference, asked, pair, stop)
 
 
-def measured(inference: InferenceLock, asked: PreparedQuestion, pair: Pair, stop: threading.Event) -> Iterator[Pair]:
-    """`pair`, once both have answered, with the times of warm runs; nothing where the answer was stopped."""
+def measured(inference: InferenceLock, asked: PreparedQuestion, pair: Pair, stop: threading.Event) -> Pair:
+    """`pair`, once both have answered, with the times of warm runs; without, where the answer was stopped."""
     model = asked.loaded.model
     full, short = interleaved(inference, model, [(asked.inputs, None), (asked.inputs, pair.recipe)], stop)
-    if full:
-        apart = _apart([one.first for one in full], [one.first for one in short])
-        yield replace(pair, times=(middle(full), middle(short)), rounds=len(full), apart=apart)
+    if not full:
+        return pair
+    apart = _apart([one.first for one in full], [one.first for one in short])
+    return replace(pair, times=(middle(full), middle(short)), rounds=len(full), apart=apart)
 
 
 def interleaved(

@@ -113,7 +113,8 @@ class MediumTab(ABC):
             self.ask, inputs, outputs, api_name=f"ask_{self.kind}", show_progress_on=panels[1], **MODEL
         )
         gr.on([start.click, question.submit], None, js=scroll_to(f"{self.kind}-answers"), **HIDDEN)
-        running.then(idle("Ask"), None, start, **HIDDEN)
+        for ended in (running.success, running.failure):
+            ended(idle("Ask"), None, start, **HIDDEN)
         halt.click(self.stop, None, panels[-1], cancels=[running], **HIDDEN).then(idle("Ask"), None, start, **HIDDEN)
 
     def counted(self, path: str | None, recipe: str, keep: float) -> Counted:

@@ -28,13 +28,16 @@ STYLE = """<style>
   .gradio-container .row, .gradio-container .block, .gradio-container .form {min-width: 0; max-width: 100%}
   #timeline .image-frame, #timeline .image-container {display: block; overflow-x: auto}
   #timeline img {max-width: none; width: 900px; height: auto}
-  .vtc-table table {font-size: 11px}
-  .vtc-table th, .vtc-table td, .vtc-table .cell-wrap, .vtc-table .cell-menu-button {padding: 3px !important}
+  .vtc-table th *, .vtc-table [role=gridcell], .vtc-table [role=gridcell] * {
+    font-size: 10.5px !important; letter-spacing: -0.03em; padding: 1px !important;
+    word-break: normal !important; overflow-wrap: normal !important;
+  }
 }
 .gradio-container textarea:disabled, .gradio-container input:disabled {
   border-color: transparent !important; background: transparent !important; box-shadow: none !important;
   padding-left: 0 !important; opacity: 1; -webkit-text-fill-color: currentColor;
 }
+#timeline .image-frame {padding-top: 36px}
 .vtc-gain p {font-size: 1.15em; margin: 0.2em 0}
 </style>"""
 """In the page's head, since Gradio rewrites what `css` is given."""

@@ -84,7 +84,10 @@ class VideoTab(MediumTab):
 
     def beside(self, medium: Any) -> list[Any]:
         """The timeline, whose clicks move the player, which is scrolled into view where it is not."""
-        gr.Markdown("Shots, keyframes and the budget of each clip. A click moves the player.")
+        gr.Markdown(
+            "After Ask: shots, keyframes and the budget of each clip. A click moves the player; on a phone it scrolls "
+            "sideways."
+        )
         timeline = gr.Image(
             label="Timeline",
             show_label=False,

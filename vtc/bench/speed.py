@@ -109,6 +109,8 @@ class SpeedTest:
             given: the model's inputs, as its processor gives them.
         """
         able, refusals = self._able(given, variants)
+        if not able or able[0].variant.recipe is not None:
+            raise ValueError(f"the stock model does not take these requests: {refusals[0][1]}")
         measured = {one.variant.key: one for one in able}
         lengths = {key: self._lengths(given, one) for key, one in measured.items()}
         calls: dict[str, Callable[[], object]] = {}

@@ -103,11 +103,18 @@ def run(
         test = SpeedTest(model, rounds=config.rounds, answer=config.answer, patience=config.patience)
         chosen = variants(config.recipes, config.keeps, text_alone=False)
         rows: list[SpeedRow] = []
+        left_out = None
         for batch in config.batches:
             on_progress(f"batch of {batch}")
             given = requests(batch)
             on_round = partial(_tell_round, on_progress, batch, config.rounds + 1)
-            rows += test.rows(given, chosen, on_round)
+            try:
+                rows += test.rows(given, chosen, on_round)
+            except RuntimeError as error:  # what was measured is kept
+                if not rows or "memory" not in str(error):
+                    raise
+                left_out = f"batch of {batch} and what follows: out of memory"
+                break
         about = {
             "model": config.model or config.arch,
             "shape": shape,
@@ -117,6 +124,7 @@ def run(
             "images": config.images,
             "frames": config.frames,
             "rounds": config.rounds,
+            "left_out": left_out,
             "machine": machine(str(model.device)),
             "versions": versions(),
             "date": datetime.date.today().isoformat(),

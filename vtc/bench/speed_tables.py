@@ -10,6 +10,8 @@ from .speed import SpeedRow
 from .variants import FULL
 
 SCHEMA = 1
+LEAST = 3
+"""Timed calls of each kind, below which nothing is said of what pays."""
 CLEAR = 1.05
 """How many times sooner the first token must come for a recipe to pay, beside quartiles that do not overlap."""
 ADDED = ("select", "merge", "splice")
@@ -59,8 +61,10 @@ def speed_markdown(made: Mapping[str, Any]) -> str:
         f"{made['model']} ({made['shape']}), {made['dtype']} on {made['device']}; {on}; {versions}; {made['date']}.",
         f"Medians of {_calls(made)} calls of each kind, taken in turns after one that warms up. The first token "
         "comes after encoder, selection and prefill; the ideal is the same encoder, and the same language model given "
-        "as many embeddings, and times over it are of calls in one round. "
-        f"Throughput is of answers of {made['answer']} tokens.",
+        "as many embeddings, and times over it are of calls in one round. A recipe that encodes less (`resize`, or "
+        "fewer frames) can be below it. `encode` holds the signals that a recipe asks of the encoder. A wrapped call "
+        "has fixed costs of some milliseconds besides, which weigh on tiny models. Throughput and milliseconds a token "
+        f"are of answers of {made['answer']} tokens, half as many as the calls.",
     ]
     for batch, rows in by_batch(made).items():
         head, filled = table(rows)
@@ -139,6 +143,12 @@ def verdict(made: Mapping[str, Any]) -> Iterator[str]:
     """Return from which keep on each recipe pays at each batch, and what costs most then; a sentence each."""
     for batch, rows in by_batch(made).items():
         full = rows[0]
+        if full["first"]["count"] < LEAST:
+            yield (
+                f"Batch of {batch}: too few timed calls ({full['first']['count']}) to say what pays; take --rounds "
+                f"{LEAST} or more, and more --patience."
+            )
+            continue
         recipes: dict[str, list[dict[str, Any]]] = {}
         for row in rows[1:]:
             if not row["refused"]:
@@ -151,6 +161,8 @@ def verdict(made: Mapping[str, Any]) -> Iterator[str]:
                 costs.setdefault(part, {})[name] = share
         for part, shares in costs.items():
             yield f"Batch of {batch}: {_costs(part, shares)}"
+    if made.get("left_out"):
+        yield f"Not measured: {made['left_out']}."
 
 
 def _paying(rows: Sequence[dict[str, Any]], full: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -163,10 +175,12 @@ def _pays(rows: Sequence[dict[str, Any]], full: Mapping[str, Any]) -> str:
     paying = _paying(rows, full)
     if not paying:
         best = max(rows, key=lambda row: sooner(row, full))
-        return (
-            f"does not pay here; at best the first token takes {best['first']['median'] / full['first']['median']:.2f} "
-            f"times as long (keep {best['keep']:.3g}, {best['tokens']} of {full['tokens']} tokens)."
-        )
+        at = f"(keep {best['keep']:.3g}, {best['tokens']} of {full['tokens']} tokens)"
+        if sooner(best, full) > 1 / CLEAR:
+            return (
+                f"makes no clear difference here; at best the first token comes {sooner(best, full):.2f} x sooner {at}."
+            )
+        return f"does not pay here; at best the first token takes {1 / sooner(best, full):.2f} times as long {at}."
     most, fewest = paying[0], paying[-1]
     text = (
         f"pays from keep {most['keep']:.3g} on ({most['tokens']} of {full['tokens']} tokens, "

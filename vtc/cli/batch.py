@@ -78,7 +78,8 @@ def _missing(questions: Path, options: dict[str, Any]) -> bool:
     asked, media = sum(len(group.questions) for group in groups), {group.first.medium for group in groups}
     missing = missing_media(groups)
     if options["check_only"]:
-        Console().print(f"{asked} questions about {len(media)} media, {len(missing)} of them missing", highlight=False)
+        there = "all of the media are there" if not missing else f"{len(missing)} of the media are missing"
+        Console().print(f"{asked} questions about {len(media)} media: {there}", highlight=False)
     if missing:
         first = ", ".join(list(missing)[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
         note(f"{len(missing)} of {len(media)} media are missing, {sum(missing.values())} of {asked} questions: {first}")

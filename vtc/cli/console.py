@@ -255,8 +255,8 @@ def comparison_facts(result: Comparison, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def print_outcome(outcome: DemoOutcome, place: str) -> None:
-    """Print the table of the demo and where its images are."""
+def print_demo_answers(outcome: DemoOutcome) -> None:
+    """Print the table of the demo, and what is done next."""
     console = Console()
     fancy = console.encoding.lower().startswith("utf")
     table = Table(*outcome.header, box=SIMPLE_HEAD)
@@ -265,14 +265,15 @@ def print_outcome(outcome: DemoOutcome, place: str) -> None:
         table.add_row(*map(escape, cells))
     console.print(table)
     _line(console, outcome.summary)
-    _print_savings(console, outcome)
-    _line(console, f"{outcome.seconds:.1f} s; {len(outcome.overlays)} overlays and table.md are in {place}")
+    note("timing single requests and batches, with all tokens and with fewer, in turns ...")
 
 
-def _print_savings(console: Console, outcome: DemoOutcome) -> None:
+def print_demo_savings(outcome: DemoOutcome, place: str) -> None:
+    """Print what the recipe of the demo saves on this machine, and where its images are."""
     from .demo import SAVED
     from .savings import why
 
+    console = Console()
     table = Table(*SAVED[:2], f"keep {outcome.recipe.keep}", SAVED[3], box=ROUNDED)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -282,6 +283,7 @@ def _print_savings(console: Console, outcome: DemoOutcome) -> None:
         console.print(table)
     if sentence := why(outcome.savings):
         _line(console, sentence)
+    _line(console, f"{outcome.seconds:.1f} s; {len(outcome.overlays)} overlays and table.md are in {place}")
 
 
 def _line(console: Console, text: str) -> None:

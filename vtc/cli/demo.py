@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -88,10 +88,18 @@ class DemoOutcome:
         )
 
 
-def run(out: Path, chosen: Recipe | None = None, model: str = PACKAGED_IMAGE_MODEL) -> DemoOutcome:
+def run(
+    out: Path,
+    chosen: Recipe | None = None,
+    model: str = PACKAGED_IMAGE_MODEL,
+    on_answers: Callable[[DemoOutcome], None] = lambda outcome: None,
+) -> DemoOutcome:
     """Ask the packaged questions and draw the overlays and `table.md` into the directory `out`.
 
     The photographs are only drawn: the embedded model knows drawn scenes, so its answers about them say nothing.
+
+    Args:
+        on_answers: called with the outcome before anything is timed, which takes longest.
 
     Raises:
         OSError: `out` cannot be written, or the installation lacks the weights or the images.
@@ -114,8 +122,10 @@ def run(out: Path, chosen: Recipe | None = None, model: str = PACKAGED_IMAGE_MOD
         overlays[out / f"{photograph.stem}.png"] = draw(image, processor.image_processor, report, chosen)
     for path, drawn in overlays.items():
         drawn.save(path)
+    outcome = DemoOutcome(model, chosen, tuple(rows), tuple(overlays), time.perf_counter() - begun)
+    on_answers(outcome)
     saved = savings(network, processor, chosen)
-    outcome = DemoOutcome(model, chosen, tuple(rows), tuple(overlays), time.perf_counter() - begun, saved)
+    outcome = replace(outcome, seconds=time.perf_counter() - begun, savings=saved)
     (out / "table.md").write_text(markdown(outcome), encoding="utf-8")
     return outcome
 

@@ -17,8 +17,9 @@ from .console import (
     check_facts,
     note,
     print_check,
+    print_demo_answers,
+    print_demo_savings,
     print_json,
-    print_outcome,
     progress,
 )
 from .merge import merge
@@ -262,8 +263,8 @@ def demo(
     with quiet():
         from .demo import run
 
-        outcome = run(out, model=model)
-    print_outcome(outcome, str(out))
+        outcome = run(out, model=model, on_answers=print_demo_answers)
+    print_demo_savings(outcome, str(out))
 
 
 @app.command("batch")

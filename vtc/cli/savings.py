@@ -43,9 +43,14 @@ class Saving:
 
     def cells(self) -> tuple[str, str, str, str]:
         """The line as text."""
+        if self.faster and 1 / CLEAR < self.times < CLEAR:
+            return self.what, *self._values(), "as fast"
         words = ("faster", "slower") if self.faster else ("fewer", "more")
         times = f"{self.times:.1f} x {words[0]}" if self.times >= 1 else f"{1 / self.times:.1f} x {words[1]}"
-        return self.what, f"{self.before:,.4g} {self.unit}".strip(), f"{self.after:,.4g} {self.unit}".strip(), times
+        return self.what, *self._values(), times
+
+    def _values(self) -> tuple[str, str]:
+        return f"{self.before:,.4g} {self.unit}".strip(), f"{self.after:,.4g} {self.unit}".strip()
 
 
 def savings(model: Any, processor: Any, recipe: Recipe) -> tuple[Saving, ...]:
@@ -83,6 +88,6 @@ def why(found: Sequence[Saving]) -> str:
         return ""
     where = "anywhere" if len(slow) == len(times) else f"in {', '.join(one.what for one in slow)}"
     return (
-        f"No gain {where}: this model is so small that encoding, selecting and the fixed cost of a call outweigh the "
-        "tokens that its language model is spared."
+        f"No gain {where}: encoding, selecting and the fixed cost of a call take as long as the tokens that the "
+        "language model is spared, which is so of small models and short prompts."
     )

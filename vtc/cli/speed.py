@@ -99,7 +99,10 @@ def speed(
         attn=attn,
     )
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"--out {out}: {error.strerror}; name a directory that can be written") from error
         if not has_matplotlib():
             note("no chart will be drawn: matplotlib is not installed (pip install matplotlib)")
     with quiet(), progress() as say:
@@ -107,8 +110,10 @@ def speed(
     if out is not None:
         (out / "speed.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
         (out / "speed.md").write_text(speed_markdown(made), encoding="utf-8")
-        if has_matplotlib():
-            draw_speed(made, out / "speed")
+        drawn = draw_speed(made, out / "speed") if has_matplotlib() else None
+        if drawn == []:
+            note("no chart: no recipe was timed at two numbers of tokens; pass two --keep or more")
+        note(f"tables and figures are in {out}")
     if as_json:
         print_json(made)
         return

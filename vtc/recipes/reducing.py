@@ -21,16 +21,20 @@ GOLDEN, PRIME = 0x9E3779B97F4A7C15, 0x100000001B3
 
 def reduce(recipe: Recipe, items: Sequence[VisualTokens], totals: Sequence[int]) -> list[Reduction]:
     """See `Recipe.reduce_each`."""
-    selector = recipe.selector
+    selector, merger = recipe.selector, recipe.merger
     cut = [i for i, own in enumerate(items) if selector is not None and totals[i] != sum(own.layout.candidates)]
-    reductions = [
-        Reduction.identity(0 if i in cut else len(own)).to(own.features.device) for i, own in enumerate(items)
-    ]
+    anchors: dict[int, Tensor] = {}
     if selector is not None and cut:
-        anchors = _select(recipe, selector, [items[i] for i in cut], [totals[i] for i in cut])
-        for i, anchor in zip(cut, anchors, strict=True):
-            merger, own = recipe.merger, items[i]
-            reductions[i] = Reduction.pruning(anchor, len(own)) if merger is None else merger.merge(own, anchor)
+        chosen = _select(recipe, selector, [items[i] for i in cut], [totals[i] for i in cut])
+        anchors = dict(zip(cut, chosen, strict=True))
+    reductions = []
+    for i, own in enumerate(items):
+        if i not in anchors:
+            reductions.append(Reduction.identity(len(own)).to(own.features.device))
+        elif merger is None:
+            reductions.append(Reduction.pruning(anchors[i], len(own)))
+        else:
+            reductions.append(merger.merge(own, anchors[i]))
     return reductions
 
 
@@ -69,5 +73,6 @@ def _check_contract(
         wrong = next(i for i, (one, other) in enumerate(zip(many, odd, strict=True)) if one or bool(other))
         raise ValueError(
             f"selector {selector.name!r} kept {len(anchors[wrong])} tokens ({len(anchors[wrong].unique())} different) "
-            f"where {due[wrong]} were due; a selector must return exactly k unique indices of its pool"
+            f"where {due[wrong]} were due{', not all of its pool' if bool(strays[wrong]) else ''}; a selector must "
+            "return exactly k unique indices of its pool"
         )

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 CLOSED = torch.inf
 """Stands in place of a score where a token may not be picked."""
 HELD = 2**28
-"""Numbers in the rows of the pools that are taken together, at most: 1 GiB in fp32."""
+"""Numbers in the padded rows of the pools that are taken together, at most: 1 GiB in fp32, beside the rows."""
 
 
 def pick_together(
