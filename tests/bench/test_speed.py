@@ -43,6 +43,13 @@ def test_calls_are_taken_in_turns_and_the_first_round_does_not_count():
     assert clock.order == ["a", "b", "b", "a", "a", "b", "b", "a"]
 
 
+def test_what_is_warm_already_is_not_called_to_warm_up():
+    clock = Clock()
+    calls = {"a": clock.call("a", 1, 2), "b": clock.call("b", 90, 4, 5)}
+    assert interleaved(calls, 2, clock=clock, cold={"b"}) == {"a": [1, 2], "b": [4, 5]}
+    assert clock.order == ["b", "b", "a", "a", "b"]
+
+
 def test_what_a_call_is_made_within_is_not_timed():
     clock, inside = Clock(), []
 

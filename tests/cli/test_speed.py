@@ -94,9 +94,7 @@ def test_the_verdict_in_plain_words():
         row("none", 0.5, 0, 1.0, refused="it cannot"),
     ]
     good, slow, same, cost, left_out = verdict({"rows": rows, "left_out": "batch of 16"})
-    assert same.startswith(
-        "Batch of 1, `same`: makes no clear difference here; at best the first token comes 1.01 x"
-    )
+    assert same.startswith("Batch of 1, `same`: makes no clear difference here; at best the first token comes 1.01 x")
     assert left_out == "Not measured: batch of 16."
     assert good == (
         "Batch of 1, `good`: pays from keep 0.5 on (128 of 256 tokens, 1.25 times sooner); at keep 0.25, 2.00 times "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -30,17 +30,19 @@ def interleaved(
     calls: Mapping[str, Callable[[], object]],
     rounds: int,
     *,
+    cold: Collection[str] | None = None,
     patience: float = float("inf"),
     around: Mapping[str, Callable[[], AbstractContextManager[object]]] | None = None,
     wait: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
     on_round: Callable[[int], None] = lambda done: None,
 ) -> dict[str, list[float]]:
-    """Seconds of each call, one a round, after a round that warms up and is not counted.
+    """Seconds of each call, one a round, after a round of cold ones that warms up and is not counted.
 
     Each round begins with another call, so that none is always the one that follows the longest.
 
     Args:
+        cold: names of those that must warm up; None: all of them.
         rounds: at most; fewer are made once they have taken `patience` seconds, but one is.
         around: makes what some calls are made within, which is not timed.
         wait: called before the clock is read: on a GPU work is only queued.
@@ -53,6 +55,8 @@ def interleaved(
         if number > 1 and clock() - begun > patience:
             break
         for name in names[number % len(names) :] + names[: number % len(names)]:
+            if not number and cold is not None and name not in cold:
+                continue
             with (around or {}).get(name, nullcontext)():
                 wait()
                 start = clock()

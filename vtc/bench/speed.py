@@ -120,9 +120,10 @@ class SpeedTest:
                 calls[f"{IDEAL} {key}"] = ideal(self._model, given, lengths[key] or ())
         around = {key: partial(self._wrapped, one.variant) for key, one in measured.items()}
         settings: dict[str, Any] = {"patience": self._patience, "around": around, "wait": self._wait}
-        taken = interleaved(calls, self._rounds, on_round=on_round, **settings)
+        ideals = calls.keys() - measured.keys()  # the others ran once already
+        taken = interleaved(calls, self._rounds, cold=ideals, on_round=on_round, **settings)
         answers = {key: partial(self._decode, given, one) for key, one in measured.items()}
-        interleaved(answers, max(1, self._rounds // 2), **settings)
+        interleaved(answers, max(1, self._rounds // 2), cold=(), **settings)
         for key, one in measured.items():
             yield self._row(given, one, taken[key], taken.get(f"{IDEAL} {key}"), lengths[key])
         for variant, why in refusals:
@@ -200,8 +201,8 @@ class SpeedTest:
             first=Spread.of(first),
             ideal=None if beside is None else Spread.of(beside),
             over_ideal=None if beside is None else Spread.of([a / b for a, b in zip(first, beside, strict=True)]),
-            step=Spread.of(one.steps[1:] or one.steps),
-            phases={name: Spread.of(seconds[1:] or seconds).median for name, seconds in one.phases.items()},
+            step=Spread.of(one.steps),
+            phases={name: Spread.of(seconds).median for name, seconds in one.phases.items()},
             flops=flops,
             kv_bytes=whole - saved,
             peak_bytes=one.peak,
