@@ -32,6 +32,9 @@ LEFT = """() => document.querySelector('#timeline img').getBoundingClientRect().
   - document.querySelector('#timeline').getBoundingClientRect().left"""
 """Pixels from the left edge to the timeline, which could not be scrolled to were they fewer than 0."""
 
+PATIENCE = (5_000, 10_000, 20_000, 60_000)
+"""Milliseconds until files are chosen again."""
+
 
 class Tab:
     """A browser tab with the page, which notes all that goes wrong in it."""
@@ -78,20 +81,26 @@ class Tab:
             self.wait(KEPT, "")
 
     def upload(self, *paths):
-        if self.remover.count():
-            self.clear()
-        self.put(self.panel.locator("input[type=file]").first, *paths)
+        for patience in PATIENCE:
+            if self.remover.count():
+                self.clear()
+            if self._taken(self.panel.locator("input[type=file]").first, patience, *paths):
+                return
+        raise AssertionError(f"{paths} were never uploaded")
 
     def put(self, field, *paths):
         """Chooses files, again where the page did not listen yet: a visitor is never so quick."""
-        for patience in (5_000, 10_000, 20_000, 60_000):
-            try:
-                with self.page.expect_response(lambda answer: "/upload" in answer.url, timeout=patience):
-                    field.set_input_files([str(path) for path in paths])
-                return
-            except Late:
-                continue
-        raise AssertionError(f"{paths} were never uploaded")
+        if not any(self._taken(field, patience, *paths) for patience in PATIENCE):
+            raise AssertionError(f"{paths} were never uploaded")
+
+    def _taken(self, field, patience, *paths):
+        """Return whether files that are chosen are sent within so many milliseconds."""
+        try:
+            with self.page.expect_response(lambda answer: "/upload" in answer.url, timeout=patience):
+                field.set_input_files([str(path) for path in paths], timeout=patience)
+        except Late:
+            return False
+        return True
 
     def wait(self, label, wanted):
         """Until the box says what is wanted; the page's own function, so that nothing sleeps."""

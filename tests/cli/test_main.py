@@ -339,7 +339,10 @@ def test_demo_leaves_its_table_and_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = vtc_command("demo")
     assert result.exit_code == 0
-    assert result.error == "note: tiny-llava answers: small-llava is not here, and nothing is to be fetched"
+    assert result.error == (
+        "note: tiny-llava answers: small-llava is not here, and nothing is to be fetched note: timing single requests "
+        "and batches, with all tokens and with fewer, in turns ..."
+    )
     made = {path.name for path in (tmp_path / "vtc-demo").iterdir()}
     assert made == {"table.md", "cat.png", "coffee.png", *(s.file for s in samples())}
     table = (tmp_path / "vtc-demo" / "table.md").read_text(encoding="utf-8").splitlines()

@@ -103,7 +103,7 @@ def test_answers_are_those_of_plain_calls(path, kind, protocol, strategy):
     request = protocol(media)
     before = list(request.arguments)
     [found] = by_strategy(backend.generate_until, backend, named(strategy))([request])
-    shown = SimpleNamespace(inputs=None, recipe=None, frames=video_of(media), temporal_patch_size=1)
+    shown = SimpleNamespace(inputs=None, recipe=None, frames=video_of(media), temporal_patch_size=1, tokens=0)
     asker = Asker(*loaded(), shown, "", 6)
     assert found.text == named(strategy).run(asker, QUESTION)
     with_video = [call for call in asker.calls if call.start is not None]
