@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.cli.test_main import vtc_command
+from vtc.bench.speed import SpeedTest
 from vtc.bench.speed_plot import speed_curve
 from vtc.bench.speed_tables import table, verdict
 
@@ -140,3 +141,23 @@ def test_columns_in_which_nothing_stands_are_left_out():
     assert cells[1][head.index("peak MiB")] == "3"
     assert cells[1][head.index("overhead")] == "25.0%"
     assert cells[1][head.index("over the ideal")] == "1.010 (1.000-1.020)"
+
+
+def test_a_batch_that_memory_does_not_hold_loses_no_other(monkeypatch):
+    whole = SpeedTest.rows
+
+    def rows(self, given, *args):
+        if len(given["input_ids"]) == 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return whole(self, given, *args)
+
+    monkeypatch.setattr(SpeedTest, "rows", rows)
+    options = [
+        *("--recipes", "kcenter", "--keep", ".25", "--rounds", 1, "--answer", 2, "--model", "tiny-llava", "--json")
+    ]
+    result = vtc_command("bench", "speed", *options, "--batch", "1,2,3")
+    assert result.exit_code == 0, result.error
+    made = json.loads(result.stdout)
+    assert {row["batch"] for row in made["rows"]} == {1}
+    assert made["left_out"] == "batch of 2 and what follows: out of memory"
+    assert vtc_command("bench", "speed", *options, "--batch", "2").exit_code != 0

@@ -82,19 +82,8 @@ def batch_progress(console: Console | None = None, every: float = EVERY) -> Iter
 
 @contextmanager
 def _lines(screen: Console, state: BatchState, every: float) -> Iterator[None]:
-    ended = threading.Event()
-
-    def write() -> None:
-        while not ended.wait(every):
-            screen.print(str(state), highlight=False, markup=False, soft_wrap=True)
-
-    thread = threading.Thread(target=write, daemon=True, name="vtc-progress")
-    thread.start()
-    try:
+    with _repeated(lambda: screen.print(str(state), highlight=False, markup=False, soft_wrap=True), every):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 @contextmanager
@@ -102,18 +91,29 @@ def _bar(screen: Console, state: BatchState) -> Iterator[None]:
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True) as shown:
         task = shown.add_task(str(state), total=None)
-        ended = threading.Event()
 
         def update() -> None:
-            while not ended.wait(0.25):
-                failed = f"{state.errors} errors, " if state.errors else ""
-                text = str(state) if state.total is None else f"{failed}{state.rate:.2g} rows a second"
-                shown.update(task, description=text, completed=state.done, total=state.total)
+            failed = f"{state.errors} errors, " if state.errors else ""
+            text = str(state) if state.total is None else f"{failed}{state.rate:.2g} rows a second"
+            shown.update(task, description=text, completed=state.done, total=state.total)
 
-        thread = threading.Thread(target=update, daemon=True, name="vtc-progress")
-        thread.start()
-        try:
+        with _repeated(update, 0.25):
             yield
-        finally:
-            ended.set()
-            thread.join()
+
+
+@contextmanager
+def _repeated(call: Callable[[], None], every: float) -> Iterator[None]:
+    """Context manager: `call` is made each `every` seconds of the block, in a thread."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(every):
+            call()
+
+    thread = threading.Thread(target=run, daemon=True, name="vtc-progress")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from vtc.bench.speed import SpeedRow, SpeedTest
@@ -62,7 +62,7 @@ def savings(model: Any, processor: Any, recipe: Recipe) -> tuple[Saving, ...]:
 def _rows(model: Any, processor: Any, recipe: Recipe, batch: int) -> tuple[SpeedRow, SpeedRow]:
     given = inputs(model, processor, [QUESTION] * batch, [Scene(HELD_OUT + i).image for i in range(batch)])
     test = SpeedTest(model, rounds=ROUNDS, answer=ANSWER, patience=PATIENCE, beside_ideal=False)
-    chosen = variants([replace(recipe)], (recipe.keep,), text_alone=False)
+    chosen = variants([recipe], (recipe.keep,), text_alone=False)
     full, kept = test.rows(given, chosen)
     return full, kept
 
