@@ -70,7 +70,7 @@ class InternVL(Towered):
         self._tower.check(inputs)
         side = self._side(pixels)
         counts = self._tiles_by_run(inputs.get("input_ids"), len(pixels), side**2)
-        return [Media("image", _layout(tiles, side), {"pixel_values": tiles}) for tiles in pixels.split(counts)]
+        return [Media("image", layout_of_tiles(tiles, side), {"pixel_values": tiles}) for tiles in pixels.split(counts)]
 
     def _side(self, pixels: Any) -> int:
         """Tokens along a side of a tile."""
@@ -140,7 +140,7 @@ class InternVL(Towered):
         return BaseModelOutputWithPooling(pooler_output=torch.cat([item.features for item in items])[None])
 
 
-def _layout(tiles: Tensor, side: int) -> Layout:
+def layout_of_tiles(tiles: Tensor, side: int) -> Layout:
     """The layout of an image of some tiles `[tiles, 3, H, W]`, `side` tokens a side."""
     if len(tiles) == 1:
         return Layout.of_grid(side, side)

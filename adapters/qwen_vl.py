@@ -129,27 +129,40 @@ class Qwen2VL(Adapter):
 
     def _cue(self, name: str, recorded: Mapping[str, Any], grids: Tensor) -> Tensor:
         """The cue for all tokens of one pass, `[tokens, ...]`, in the order of the features."""
-        return self._patch_cue(name, recorded).unflatten(0, (-1, self._merge**2)).float().mean(dim=1)
+        return self._patch_cue(name, recorded, grids).unflatten(0, (-1, self._merge**2)).float().mean(dim=1)
 
-    def _patch_cue(self, name: str, recorded: Mapping[str, Any]) -> Tensor:
+    def _patch_cue(self, name: str, recorded: Mapping[str, Any], grids: Tensor) -> Tensor:
         """The cue for all patches, in the tower's own order."""
         if name == "encoder_features":
-            return first_argument(recorded["merger"])
+            return first_argument(recorded["merger"]).flatten(0, -2)
         early = name == "early_attention"
-        args, kwargs = recorded["early" if early else "attention"]
-        attention = self._attention(early)
+        call, attention = recorded["early" if early else "attention"], self._attention(early)
         with torch.no_grad():
-            queries, keys, _ = attention.qkv(first_argument((args, kwargs))).chunk(3, dim=-1)
+            queries, keys = self._queries_and_keys(attention, first_argument(call))
         if name == "keys":
             return keys
-        heads = int(attention.num_heads)
+        heads, scale = self._heads_and_scale(attention)
         queries, keys = (split_heads(rows[None], heads) for rows in (queries, keys))
-        cos, sin = kwargs["position_embeddings"]
-        queries, keys = (_rotate(rows.float(), cos.float(), sin.float()) for rows in (queries, keys))
-        lengths = kwargs["cu_seqlens"].diff().tolist()
+        cos, sin = (angles.float() for angles in self._angles(call[1]))
+        queries, keys = (rotated(rows.float(), cos, sin) for rows in (queries, keys))
+        # Where all patches of a frame see each other, whatever the kernel wants their lengths to be.
+        lengths = [height * width for frames, height, width in grids.tolist() for _ in range(frames)]
         parts = zip(queries.split(lengths, dim=2), keys.split(lengths, dim=2), strict=True)
-        scale = float(attention.scaling)
         return torch.cat([signals.attention_values(name, q, k, scale, has_cls=False)[0] for q, k in parts])
+
+    def _queries_and_keys(self, attention: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """What a layer's attention makes of its input, before positions are turned in: each `[patches, heads * dim]`."""
+        queries, keys, _ = attention.qkv(hidden).chunk(3, dim=-1)
+        return queries, keys
+
+    def _heads_and_scale(self, attention: Any) -> tuple[int, float]:
+        """The heads of a layer's attention, and what it scales products by."""
+        return int(attention.num_heads), float(attention.scaling)
+
+    def _angles(self, arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Cosines and sines that a layer's attention was given, each `[patches, dim]`."""
+        cos, sin = arguments["position_embeddings"]
+        return cos, sin
 
     def _attention(self, early: bool) -> Any:
         blocks = self._visual.blocks
@@ -239,7 +252,7 @@ class Qwen25VL(Qwen2VL):
         return self._visual.blocks[early_one if early else last].attn
 
 
-def _rotate(rows: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotated(rows: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary embedding of `[B, heads, N, dim]` by `[N, dim]` angles (halves convention)."""
     first, second = rows.chunk(2, dim=-1)
     return rows * cos + torch.cat([-second, first], dim=-1) * sin

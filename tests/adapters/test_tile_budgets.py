@@ -12,7 +12,7 @@ from transformers.image_processing_utils import get_patch_output_size, select_be
 
 from tests.adapters.test_tiles import IMAGES, drawn, next_model
 from vtc import Layout, VisualTokens, adapters
-from vtc.adapters.internvl import _layout
+from vtc.adapters.internvl import layout_of_tiles
 from vtc.stages import (
     Density,
     Even,
@@ -67,7 +67,7 @@ def intern_case(grid: tuple[int, int]):
     def tile_at(y: Tensor, x: Tensor) -> Tensor:
         return (y * rows).long().clamp_max(rows - 1) * columns + (x * columns).long().clamp_max(columns - 1)
 
-    return _layout(tiles, 8), tile_at, list(range(rows * columns)), rows * columns
+    return layout_of_tiles(tiles, 8), tile_at, list(range(rows * columns)), rows * columns
 
 
 CASES = [pytest.param(next_case, case, id=f"next-{case[0]}") for case in NEXT_CASES]

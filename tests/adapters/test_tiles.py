@@ -32,7 +32,7 @@ from transformers.models.llava_next.modeling_llava_next import get_anyres_image_
 import vtc
 from tests.families import TEXT
 from vtc import Layout, adapters
-from vtc.adapters.internvl import _layout, arrangement
+from vtc.adapters.internvl import arrangement, layout_of_tiles
 from vtc.adapters.tiles import Tile, tiled
 from vtc.embedded.scene import HELD_OUT, Scene
 
@@ -315,7 +315,7 @@ def test_internvl_finds_a_spot_where_it_was_painted(grid):
     for _ in range(6):
         place = (draw.uniform(0.03, 0.97), draw.uniform(0.03, 0.97))
         tiles = processor(drawn((400 * rows, 410 * columns), place, 0.04), return_tensors="pt")["pixel_values"]
-        layout = _layout(tiles, 16)
+        layout = layout_of_tiles(tiles, 16)
         assert layout.kinds == (*["tile"] * (rows * columns), "thumbnail")
         check_spot(layout, avg_pool2d(tiles.mean(dim=1), 28).flatten(), place)
 
@@ -333,6 +333,6 @@ def test_two_tiles_without_a_thumbnail_stand_where_they_meet():
         halves = pixels.split(112, dim=1 if tall else 2)
         square = torch.stack([torch.nn.functional.interpolate(h[None], (112, 112))[0] for h in halves])
         assert arrangement(square) == ((2, 1) if tall else (1, 2))
-        layout = _layout(square, 4)
+        layout = layout_of_tiles(square, 4)
         assert layout.kinds == ("tile", "tile")
         assert layout.boxes[1] == ((0.5, 0.0, 1.0, 1.0) if tall else (0.0, 0.5, 1.0, 1.0))

@@ -1,0 +1,104 @@
+"""Engines of vLLM on the embedded models, prompts for them, and what they were given and answered."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from vtc import embedded
+from vtc.embedded.questions import SceneQuestion
+from vtc.embedded.scene import HELD_OUT, Scene
+
+SETTINGS = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 1024,
+    "limit_mm_per_prompt": {"image": 2},
+    "max_num_seqs": 8,
+    "seed": 0,
+}
+
+
+def engine(name: str, vtc: dict[str, Any] | None, **settings: Any) -> Any:
+    """An engine of vLLM on an embedded model or a folder, with `vtc` in its overrides unless it is None."""
+    from vllm import LLM
+
+    overrides = {**settings.pop("hf_overrides", {}), **({} if vtc is None else {"vtc": vtc})}
+    place = name if "/" in name else str(embedded.path(name))
+    return LLM(model=place, hf_overrides=overrides, **{**SETTINGS, **settings})
+
+
+def closed(llm: Any) -> None:
+    """End an engine within its process, so that another one can start there."""
+    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+    llm.llm_engine.engine_core.shutdown()
+    del llm
+    with contextlib.suppress(Exception):
+        cleanup_dist_env_and_memory()
+
+
+def asked(count: int) -> list[tuple[Scene, SceneQuestion]]:
+    """Questions about drawn images that no training saw, up to five an image."""
+    pairs: list[tuple[Scene, SceneQuestion]] = []
+    number = HELD_OUT
+    while len(pairs) < count:
+        scene = Scene(number)
+        pairs += [(scene, question) for question in scene.questions[:5]]
+        number += 1
+    return pairs[:count]
+
+
+def text_of(processor: Any, kinds: Sequence[str], question: str) -> str:
+    """A prompt by the processor's own chat template, with a placeholder for each of `kinds`."""
+    content = [*({"type": kind} for kind in kinds), {"type": "text", "text": question}]
+    made: str = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    return made
+
+
+def about(processor: Any, image: Any, question: str, vtc: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A request about one image as `LLM.generate` takes it."""
+    own = {} if vtc is None else {"mm_processor_kwargs": {"vtc": vtc}}
+    return {"prompt": text_of(processor, ["image"], question), "multi_modal_data": {"image": image}, **own}
+
+
+def answers(llm: Any, requests: Sequence[dict[str, Any]], tokens: int = 8, **sampling: Any) -> list[Any]:
+    """Greedy answers, in order."""
+    from vllm import SamplingParams
+
+    params = SamplingParams(max_tokens=tokens, temperature=0, **sampling)
+    return list(llm.generate(list(requests), params, use_tqdm=False))
+
+
+@contextlib.contextmanager
+def recorded(monkeypatch: Any, module: Any) -> Iterator[list[Any]]:
+    """What `reduce_media` gave, each call's items, where `module` calls it."""
+    real, calls = module.reduce_media, []
+
+    def record(*args: Any, **kwargs: Any) -> Any:
+        calls.append(real(*args, **kwargs))
+        return calls[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "reduce_media", record)
+        yield calls
+
+
+def first_layer_positions(llm: Any) -> list[torch.Tensor]:
+    """The positions that the first decoder layer is given from now on, a tensor each step."""
+    seen: list[torch.Tensor] = []
+
+    def watch(model: Any) -> None:
+        layer = model.language_model.model.layers[0]
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs: seen.append(kwargs.get("positions", args[0] if args else None).clone()),
+            with_kwargs=True,
+        )
+
+    llm.apply_model(watch)
+    return seen

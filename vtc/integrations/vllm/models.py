@@ -1,0 +1,116 @@
+"""The classes that vLLM loads in place of its own, by the names of the architectures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from vllm.model_executor.models import interns1, llava, qwen2_5_vl, qwen2_vl, qwen3_vl
+from vllm.model_executor.models.utils import WeightsMapper
+from vllm.multimodal import MULTIMODAL_REGISTRY
+
+from vtc.reduction.pipeline import ReducedItem
+
+from .families import InternVLFamily, LlavaFamily, Qwen2Family, Qwen3Family, Qwen25Family
+from .positions import OriginalPositions, with_offsets
+from .processing import shortening
+from .serving import ReducingModel
+
+
+class ReducingQwen(ReducingModel, OriginalPositions):
+    """Qwen2-VL and its successors: grids of tokens, M-RoPE."""
+
+    def full_length(self, feature: Any) -> int:
+        """See `OriginalPositions.full_length`."""
+        grid = feature.data[f"{feature.modality}_grid_thw"].data
+        return int(grid.prod()) // self.config.vision_config.spatial_merge_size**2  # type: ignore[attr-defined]
+
+    @property
+    def row_width(self) -> int:
+        """See `OriginalPositions.row_width`."""
+        return int(self.config.get_text_config().hidden_size)  # type: ignore[attr-defined]
+
+    def rows(self, item: ReducedItem, batch: dict[str, Any], index: int) -> Tensor:
+        """See `ReducingModel.rows`."""
+        layout, anchor = item.media.layout, item.reduction.anchor.cpu()
+        offsets = layout.cell[anchor]
+        if item.media.modality == "video":
+            offsets = torch.cat([(layout.unit[anchor] * self._pace(batch, index)).long()[:, None], offsets[:, 1:]], dim=1)
+        rows = super().rows(item, batch, index)
+        return with_offsets(rows, offsets.to(rows.device))
+
+    def _pace(self, batch: dict[str, Any], index: int) -> float:
+        """By how much the first axis grows from frame to frame."""
+        return 1.0
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(qwen2_vl.Qwen2VLMultiModalProcessor, Qwen2Family),
+    info=qwen2_vl.Qwen2VLProcessingInfo,
+    dummy_inputs=qwen2_vl.Qwen2VLDummyInputsBuilder,
+)
+class Qwen2VLForConditionalGeneration(ReducingQwen, qwen2_vl.Qwen2VLForConditionalGeneration):
+    """Qwen2-VL."""
+
+    family = Qwen2Family
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(qwen2_5_vl.Qwen2_5_VLMultiModalProcessor, Qwen25Family),
+    info=qwen2_5_vl.Qwen2_5_VLProcessingInfo,
+    dummy_inputs=qwen2_5_vl.Qwen2_5_VLDummyInputsBuilder,
+)
+class Qwen2_5_VLForConditionalGeneration(ReducingQwen, qwen2_5_vl.Qwen2_5_VLForConditionalGeneration):
+    """Qwen2.5-VL: the first axis counts seconds."""
+
+    family = Qwen25Family
+
+    def _pace(self, batch: dict[str, Any], index: int) -> float:
+        seconds = batch.get("second_per_grid_ts")
+        return (1.0 if seconds is None else float(seconds[index])) * self.config.vision_config.tokens_per_second
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(qwen3_vl.Qwen3VLMultiModalProcessor, Qwen3Family),
+    info=qwen3_vl.Qwen3VLProcessingInfo,
+    dummy_inputs=qwen3_vl.Qwen3VLDummyInputsBuilder,
+)
+class Qwen3VLForConditionalGeneration(ReducingQwen, qwen3_vl.Qwen3VLForConditionalGeneration):
+    """Qwen3-VL: a row holds the DeepStack planes too."""
+
+    family = Qwen3Family
+
+    @property
+    def row_width(self) -> int:
+        """See `OriginalPositions.row_width`."""
+        return super().row_width * (1 + len(self.config.vision_config.deepstack_visual_indexes))
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(llava.LlavaMultiModalProcessor, LlavaFamily),
+    info=llava.LlavaProcessingInfo,
+    dummy_inputs=llava.LlavaDummyInputsBuilder,
+)
+class LlavaForConditionalGeneration(ReducingModel, llava.LlavaForConditionalGeneration):
+    """LLaVA-1.5. vLLM counts positions, so that kept tokens stand side by side."""
+
+    family = LlavaFamily
+    # Checkpoints saved by transformers 5.23 or later have no `vision_model` in the names of the CLIP tower.
+    hf_to_vllm_mapper = llava.LlavaForConditionalGeneration.hf_to_vllm_mapper | WeightsMapper(
+        orig_to_new_prefix={
+            f"vision_tower.{part}": f"vision_tower.vision_model.{part}"
+            for part in ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.")
+        }
+    )
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(interns1.InternS1MultiModalProcessor, InternVLFamily),
+    info=interns1.InternS1ProcessingInfo,
+    dummy_inputs=interns1.InternS1DummyInputsBuilder,
+)
+class InternVLForConditionalGeneration(ReducingModel, interns1.InternS1ForConditionalGeneration):
+    """InternVL in transformers' format. vLLM counts positions, so that kept tokens stand side by side."""
+
+    family = InternVLFamily

@@ -1,0 +1,167 @@
+"""In the API server: as many placeholders as the recipe counts, and cache keys that tell recipes apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
+from vllm.multimodal.processing import PromptReplacement, PromptUpdate, PromptUpdateDetails
+from vllm.multimodal.utils import group_and_batch_mm_items
+
+from vtc.core.tokens import Layout
+from vtc.recipes.composition import Recipe
+
+from .families import Family, GeometryOnly
+from .metrics import count_tokens
+from .settings import KEY, fingerprint, packed, recipe_of, without_ours
+
+PIXELS = "pixel_values"
+_profiling: ContextVar[bool] = ContextVar("vtc_profiling", default=False)
+
+
+@dataclass
+class ShortenedPlaceholders(PromptUpdateDetails):
+    """The placeholders of a reduced item. vLLM caches them with the item, so that a request knows what it saved.
+
+    Attributes:
+        before: how many tokens the stock model would have read.
+        after: how many are left.
+    """
+
+    before: int = 0
+    after: int = 0
+
+
+class ShorteningProcessor:
+    """Mixin ahead of a stock `BaseMultiModalProcessor`."""
+
+    family: ClassVar[type[Family]]
+
+    @cached_property
+    def _geometry(self) -> Family:
+        return self.family(GeometryOnly(self.info.ctx.get_hf_config()))  # type: ignore[attr-defined]
+
+    def _recipe(self, kwargs: Mapping[str, Any]) -> Recipe | None:
+        recipe = recipe_of(self.info.ctx.get_hf_config(), kwargs)  # type: ignore[attr-defined]
+        if recipe is not None:
+            self._geometry.check_recipe(recipe)
+        return recipe
+
+    def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
+        data = super()._apply_hf_processor_main(mm_items, without_ours(hf_kwargs))  # type: ignore[misc]
+        recipe = self._recipe(hf_kwargs)
+        for modality, count in mm_items.get_all_counts().items() if recipe is not None else ():
+            if count and modality in self.family.counted:
+                data[f"{KEY}_{modality}"] = packed(recipe)
+        return data
+
+    def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        fields = dict(super()._get_mm_fields_config(hf_inputs, without_ours(hf_processor_mm_kwargs)))  # type: ignore[misc]
+        for modality, name in self.family.counted.items():
+            if f"{KEY}_{modality}" in hf_inputs:
+                # On the CPU, where what positions are made of stays even if the pixels are not sent again.
+                fields[f"{KEY}_{modality}"] = MultiModalFieldConfig.shared(
+                    modality, len(hf_inputs[name]), keep_on_cpu=True
+                )
+        return _renamed_pixels(hf_inputs, fields) if any(name.startswith(f"{KEY}_") for name in hf_inputs) else fields
+
+    def _get_mm_hashes(self, inputs: Any) -> Any:
+        hashes, recipe = super()._get_mm_hashes(inputs), self._recipe(inputs.hf_processor_mm_kwargs)  # type: ignore[misc]
+        if recipe is None:
+            return hashes
+        return {modality: [f"{key}-{fingerprint(recipe)}" for key in keys] for modality, keys in hashes.items()}
+
+    def _get_prompt_updates(
+        self, mm_items: Any, hf_processor_mm_kwargs: Mapping[str, Any], out_mm_kwargs: MultiModalKwargsItems
+    ) -> Sequence[PromptUpdate]:
+        plain = without_ours(hf_processor_mm_kwargs)
+        updates: Sequence[PromptUpdate] = super()._get_prompt_updates(mm_items, plain, out_mm_kwargs)  # type: ignore[misc]
+        recipe = self._recipe(hf_processor_mm_kwargs)
+        if recipe is None:
+            return updates
+        return [self._shortened(u, recipe, out_mm_kwargs) if u.modality in self.family.counted else u for u in updates]
+
+    def _shortened(self, update: PromptUpdate, recipe: Recipe, out: MultiModalKwargsItems) -> PromptUpdate:
+        assert isinstance(update, PromptReplacement)
+
+        def replacement(index: int) -> ShortenedPlaceholders:
+            stock = update.replacement(index) if callable(update.replacement) else update.replacement
+            details = stock if isinstance(stock, PromptUpdateDetails) else PromptUpdateDetails.from_seq(stock)
+            return shortened(details, self._layout(out[update.modality][index]), recipe, f"{update.modality} {index}")
+
+        return PromptReplacement(update.modality, update.target, replacement)
+
+    def _layout(self, item: Any) -> Layout:
+        ((_, batch),) = group_and_batch_mm_items([item])
+        (media,) = self._geometry.items(stock_names(batch))
+        return media.layout
+
+    def _cached_apply_hf_processor(self, inputs: Any, timing_ctx: Any) -> Any:
+        result = super()._cached_apply_hf_processor(inputs, timing_ctx)  # type: ignore[misc]
+        updates = [update for items in result.prompt_updates.values() for item in items for update in item]
+        if not _profiling.get():
+            count_tokens([u.content for u in updates if isinstance(u.content, ShortenedPlaceholders)])
+        return result
+
+    def get_dummy_mm_inputs(self, *args: Any, **kwargs: Any) -> Any:
+        """See the stock processor: inputs by which memory is measured, which are no request's."""
+        token = _profiling.set(True)
+        try:
+            return super().get_dummy_mm_inputs(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            _profiling.reset(token)
+
+
+def shortened(details: PromptUpdateDetails, layout: Layout, recipe: Recipe, name: str) -> ShortenedPlaceholders:
+    """The placeholders that `recipe` leaves of an item's own.
+
+    Raises:
+        ValueError: text stands between them, or they are not as many as the layout has tokens.
+    """
+    ids = list(details.full)
+    embeds = torch.ones(len(ids), dtype=torch.bool) if details.is_embed is None else details.is_embed(ids)
+    places = torch.nonzero(embeds).flatten()
+    if len(places) != len(layout) or bool((places.diff() > 1).any()):
+        raise ValueError(
+            f"{name}: {len(places)} placeholders for {len(layout)} tokens, or with text between them: where some are "
+            "left out is not known before the encoder runs; vtc does not serve this in vLLM"
+        )
+    after = recipe.count(layout) + sum(layout.structurals)
+    gone = set(places[after:].tolist())
+    kept = [id for at, id in enumerate(ids) if at not in gone]
+    return ShortenedPlaceholders(kept, details.is_embed, before=len(places), after=after)
+
+
+def _renamed_pixels(hf_inputs: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """`fields` with ours before the names of pixels, in the data too.
+
+    A worker that lacks this plugin finds no pixels then and stops at its first item; it would pass on all tokens for the few
+    placeholders there are, and vLLM would cut off the last ones without a word.
+    """
+    for name in [name for name in fields if name.startswith(PIXELS) and name in hf_inputs]:
+        fields[f"{KEY}_{name}"] = fields.pop(name)
+        hf_inputs[f"{KEY}_{name}"] = hf_inputs.pop(name)
+    return fields
+
+
+def stock_names(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch of items by the names that the stock model knows, and without what is ours alone."""
+    ours = f"{KEY}_"
+    names = {name: name.removeprefix(ours) if name.startswith(f"{ours}{PIXELS}") else name for name in batch}
+    return {names[name]: value for name, value in batch.items() if not names[name].startswith(ours)}
+
+
+def recipe_field(batch: Mapping[str, Any]) -> Tensor | None:
+    """The recipe by which a batch of items is reduced, packed; None where they are not."""
+    return next((v for n, v in batch.items() if n.startswith(f"{KEY}_") and not n.startswith(f"{KEY}_{PIXELS}")), None)
+
+
+def shortening(base: type, family: type[Family]) -> type:
+    """A stock processor class whose prompts are shortened."""
+    return type(f"Shortening{base.__name__}", (ShorteningProcessor, base), {"family": family})

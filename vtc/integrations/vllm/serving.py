@@ -1,0 +1,113 @@
+"""In the workers: the stock model encodes, and vtc reduces the items of a step together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from vtc.adapters.cues import NAMES
+from vtc.recipes.composition import Recipe
+from vtc.reduction.pipeline import ItemCounts, ReducedItem, encoder_cues, reduce_media
+from vtc.reduction.report import PhaseTimer
+
+from .families import Family
+from .processing import recipe_field, stock_names
+from .settings import recipe_of, unpacked
+
+
+class NoTimer(PhaseTimer):
+    """A timer that takes no time: the device is not waited for between the phases of a step."""
+
+    @contextmanager
+    def measure(self, phase: str) -> Iterator[None]:
+        """See `PhaseTimer.measure`."""
+        yield
+
+
+def check_engine(vllm_config: Any) -> None:
+    """Refuse settings of an engine under which answers would be wrong.
+
+    Raises:
+        ValueError: with the setting and the remedy.
+    """
+    model, media, parallel = vllm_config.model_config, vllm_config.model_config.multimodal_config, vllm_config.parallel_config
+    if media.video_pruning_rate:
+        raise ValueError(
+            f"video_pruning_rate={media.video_pruning_rate} prunes the same videos as vtc; use one of them"
+        )
+    if media.enable_mm_embeds:
+        raise ValueError("enable_mm_embeds=True hands over tokens whose places are not known; leave it out with vtc")
+    if model.uses_mrope and parallel.pipeline_parallel_size > 1:
+        raise ValueError(
+            f"pipeline_parallel_size={parallel.pipeline_parallel_size}: the positions of kept tokens do not reach later "
+            "stages; use tensor parallelism with vtc"
+        )
+    mode = vllm_config.compilation_config.cudagraph_mode
+    if model.uses_mrope and mode is not None and mode.mixed_mode().name == "FULL":
+        raise ValueError(
+            "cudagraph_mode=FULL replays prompts without the step that places kept tokens; use "
+            "FULL_AND_PIECEWISE or PIECEWISE with vtc"
+        )
+
+
+class ReducingModel:
+    """Mixin ahead of a stock model. Without `vtc` in the engine's settings it does what the stock model does."""
+
+    family: ClassVar[type[Family]]
+
+    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+        wanted = recipe_of(vllm_config.model_config.hf_config, {})
+        if wanted is not None:
+            check_engine(vllm_config)
+        super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
+        self._vtc: Any = None
+        if wanted is None:
+            return
+        self._vtc = self.family(self.family.served(self, super().embed_multimodal))  # type: ignore[misc, arg-type, call-arg]
+        self._vtc_parted = (
+            vllm_config.parallel_config.tensor_parallel_size > 1
+            and vllm_config.model_config.multimodal_config.mm_encoder_tp_mode != "data"
+        )
+        for cue in NAMES:
+            with suppress(ValueError):  # no class token in this tower
+                self._vtc.listen([cue])
+
+    def embed_multimodal(self, **kwargs: Any) -> Any:
+        """See vLLM's `SupportsMultiModal`: one tensor an item, with as many rows as its placeholders."""
+        field = recipe_field(kwargs)
+        if field is None:
+            return super().embed_multimodal(**kwargs)  # type: ignore[misc]
+        batch, recipe = stock_names(kwargs), unpacked(field)
+        self._check_cues(recipe)
+        counted = [ItemCounts.of(recipe, media) for media in self._vtc.items(batch)]
+        with torch.no_grad():
+            reduced = reduce_media(self._vtc, recipe, counted, NoTimer(counted[0].media.layout.unit.device))
+        for counts, item in zip(counted, reduced, strict=True):
+            due = counts.total + sum(counts.media.layout.structurals)
+            if len(item.embedded.features) != due:  # the runner would cut off what is too much without a word
+                raise RuntimeError(
+                    f"recipe {recipe.name!r} kept {len(item.embedded.features)} tokens where {due} were announced"
+                )
+        return [self.rows(item, batch, i) for i, item in enumerate(reduced)]
+
+    def _check_cues(self, recipe: Recipe) -> None:
+        if self._vtc_parted and encoder_cues(recipe):
+            raise ValueError(
+                f"recipe {recipe.name!r} reads {encoder_cues(recipe)} of a vision tower that is split over devices, each of "
+                "which would keep other tokens; start the engine with --mm-encoder-tp-mode data"
+            )
+
+    def rows(self, item: ReducedItem, batch: dict[str, Any], index: int) -> Tensor:
+        """What stands in place of an item's placeholders, `[K, columns]`."""
+        return torch.cat([item.embedded.features, *item.embedded.planes], dim=1)
+
+    def get_encoder_cudagraph_config(self) -> Any:
+        """See vLLM's `SupportsEncoderCudaGraph`: graphs pass `embed_multimodal` by, and so are left out with a recipe."""
+        found = super().get_encoder_cudagraph_config()  # type: ignore[misc]
+        if self._vtc is not None:
+            found.modalities = []
+        return found

@@ -1,0 +1,118 @@
+"""What recipe an item is reduced by: the engine's or the request's, and how it reaches the workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vtc.core.tokens import QUESTION
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import DEFAULT, recipe
+from vtc.recipes.registration import RECIPES
+
+KEY = "vtc"
+"""In `hf_overrides` of an engine, and in `mm_processor_kwargs` of a request: {"recipe": ..., "keep": ..., "seed": ...}."""
+ENTRIES = ("recipe", "keep", "seed")
+
+
+def recipe_of(hf_config: Any, kwargs: Mapping[str, Any]) -> Recipe | None:
+    """The recipe of a request; None where the engine was not given `vtc`.
+
+    Args:
+        hf_config: of the model, with the overrides of the engine.
+        kwargs: the request's `mm_processor_kwargs`; its entries stand before those of the engine.
+
+    Raises:
+        ValueError: an unknown recipe, entry or value, one that cannot be served, or a request's own where the engine was
+            not given `vtc`.
+    """
+    engine, own = getattr(hf_config, KEY, None), kwargs.get(KEY)
+    if engine is None:
+        if own is not None:
+            raise ValueError(
+                f"mm_processor_kwargs has {KEY!r}={own!r}, but the engine runs without it; start it with "
+                f"""--hf-overrides '{{"{KEY}": {{"keep": 1.0}}}}'"""
+            )
+        return None
+    return _made(json.dumps({**_checked(engine), **_checked(own or {})}, sort_keys=True))
+
+
+def _checked(given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ValueError(f'{KEY}={given!r}; expected an object such as {{"recipe": "kcenter", "keep": 0.25}}')
+    unknown = sorted(set(given) - set(ENTRIES))
+    if unknown:
+        raise ValueError(f"{KEY} has unknown entries {unknown}; expected some of {list(ENTRIES)}")
+    return given
+
+
+@lru_cache(maxsize=256)
+def _made(text: str) -> Recipe:
+    """The recipe of settings as JSON; a request costs one look-up."""
+    given = json.loads(text)
+    spec = given.pop("recipe", DEFAULT)
+    if isinstance(spec, str) and RECIPES.canonical(spec) is None and ("/" in spec or "\\" in spec or "." in spec):
+        # A request must not read files of the server's machine.
+        raise ValueError(f"recipe={spec!r} is no name; pass one from `vtc recipes`, or what a recipe file holds")
+    try:
+        found = recipe(Recipe.from_dict(spec) if isinstance(spec, dict) else spec, **given)
+    except TypeError as error:  # a value of another type, which vLLM would answer with 500
+        raise ValueError(str(error)) from None
+    why = unservable(found)
+    if why:
+        raise ValueError(f"recipe {found.name!r} cannot be served by vLLM: {why}")
+    return found
+
+
+def unservable(recipe: Recipe) -> str | None:
+    """Return why vLLM cannot serve `recipe`, whatever the model; None if it can."""
+    if recipe.adaptive:
+        return "its count depends on content, and placeholders are written before the encoder runs"
+    if recipe.decoder:
+        return "its stages cut inside the language model, whose paged cache holds one length for all layers"
+    if recipe.encoder is not None:
+        return "its stages act inside a vision tower, which vLLM builds its own way"
+    if any(stage.refusal for stage in recipe.stages):
+        return next(stage.refusal for stage in recipe.stages if stage.refusal)
+    if QUESTION in recipe.cues:
+        return "it reads the question, and an encoding is shared by all questions about it"
+    if recipe.images_as != "items":
+        return "images_as='frames' joins images, and each is an item of its own there; use images_as='items'"
+    if recipe.positions != "original":
+        return "positions='compact' is what models without M-RoPE have there anyway, and no others; leave it out"
+    return None
+
+
+def without_ours(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """`kwargs` as a processor of transformers knows them."""
+    return {name: value for name, value in kwargs.items() if name != KEY}
+
+
+def packed(recipe: Recipe) -> Tensor:
+    """A recipe as a field of an item, uint8. Equal recipes are equal tensors, so that vLLM batches items by recipe."""
+    return torch.frombuffer(bytearray(_text(recipe).encode()), dtype=torch.uint8)
+
+
+def unpacked(field: Tensor) -> Recipe:
+    """The recipe that `packed` was given."""
+    return _read(bytes(field.cpu().flatten().tolist()))
+
+
+@lru_cache(maxsize=256)
+def _read(text: bytes) -> Recipe:
+    return Recipe.from_dict(json.loads(text))
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """16 hex digits that stand for a recipe in the keys of caches."""
+    return hashlib.sha256(_text(recipe).encode()).hexdigest()[:16]
+
+
+def _text(recipe: Recipe) -> str:
+    return json.dumps(recipe.to_dict(), sort_keys=True)
