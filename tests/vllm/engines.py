@@ -102,3 +102,29 @@ def first_layer_positions(llm: Any) -> list[torch.Tensor]:
 
     llm.apply_model(watch)
     return seen
+
+
+def drawn_videos(count: int, frames: int = 8) -> list[tuple[Any, list[SceneQuestion]]]:
+    """Frames of drawn videos that no training saw, each with up to three questions."""
+    from vtc.embedded.video import HELD_OUT as FIRST
+    from vtc.embedded.video import Video
+    from vtc.embedded.video_spec import PIXELS
+    from vtc.media.video_frames import VideoFrames
+
+    found = []
+    for number in range(FIRST, FIRST + count):
+        video = Video(number)
+        pixels = video.pixels(PIXELS)
+        step = max(1, len(pixels) // frames)
+        found.append((VideoFrames.regular(pixels[::step][:frames], video.fps / step), list(video.questions[:3])))
+    return found
+
+
+def about_video(processor: Any, frames: Any, question: str, vtc: dict[str, Any]) -> dict[str, Any]:
+    """A request about frames that are all to be read, with their times."""
+    metadata = {**frames.metadata(), "do_sample_frames": False}
+    return {
+        "prompt": text_of(processor, ["video"], question),
+        "multi_modal_data": {"video": [(frames.pixels, metadata)]},
+        "mm_processor_kwargs": {"vtc": vtc},
+    }

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from vtc.core.tokens import QUESTION
 from vtc.recipes.composition import Recipe
-from vtc.recipes.named import DEFAULT, recipe
-from vtc.recipes.registration import RECIPES
+from vtc.recipes.named import DEFAULT, by_name, recipe
 
 KEY = "vtc"
 """In `hf_overrides` of an engine, and in `mm_processor_kwargs` of a request: {"recipe": ..., "keep": ..., "seed": ...}."""
@@ -57,11 +56,11 @@ def _made(text: str) -> Recipe:
     """The recipe of settings as JSON; a request costs one look-up."""
     given = json.loads(text)
     spec = given.pop("recipe", DEFAULT)
-    if isinstance(spec, str) and RECIPES.canonical(spec) is None and ("/" in spec or "\\" in spec or "." in spec):
-        # A request must not read files of the server's machine.
-        raise ValueError(f"recipe={spec!r} is no name; pass one from `vtc recipes`, or what a recipe file holds")
+    if not isinstance(spec, (str, dict)):
+        raise ValueError(f"recipe={spec!r}; expected a name from `vtc recipes`, or the object that a recipe file holds")
     try:
-        found = recipe(Recipe.from_dict(spec) if isinstance(spec, dict) else spec, **given)
+        # No paths: a request must not read files of the server's machine.
+        found = recipe(by_name(spec) if isinstance(spec, str) else Recipe.from_dict(spec), **given)
     except TypeError as error:  # a value of another type, which vLLM would answer with 500
         raise ValueError(str(error)) from None
     why = unservable(found)

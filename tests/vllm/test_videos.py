@@ -1,0 +1,73 @@
+"""Videos: kept tokens, positions and answers of vLLM beside the Hugging Face route."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.vllm.engines import about_video, answers, drawn_videos, first_layer_positions, recorded
+from vtc import reduced
+from vtc.inference import asking
+from vtc.inference.loading import load
+from vtc.integrations.vllm import serving
+
+RECIPES = ("video", "clip-budget", "kcenter", "dycoke", "evs-vllm", "vidcom2", "uniform")
+KEEPS = (1.0, 0.25)
+
+
+@pytest.fixture(scope="module")
+def routes(start):
+    model, processor = load("tiny-qwen", dtype="float32")
+    llm = start(
+        "tiny-qwen",
+        {"recipe": "video", "keep": 1.0},
+        limit_mm_per_prompt={"image": 1, "video": 1},
+        mm_device_do_normalize=False,
+    )
+    return model, processor, llm, first_layer_positions(llm)
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_same_tokens_stand_at_the_same_positions(routes, recipe, keep, monkeypatch):
+    model, processor, llm, seen = routes
+    right = total = 0
+    for frames, questions in drawn_videos(4):
+        for number, question in enumerate(questions):
+            with reduced(model, recipe, keep=keep):
+                inputs = asking.prompt(model, processor, frames, question.question)
+                answer, positions = answer_and_positions(model, processor, inputs)
+                anchor = model.vtc.report.items[0].reduction.anchor
+            seen.clear()
+            with recorded(monkeypatch, serving) as calls:
+                request = about_video(processor, frames, question.question, {"recipe": recipe, "keep": keep})
+                (out,) = answers(llm, [request])
+            assert len(calls) == (1 if number == 0 else 0), "an encoding is shared by the questions about it"
+            if calls:
+                assert torch.equal(calls[0][0].reduction.anchor, anchor.cpu())
+            total, right = total + 1, right + (out.outputs[0].text.strip() == answer)
+            if number == 0:  # later ones start behind the cached prefix
+                assert torch.equal(seen[0], positions)
+    # The processors round the times of frames their own ways, which moves a near tie now and then.
+    assert right >= total - 1
+
+
+def answer_and_positions(model, processor, inputs):
+    """The greedy answer by the Hugging Face route, and the (t, h, w) positions of its prompt."""
+    seen = []
+    handle = model.get_decoder().register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["position_ids"]), with_kwargs=True
+    )
+    try:
+        found = asking.answer(model, processor, inputs, 8)
+    finally:
+        handle.remove()
+    return found, seen[0][-3:, 0]
+
+
+def test_one_frame_is_a_video(routes):
+    _, processor, llm, _ = routes
+    (frames, questions), *_ = drawn_videos(1, frames=1)
+    request = about_video(processor, frames, questions[0].question, {"recipe": "kcenter", "keep": 0.25})
+    (out,) = answers(llm, [request])
+    assert out.prompt_token_ids.count(llm.get_tokenizer().convert_tokens_to_ids("<|video_pad|>")) == 9
