@@ -62,9 +62,9 @@ class Stock:
 class Model(OriginalPositions, Stock):
     row_width = Stock.width
 
-    def full_length(self, feature):
+    def full_item(self, tokens, feature):
         t, h, w = feature.grid
-        return t * h * w
+        return [TOKEN] * (t * h * w)
 
 
 def prompts(grids, kept, text):

@@ -50,11 +50,13 @@ class Family:
     Attributes:
         served: what stands in for the model.
         counted: the modalities that are reduced, and for each a field of which every item has one entry.
+        mixed: of these, those whose placeholders have text between them, which the model class embeds too.
         sizes: whether the vision tower takes images of any size, so that an input stage may resize them.
     """
 
     served: ClassVar[type[ServedModel]]
     counted: ClassVar[Mapping[str, str]]
+    mixed: ClassVar[frozenset[str]] = frozenset()
     sizes: ClassVar[bool] = False
 
     def items(self, batch: Mapping[str, Any]) -> list[Media]:
@@ -154,10 +156,10 @@ class Qwen25Family(QwenFamily, Qwen25VL):
 
 
 class Qwen3Family(QwenFamily, Qwen3VL):
-    """Qwen3-VL: images. The frames of a video stand apart in the prompt, each behind its time."""
+    """Qwen3-VL. The frames of a video stand apart in the prompt, each behind its time."""
 
     served = ServedQwen3
-    counted: ClassVar[Mapping[str, str]] = {"image": "image_grid_thw"}
+    mixed = frozenset({"video"})
 
 
 class ClipTower(Tower):

@@ -16,15 +16,16 @@ from .families import InternVLFamily, LlavaFamily, Qwen2Family, Qwen3Family, Qwe
 from .positions import OriginalPositions, with_offsets
 from .processing import shortening
 from .serving import ReducingModel
+from .timed_frames import TimedFrames
 
 
 class ReducingQwen(ReducingModel, OriginalPositions):
     """Qwen2-VL and its successors: grids of tokens, M-RoPE."""
 
-    def full_length(self, feature: Any) -> int:
-        """See `OriginalPositions.full_length`."""
+    def full_item(self, tokens: list[int], feature: Any) -> list[int]:
+        """See `OriginalPositions.full_item`."""
         grid = feature.data[f"{feature.modality}_grid_thw"].data
-        return int(grid.prod()) // self.config.vision_config.spatial_merge_size**2  # type: ignore[attr-defined]
+        return tokens[:1] * (int(grid.prod()) // self.config.vision_config.spatial_merge_size**2)  # type: ignore[attr-defined]
 
     @property
     def row_width(self) -> int:
@@ -76,10 +77,18 @@ class Qwen2_5_VLForConditionalGeneration(ReducingQwen, qwen2_5_vl.Qwen2_5_VLForC
     info=qwen3_vl.Qwen3VLProcessingInfo,
     dummy_inputs=qwen3_vl.Qwen3VLDummyInputsBuilder,
 )
-class Qwen3VLForConditionalGeneration(ReducingQwen, qwen3_vl.Qwen3VLForConditionalGeneration):
+class Qwen3VLForConditionalGeneration(TimedFrames, ReducingQwen, qwen3_vl.Qwen3VLForConditionalGeneration):
     """Qwen3-VL: a row holds the DeepStack planes too."""
 
     family = Qwen3Family
+
+    def rows(self, item: ReducedItem, batch: dict[str, Any], index: int) -> Tensor:
+        """See `ReducingModel.rows`."""
+        if item.media.modality == "image":
+            return super().rows(item, batch, index)
+        features = torch.cat([item.embedded.features, *item.embedded.planes], dim=1)
+        times = [float(time) for time in batch["timestamps"][index]]
+        return self.timed_rows(features, item, item.media.inputs["grid_thw"], times)
 
     @property
     def row_width(self) -> int:

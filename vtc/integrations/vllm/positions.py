@@ -43,12 +43,17 @@ def parted(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class OriginalPositions:
-    """Mixin ahead of a model class of vLLM with M-RoPE. The class says `full_length` and `row_width`."""
+    """Mixin ahead of a model class of vLLM with M-RoPE. The class says `full_item` and `row_width`."""
 
     _offsets: tuple[Tensor, Tensor] | None = None
 
-    def full_length(self, feature: Any) -> int:
-        """How many tokens the item of a `MultiModalFeatureSpec` has unreduced, by what stays on the CPU."""
+    def full_item(self, tokens: list[int], feature: Any) -> list[int]:
+        """The unreduced tokens of an item, by what stays on the CPU.
+
+        Args:
+            tokens: its tokens in the shortened prompt.
+            feature: vLLM's `MultiModalFeatureSpec` of it.
+        """
         raise NotImplementedError
 
     @property
@@ -71,13 +76,14 @@ class OriginalPositions:
             place = feature.mm_position
             start, count = _span(place)
             ours = f"{KEY}_{feature.modality}" in feature.data
-            length = self.full_length(feature) if ours else count
+            own = tokens[start : start + count]
+            whole = self.full_item(own, feature) if ours else own
             columns.append(torch.arange(len(full), len(full) + start - at))
             full += tokens[at:start]
-            whole = torch.arange(len(full), len(full) + count)
-            columns.append(torch.full_like(whole, len(full)) if ours else whole)
-            moved.append(replace(feature, mm_position=replace(place, offset=len(full), length=length, is_embed=None)))
-            full += [tokens[start]] * length if ours else tokens[start : start + count]
+            stock = torch.arange(len(full), len(full) + count)
+            columns.append(torch.full_like(stock, len(full)) if ours else stock)
+            moved.append(replace(feature, mm_position=replace(place, offset=len(full), length=len(whole), is_embed=None)))
+            full += whole
             at = start + count
         columns.append(torch.arange(len(full), len(full) + len(tokens) - at))
         return full + tokens[at:], torch.cat(columns), moved

@@ -93,7 +93,8 @@ class ShorteningProcessor:
         def replacement(index: int) -> ShortenedPlaceholders:
             stock = update.replacement(index) if callable(update.replacement) else update.replacement
             details = stock if isinstance(stock, PromptUpdateDetails) else PromptUpdateDetails.from_seq(stock)
-            return shortened(details, self._layout(out[update.modality][index]), recipe, f"{update.modality} {index}")
+            layout, name = self._layout(out[update.modality][index]), f"{update.modality} {index}"
+            return shortened(details, layout, recipe, name, mixed=update.modality in self.family.mixed)
 
         return PromptReplacement(update.modality, update.target, replacement)
 
@@ -118,16 +119,25 @@ class ShorteningProcessor:
             _profiling.reset(token)
 
 
-def shortened(details: PromptUpdateDetails, layout: Layout, recipe: Recipe, name: str) -> ShortenedPlaceholders:
+def shortened(
+    details: PromptUpdateDetails, layout: Layout, recipe: Recipe, name: str, *, mixed: bool = False
+) -> ShortenedPlaceholders:
     """The placeholders that `recipe` leaves of an item's own.
 
+    Args:
+        details: what the stock processor writes for the item.
+        layout: of its tokens.
+        name: of the item, for errors.
+        mixed: whether text may stand between the placeholders: the model then gives rows for that as well, so that all
+            places of the item are filled with embeddings, in the order that only the encoder knows.
+
     Raises:
-        ValueError: text stands between them, or they are not as many as the layout has tokens.
+        ValueError: they are not as many as the layout has tokens, or text stands between them and may not.
     """
     ids = list(details.full)
     embeds = torch.ones(len(ids), dtype=torch.bool) if details.is_embed is None else details.is_embed(ids)
     places = torch.nonzero(embeds).flatten()
-    if len(places) != len(layout) or bool((places.diff() > 1).any()):
+    if len(places) != len(layout) or (bool((places.diff() > 1).any()) and not mixed):
         raise ValueError(
             f"{name}: {len(places)} placeholders for {len(layout)} tokens, or with text between them: where some are "
             "left out is not known before the encoder runs; vtc does not serve this in vLLM"
@@ -135,7 +145,7 @@ def shortened(details: PromptUpdateDetails, layout: Layout, recipe: Recipe, name
     after = recipe.count(layout) + sum(layout.structurals)
     gone = set(places[after:].tolist())
     kept = [id for at, id in enumerate(ids) if at not in gone]
-    return ShortenedPlaceholders(kept, details.is_embed, before=len(places), after=after)
+    return ShortenedPlaceholders(kept, None if mixed else details.is_embed, before=len(places), after=after)
 
 
 def _renamed_pixels(hf_inputs: Any, fields: dict[str, Any]) -> dict[str, Any]:
