@@ -151,7 +151,7 @@ class Qwen2VL(Adapter):
         return torch.cat([signals.attention_values(name, q, k, scale, has_cls=False)[0] for q, k in parts])
 
     def _queries_and_keys(self, attention: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """What a layer's attention makes of its input, before positions are turned in: each `[patches, heads * dim]`."""
+        """Queries and keys of a layer's input, before positions are turned in: each `[patches, heads * dim]`."""
         queries, keys, _ = attention.qkv(hidden).chunk(3, dim=-1)
         return queries, keys
 

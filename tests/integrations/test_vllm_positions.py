@@ -140,7 +140,9 @@ def test_items_that_were_not_reduced_stand_where_they_stood():
 
 def test_an_offset_does_not_outlive_its_step():
     model, media = Model(), torch.tensor([True])
-    model.embed_input_ids(torch.tensor([TOKEN]), [with_offsets(torch.ones(1, 4), torch.ones(1, 3).long())], is_multimodal=media)
+    model.embed_input_ids(
+        torch.tensor([TOKEN]), [with_offsets(torch.ones(1, 4), torch.ones(1, 3).long())], is_multimodal=media
+    )
     moved = model.forward(None, torch.zeros(3, 1, dtype=torch.int64))
     assert moved.flatten().tolist() == [1, 1, 1]
     assert model.forward(None, torch.zeros(3, 1, dtype=torch.int64)).flatten().tolist() == [0, 0, 0]

@@ -32,6 +32,8 @@ def test_a_recipe_may_come_as_what_a_file_holds():
     whole = recipe("kcenter-mean", keep=9).to_dict()
     assert recipe_of(engine(recipe=whole), {}) == recipe("kcenter-mean", keep=9)
     assert recipe_of(engine(recipe=whole, keep=0.5), {}) == recipe("kcenter-mean", keep=0.5)
+    assert recipe_of(engine(keep=1.0), {"vtc": {"recipe": whole}}) == recipe("kcenter-mean", keep=9)
+    assert recipe_of(engine(keep=1.0), {"vtc": {"recipe": whole, "keep": 0.5}}) == recipe("kcenter-mean", keep=0.5)
 
 
 @pytest.mark.parametrize(

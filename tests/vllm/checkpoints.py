@@ -1,4 +1,4 @@
-"""Small checkpoints with random weights and real processors, for both routes to load. Their words are those of `tiny-qwen`."""
+"""Small checkpoints with random weights and real processors, for both routes; their words are those of `tiny-qwen`."""
 
 from __future__ import annotations
 

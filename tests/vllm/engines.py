@@ -18,6 +18,7 @@ SETTINGS = {
     "max_model_len": 1024,
     "limit_mm_per_prompt": {"image": 2},
     "max_num_seqs": 8,
+    "gpu_memory_utilization": 0.3,  # of the memory of the CPU: others run beside it
     "seed": 0,
 }
 

@@ -55,7 +55,9 @@ def test_the_same_tokens_are_kept_and_the_same_answers_given(routes, recipe, kee
             answer = asking.answer(model, routes.processor, inputs, 8)
             report = model.vtc.report
             anchor = report.items[0].reduction.anchor.tolist()
-            expected.append((answer, report.prompt_after[0] if report.prompt_after else len(inputs["input_ids"][0]), anchor))
+            expected.append(
+                (answer, report.prompt_after[0] if report.prompt_after else len(inputs["input_ids"][0]), anchor)
+            )
     full, kept = (counter._value.get() for counter in counters())
     with recorded(monkeypatch, serving) as calls:
         found = answers(routes.llm, [about(routes.processor, s.image, q.question, wanted) for s, q in pairs])
@@ -67,4 +69,3 @@ def test_the_same_tokens_are_kept_and_the_same_answers_given(routes, recipe, kee
     lengths = [len(anchor) for _, _, anchor in expected]
     assert after_kept - kept == sum(lengths)
     assert after_full - full >= after_kept - kept
-

@@ -24,7 +24,15 @@ MODES = {
         "max_model_len": 320,
     },
 }
-RECIPES = (("kcenter", 0.25), ("kcenter", 0.1), ("stride", 0.25), ("cls", 0.25), ("todre", 0.5), ("kcenter-mean", 9), None)
+RECIPES = (
+    ("kcenter", 0.25),
+    ("kcenter", 0.1),
+    ("stride", 0.25),
+    ("cls", 0.25),
+    ("todre", 0.5),
+    ("kcenter-mean", 9),
+    None,
+)
 
 
 def requests_of(name):
@@ -41,7 +49,7 @@ def requests_of(name):
         if number % 3 == 2 and name != "tiny-llava":
             image = image.resize((112, 300))
         for recipe in RECIPES:
-            own = {} if recipe is None else {"mm_processor_kwargs": {"vtc": dict(zip(("recipe", "keep"), recipe))}}
+            own = {} if recipe is None else {"mm_processor_kwargs": {"vtc": {"recipe": recipe[0], "keep": recipe[1]}}}
             text = text_of(processor, ["image"], question.question)
             found.append({"prompt": text, "multi_modal_data": {"image": [image]}, **own})
         both = text_of(processor, ["image", "image"], question.question)

@@ -217,6 +217,15 @@ def check(
     max_new_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens generated in each run.")] = 8,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="transformers|vllm", help="vllm: compare what vLLM keeps and answers with the same by transformers."
+        ),
+    ] = "transformers",
+    engine_args: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Arguments of vllm.LLM, such as '{\"max_model_len\": 4096}'.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the invariants of vtc's own tests on your checkpoint, and print which hold.
@@ -224,6 +233,11 @@ def check(
     Exits with 1 if one does not. In float32 differences are judged strictly, in half precision beside those that the
     stock model shows by itself.
     """
+    if engine != "transformers":
+        from .engine_check import check_engine
+
+        check_engine(model, recipe, _keep(keep), max_new_tokens, device, dtype, engine, engine_args, as_json)
+        return
     from vtc.check.runner import recipes as named
 
     chosen = named(recipe, _keep(keep), positions)

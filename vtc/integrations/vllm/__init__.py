@@ -2,8 +2,8 @@
 
     vllm serve MODEL --hf-overrides '{"vtc": {"recipe": "kcenter", "keep": 0.25}}'
 
-vLLM finds `register` by its entry point `vllm.general_plugins`. Unless an engine is given `vtc`, its classes are at work as
-they are.
+vLLM finds `register` by its entry point `vllm.general_plugins`. Unless an engine is given `vtc`, its classes are at
+work as they are.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What the plugin knows of each family: its items in the processor's output and in a worker's batch alike, and how vtc's adapter
-finds in vLLM's modules what it looks for in those of transformers."""
+"""What the plugin knows of each family: its items, in the processor's output and in a worker's batch alike, and how vtc's
+adapter finds in vLLM's modules what it looks for in those of transformers."""
 
 from __future__ import annotations
 
@@ -86,9 +86,7 @@ class ServedQwen(ServedModel):
     def get_video_features(self, pixels: Tensor, grids: Tensor, **_: Any) -> Any:
         """See transformers' method of that name."""
         seconds = torch.ones(len(grids))  # required by the schema of Qwen2.5-VL; its tower does not look at times
-        return self._output(
-            self._encode(pixel_values_videos=pixels, video_grid_thw=grids, second_per_grid_ts=seconds)
-        )
+        return self._output(self._encode(pixel_values_videos=pixels, video_grid_thw=grids, second_per_grid_ts=seconds))
 
     def _output(self, rows: Any) -> Any:
         return SimpleNamespace(pooler_output=rows)
@@ -123,7 +121,7 @@ class ServedInternVL(ServedModel):
 
 
 class QwenFamily(Family):
-    """Qwen2-VL as vLLM builds it: one projection, biased and split by heads, returns a tuple; angles are half as wide."""
+    """Qwen2-VL as vLLM builds it: a projection answers a tuple, and angles are half as wide."""
 
     served = ServedQwen
     counted: ClassVar[Mapping[str, str]] = {"image": "image_grid_thw", "video": "video_grid_thw"}

@@ -37,7 +37,9 @@ class ReducingQwen(ReducingModel, OriginalPositions):
         layout, anchor = item.media.layout, item.reduction.anchor.cpu()
         offsets = layout.cell[anchor]
         if item.media.modality == "video":
-            offsets = torch.cat([(layout.unit[anchor] * self._pace(batch, index)).long()[:, None], offsets[:, 1:]], dim=1)
+            offsets = torch.cat(
+                [(layout.unit[anchor] * self._pace(batch, index)).long()[:, None], offsets[:, 1:]], dim=1
+            )
         rows = super().rows(item, batch, index)
         return with_offsets(rows, offsets.to(rows.device))
 

@@ -1,12 +1,12 @@
 """M-RoPE positions: text stays where the full prompt put it, and kept tokens keep their coordinates.
 
-Which tokens are kept is known once the encoder has run, so that positions are made in two parts. Those of text, and the first
-position of each item, follow from the items' grids when a request comes: no cache that lets the encoder be passed by can make
-them wrong. A token's offset from there travels with its embedding, as further columns, and is added where embeddings enter the
-model.
+Which tokens are kept is known once the encoder has run, so that positions are made in two parts. Those of text, and the
+first position of each item, follow from the items' grids when a request comes: no cache that lets the encoder be passed
+by can make them wrong. A token's offset from there travels with its embedding, as further columns, and is added where
+embeddings enter the model.
 
-vLLM's own pruning (EVS) carries whole positions as columns in the dtype of the embeddings, where bfloat16 rounds integers above
-256. Two digits of base 256 an axis are exact in any float of 16 bits.
+vLLM's own pruning (EVS) carries whole positions as columns in the dtype of the embeddings, where bfloat16 rounds
+integers above 256. Two digits of base 256 an axis are exact in any float of 16 bits.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class OriginalPositions:
         raise NotImplementedError
 
     def get_mrope_input_positions(self, input_tokens: Sequence[int], mm_features: Sequence[Any]) -> tuple[Tensor, int]:
-        """See vLLM's `SupportsMRoPE`: the stock positions of the full prompt; kept tokens stand at their item's first."""
+        """See vLLM's `SupportsMRoPE`: stock positions of the full prompt, with kept tokens at their item's first."""
         full, columns, features = self._full_prompt(list(input_tokens), mm_features)
         positions, delta = super().get_mrope_input_positions(full, features)  # type: ignore[misc]
         return positions[:, columns], delta + len(full) - len(input_tokens)
@@ -82,7 +82,9 @@ class OriginalPositions:
             full += tokens[at:start]
             stock = torch.arange(len(full), len(full) + count)
             columns.append(torch.full_like(stock, len(full)) if ours else stock)
-            moved.append(replace(feature, mm_position=replace(place, offset=len(full), length=len(whole), is_embed=None)))
+            moved.append(
+                replace(feature, mm_position=replace(place, offset=len(full), length=len(whole), is_embed=None))
+            )
             full += whole
             at = start + count
         columns.append(torch.arange(len(full), len(full) + len(tokens) - at))

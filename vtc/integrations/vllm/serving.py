@@ -34,7 +34,11 @@ def check_engine(vllm_config: Any) -> None:
     Raises:
         ValueError: with the setting and the remedy.
     """
-    model, media, parallel = vllm_config.model_config, vllm_config.model_config.multimodal_config, vllm_config.parallel_config
+    model, media, parallel = (
+        vllm_config.model_config,
+        vllm_config.model_config.multimodal_config,
+        vllm_config.parallel_config,
+    )
     if media.video_pruning_rate:
         raise ValueError(
             f"video_pruning_rate={media.video_pruning_rate} prunes the same videos as vtc; use one of them"
@@ -67,7 +71,8 @@ class ReducingModel:
         self._vtc: Any = None
         if wanted is None:
             return
-        self._vtc = self.family(self.family.served(self, super().embed_multimodal))  # type: ignore[misc, arg-type, call-arg]
+        served = self.family.served(self, super().embed_multimodal)  # type: ignore[misc, arg-type]
+        self._vtc = self.family(served)  # type: ignore[call-arg]
         self._vtc_parted = (
             vllm_config.parallel_config.tensor_parallel_size > 1
             and vllm_config.model_config.multimodal_config.mm_encoder_tp_mode != "data"
@@ -97,8 +102,8 @@ class ReducingModel:
     def _check_cues(self, recipe: Recipe) -> None:
         if self._vtc_parted and encoder_cues(recipe):
             raise ValueError(
-                f"recipe {recipe.name!r} reads {encoder_cues(recipe)} of a vision tower that is split over devices, each of "
-                "which would keep other tokens; start the engine with --mm-encoder-tp-mode data"
+                f"recipe {recipe.name!r} reads {encoder_cues(recipe)} of a vision tower that is split over devices, each "
+                "of which would keep other tokens; start the engine with --mm-encoder-tp-mode data"
             )
 
     def rows(self, item: ReducedItem, batch: dict[str, Any], index: int) -> Tensor:

@@ -16,7 +16,7 @@ from vtc.recipes.composition import Recipe
 from vtc.recipes.named import DEFAULT, by_name, recipe
 
 KEY = "vtc"
-"""In `hf_overrides` of an engine, and in `mm_processor_kwargs` of a request: {"recipe": ..., "keep": ..., "seed": ...}."""
+"""In `hf_overrides` of an engine and `mm_processor_kwargs` of a request: {"recipe": ..., "keep": ..., "seed": ...}."""
 ENTRIES = ("recipe", "keep", "seed")
 
 
@@ -25,11 +25,12 @@ def recipe_of(hf_config: Any, kwargs: Mapping[str, Any]) -> Recipe | None:
 
     Args:
         hf_config: of the model, with the overrides of the engine.
-        kwargs: the request's `mm_processor_kwargs`; its entries stand before those of the engine.
+        kwargs: the request's `mm_processor_kwargs`; its entries stand before those of the engine, and a whole recipe
+            before all of them.
 
     Raises:
-        ValueError: an unknown recipe, entry or value, one that cannot be served, or a request's own where the engine was
-            not given `vtc`.
+        ValueError: an unknown recipe, entry or value, one that cannot be served, or a request's own where the engine
+            was not given `vtc`.
     """
     engine, own = getattr(hf_config, KEY, None), kwargs.get(KEY)
     if engine is None:
@@ -39,7 +40,9 @@ def recipe_of(hf_config: Any, kwargs: Mapping[str, Any]) -> Recipe | None:
                 f"""--hf-overrides '{{"{KEY}": {{"keep": 1.0}}}}'"""
             )
         return None
-    return _made(json.dumps({**_checked(engine), **_checked(own or {})}, sort_keys=True))
+    engine, own = _checked(engine), _checked(own or {})
+    whole = isinstance(own.get("recipe"), Mapping)  # with a keep and a seed of its own
+    return _made(json.dumps({**({} if whole else engine), **own}, sort_keys=True))
 
 
 def _checked(given: Any) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
 """Videos of Qwen3-VL: frames stand apart in the prompt, each behind its time in words.
 
-How many tokens a frame keeps is known once the encoder has run, and the length of a prompt before. So all of a video's place in
-the prompt is filled with embeddings, those of the times among them: their number is known, their order the model makes.
+How many tokens a frame keeps is known once the encoder has run, and the length of a prompt before. So all of a video's
+place in the prompt is filled with embeddings, those of the times among them: their number is known, and their order the
+model makes.
 """
 
 from __future__ import annotations

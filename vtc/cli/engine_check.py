@@ -1,0 +1,108 @@
+"""`vtc check --engine vllm`: the two routes beside each other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vtc.core.budget import Keep
+from vtc.inference.quiet import quiet
+from vtc.integrations.vllm.agreement import AgreementReport, compare_routes
+
+from .console import print_json, progress
+
+
+def check_engine(
+    model: str,
+    recipes: list[str] | None,
+    keep: Keep | None,
+    max_new_tokens: int,
+    device: str,
+    dtype: str,
+    engine: str,
+    engine_args: str | None,
+    as_json: bool,
+) -> None:
+    """Compare the routes and print how they agree.
+
+    Raises:
+        typer.Exit: 1: they do not.
+        ValueError: an unknown engine, arguments that are no JSON object, or see `compare_routes`.
+    """
+    from vtc.recipes.named import recipe as named
+
+    if engine != "vllm":
+        raise ValueError(f"engine={engine!r}; expected transformers or vllm")
+    chosen = None if not recipes and keep is None else [named(spec, keep=keep) for spec in recipes or _spread()]
+    with quiet(), progress() as say:
+        report = compare_routes(
+            model,
+            chosen,
+            device=device,
+            dtype=dtype,
+            max_new_tokens=max_new_tokens,
+            engine_args=json_object("engine_args", engine_args),
+            say=say,
+        )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_agreement(report)
+    if not report.holds:
+        raise typer.Exit(1)
+
+
+def _spread() -> tuple[str, ...]:
+    from vtc.integrations.vllm.agreement import SPREAD
+
+    return SPREAD
+
+
+def json_object(name: str, text: str | None) -> dict[str, Any]:
+    """The object that an option holds as JSON; empty where it was not given.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"""{name}={text!r}; expected a JSON object such as '{{"max_model_len": 4096}}'""")
+    return found
+
+
+def print_agreement(report: AgreementReport) -> None:
+    """Print a row for each recipe, and what the columns mean."""
+    console = Console()
+    versions = ", ".join(f"{package} {version}" for package, version in report.versions.items())
+    console.print(escape(f"{report.model}: {report.dtype}, {report.positions} positions; {versions}"), soft_wrap=True)
+    table = Table(
+        "recipe", "keep", "tokens", "prompts", "kept", "answers", "holds", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for row in report.rows:
+        holds = "yes" if row.holds(report.dtype == "float32") else "NO"
+        cells = (f"{row.before} -> {row.after}", f"{row.same_lengths}/{row.images}", f"{row.same_kept}/{row.images}")
+        table.add_row(
+            escape(row.recipe),
+            f"{row.keep:g}",
+            *cells,
+            f"{row.same_answers}/{row.images}",
+            "refused" if row.error else holds,
+        )
+    console.print(table)
+    for row in report.rows:
+        if row.error:
+            console.print(escape(f"{row.recipe}: {row.error}"), soft_wrap=True)
+    console.print(
+        "prompts: as long by vLLM as by transformers; kept: the same tokens; answers: the same. "
+        + ("The routes agree." if report.holds else "The routes do not agree."),
+        soft_wrap=True,
+    )
