@@ -13,6 +13,7 @@ from rich.table import Table
 
 from .console import note, print_json, progress, shown
 from .options import AsJson, Device, Dtype, Overwrite, old, parts
+from .serve_load import serve
 from .speed import speed
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ BELOW_RANDOM = 4
 
 
 app.command()(speed)
+app.command()(serve)
 
 
 @app.callback()

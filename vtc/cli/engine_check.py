@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,6 +13,7 @@ from vtc.inference.quiet import quiet
 from vtc.integrations.vllm.agreement import AgreementReport, compare_routes
 
 from .console import print_json, progress
+from .engine_options import json_object
 
 
 def check_engine(
@@ -62,21 +60,6 @@ def _spread() -> tuple[str, ...]:
     from vtc.integrations.vllm.agreement import SPREAD
 
     return SPREAD
-
-
-def json_object(name: str, text: str | None) -> dict[str, Any]:
-    """The object that an option holds as JSON; empty where it was not given.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"""{name}={text!r}; expected a JSON object such as '{{"max_model_len": 4096}}'""")
-    return found
 
 
 def print_agreement(report: AgreementReport) -> None:

@@ -1,4 +1,4 @@
-"""What the plugin knows of each family: its items, in the processor's output and in a worker's batch alike, and how vtc's
+"""What the plugin knows of each family: its items, in the processor's output and in a worker's batch alike, and how the
 adapter finds in vLLM's modules what it looks for in those of transformers."""
 
 from __future__ import annotations

@@ -151,8 +151,8 @@ def shortened(
 def _renamed_pixels(hf_inputs: Any, fields: dict[str, Any]) -> dict[str, Any]:
     """`fields` with ours before the names of pixels, in the data too.
 
-    A worker that lacks this plugin finds no pixels then and stops at its first item; it would pass on all tokens for the
-    few placeholders there are, and vLLM would cut off the last ones without a word.
+    A worker that lacks this plugin finds no pixels then and stops at its first item; it would pass on all tokens for
+    the few placeholders there are, and vLLM would cut off the last ones without a word.
     """
     for name in [name for name in fields if name.startswith(PIXELS) and name in hf_inputs]:
         fields[f"{KEY}_{name}"] = fields.pop(name)

@@ -47,8 +47,8 @@ def check_engine(vllm_config: Any) -> None:
         raise ValueError("enable_mm_embeds=True hands over tokens whose places are not known; leave it out with vtc")
     if model.uses_mrope and parallel.pipeline_parallel_size > 1:
         raise ValueError(
-            f"pipeline_parallel_size={parallel.pipeline_parallel_size}: the positions of kept tokens do not reach later "
-            "stages; use tensor parallelism with vtc"
+            f"pipeline_parallel_size={parallel.pipeline_parallel_size}: the positions of kept tokens do not reach "
+            "later stages; use tensor parallelism with vtc"
         )
     mode = vllm_config.compilation_config.cudagraph_mode
     if model.uses_mrope and mode is not None and mode.mixed_mode().name == "FULL":
@@ -102,8 +102,8 @@ class ReducingModel:
     def _check_cues(self, recipe: Recipe) -> None:
         if self._vtc_parted and encoder_cues(recipe):
             raise ValueError(
-                f"recipe {recipe.name!r} reads {encoder_cues(recipe)} of a vision tower that is split over devices, each "
-                "of which would keep other tokens; start the engine with --mm-encoder-tp-mode data"
+                f"recipe {recipe.name!r} reads {encoder_cues(recipe)} of a vision tower that is split over devices, "
+                "and each of them would keep other tokens; start the engine with --mm-encoder-tp-mode data"
             )
 
     def rows(self, item: ReducedItem, batch: dict[str, Any], index: int) -> Tensor:
@@ -111,7 +111,7 @@ class ReducingModel:
         return torch.cat([item.embedded.features, *item.embedded.planes], dim=1)
 
     def get_encoder_cudagraph_config(self) -> Any:
-        """See vLLM's `SupportsEncoderCudaGraph`: graphs pass `embed_multimodal` by, and so are left out with a recipe."""
+        """See vLLM's `SupportsEncoderCudaGraph`: graphs pass `embed_multimodal` by, and are left out with a recipe."""
         found = super().get_encoder_cudagraph_config()  # type: ignore[misc]
         if self._vtc is not None:
             found.modalities = []
