@@ -72,7 +72,10 @@ def test_answers_usage_and_counters_are_those_of_a_quarter(server):
         assert body["usage"]["prompt_tokens"] == length
         assert body["usage"]["prompt_tokens_details"]["multimodal_tokens"] == {"image": KEPT}
     gained = {name: value - before.get(name, 0) for name, value in counted(server).items()}
-    assert gained == {"vtc_visual_tokens_full_total": FULL * len(pairs), "vtc_visual_tokens_kept_total": KEPT * len(pairs)}
+    assert gained == {
+        "vtc_visual_tokens_full_total": FULL * len(pairs),
+        "vtc_visual_tokens_kept_total": KEPT * len(pairs),
+    }
 
 
 @pytest.mark.parametrize(("keep", "tokens"), [(0.1, 20), (1.0, FULL), (7, 7)])
@@ -115,7 +118,10 @@ def test_more_tokens_than_the_context_holds_are_a_bad_request(server):
 def test_an_engine_with_a_recipe_that_cannot_be_served_ends_before_it_loads_weights(tmp_path: Path):
     arguments = {"dtype": "float32", "enforce_eager": True, "gpu_memory_utilization": 0.3}
     log = tmp_path / "log"
-    with pytest.raises(OSError, match="did not start"), served(str(embedded.path(NAME)), {"recipe": "tome"}, arguments, log):
+    with (
+        pytest.raises(OSError, match="did not start"),
+        served(str(embedded.path(NAME)), {"recipe": "tome"}, arguments, log),
+    ):
         pass
     said = log.read_text()
     assert "recipe 'tome' cannot be served by vLLM: its stages act inside a vision tower" in said

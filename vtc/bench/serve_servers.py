@@ -117,7 +117,12 @@ def write_shape(folder: Path, layers: int) -> None:
         "out_hidden_size": 896,
         "fullatt_block_indexes": [3, 7],
     }
-    tokens = {"image_token_id": 10, "video_token_id": 11, "vision_start_token_id": 8, "vision_end_token_id": 9}
+    tokens: dict[str, Any] = {
+        "image_token_id": 10,
+        "video_token_id": 11,
+        "vision_start_token_id": 8,
+        "vision_end_token_id": 9,
+    }
     torch.manual_seed(0)
     config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
     Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)

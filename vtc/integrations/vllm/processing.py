@@ -45,7 +45,7 @@ class ShorteningProcessor:
 
     @cached_property
     def _geometry(self) -> Family:
-        return self.family(GeometryOnly(self.info.ctx.get_hf_config()))  # type: ignore[attr-defined]
+        return self.family(GeometryOnly(self.info.ctx.get_hf_config()))  # type: ignore[attr-defined, call-arg]
 
     def _recipe(self, kwargs: Mapping[str, Any]) -> Recipe | None:
         recipe = recipe_of(self.info.ctx.get_hf_config(), kwargs)  # type: ignore[attr-defined]
@@ -56,7 +56,9 @@ class ShorteningProcessor:
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
         data = super()._apply_hf_processor_main(mm_items, without_ours(hf_kwargs))  # type: ignore[misc]
         recipe = self._recipe(hf_kwargs)
-        for modality, count in mm_items.get_all_counts().items() if recipe is not None else ():
+        if recipe is None:
+            return data
+        for modality, count in mm_items.get_all_counts().items():
             if count and modality in self.family.counted:
                 data[f"{KEY}_{modality}"] = packed(recipe)
         return data
