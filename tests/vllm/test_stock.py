@@ -28,6 +28,36 @@ def test_keep_all_gives_the_log_probabilities_of_stock_vllm(name, start):
     assert any("vtc.integrations.vllm.models" in repr(model) for model in ModelRegistry.models.values())
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_worker_without_the_plugin_finds_no_pixels(name, start):
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(embedded.path(name))
+    llm = start(name, {"keep": 0.25})
+    batches = []
+
+    def watch(model):
+        own = model.embed_multimodal
+
+        def call(**kwargs):
+            batches.append(dict(kwargs))
+            return own(**kwargs)
+
+        model.embed_multimodal = call
+
+    llm.apply_model(watch)
+    scene, question = asked(1)[0]
+    answers(llm, [about(processor, scene.image, question.question)])
+
+    def by_stock(model):
+        """What the stock class makes of the items; vLLM ends an engine that gives other than one tensor an item."""
+        stock = next(base for base in type(model).__mro__ if base.__module__.startswith("vllm."))
+        return stock.embed_multimodal(model, **batches[0])
+
+    assert len(batches) == 1
+    assert llm.apply_model(by_stock) in ([[]], [()], [None])
+
+
 def test_a_request_that_names_a_recipe_where_the_engine_has_none_is_refused(start):
     from transformers import AutoProcessor
 
