@@ -78,5 +78,5 @@ def serve(
         "at once", "requests", "prompt", "req/s", "x stock", "of ideal", "p50 ms", "p99 ms", "KV", box=SIMPLE_HEAD
     )
     for row in made["rows"]:
-        table.add_row(*cells(row))
+        table.add_row(*(cell.split(" (")[0] for cell in cells(row)))
     Console().print(table)
