@@ -93,14 +93,13 @@ class ShorteningProcessor:
         def replacement(index: int) -> ShortenedPlaceholders:
             stock = update.replacement(index) if callable(update.replacement) else update.replacement
             details = stock if isinstance(stock, PromptUpdateDetails) else PromptUpdateDetails.from_seq(stock)
-            return shortened(details, self._layout(out[update.modality][index]), recipe, f"{update.modality} {index}")
+            return shortened(details, self._layouts(out[update.modality][index]), recipe, f"{update.modality} {index}")
 
         return PromptReplacement(update.modality, update.target, replacement)
 
-    def _layout(self, item: Any) -> Layout:
+    def _layouts(self, item: Any) -> list[Layout]:
         ((_, batch),) = group_and_batch_mm_items([item])
-        (media,) = self._geometry.items(stock_names(batch))
-        return media.layout
+        return [media.layout for media in self._geometry.items(stock_names(batch))]
 
     def _cached_apply_hf_processor(self, inputs: Any, timing_ctx: Any) -> Any:
         result = super()._cached_apply_hf_processor(inputs, timing_ctx)  # type: ignore[misc]
@@ -118,24 +117,33 @@ class ShorteningProcessor:
             _profiling.reset(token)
 
 
-def shortened(details: PromptUpdateDetails, layout: Layout, recipe: Recipe, name: str) -> ShortenedPlaceholders:
+def shortened(
+    details: PromptUpdateDetails, layouts: Sequence[Layout], recipe: Recipe, name: str
+) -> ShortenedPlaceholders:
     """The placeholders that `recipe` leaves of an item's own.
 
+    Args:
+        details: of the stock model.
+        layouts: of the item, or of its tiles, where each has a run of placeholders of its own.
+        recipe: by which it is reduced.
+        name: of the item, for errors.
+
     Raises:
-        ValueError: text stands between them, or they are not as many as the layout has tokens.
+        ValueError: text stands between the placeholders of a layout, or they are not as many as it has tokens.
     """
     ids = list(details.full)
     embeds = torch.ones(len(ids), dtype=torch.bool) if details.is_embed is None else details.is_embed(ids)
     places = torch.nonzero(embeds).flatten()
-    if len(places) != len(layout) or bool((places.diff() > 1).any()):
+    sizes = [len(layout) for layout in layouts]
+    if len(places) != sum(sizes) or any(bool((run.diff() > 1).any()) for run in places.split(sizes)):
         raise ValueError(
-            f"{name}: {len(places)} placeholders for {len(layout)} tokens, or with text between them: where some are "
+            f"{name}: {len(places)} placeholders for {sum(sizes)} tokens, or with text between them: where some are "
             "left out is not known before the encoder runs; vtc does not serve this in vLLM"
         )
-    after = recipe.count(layout) + sum(layout.structurals)
-    gone = set(places[after:].tolist())
+    counts = [recipe.count(layout) + sum(layout.structurals) for layout in layouts]
+    gone = {place for run, count in zip(places.split(sizes), counts, strict=True) for place in run[count:].tolist()}
     kept = [id for at, id in enumerate(ids) if at not in gone]
-    return ShortenedPlaceholders(kept, details.is_embed, before=len(places), after=after)
+    return ShortenedPlaceholders(kept, details.is_embed, before=len(places), after=sum(counts))
 
 
 def _renamed_pixels(hf_inputs: Any, fields: dict[str, Any]) -> dict[str, Any]:
