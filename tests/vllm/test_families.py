@@ -49,9 +49,18 @@ def without_mutual_sight(inputs: dict[str, Any]) -> dict[str, Any]:
     return {**inputs, "token_type_ids": torch.zeros_like(inputs["token_type_ids"])}
 
 
+NO_SIZES = ("resize", "recipe 'resize' cannot be served .* takes images of one size")
 NO_CUES = ("cls", r"recipe 'cls' .* reads \['attention'\], which its vision tower does not give")
 CASES = {
-    "llava-next": Case(checkpoints.llava_next, PLAIN + CUES, ("resize", "takes images of one size")),
+    "llava-next": Case(checkpoints.llava_next, PLAIN + CUES, NO_SIZES),
+    "gemma3": Case(checkpoints.gemma3, PLAIN, NO_CUES, adjust=without_mutual_sight),
+    "llava-onevision": Case(
+        checkpoints.llava_onevision,
+        PLAIN + CUES,
+        NO_SIZES,
+        sizes=(SMALL, WIDE, LARGE),
+    ),
+    "smolvlm": Case(checkpoints.smolvlm, PLAIN, NO_CUES),
 }
 """By name; a further family is a line here and a function that writes its checkpoint."""
 

@@ -63,8 +63,8 @@ class TilesFamily(Family, Generic):
 class Gemma3Family(TilesFamily):
     """Gemma 3: an image, and where pan and scan is on, its crops.
 
-    The tokens of an image see each other. vLLM knows them by where the placeholders are, which are fewer and still stand
-    together; on a CPU they see what is before them alone, reduced or not. Positions are compact: no M-RoPE.
+    The tokens of an image see each other. vLLM knows them by where the placeholders are, which are fewer and still
+    stand together; on a CPU they see what is before them alone, reduced or not. Positions are compact: no M-RoPE.
     """
 
     media_arguments = ("pixel_values",)
