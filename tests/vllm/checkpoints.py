@@ -113,7 +113,7 @@ def gemma3(folder: Path) -> Path:
     )
 
     names = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
-    tokenizer = tokenizer_with(*names.values(), plain=("\n", "\n\n", "\n\n\n", "\n\n\n\n"), **names)
+    tokenizer = tokenizer_with(*names.values(), plain=(" ", *("\n" * count for count in range(1, 5))), **names)
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
     layers = ["sliding_attention", "full_attention", "sliding_attention"]
     more = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 48, "layer_types": layers}
@@ -130,8 +130,7 @@ def gemma3(folder: Path) -> Path:
         Gemma3ImageProcessor(size={"height": 64, "width": 64}, pan_and_scan_min_crop_size=32),
         tokenizer,
         image_seq_length=16,
-        # A word between images: the tokenizer has no blanks, and line breaks that meet become one token.
-        chat_template=template(image="picture <start_of_image>"),
+        chat_template=template(image="<start_of_image>"),
     )
     model = centred(spread(Gemma3ForConditionalGeneration(config)), "Gemma3RMSNorm")
     return saved(model, processor, folder, list(ids.values()))
