@@ -101,6 +101,10 @@ def llava_next(folder: Path, tower: str = "clip") -> Path:
     return saved(spread(LlavaNextForConditionalGeneration(config)), processor, folder, [image])
 
 
+CROPS = {"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 32}
+"""Options of a call of Gemma 3's processor by which it cuts crops of long images."""
+
+
 def gemma3(folder: Path) -> Path:
     """Gemma 3: images of 4 x 4 tokens, and layers that see 48 tokens back."""
     from transformers import (
@@ -127,7 +131,7 @@ def gemma3(folder: Path) -> Path:
         tie_word_embeddings=False,
     )
     processor = Gemma3Processor(
-        Gemma3ImageProcessor(size={"height": 64, "width": 64}, pan_and_scan_min_crop_size=32),
+        Gemma3ImageProcessor(size={"height": 64, "width": 64}),
         tokenizer,
         image_seq_length=16,
         chat_template=template(image="<start_of_image>"),
