@@ -28,6 +28,12 @@ def test_a_request_stands_before_the_engine_entry_by_entry():
     assert recipe_of(own, {"vtc": {"recipe": "cls"}, "fps": 2}) == recipe("cls", keep=0.5, seed=3)
 
 
+def test_a_keep_of_1_is_all_of_them_however_json_writes_it():
+    assert recipe_of(engine(), {"vtc": {"keep": 1}}).keep == 1.0
+    assert isinstance(recipe_of(engine(), {"vtc": {"keep": 1}}).keep, float)
+    assert recipe_of(engine(), {"vtc": {"keep": 9}}).keep == 9
+
+
 def test_a_recipe_may_come_as_what_a_file_holds():
     whole = recipe("kcenter-mean", keep=9).to_dict()
     assert recipe_of(engine(recipe=whole), {}) == recipe("kcenter-mean", keep=9)

@@ -1,67 +1,211 @@
-"""Small checkpoints with random weights and real processors, for both routes; their words are those of `tiny-qwen`."""
+"""Small checkpoints of families that no embedded model is of: random weights, spread, beside a real processor."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from tests.families.common import spread
+import torch
+from torch import nn
+
+from tests.families.common import centred, spread
 from vtc import embedded
 
-TEXT = dict(
-    vocab_size=208,
-    hidden_size=128,
-    intermediate_size=256,
-    num_hidden_layers=3,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    max_position_embeddings=8192,
-    pad_token_id=0,
-    bos_token_id=1,
-    eos_token_id=2,
+VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "tie_word_embeddings": False,
+}
+PATCH, SIDE = 7, 4
+TILE = PATCH * SIDE
+GRIDS = ((1, 1), (1, 2), (2, 1), (1, 3), (2, 2), (3, 2))
+PINPOINTS = [[rows * TILE, columns * TILE] for rows, columns in GRIDS]
+TURN = (
+    "{% for message in messages %}user : {% for part in message['content'] %}"
+    "{{ MARKS[part['type']] if part['type'] in MARKS else part['text'] }} {% endfor %}{% endfor %}assistant :"
 )
-TOKENS = dict(image_token_id=10, video_token_id=11, vision_start_token_id=8, vision_end_token_id=9)
-ROPE = dict(rope_type="default", rope_theta=10000.0, mrope_section=[4, 6, 6])
-VISION = dict(depth=4, num_heads=4, patch_size=8, spatial_merge_size=2, temporal_patch_size=2)
 
 
-def saved(folder: Path, model: Any, processor_class: str, video_processor: str) -> str:
-    """A folder with the weights of `model` and the processor of `tiny-qwen` under other class names."""
-    spread(model).save_pretrained(folder)
-    source = Path(embedded.path("tiny-qwen"))
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
-        (folder / name).write_bytes((source / name).read_bytes())
-    settings = json.loads((source / "processor_config.json").read_text())
-    settings["processor_class"] = processor_class
-    settings["video_processor"]["video_processor_type"] = video_processor
-    (folder / "processor_config.json").write_text(json.dumps(settings))
-    words = json.loads((folder / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(json.dumps({**words, "processor_class": processor_class}))
-    return str(folder)
+def tokenizer_with(*special: str, plain: tuple[str, ...] = (), **named: str) -> Any:
+    """The tokenizer of an embedded model and further tokens, some of them known by a name."""
+    from transformers import AutoTokenizer
 
-
-def qwen2_vl(folder: Path) -> str:
-    """Qwen2-VL."""
-    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
-
-    vision = dict(**VISION, embed_dim=64, hidden_size=128, mlp_ratio=2)
-    config = Qwen2VLConfig(vision_config=vision, text_config={**TEXT, "rope_parameters": ROPE}, **TOKENS)
-    return saved(folder, Qwen2VLForConditionalGeneration(config), "Qwen2VLProcessor", "Qwen2VLVideoProcessor")
-
-
-def qwen3_vl(folder: Path) -> str:
-    """Qwen3-VL with two DeepStack planes."""
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
-
-    vision = dict(
-        **VISION,
-        hidden_size=64,
-        intermediate_size=128,
-        out_hidden_size=128,
-        num_position_embeddings=144,
-        deepstack_visual_indexes=[0, 2],
+    found = AutoTokenizer.from_pretrained(
+        embedded.path("tiny-llava"), **({"extra_special_tokens": named} if named else {})
     )
-    text = {**TEXT, "head_dim": 32, "rope_parameters": {**ROPE, "mrope_interleaved": True}}
-    config = Qwen3VLConfig(vision_config=vision, text_config=text, **TOKENS)
-    return saved(folder, Qwen3VLForConditionalGeneration(config), "Qwen3VLProcessor", "Qwen3VLVideoProcessor")
+    found.add_special_tokens({"additional_special_tokens": list(special)}, replace_extra_special_tokens=False)
+    found.add_tokens(list(plain))
+    return found
+
+
+def template(**marks: str) -> str:
+    """A chat template that puts `marks` where images and videos are."""
+    return "{% set MARKS = " + repr(marks) + " %}" + TURN
+
+
+def saved(model: nn.Module, processor: Any, folder: Path, placeholders: list[int]) -> Path:
+    """The folder of a checkpoint. The model never says a placeholder of its own accord."""
+    with torch.no_grad():
+        model.get_output_embeddings().weight[placeholders] = 0
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def text_config(kind: Any, tokenizer: Any, **more: Any) -> Any:
+    """The config of a language model with the tokenizer's words."""
+    return kind(vocab_size=len(tokenizer), **{**TEXT, **more})
+
+
+def llava_next(folder: Path, tower: str = "clip") -> Path:
+    """LLaVA-NeXT: tiles of 4 x 4 tokens, up to 6."""
+    from transformers import (
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaNextConfig,
+        LlavaNextForConditionalGeneration,
+        LlavaNextImageProcessor,
+        LlavaNextProcessor,
+        SiglipVisionConfig,
+    )
+
+    kind, strategy, extra = {"clip": (CLIPVisionConfig, "default", 1), "siglip": (SiglipVisionConfig, "full", 0)}[tower]
+    tokenizer = tokenizer_with()
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    config = LlavaNextConfig(
+        vision_config=kind(**VISION, image_size=TILE, patch_size=PATCH),
+        text_config=text_config(LlamaConfig, tokenizer),
+        image_token_index=image,
+        vision_feature_select_strategy=strategy,
+        image_grid_pinpoints=PINPOINTS,
+        tie_word_embeddings=False,
+    )
+    processor = LlavaNextProcessor(
+        LlavaNextImageProcessor(
+            size={"shortest_edge": TILE}, crop_size={"height": TILE, "width": TILE}, image_grid_pinpoints=PINPOINTS
+        ),
+        tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy=strategy,
+        num_additional_image_tokens=extra,
+        chat_template=template(image="<image>"),
+    )
+    return saved(spread(LlavaNextForConditionalGeneration(config)), processor, folder, [image])
+
+
+CROPS = {"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 32}
+"""Options of a call of Gemma 3's processor by which it cuts crops of long images."""
+
+
+def gemma3(folder: Path) -> Path:
+    """Gemma 3: images of 4 x 4 tokens, and layers that see 48 tokens back."""
+    from transformers import (
+        Gemma3Config,
+        Gemma3ForConditionalGeneration,
+        Gemma3ImageProcessor,
+        Gemma3Processor,
+        Gemma3TextConfig,
+        SiglipVisionConfig,
+    )
+
+    names = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+    tokenizer = tokenizer_with(*names.values(), plain=(" ", *("\n" * count for count in range(1, 5))), **names)
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    layers = ["sliding_attention", "full_attention", "sliding_attention"]
+    more = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 48, "layer_types": layers}
+    config = Gemma3Config(
+        vision_config=SiglipVisionConfig(**VISION, image_size=64, patch_size=8, vision_use_head=False),
+        text_config=text_config(Gemma3TextConfig, tokenizer, **more),
+        mm_tokens_per_image=16,
+        image_token_index=ids["image_token"],
+        boi_token_index=ids["boi_token"],
+        eoi_token_index=ids["eoi_token"],
+        tie_word_embeddings=False,
+    )
+    processor = Gemma3Processor(
+        Gemma3ImageProcessor(size={"height": 64, "width": 64}),
+        tokenizer,
+        image_seq_length=16,
+        chat_template=template(image="<start_of_image>"),
+    )
+    model = centred(spread(Gemma3ForConditionalGeneration(config)), "Gemma3RMSNorm")
+    return saved(model, processor, folder, list(ids.values()))
+
+
+def llava_onevision(folder: Path) -> Path:
+    """LLaVA-OneVision: tiles of 4 x 4 tokens, up to 12, of which more than nine are shrunk; videos."""
+    from transformers import (
+        LlavaOnevisionConfig,
+        LlavaOnevisionForConditionalGeneration,
+        LlavaOnevisionImageProcessor,
+        LlavaOnevisionProcessor,
+        LlavaOnevisionVideoProcessor,
+        Qwen2Config,
+        SiglipVisionConfig,
+    )
+
+    points = [*PINPOINTS, [3 * TILE, 4 * TILE]]
+    tokenizer = tokenizer_with("<video>")
+    image, video = tokenizer.convert_tokens_to_ids(["<image>", "<video>"])
+    config = LlavaOnevisionConfig(
+        vision_config=SiglipVisionConfig(**VISION, image_size=TILE, patch_size=PATCH, vision_use_head=False),
+        text_config=text_config(Qwen2Config, tokenizer),
+        image_token_index=image,
+        video_token_index=video,
+        image_grid_pinpoints=points,
+        tie_word_embeddings=False,
+    )
+    size = {"height": TILE, "width": TILE}
+    processor = LlavaOnevisionProcessor(
+        LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=points),
+        tokenizer,
+        LlavaOnevisionVideoProcessor(size=size),
+        num_image_tokens=SIDE**2,
+        vision_feature_select_strategy="full",
+        chat_template=template(image="<image>", video="<video>"),
+    )
+    return saved(spread(LlavaOnevisionForConditionalGeneration(config)), processor, folder, [image, video])
+
+
+def smolvlm(folder: Path) -> Path:
+    """SmolVLM: tiles of 4 x 4 tokens, and all of the image as one more. Needs num2words, if only for videos."""
+    from transformers import (
+        LlamaConfig,
+        SmolVLMConfig,
+        SmolVLMForConditionalGeneration,
+        SmolVLMImageProcessor,
+        SmolVLMProcessor,
+        SmolVLMVideoProcessor,
+        SmolVLMVisionConfig,
+    )
+
+    rows = [f"<row_{y}_col_{x}>" for y in range(1, 5) for x in range(1, 5)]
+    tokenizer = tokenizer_with(
+        "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *rows, plain=("\n", "\n\n")
+    )
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    tile = {"longest_edge": 32}
+    config = SmolVLMConfig(
+        vision_config=SmolVLMVisionConfig(**VISION, image_size=32, patch_size=4),
+        text_config=text_config(LlamaConfig, tokenizer),
+        scale_factor=2,
+        pad_token_id=0,
+        image_token_id=image,
+        tie_word_embeddings=False,
+    )
+    processor = SmolVLMProcessor(
+        SmolVLMImageProcessor(size={"longest_edge": 128}, max_image_size=tile),
+        tokenizer,
+        SmolVLMVideoProcessor(size={"longest_edge": 128}, max_image_size=tile),
+        image_seq_len=16,
+        chat_template=template(image="<image>"),
+    )
+    return saved(spread(SmolVLMForConditionalGeneration(config)), processor, folder, [image])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.vllm import checkpoints
+from tests.vllm import qwen_checkpoints
 from tests.vllm.engines import about, about_video, answers, asked, drawn_videos, first_layer_positions, recorded
 from vtc import reduced
 from vtc.inference import asking
@@ -20,7 +20,7 @@ LONGEST = 6
 def routes(request, start, tmp_path_factory):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    folder = getattr(checkpoints, request.param)(tmp_path_factory.mktemp(request.param))
+    folder = getattr(qwen_checkpoints, request.param)(tmp_path_factory.mktemp(request.param))
     llm = start(
         folder,
         {"keep": 1.0},

@@ -11,11 +11,15 @@ from __future__ import annotations
 import warnings
 
 ARCHITECTURES = (
+    "Gemma3ForConditionalGeneration",
     "InternVLForConditionalGeneration",
     "LlavaForConditionalGeneration",
+    "LlavaNextForConditionalGeneration",
+    "LlavaOnevisionForConditionalGeneration",
     "Qwen2VLForConditionalGeneration",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLForConditionalGeneration",
+    "SmolVLMForConditionalGeneration",
 )
 """The architectures that are served, by the names in a checkpoint's config."""
 TESTED = ("0.32.0",)

@@ -6,17 +6,45 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vllm.model_executor.models import interns1, llava, qwen2_5_vl, qwen2_vl, qwen3_vl
+from vllm.model_executor.models import (
+    gemma3_mm,
+    interns1,
+    llava,
+    llava_next,
+    llava_onevision,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_vl,
+    smolvlm,
+)
 from vllm.model_executor.models.utils import WeightsMapper
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from vtc.reduction.pipeline import ReducedItem
 
-from .families import InternVLFamily, LlavaFamily, Qwen2Family, Qwen3Family, Qwen25Family
+from .families import (
+    Gemma3Family,
+    InternVLFamily,
+    LlavaFamily,
+    LlavaNextFamily,
+    LlavaOnevisionFamily,
+    Qwen2Family,
+    Qwen3Family,
+    Qwen25Family,
+    SmolVLMFamily,
+)
 from .positions import OriginalPositions, with_offsets
 from .processing import shortening
 from .serving import ReducingModel
 from .timed_frames import TimedFrames
+
+NEWER_NAMES = WeightsMapper(
+    orig_to_new_prefix={
+        f"vision_tower.{part}": f"vision_tower.vision_model.{part}"
+        for part in ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.", "head.")
+    }
+)
+"""Checkpoints saved by transformers 5.23 or later have no `vision_model` in the names of a CLIP or SigLIP tower."""
 
 
 class ReducingQwen(ReducingModel, OriginalPositions):
@@ -107,13 +135,31 @@ class LlavaForConditionalGeneration(ReducingModel, llava.LlavaForConditionalGene
     """LLaVA-1.5. vLLM counts positions, so that kept tokens stand side by side."""
 
     family = LlavaFamily
-    # Checkpoints saved by transformers 5.23 or later have no `vision_model` in the names of the CLIP tower.
-    hf_to_vllm_mapper = llava.LlavaForConditionalGeneration.hf_to_vllm_mapper | WeightsMapper(
-        orig_to_new_prefix={
-            f"vision_tower.{part}": f"vision_tower.vision_model.{part}"
-            for part in ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.")
-        }
-    )
+    hf_to_vllm_mapper = llava.LlavaForConditionalGeneration.hf_to_vllm_mapper | NEWER_NAMES
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(llava_next.LlavaNextMultiModalProcessor, LlavaNextFamily),
+    info=llava_next.LlavaNextProcessingInfo,
+    dummy_inputs=llava.LlavaDummyInputsBuilder,
+)
+class LlavaNextForConditionalGeneration(ReducingModel, llava_next.LlavaNextForConditionalGeneration):
+    """LLaVA-NeXT. vLLM counts positions, so that kept tokens stand side by side."""
+
+    family = LlavaNextFamily
+    hf_to_vllm_mapper = llava_next.LlavaNextForConditionalGeneration.hf_to_vllm_mapper | NEWER_NAMES
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(llava_onevision.LlavaOnevisionMultiModalProcessor, LlavaOnevisionFamily),
+    info=llava_onevision.LlavaOnevisionProcessingInfo,
+    dummy_inputs=llava_onevision.LlavaOnevisionDummyInputsBuilder,
+)
+class LlavaOnevisionForConditionalGeneration(ReducingModel, llava_onevision.LlavaOnevisionForConditionalGeneration):
+    """LLaVA-OneVision. vLLM counts positions, so that kept tokens stand side by side."""
+
+    family = LlavaOnevisionFamily
+    hf_to_vllm_mapper = llava_onevision.LlavaOnevisionForConditionalGeneration.hf_to_vllm_mapper | NEWER_NAMES
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -125,3 +171,26 @@ class InternVLForConditionalGeneration(ReducingModel, interns1.InternS1ForCondit
     """InternVL in transformers' format. vLLM counts positions, so that kept tokens stand side by side."""
 
     family = InternVLFamily
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(gemma3_mm.Gemma3MultiModalProcessor, Gemma3Family),
+    info=gemma3_mm.Gemma3ProcessingInfo,
+    dummy_inputs=gemma3_mm.Gemma3DummyInputsBuilder,
+)
+class Gemma3ForConditionalGeneration(ReducingModel, gemma3_mm.Gemma3ForConditionalGeneration):
+    """Gemma 3. vLLM counts positions, so that kept tokens stand side by side."""
+
+    family = Gemma3Family
+    hf_to_vllm_mapper = gemma3_mm.Gemma3ForConditionalGeneration.hf_to_vllm_mapper | NEWER_NAMES
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(smolvlm.SmolVLMMultiModalProcessor, SmolVLMFamily),
+    info=smolvlm.SmolVLMProcessingInfo,
+    dummy_inputs=smolvlm.SmolVLMDummyInputsBuilder,
+)
+class SmolVLMForConditionalGeneration(ReducingModel, smolvlm.SmolVLMForConditionalGeneration):
+    """SmolVLM. vLLM counts positions, so that kept tokens stand side by side."""
+
+    family = SmolVLMFamily

@@ -95,15 +95,14 @@ class ShorteningProcessor:
         def replacement(index: int) -> ShortenedPlaceholders:
             stock = update.replacement(index) if callable(update.replacement) else update.replacement
             details = stock if isinstance(stock, PromptUpdateDetails) else PromptUpdateDetails.from_seq(stock)
-            layout, name = self._layout(out[update.modality][index]), f"{update.modality} {index}"
-            return shortened(details, layout, recipe, name, mixed=update.modality in self.family.mixed)
+            layouts, name = self._layouts(out[update.modality][index]), f"{update.modality} {index}"
+            return shortened(details, layouts, recipe, name, mixed=update.modality in self.family.mixed)
 
         return PromptReplacement(update.modality, update.target, replacement)
 
-    def _layout(self, item: Any) -> Layout:
+    def _layouts(self, item: Any) -> list[Layout]:
         ((_, batch),) = group_and_batch_mm_items([item])
-        (media,) = self._geometry.items(stock_names(batch))
-        return media.layout
+        return [media.layout for media in self._geometry.items(stock_names(batch))]
 
     def _cached_apply_hf_processor(self, inputs: Any, timing_ctx: Any) -> Any:
         result = super()._cached_apply_hf_processor(inputs, timing_ctx)  # type: ignore[misc]
@@ -122,32 +121,35 @@ class ShorteningProcessor:
 
 
 def shortened(
-    details: PromptUpdateDetails, layout: Layout, recipe: Recipe, name: str, *, mixed: bool = False
+    details: PromptUpdateDetails, layouts: Sequence[Layout], recipe: Recipe, name: str, *, mixed: bool = False
 ) -> ShortenedPlaceholders:
     """The placeholders that `recipe` leaves of an item's own.
 
     Args:
         details: what the stock processor writes for the item.
-        layout: of its tokens.
+        layouts: of the item, or of its tiles, where each has a run of placeholders of its own.
+        recipe: by which it is reduced.
         name: of the item, for errors.
-        mixed: whether text may stand between the placeholders: the model then gives rows for that as well, so that all
-            places of the item are filled with embeddings, in the order that only the encoder knows.
+        mixed: whether text may stand between the placeholders of a layout: the model then gives rows for that as well,
+            so that all places of the item are filled with embeddings, in the order that only the encoder knows.
 
     Raises:
-        ValueError: they are not as many as the layout has tokens, or text stands between them and may not.
+        ValueError: they are not as many as the layouts have tokens, or text stands between them and may not.
     """
     ids = list(details.full)
     embeds = torch.ones(len(ids), dtype=torch.bool) if details.is_embed is None else details.is_embed(ids)
     places = torch.nonzero(embeds).flatten()
-    if len(places) != len(layout) or (bool((places.diff() > 1).any()) and not mixed):
+    sizes = [len(layout) for layout in layouts]
+    runs = places.split(sizes) if len(places) == sum(sizes) else ()
+    if not runs or (any(bool((run.diff() > 1).any()) for run in runs) and not mixed):
         raise ValueError(
-            f"{name}: {len(places)} placeholders for {len(layout)} tokens, or with text between them: where some are "
+            f"{name}: {len(places)} placeholders for {sum(sizes)} tokens, or with text between them: where some are "
             "left out is not known before the encoder runs; vtc does not serve this in vLLM"
         )
-    after = recipe.count(layout) + sum(layout.structurals)
-    gone = set(places[after:].tolist())
+    counts = [recipe.count(layout) + sum(layout.structurals) for layout in layouts]
+    gone = {place for run, count in zip(runs, counts, strict=True) for place in run[count:].tolist()}
     kept = [id for at, id in enumerate(ids) if at not in gone]
-    return ShortenedPlaceholders(kept, None if mixed else details.is_embed, before=len(places), after=after)
+    return ShortenedPlaceholders(kept, None if mixed else details.is_embed, before=len(places), after=sum(counts))
 
 
 def _renamed_pixels(hf_inputs: Any, fields: dict[str, Any]) -> dict[str, Any]:

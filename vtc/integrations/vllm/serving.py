@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from vtc.adapters.cues import NAMES
 from vtc.recipes.composition import Recipe
 from vtc.reduction.pipeline import ItemCounts, ReducedItem, encoder_cues, reduce_media
 from vtc.reduction.report import PhaseTimer
@@ -77,9 +76,8 @@ class ReducingModel:
             vllm_config.parallel_config.tensor_parallel_size > 1
             and vllm_config.model_config.multimodal_config.mm_encoder_tp_mode != "data"
         )
-        for cue in NAMES:
-            with suppress(ValueError):  # no class token in this tower
-                self._vtc.listen([cue])
+        self._vtc.check_recipe(wanted)
+        self._vtc.listen(sorted(self._vtc.given_cues))
 
     def embed_multimodal(self, **kwargs: Any) -> Any:
         """See vLLM's `SupportsMultiModal`: one tensor an item, with as many rows as its placeholders."""
@@ -97,7 +95,7 @@ class ReducingModel:
                 raise RuntimeError(
                     f"recipe {recipe.name!r} kept {len(item.embedded.features)} tokens where {due} were announced"
                 )
-        return [self.rows(item, batch, i) for i, item in enumerate(reduced)]
+        return self._vtc.joined([self.rows(item, batch, i) for i, item in enumerate(reduced)], batch)
 
     def _check_cues(self, recipe: Recipe) -> None:
         if self._vtc_parted and encoder_cues(recipe):

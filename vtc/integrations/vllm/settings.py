@@ -59,6 +59,8 @@ def _made(text: str) -> Recipe:
     """The recipe of settings as JSON; a request costs one look-up."""
     given = json.loads(text)
     spec = given.pop("recipe", DEFAULT)
+    if given.get("keep") == 1 and not isinstance(given["keep"], bool):
+        given["keep"] = 1.0  # many languages write 1.0 as 1 in JSON; nobody asks for one token
     if not isinstance(spec, (str, dict)):
         raise ValueError(f"recipe={spec!r}; expected a name from `vtc recipes`, or the object that a recipe file holds")
     try:
