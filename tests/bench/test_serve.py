@@ -14,20 +14,20 @@ from PIL import Image
 
 from vtc.bench import serve_run, serve_servers
 from vtc.bench.serve_load import Load, run_load, until_up
-from vtc.bench.serve_requests import Grid, LoadRequests, percentile
-from vtc.bench.serve_run import IDEAL, STOCK, Arm, ServeConfig, arms, serve_markdown
+from vtc.bench.serve_requests import TokenGrid, LoadRequests, percentile
+from vtc.bench.serve_run import IDEAL, STOCK, RequestKind, ServeConfig, request_kinds, serve_markdown
 
-REQUESTS = LoadRequests(Grid(28, 28, 16), Grid(14, 14, 16), frames=8, videos=0.5, shared=0.5, answer=3)
+REQUESTS = LoadRequests(TokenGrid(28, 28, 16), TokenGrid(14, 14, 16), frames=8, videos=0.5, shared=0.5, answer=3)
 
 
 @pytest.mark.parametrize(("count", "size"), [(784, (28, 28)), (196, (14, 14)), (78, (6, 13)), (1, (1, 1)), (2, (1, 2))])
 def test_a_grid_holds_as_many_tokens_as_are_asked_for(count, size):
-    found = Grid(1, 1, 16).holding(count)
+    found = TokenGrid(1, 1, 16).holding(count)
     assert sorted((found.height, found.width)) == sorted(size)
 
 
 def test_a_prime_count_is_held_by_the_nearest_grid():
-    assert abs(Grid(1, 1, 16).holding(97).tokens - 97) <= 1
+    assert abs(TokenGrid(1, 1, 16).holding(97).tokens - 97) <= 1
 
 
 def pixels_of(body):
@@ -62,8 +62,8 @@ def test_equal_numbers_are_equal_requests_and_shared_media_come_again():
 
 
 def test_kinds_of_requests_and_their_labels():
-    found = arms(ServeConfig(keeps=(1.0, 0.25, 32)))
-    assert [arm.label for arm in found] == [
+    found = request_kinds(ServeConfig(keeps=(1.0, 0.25, 32)))
+    assert [kind.label for kind in found] == [
         "stock",
         "kcenter 1",
         "kcenter 0.25",
@@ -149,11 +149,11 @@ def test_ratios_are_taken_round_by_round():
     stock = [Load(10.0, [1.0], [900], 0.5), Load(20.0, [1.0], [900], 0.5)]
     ours = [Load(5.0, [0.5], [300], 0.25), Load(8.0, [0.5], [300], 0.25)]
     ideal = [Load(4.5, [0.4], [300], 0.2), Load(8.0, [0.4], [300], 0.2)]
-    loads = {Arm(STOCK): stock, Arm("kcenter", 0.25): ours, Arm(IDEAL, 0.25): ideal}
-    row = serve_run._row(Arm("kcenter", 0.25), 4, loads)
+    loads = {RequestKind(STOCK): stock, RequestKind("kcenter", 0.25): ours, RequestKind(IDEAL, 0.25): ideal}
+    row = serve_run._row(RequestKind("kcenter", 0.25), 4, loads)
     assert row["times_stock"] == {"median": 2.25, "least": 2.0, "most": 2.5}
     assert row["of_ideal"] == {"median": 0.95, "least": 0.9, "most": 1.0}
-    assert serve_run._row(Arm(IDEAL, 0.25), 4, loads)["of_ideal"] is None
+    assert serve_run._row(RequestKind(IDEAL, 0.25), 4, loads)["of_ideal"] is None
     assert (row["requests_per_second"], row["prompt_tokens"], row["kv_use"]) == (0.1625, 300.0, 0.25)
     made = {
         "model": "m",

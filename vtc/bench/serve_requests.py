@@ -20,7 +20,7 @@ QUESTION = "what is left of the red circle?"
 
 
 @dataclass(frozen=True)
-class Grid:
+class TokenGrid:
     """The size of an image or of a video's frame.
 
     Attributes:
@@ -37,13 +37,13 @@ class Grid:
         """Visual tokens."""
         return self.height * self.width
 
-    def holding(self, count: int) -> Grid:
+    def holding(self, count: int) -> TokenGrid:
         """The grid of about `count` tokens that is nearest to square."""
         found = [
             (h, w) for h in range(1, count + 2) for w in (count // h, -(-count // h)) if 1 <= w <= 4 * h and h <= 4 * w
         ]
         height, width = min(found, key=lambda size: (abs(size[0] * size[1] - count), abs(size[0] - size[1])))
-        return Grid(height, width, self.pixels)
+        return TokenGrid(height, width, self.pixels)
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class LoadRequests:
         answer: tokens of an answer.
     """
 
-    image: Grid
-    frame: Grid
+    image: TokenGrid
+    frame: TokenGrid
     frames: int
     videos: float
     shared: float
@@ -100,7 +100,7 @@ class LoadRequests:
         }
 
 
-def _pixels(seed: int, grid: Grid) -> Image.Image:
+def _pixels(seed: int, grid: TokenGrid) -> Image.Image:
     """Coarse noise, which no two seeds have alike."""
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 7, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(
@@ -109,12 +109,12 @@ def _pixels(seed: int, grid: Grid) -> Image.Image:
 
 
 @lru_cache(maxsize=512)
-def _image(seed: int, grid: Grid) -> str:
+def _image(seed: int, grid: TokenGrid) -> str:
     return f"data:image/jpeg;base64,{_jpeg(_pixels(seed, grid))}"
 
 
 @lru_cache(maxsize=128)
-def _video(seed: int, frames: int, grid: Grid) -> str:
+def _video(seed: int, frames: int, grid: TokenGrid) -> str:
     return f"data:video/jpeg;base64,{','.join(_jpeg(_pixels(1000 * seed + i, grid)) for i in range(frames))}"
 
 

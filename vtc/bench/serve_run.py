@@ -18,7 +18,7 @@ from vtc.core.machine import machine
 from vtc.inference.loading import locate
 
 from .serve_load import Load, run_load
-from .serve_requests import Grid, LoadRequests, percentile
+from .serve_requests import TokenGrid, LoadRequests, percentile
 from .serve_servers import MERGE, PATCH, SHAPE, served, write_shape
 
 STOCK, IDEAL = "stock", "ideal"
@@ -61,23 +61,27 @@ class ServeConfig:
 
 
 @dataclass(frozen=True)
-class Arm:
+class RequestKind:
     """One kind of request: on stock vLLM, with vtc, or the ideal: stock vLLM and media of as few tokens."""
 
-    kind: str
+    name: str
     keep: Keep | None = None
 
     @property
     def label(self) -> str:
         """What a table calls it."""
-        return self.kind if self.keep is None else f"{self.kind} {self.keep:g}"
+        return self.name if self.keep is None else f"{self.name} {self.keep:g}"
 
 
-def arms(config: ServeConfig) -> list[Arm]:
+def request_kinds(config: ServeConfig) -> list[RequestKind]:
     """The kinds of requests, those that belong together side by side."""
-    found = [Arm(STOCK)]
+    found = [RequestKind(STOCK)]
     for keep in config.keeps:
-        found += [Arm(config.recipe, keep)] if keep == 1.0 else [Arm(config.recipe, keep), Arm(IDEAL, keep)]
+        found += (
+            [RequestKind(config.recipe, keep)]
+            if keep == 1.0
+            else [RequestKind(config.recipe, keep), RequestKind(IDEAL, keep)]
+        )
     return found
 
 
@@ -99,7 +103,7 @@ def run(config: ServeConfig, say: Callable[[str], None]) -> dict[str, Any]:
         stock = stack.enter_context(served(model, None, arguments, folder / "stock.log"))
         say("starting vLLM with vtc")
         ours = stack.enter_context(served(model, {"recipe": config.recipe, "keep": 1.0}, arguments, folder / "vtc.log"))
-        urls = {arm: ours if arm.kind == config.recipe else stock for arm in arms(config)}
+        urls = {kind: ours if kind.name == config.recipe else stock for kind in request_kinds(config)}
         requests, rows = _requests(config, model), []
         for count in config.concurrency:
             rows += _at(config, requests, model, urls, count, say)
@@ -128,8 +132,8 @@ def _requests(config: ServeConfig, model: str) -> LoadRequests:
         json.loads((Path(model) / "config.json").read_text()).get("vision_config", {}) if Path(model).is_dir() else {}
     )
     pixels = int(vision.get("patch_size", PATCH)) * int(vision.get("spatial_merge_size", MERGE))
-    image = Grid(1, 1, pixels).holding(config.image_tokens)
-    frame = Grid(1, 1, pixels).holding(max(1, config.image_tokens // 4))
+    image = TokenGrid(1, 1, pixels).holding(config.image_tokens)
+    frame = TokenGrid(1, 1, pixels).holding(max(1, config.image_tokens // 4))
     return LoadRequests(image, frame, config.frames, config.videos, config.shared, config.answer)
 
 
@@ -137,40 +141,40 @@ def _at(
     config: ServeConfig,
     requests: LoadRequests,
     model: str,
-    urls: dict[Arm, str],
+    urls: dict[RequestKind, str],
     count: int,
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """The rows of one concurrency: a round of each kind to warm up, then rounds in turns."""
-    loads: dict[Arm, list[Load]] = {arm: [] for arm in urls}
+    loads: dict[RequestKind, list[Load]] = {kind: [] for kind in urls}
     total = max(config.requests, count)
     for turn in range(config.rounds + 1):
         order = list(urls)[turn % len(urls) :] + list(urls)[: turn % len(urls)]
-        for arm in order:
-            say(f"{count} at a time, {arm.label}, {f'round {turn} of {config.rounds}' if turn else 'warming up'}")
+        for kind in order:
+            say(f"{count} at a time, {kind.label}, {f'round {turn} of {config.rounds}' if turn else 'warming up'}")
             # No round meets the media of one before, but those that are shared.
             numbers = [100_000 * count + 1000 * turn + i for i in range(total if turn else min(total, 4))]
-            ideal = arm.kind == IDEAL
-            bodies = [requests.body(model, number, arm.keep, ideal, config.recipe) for number in numbers]
-            load = run_load(urls[arm], bodies, count, TIMEOUT)
+            ideal = kind.name == IDEAL
+            bodies = [requests.body(model, number, kind.keep, ideal, config.recipe) for number in numbers]
+            load = run_load(urls[kind], bodies, count, TIMEOUT)
             if load.errors:
                 raise ValueError(
-                    f"{arm.label}, {count} at a time: {len(load.errors)} requests failed: {load.errors[0]}"
+                    f"{kind.label}, {count} at a time: {len(load.errors)} requests failed: {load.errors[0]}"
                 )
             if turn:
-                loads[arm].append(load)
-    return [_row(arm, count, loads) for arm in urls]
+                loads[kind].append(load)
+    return [_row(kind, count, loads) for kind in urls]
 
 
-def _row(arm: Arm, count: int, loads: dict[Arm, list[Load]]) -> dict[str, Any]:
+def _row(kind: RequestKind, count: int, loads: dict[RequestKind, list[Load]]) -> dict[str, Any]:
     """Figures of one kind of requests; ratios are taken round by round."""
-    own = loads[arm]
+    own = loads[kind]
     first = [seconds for load in own for seconds in load.first]
-    stock = loads[Arm(STOCK)]
-    ideal = loads.get(Arm(IDEAL, arm.keep)) if arm.kind != IDEAL else None
+    stock = loads[RequestKind(STOCK)]
+    ideal = loads.get(RequestKind(IDEAL, kind.keep)) if kind.name != IDEAL else None
     return {
         "concurrency": count,
-        "kind": arm.label,
+        "kind": kind.label,
         "prompt_tokens": round(sum(sum(load.prompt) for load in own) / sum(len(load.prompt) for load in own), 1),
         "requests_per_second": median(len(load.first) / load.seconds for load in own),
         "times_stock": _ratios(stock, own),

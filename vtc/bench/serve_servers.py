@@ -61,8 +61,8 @@ def served(model: str, vtc: Mapping[str, Any] | None, arguments: Mapping[str, An
         try:
             url = f"http://127.0.0.1:{port}"
             if not until_up(url, lambda: child.poll() is not None, PATIENCE):
-                said = log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
-                raise OSError(f"`{' '.join(line[:3])}` did not start: {said[-1]} (all of it: {log})")
+                printed = log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+                raise OSError(f"`{' '.join(line[:3])}` did not start: {printed[-1]} (all of it: {log})")
             yield url
         finally:
             child.terminate()

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vtc.recipes.composition import Recipe
-from vtc.reduction.pipeline import ItemCounts, ReducedItem, encoder_cues, reduce_media
+from vtc.reduction.pipeline import ItemCounts, ReducedItem, reduce_media
 from vtc.reduction.report import PhaseTimer
 
 from .families import Family
@@ -49,6 +48,11 @@ def check_engine(vllm_config: Any) -> None:
             f"pipeline_parallel_size={parallel.pipeline_parallel_size}: the positions of kept tokens do not reach "
             "later stages; use tensor parallelism with vtc"
         )
+    if parallel.tensor_parallel_size > 1 and media.mm_encoder_tp_mode != "data":
+        raise ValueError(
+            f"tensor_parallel_size={parallel.tensor_parallel_size} splits the vision tower, and each device would keep "
+            "other tokens by its part of the attention; start the engine with --mm-encoder-tp-mode data"
+        )
     mode = vllm_config.compilation_config.cudagraph_mode
     if model.uses_mrope and mode is not None and mode.mixed_mode().name == "FULL":
         raise ValueError(
@@ -72,10 +76,6 @@ class ReducingModel:
             return
         served = self.family.served(self, super().embed_multimodal)  # type: ignore[misc, arg-type]
         self._vtc = self.family(served)  # type: ignore[call-arg]
-        self._vtc_parted = (
-            vllm_config.parallel_config.tensor_parallel_size > 1
-            and vllm_config.model_config.multimodal_config.mm_encoder_tp_mode != "data"
-        )
         self._vtc.check_recipe(wanted)
         self._vtc.listen(sorted(self._vtc.given_cues))
 
@@ -85,7 +85,6 @@ class ReducingModel:
         if field is None:
             return super().embed_multimodal(**kwargs)  # type: ignore[misc]
         batch, recipe = stock_names(kwargs), unpacked(field)
-        self._check_cues(recipe)
         counted = [ItemCounts.of(recipe, media) for media in self._vtc.items(batch)]
         with torch.no_grad():
             reduced = reduce_media(self._vtc, recipe, counted, NoTimer(counted[0].media.layout.unit.device))
@@ -96,13 +95,6 @@ class ReducingModel:
                     f"recipe {recipe.name!r} kept {len(item.embedded.features)} tokens where {due} were announced"
                 )
         return self._vtc.joined([self.rows(item, batch, i) for i, item in enumerate(reduced)], batch)
-
-    def _check_cues(self, recipe: Recipe) -> None:
-        if self._vtc_parted and encoder_cues(recipe):
-            raise ValueError(
-                f"recipe {recipe.name!r} reads {encoder_cues(recipe)} of a vision tower that is split over devices, "
-                "and each of them would keep other tokens; start the engine with --mm-encoder-tp-mode data"
-            )
 
     def rows(self, item: ReducedItem, batch: dict[str, Any], index: int) -> Tensor:
         """What stands in place of an item's placeholders, `[K, columns]`."""
