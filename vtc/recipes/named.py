@@ -96,11 +96,20 @@ def _found(spec: RecipeSpec) -> Recipe:
         return composed(spec)
     if spec.endswith(".json"):
         return Recipe.load(spec)
+    if RECIPES.canonical(spec) is None and spec and file_in(spec).is_file():
+        return Recipe.from_pretrained(spec)
+    return by_name(spec)
+
+
+def by_name(spec: str) -> Recipe:
+    """The recipe of a name alone: no file is looked at.
+
+    Raises:
+        ValueError: no recipe of that name (the nearest are suggested).
+    """
     name = RECIPES.canonical(spec)
     if name is not None:
         return composed(RECIPES.get(name)(), name)
-    if spec and file_in(spec).is_file():
-        return Recipe.from_pretrained(spec)
     relative = NOT_BUILT.get(re.sub(r"[-_+\s]", "", spec.casefold()))
     if relative is not None:
         raise ValueError(
