@@ -205,7 +205,8 @@ def test_a_turn_that_the_chat_template_leaves_out_is_refused(own):
         asked = [{"role": "system", "content": "be brief"}, *user("is there a cat?")]
         assert refusal(ask(server, asked)) == (
             400,
-            "messages[0], of role 'system': the model's chat template leaves its text out; put it into a turn of the user",
+            "messages[0], of role 'system': the model's chat template leaves its text out; put it into a turn of the "
+            "user",
         )
         model.processor.chat_template = "{{ raise_exception('users must come first') }}"
         assert "refuses them: users must come first" in refusal(ask(server, asked))[1]

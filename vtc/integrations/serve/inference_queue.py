@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class InferenceQueue:
     def __init__(self, served: ServedModel) -> None:
         self.served = served
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vtc-serve")
-        self._inside = 0
+        self._inside, self._counting = 0, threading.Lock()
         self._closing = False
 
     @property
@@ -80,28 +81,34 @@ class InferenceQueue:
                 429,
                 "queue_full",
             )
-        self._inside += 1
+        with self._counting:
+            self._inside += 1
         return Admission(self._leave)
 
     def _leave(self) -> None:
-        self._inside -= 1
+        with self._counting:
+            self._inside -= 1
 
     def submit(self, request: ChatRequest, files: Mapping[MediumUrl, Path], done: Callable[[], None]) -> RunningAnswer:
         """Have `request` answered in its turn.
 
         Args:
             files: its media.
-            done: called in the loop when the answer is finished, however it ended.
+            done: called from any thread when the answer is finished, before that is known; it may be called twice.
         """
         loop, running = asyncio.get_running_loop(), RunningAnswer(asyncio.Queue())
 
         def tell(event: ChatEvent) -> None:
-            loop.call_soon_threadsafe(running.events.put_nowait, event)
+            with suppress(RuntimeError):  # the loop was closed: nobody reads any more
+                loop.call_soon_threadsafe(running.events.put_nowait, event)
 
         def work() -> None:
-            tell(self._answer(request, files, running.stop, tell))
+            found = self._answer(request, files, running.stop, tell)
+            done()
+            tell(found)
 
-        self._executor.submit(work).add_done_callback(lambda _: loop.call_soon_threadsafe(done))
+        # Once more behind it: an answer may be dropped before its turn.
+        self._executor.submit(work).add_done_callback(lambda _: done())
         return running
 
     def _answer(
