@@ -169,8 +169,8 @@ async def _body(request: Request, largest: int) -> bytes:
         413,
         "request_too_large",
     )
-    said = request.headers.get("content-length", "")
-    if said.isdecimal() and int(said) > largest:
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > largest:
         raise too_large
     try:
         return await asyncio.wait_for(read(), UPLOAD_SECONDS)

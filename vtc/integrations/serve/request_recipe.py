@@ -53,14 +53,14 @@ class RecipeDefaults:
         if spec is None:
             return named(self.recipe, **own)
         if isinstance(spec, str):
-            found, said = by_name(spec), {}
+            found, stated = by_name(spec), {}
         elif isinstance(spec, dict):
-            found, said = _from_dict(spec), spec
+            found, stated = _from_dict(spec), spec
         else:
             raise TypeError(f"recipe={spec!r}; expected a name from `vtc recipes`, or the object of a recipe file")
-        if own["keep"] is None and said.get("keep") is None and not found.only_decoder:
+        if own["keep"] is None and stated.get("keep") is None and not found.only_decoder:
             own["keep"] = self.keep
-        if own["positions"] is None and said.get("positions") is None:
+        if own["positions"] is None and stated.get("positions") is None:
             own["positions"] = self.positions
         return named(found, **own)
 
