@@ -28,6 +28,8 @@ from tests.integrations.serving import (
     user,
 )
 from vtc.embedded.samples import FOLDER, samples
+from vtc.integrations.serve import inference_queue
+from vtc.integrations.serve.answering import answered
 from vtc.integrations.serve.limits import ServerLimits
 from vtc.recipes.named import recipe
 
@@ -74,7 +76,6 @@ WRONG = {
     "positions": ({"vtc": {"positions": "new"}}, 400, "positions='new'; expected one of original, compact"),
     "entry": ({"vtc": {"keeps": 1}}, 400, "vtc has unknown entries ['keeps']; expected some of"),
     "no object": ({"vtc": 0.5}, 400, "vtc=0.5; expected an object"),
-    "file": ({"vtc": {"recipe": __file__}}, 400, "unknown recipe"),
     "recipe list": ({"vtc": {"recipe": ["kcenter"]}}, 400, "expected a name from `vtc recipes`"),
     "recipe of a model": ({"vtc": {"recipe": KEYFRAMES}}, 400, "'timm:resnet18'; a request names no other model"),
     "scorer": ({"vtc": {"recipe": SCORED}}, 400, "'clip:/srv/clip'; a request names no other model"),
@@ -266,20 +267,29 @@ def test_more_than_may_wait_are_sent_away_and_come_back_later(server):
     assert content(ask(server, user("is there a cat?"))) is not None
 
 
+@pytest.fixture
+def answers(monkeypatch):
+    """The requests that the model was asked."""
+    asked = []
+    monkeypatch.setattr(inference_queue, "answered", lambda *args: asked.append(args) or answered(*args))
+    return asked
+
+
 @pytest.mark.parametrize("stream", [False, True])
-def test_nothing_is_answered_to_a_client_that_is_gone(server, temporary, stream):
+def test_nothing_is_answered_to_a_client_that_is_gone(server, temporary, answers, stream):
     wait_for(lambda: server.queue.inside == 0)
-    lines = len(server.lines)
     with busy(server):
         body = {"messages": user(image(SAMPLE.path), SAMPLE.question), "stream": stream}
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.url}/chat/completions", json=body, timeout=1)
         assert server.queue.inside == 1
     wait_for(lambda: server.queue.inside == 0)
-    assert len(server.lines) == lines
+    assert answers == []
+    assert content(ask(server, user("is there a cat?"))) is not None
+    assert len(answers) == 1
 
 
-def test_a_server_that_ends_waits_for_nobody(model):
+def test_a_server_that_ends_waits_for_nobody(model, answers):
     found = []
     with serving(model) as server, busy(server) as free:
         thread = threading.Thread(target=lambda: found.append(ask(server, user("is there a cat?"))))
@@ -290,6 +300,7 @@ def test_a_server_that_ends_waits_for_nobody(model):
         free.set()
         thread.join(BUSY)
         assert refusal(found[0]) == (503, "the server is shutting down")
+        assert answers == []
 
 
 def test_a_fault_of_ours_says_no_more_than_its_kind(model, capfd):
@@ -315,3 +326,12 @@ def test_notes_say_what_of_a_medium_was_left_out(server, tmp_path):
     response = ask(server, user(image(tmp_path / "two.tiff"), "what color?"))
     assert response.json()["vtc"]["notes"] == ["messages[0].content[0] holds 2 frames; only the first one is read"]
     assert header(response)["before"] == 196
+
+
+def test_a_request_names_no_file_of_the_server(server, tmp_path):
+    recipe("stride").save(tmp_path / "mine.json")
+    recipe("stride").save_pretrained(tmp_path)
+    for path in (tmp_path / "mine.json", tmp_path):
+        assert recipe(str(path)).name == "stride", "here it is one"
+        status, words = refusal(ask(server, user("is there a cat?"), vtc={"recipe": str(path)}))
+        assert (status, words.startswith("unknown recipe")) == (400, True)
