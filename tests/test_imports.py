@@ -152,6 +152,8 @@ EXTRAS = {
     ],
     "ray": ["vtc.video.batch.ray.blocks", "vtc.video.batch.ray.job"],
     "matplotlib": [],
+    "starlette": ["vtc.integrations.serve.application", "vtc.integrations.serve.server"],
+    "uvicorn": ["vtc.integrations.serve.server"],
 }
 """What is an extra, and the modules that may import it at their head, since they are imported where they are used."""
 

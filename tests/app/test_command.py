@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from vtc.app.serve import free_port
+from vtc.core.ports import free_port
 
 BUSY = 240
 """Seconds that a busy machine may take for anything here; an idle one needs 15 for all of it."""

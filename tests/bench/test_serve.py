@@ -14,7 +14,7 @@ from PIL import Image
 
 from vtc.bench import serve_run, serve_servers
 from vtc.bench.serve_load import Load, run_load, until_up
-from vtc.bench.serve_requests import TokenGrid, LoadRequests, percentile
+from vtc.bench.serve_requests import LoadRequests, TokenGrid, percentile
 from vtc.bench.serve_run import IDEAL, STOCK, RequestKind, ServeConfig, request_kinds, serve_markdown
 
 REQUESTS = LoadRequests(TokenGrid(28, 28, 16), TokenGrid(14, 14, 16), frames=8, videos=0.5, shared=0.5, answer=3)

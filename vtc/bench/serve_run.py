@@ -18,7 +18,7 @@ from vtc.core.machine import machine
 from vtc.inference.loading import locate
 
 from .serve_load import Load, run_load
-from .serve_requests import TokenGrid, LoadRequests, percentile
+from .serve_requests import LoadRequests, TokenGrid, percentile
 from .serve_servers import MERGE, PATCH, SHAPE, served, write_shape
 
 STOCK, IDEAL = "stock", "ideal"

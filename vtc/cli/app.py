@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .console import note, progress
+from vtc.core.ports import LOCAL, free_port
 
-ENDS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""What ends the page beside Ctrl-C; not every system has both."""
+from .console import note, progress
+from .signals import ended_by_signals
 
 
 def run(
@@ -31,31 +28,9 @@ def run(
     Raises:
         OSError, ValueError: gradio is not installed, a model that cannot be loaded, or a port that is taken.
     """
-    with _ended_by_signals(), TemporaryDirectory(prefix="vtc-app-") as folder:
+    with ended_by_signals(), TemporaryDirectory(prefix="vtc-app-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # read when gradio is imported; this process serves the page alone
         _serve(model, (host, port), (device, dtype, offline), share, auth)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and the end of the terminal end the block as Ctrl-C does, so that what it holds is cleaned up.
-
-    They do so once: a second signal would end the cleaning.
-    """
-    came: list[int] = []
-
-    def end(number: int, frame: Any) -> None:
-        """End the block, the first time."""
-        came.append(number)
-        if len(came) == 1:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, end) for number in ENDS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _serve(
@@ -69,11 +44,11 @@ def _serve(
     serving, credentials = _serving(), _credentials(auth)
     from vtc.app.state import AppState
 
-    serving.free_port(host, port)  # before a model is loaded for nothing
+    free_port(host, port)  # before a model is loaded for nothing
     with progress() as say:
         say("loading")
         state = AppState.load(model, device, dtype, offline=offline, say=note)
-    if host not in ("127.0.0.1", "localhost", "::1"):
+    if host not in LOCAL:
         note(f"--host {host}: everybody who reaches this machine's network can ask, and upload files")
     if share and credentials is None:
         note("--share: whoever knows the address can ask, and upload files; --auth USER:PASSWORD asks for a password")

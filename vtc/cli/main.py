@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -50,11 +50,10 @@ from .options import (
     Slack,
     Start,
     Track,
+    keep_number,
     old,
 )
-
-if TYPE_CHECKING:
-    from vtc.core.budget import Keep
+from .serve import serve
 
 app = typer.Typer(
     cls=PlainErrors,
@@ -118,7 +117,7 @@ def ask(
 
     Where frames are chosen by the question or by the model's own tower, the answer with fewer tokens alone is given.
     """
-    given = {**locals(), "keep": _keep(keep)}
+    given = {**locals(), "keep": keep_number(keep)}
     from .ask_show import Options, ask_by_strategy
     from .ask_show import ask as answer
 
@@ -157,7 +156,7 @@ def show(
     offline: Offline = False,
 ) -> None:
     """Draw which visual tokens are kept: over an image, or along the time of a video with its clips and budgets."""
-    given = {**locals(), "keep": _keep(keep)}
+    given = {**locals(), "keep": keep_number(keep)}
     from .ask_show import Options
     from .ask_show import show as draw
 
@@ -240,7 +239,7 @@ def check(
         return
     from vtc.check.runner import recipes as named
 
-    chosen = named(recipe, _keep(keep), positions)
+    chosen = named(recipe, keep_number(keep), positions)
     from vtc.check.capture import few_threads
     from vtc.check.context import CheckContext
     from vtc.check.prompts import makers
@@ -365,7 +364,7 @@ def answer_batch(
     given["workers"] = given.pop("jobs") or given["workers"]
     given["overwrite"] = given.pop("former_overwrite") or given["overwrite"]
     backend, strategy = given.pop("reader") or "pyav", given.pop("plan")
-    run(questions, out, engine, shard, {**given, "keep": _keep(keep), "backend": backend, "strategy": strategy})
+    run(questions, out, engine, shard, {**given, "keep": keep_number(keep), "backend": backend, "strategy": strategy})
 
 
 @app.command()
@@ -427,20 +426,9 @@ def serve_app(
 
 
 app.command()(merge)
+app.command()(serve)
 app.add_typer(bench)
 app.add_typer(models)
-
-
-def _keep(text: str | None) -> Keep | None:
-    """`--keep`: a whole number of 2 or more is a count, all else a share."""
-    if text is None:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        accepted = "a share such as 0.25, or a count such as 64"
-        raise typer.BadParameter(f"--keep {text!r} is no number; pass {accepted}") from None
-    return int(number) if number >= 2 and number.is_integer() else number
 
 
 def main() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from vtc.core.budget import Keep
 
 VIDEOS = "Options of videos"
 READERS = ("pyav", "opencv", "decord", "torchcodec")
@@ -154,3 +157,15 @@ def parts(text: str, option: str) -> list[str]:
     if not found:
         raise typer.BadParameter(f"{option} {text!r} names nothing; leave it out for its default")
     return found
+
+
+def keep_number(text: str | None) -> Keep | None:
+    """`--keep`: a whole number of 2 or more is a count, all else a share."""
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        accepted = "a share such as 0.25, or a count such as 64"
+        raise typer.BadParameter(f"--keep {text!r} is no number; pass {accepted}") from None
+    return int(number) if number >= 2 and number.is_integer() else number
