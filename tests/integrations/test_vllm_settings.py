@@ -64,6 +64,12 @@ def test_what_is_no_recipe_is_a_value_error_that_names_it(given, words):
         recipe_of(engine(), {"vtc": given})
 
 
+def test_a_request_has_no_further_model_loaded():
+    whole = recipe(Keyframes(features="timm:resnet18")).to_dict()
+    with pytest.raises(ValueError, match="a request names no other model"):
+        recipe_of(engine(), {"vtc": {"recipe": whole}})
+
+
 def test_a_folder_of_the_servers_machine_is_not_read(tmp_path, monkeypatch):
     recipe("stride").save_pretrained(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)

@@ -235,7 +235,7 @@ def check(
     if engine != "transformers":
         from .engine_check import check_engine
 
-        check_engine(model, recipe, _keep(keep), max_new_tokens, device, dtype, engine, engine_args, as_json)
+        check_engine(model, recipe, keep_number(keep), max_new_tokens, device, dtype, engine, engine_args, as_json)
         return
     from vtc.check.runner import recipes as named
 

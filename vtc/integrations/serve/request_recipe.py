@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vtc.core.budget import Keep
 from vtc.recipes.composition import Recipe
-from vtc.recipes.named import DEFAULT, RecipeSpec, by_name
+from vtc.recipes.named import DEFAULT, RecipeSpec
 from vtc.recipes.named import recipe as named
+
+from ..request_specs import from_request
 
 KEY, CARRIER = "vtc", "mm_processor_kwargs"
 """Where a request says it: in the field `vtc`, or in an entry `vtc` of what vLLM passes on to processors."""
 ENTRIES = ("recipe", "keep", "positions", "seed")
-FOREIGN = ("timm:", "clip:")
-"""How values begin that name a model to load, from the hub or from a folder."""
-NAME = 100
-"""Characters of a recipe's name, which goes into a header."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +50,7 @@ class RecipeDefaults:
             own["keep"] = 1.0  # JSON of many a language has no other way to write it
         if spec is None:
             return named(self.recipe, **own)
-        if isinstance(spec, str):
-            found, stated = by_name(spec), {}
-        elif isinstance(spec, dict):
-            found, stated = _from_dict(spec), spec
-        else:
-            raise TypeError(f"recipe={spec!r}; expected a name from `vtc recipes`, or the object of a recipe file")
+        found, stated = from_request(spec), spec if isinstance(spec, dict) else {}
         if own["keep"] is None and stated.get("keep") is None and not found.only_decoder:
             own["keep"] = self.keep
         if own["positions"] is None and stated.get("positions") is None:
@@ -88,22 +81,3 @@ def _object(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f'{name}={value!r}; expected an object such as {{"recipe": "kcenter", "keep": 0.25}}')
     return value
-
-
-def _from_dict(data: dict[str, Any]) -> Recipe:
-    """The recipe that a request holds; it may not have the server load further models."""
-    for text in _texts(data):
-        if text.startswith(FOREIGN):
-            raise ValueError(f"recipe holds {text!r}; a request names no other model: the server would load it")
-    found = Recipe.from_dict(data)
-    if not isinstance(found.name, str) or len(found.name) > NAME:
-        raise ValueError(f"recipe has a name that is no text of at most {NAME} characters; shorten it")
-    return found
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from vtc.core.tokens import QUESTION
 from vtc.recipes.composition import Recipe
-from vtc.recipes.named import DEFAULT, by_name, recipe
+from vtc.recipes.named import DEFAULT, recipe
+
+from ..request_specs import from_request
 
 KEY = "vtc"
 """In `hf_overrides` of an engine and `mm_processor_kwargs` of a request: {"recipe": ..., "keep": ..., "seed": ...}."""
@@ -61,11 +63,8 @@ def _made(text: str) -> Recipe:
     spec = given.pop("recipe", DEFAULT)
     if given.get("keep") == 1 and not isinstance(given["keep"], bool):
         given["keep"] = 1.0  # many languages write 1.0 as 1 in JSON; nobody asks for one token
-    if not isinstance(spec, (str, dict)):
-        raise ValueError(f"recipe={spec!r}; expected a name from `vtc recipes`, or the object that a recipe file holds")
     try:
-        # No paths: a request must not read files of the server's machine.
-        found = recipe(by_name(spec) if isinstance(spec, str) else Recipe.from_dict(spec), **given)
+        found = recipe(from_request(spec), **given)
     except TypeError as error:  # a value of another type, which vLLM would answer with 500
         raise ValueError(str(error)) from None
     why = unservable(found)

@@ -31,7 +31,7 @@ class GeometryOnly:
         return self
 
 
-class ServedModel(GeometryOnly):
+class EngineModel(GeometryOnly):
     """A model of vLLM as an adapter asks for one: its config, its towers by their names, its encoder."""
 
     def __init__(self, model: nn.Module, encode: Encode) -> None:
@@ -54,7 +54,7 @@ class Family:
             are then what `items` gives, and `keep` is a share of each.
     """
 
-    served: ClassVar[type[ServedModel]]
+    served: ClassVar[type[EngineModel]]
     counted: ClassVar[Mapping[str, str]]
     mixed: ClassVar[frozenset[str]] = frozenset()
     sizes: ClassVar[bool] = False

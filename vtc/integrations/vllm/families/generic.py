@@ -15,10 +15,10 @@ from vtc.adapters.base import Adapter
 from vtc.adapters.generic import Generic
 from vtc.adapters.placeholders import arranged
 
-from .base import Family, ServedModel
+from .base import EngineModel, Family
 
 
-class ServedTiles(ServedModel):
+class ServedTiles(EngineModel):
     """Each tile goes through the encoder as an image of its own."""
 
     def get_image_features(self, pixel_values: Tensor, return_dict: bool = True, **fields: Tensor) -> Any:

@@ -13,10 +13,10 @@ from vtc.adapters import InternVL, Media
 from vtc.adapters.cues import NAMES
 from vtc.adapters.internvl import layout_of_tiles
 
-from .base import Family, ServedModel
+from .base import EngineModel, Family
 
 
-class ServedInternVL(ServedModel):
+class ServedInternVL(EngineModel):
     """InternVL: each tile goes through the tower as an image of its own."""
 
     def get_image_features(self, pixels: Tensor, **_: Any) -> Any:

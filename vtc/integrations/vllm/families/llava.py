@@ -17,13 +17,13 @@ from vtc.adapters.vision_tower import Tower, Towered
 from vtc.core.tokens import VisualTokens
 from vtc.recipes.composition import Recipe
 
-from .base import Family, ServedModel
+from .base import EngineModel, Family
 
 RATIO = "anyres_max_9"
 """The `vision_aspect_ratio` that vLLM has for LLaVA-OneVision, whatever the config says."""
 
 
-class ServedLlava(ServedModel):
+class ServedLlava(EngineModel):
     """LLaVA-1.5: one tensor an image."""
 
     def get_image_features(self, pixels: Tensor, **_: Any) -> Any:
@@ -31,7 +31,7 @@ class ServedLlava(ServedModel):
         return SimpleNamespace(pooler_output=list(self._encode(pixel_values=pixels)))
 
 
-class ServedLlavaNext(ServedModel):
+class ServedLlavaNext(EngineModel):
     """LLaVA-NeXT: one tensor an image, its thumbnail and tiles with their newlines."""
 
     def get_image_features(self, pixels: Tensor, sizes: Tensor, **_: Any) -> Any:
@@ -47,7 +47,7 @@ class ServedLlavaNext(ServedModel):
         return LlavaNextModel.pack_image_features(self, values, sizes, *arguments, **options)
 
 
-class ServedLlavaOnevision(ServedModel):
+class ServedLlavaOnevision(EngineModel):
     """LLaVA-OneVision: one tensor an image or a video."""
 
     def get_image_features(self, pixels: Tensor, sizes: Tensor, **_: Any) -> Any:

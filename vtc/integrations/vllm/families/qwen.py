@@ -12,10 +12,10 @@ from torch import Tensor
 
 from vtc.adapters import Media, Qwen2VL, Qwen3VL, Qwen25VL
 
-from .base import Family, ServedModel
+from .base import EngineModel, Family
 
 
-class ServedQwen(ServedModel):
+class ServedQwen(EngineModel):
     """Qwen2-VL and its successors: the tower's rows, one tensor an item."""
 
     def get_image_features(self, pixels: Tensor, grids: Tensor, **_: Any) -> Any:

@@ -1,0 +1,47 @@
+"""Recipes that come with requests: from people who may not read files of a server, nor have it load models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from vtc.recipes.composition import Recipe
+from vtc.recipes.named import by_name
+
+FOREIGN = ("timm:", "clip:")
+"""How values begin that name a model to load, from the hub or from a folder."""
+NAME = 100
+"""Characters of a recipe's name, which goes into headers and errors."""
+
+
+def from_request(spec: Any) -> Recipe:
+    """The recipe that a request names, or holds as a recipe file does. No path is one.
+
+    Raises:
+        TypeError: it is neither a text nor an object.
+        ValueError: an unknown name, an object that is no recipe, or one that would load another model.
+    """
+    if isinstance(spec, str):
+        return by_name(spec)
+    if not isinstance(spec, dict):
+        raise TypeError(f"recipe={spec!r}; expected a name from `vtc recipes`, or the object of a recipe file")
+    return _from_dict(spec)
+
+
+def _from_dict(data: dict[str, Any]) -> Recipe:
+    """The recipe that a request holds; it may not have the server load further models."""
+    for text in _texts(data):
+        if text.startswith(FOREIGN):
+            raise ValueError(f"recipe holds {text!r}; a request names no other model: the server would load it")
+    found = Recipe.from_dict(data)
+    if not isinstance(found.name, str) or len(found.name) > NAME:
+        raise ValueError(f"recipe has a name that is no text of at most {NAME} characters; shorten it")
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
