@@ -11,7 +11,7 @@ from vtc import reduced
 from vtc.inference import asking
 from vtc.integrations.vllm import serving
 
-RECIPES = ("kcenter", "stride", "todre", "kcenter-mean", "pool")
+RECIPES = ("kcenter", "stride", "todre", "kcenter-mean", "pool", "resize")
 VIDEO_RECIPES = ("video", "kcenter", "dycoke", "evs")
 LONGEST = 6
 
