@@ -44,7 +44,8 @@ class ServedLlavaNext(EngineModel):
 
     def pack_image_features(self, values: Sequence[Tensor], sizes: Tensor, *arguments: Any, **options: Any) -> Any:
         """See transformers' method of that name, which reads the config alone."""
-        return LlavaNextModel.pack_image_features(self, values, sizes, *arguments, **options)
+        itself: Any = self
+        return LlavaNextModel.pack_image_features(itself, values, sizes, *arguments, **options)
 
 
 class ServedLlavaOnevision(EngineModel):
@@ -62,7 +63,8 @@ class ServedLlavaOnevision(EngineModel):
 
     def pack_image_features(self, values: Sequence[Tensor], sizes: Tensor, *arguments: Any, **options: Any) -> Any:
         """See transformers' method of that name, which reads the config alone."""
-        return LlavaOnevisionModel.pack_image_features(self, values, sizes, *arguments, **options)
+        itself: Any = self
+        return LlavaOnevisionModel.pack_image_features(itself, values, sizes, *arguments, **options)
 
 
 class FusedTower(Tower):
