@@ -30,6 +30,10 @@ class ProcessKilled(RuntimeError):
     """A question, or the medium of one, that the process did not survive."""
 
 
+class EngineStopped(RuntimeError):
+    """An engine that ended over what it had in hand, which may be any of its requests."""
+
+
 class Begun(Protocol):
     """Interface by which an answerer records its attempts, and learns of earlier ones that killed its process."""
 
@@ -139,6 +143,10 @@ class Attempts:
         left = [key for key, count in self._kills.items() if count and key.startswith(ROWS)]
         if all(key.partition(":")[2] in done for key in left):
             self.path.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """Leave the note as it is, as a killed process does: what was begun and has not ended is suspect from then."""
+        self._file.close()
 
     def _save(self, forget: Collection[str]) -> None:
         for name in forget:
