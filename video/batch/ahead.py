@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -26,7 +26,7 @@ class MediaReader(Protocol[M]):
 
 def read_ahead(
     reader: MediaReader[M], groups: Sequence[Group], workers: int, attempts: Attempts
-) -> Iterator[tuple[Group, Future[M]]]:
+) -> Generator[tuple[Group, Future[M]], None, None]:
     """Each group, in order, and its medium to come; `2 * workers` media are held at most, beside the one in hand.
 
     Each is decoded in a child process, which is ended where it is stuck; the threads here wait for those.

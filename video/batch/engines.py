@@ -8,9 +8,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from vtc.core.tokens import QUESTION
+
 from .questions import SCHEMES
 
 if TYPE_CHECKING:
+    from vtc.recipes.composition import Recipe
+
     from .config import Job
 
 LOCAL, VLLM = "local", "vllm"
@@ -86,6 +90,9 @@ def _check_requests(job: Job) -> None:
             f"recipe={job.recipe_for(False).name!r} has a model of this process choose the frames, and with {name} "
             "there is none; choose by color-layout or by a CLIP model (--scorer clip:FOLDER), or leave the engine out"
         )
+    if job.engine == VLLM:
+        for image in (False, True):
+            check_served(job.recipe_for(image))
     meant = {"device": ("auto", "it runs where the engine does"), "allow_fewer_frames": (False, "give fewer frames")}
     if job.endpoint is not None:
         meant["dtype"] = ("auto", "it is the server's")
@@ -94,6 +101,26 @@ def _check_requests(job: Job) -> None:
         if getattr(job, field) != default:
             option = f"--{field.replace('_', '-')}"
             raise ValueError(f"{field}={getattr(job, field)!r} says nothing to {name}: {why}; leave {option} out")
+
+
+def check_served(recipe: Recipe) -> None:
+    """Refuse a recipe that no engine can do which writes a prompt before its encoder runs.
+
+    Raises:
+        ValueError: naming it, and why.
+    """
+    why = (
+        ("it counts by content", recipe.adaptive),
+        ("it cuts inside the language model", recipe.decoder),
+        ("it acts inside the vision tower", recipe.encoder is not None),
+        ("it reads the question, and questions share an encoding there", QUESTION in recipe.cues),
+        ("positions='compact' is none of vLLM's choices", recipe.positions != "original"),
+    )
+    if reasons := [text for text, holds in why if holds]:
+        raise ValueError(
+            f"recipe={recipe.name!r} cannot be served by vLLM: {reasons[0]}; take another, such as 'kcenter' or "
+            "'video', or --engine local"
+        )
 
 
 def check_installed(engine: str) -> None:

@@ -41,11 +41,12 @@ class RowMaker:
     Args:
         job: whose answers they are.
         packages: distributions whose versions a row tells.
+        more: further versions.
     """
 
-    def __init__(self, job: Job, packages: Sequence[str]) -> None:
+    def __init__(self, job: Job, packages: Sequence[str], more: Mapping[str, str] | None = None) -> None:
         self.job = job
-        self.versions = {name: version(name) for name in packages}
+        self.versions = {name: version(name) for name in packages} | dict(more or {})
 
     def answered(
         self,

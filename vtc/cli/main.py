@@ -30,9 +30,12 @@ from .options import (
     AnyModel,
     AnyRecipe,
     AsJson,
+    Concurrency,
     Device,
     Dtype,
     End,
+    Endpoint,
+    EngineArgs,
     Features,
     Fps,
     Frames,
@@ -45,11 +48,13 @@ from .options import (
     Overwrite,
     Positions,
     Reader,
+    RequestTimeout,
     Scorer,
     SegmenterText,
     Slack,
     Start,
     Track,
+    VideoAs,
     old,
 )
 
@@ -283,7 +288,13 @@ def answer_batch(
             help="The answers, which a run goes on with: .jsonl, .parquet (or a folder, with Ray).", show_default=False
         ),
     ],
-    model: Model = "tiny-qwen",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{MODELS} Of an endpoint: its name there. Default: tiny-qwen, or the endpoint's only one.",
+            show_default=False,
+        ),
+    ] = None,
     recipe: AnyRecipe = None,
     keep: KeepText = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames of a video at most.")] = 64,
@@ -292,7 +303,18 @@ def answer_batch(
     scorer: Scorer = None,
     segmenter: SegmenterText = None,
     features: Features = None,
-    engine: Annotated[str, typer.Option(metavar="local|ray", help="Where to run.")] = "local",
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="local|vllm|ray",
+            help="What answers: a model of transformers here, vLLM here, or models on a Ray cluster.",
+        ),
+    ] = "local",
+    endpoint: Endpoint = None,
+    engine_args: EngineArgs = None,
+    concurrency: Concurrency = None,
+    request_timeout: RequestTimeout = None,
+    video_as: VideoAs = None,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="The I-th of N parts; a medium's questions stay together.")
     ] = None,
