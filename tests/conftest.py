@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 
@@ -13,6 +14,7 @@ from tests import table
 from vtc.core.cache_folder import cache_folder
 from vtc.embedded import small_llava
 
+collect_ignore = [] if importlib.util.find_spec("vllm") else ["vllm"]  # it has an environment of its own: .ci/vllm
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 settings.register_profile("vtc", deadline=None, derandomize=True, max_examples=60, print_blob=True)

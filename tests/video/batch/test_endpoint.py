@@ -342,7 +342,7 @@ def test_a_recipe_that_needs_a_model_here_is_refused(change):
             Job.of(chosen, **engine)
 
 
-@pytest.mark.parametrize("recipe", ["fastv", "tome", "prumerge", "video-question"])
+@pytest.mark.parametrize("recipe", ["fastv", "tome", "video-question"])
 def test_a_recipe_that_vllm_cannot_serve_is_refused(recipe):
     with pytest.raises(ValueError, match="--engine local"):
         Job.of(recipe, engine="vllm")

@@ -85,7 +85,7 @@ class VLLMRequests:
         self._sampling = vllm.SamplingParams(temperature=0, max_tokens=job.max_new_tokens, repetition_penalty=penalty)
         self.make = RowMaker(job, ("vtc-vlm", "torch", "transformers", "av"), {"vllm": vllm.__version__})
         self._limits = PromptLimits(None, job.max_prompt)
-        self._flying: dict[str, tuple[str, _Ready]] = {}
+        self._flying: dict[str, tuple[str, str, _Ready]] = {}
 
     def spare_processor(self) -> Any:
         """See `MediaReader`."""
@@ -127,7 +127,7 @@ class VLLMRequests:
                 raise _stopped(error) from error
             raise
         light = replace(ready, data={}, parts=[])  # the pixels are vLLM's now
-        self._flying[key] = (name, light)
+        self._flying[_number(key)] = (name, key, light)
 
     def finished(self, stop: Callable[[], bool]) -> list[tuple[str, Reply | Exception | None]]:
         """See `RequestEngine`: one step of all that is in flight."""
@@ -138,9 +138,11 @@ class VLLMRequests:
             raise _stopped(error) from error
         found: list[tuple[str, Reply | Exception | None]] = []
         for output in outputs:
-            if output.finished and output.request_id in self._flying:
-                name, ready = self._flying.pop(output.request_id)
+            if output.finished and _number(output.request_id) in self._flying:
+                name, _, ready = self._flying.pop(_number(output.request_id))
                 found.append((name, self._reply(output, ready)))
+        if self._flying and not self._llm.llm_engine.has_unfinished_requests():
+            raise _stopped(RuntimeError(f"{len(self._flying)} requests are gone"))
         return found
 
     def _reply(self, output: Any, ready: _Ready) -> Reply | VLLMError:
@@ -155,7 +157,7 @@ class VLLMRequests:
     def drop(self) -> None:
         """See `RequestEngine`."""
         if self._flying:
-            self._llm.llm_engine.abort_request(list(self._flying))
+            self._llm.llm_engine.abort_request([key for _, key, _ in self._flying.values()], internal=True)
         self._flying.clear()
 
     def close(self) -> None:
@@ -193,6 +195,11 @@ def _most_kept(ready: _Ready) -> int:
     """Visual tokens up to which a prompt may be reduced and still have all of them."""
     keep = (ready.own or {})["keep"]
     return keep if isinstance(keep, int) else int(ready.prompt_tokens * keep) + 1
+
+
+def _number(key: str) -> str:
+    """The number of a request: vLLM puts characters of its own behind it in some places and not in others."""
+    return key.partition("-")[0]
 
 
 def _is_dead(error: BaseException) -> bool:
