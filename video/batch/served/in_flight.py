@@ -100,7 +100,7 @@ class RequestEngine(Protocol):
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _PendingQuestion:
     """A question in flight."""
 
     question: Question
@@ -143,7 +143,7 @@ class _Window:
         self, engine: RequestEngine, done: Collection[str], attempts: Attempts, stop: Callable[[], bool], most: int
     ) -> None:
         self._engine, self._done, self._attempts, self._stop, self._most = engine, done, attempts, stop, most
-        self._flying: dict[str, _Asked] = {}
+        self._flying: dict[str, _PendingQuestion] = {}
         self._next: tuple[Group, Future[SharedMedium]] | None = None
         self._ready: deque[tuple[Question, SharedMedium, int]] = deque()
 
@@ -173,7 +173,7 @@ class _Window:
             if reply is not None:
                 yield self._row(asked, reply)
 
-    def _row(self, asked: _Asked, reply: Reply | Exception) -> Row:
+    def _row(self, asked: _PendingQuestion, reply: Reply | Exception) -> Row:
         if isinstance(reply, Exception):
             return self._engine.make.failed(asked.question, reply)
         tokens = (reply.full, reply.kept)
@@ -226,4 +226,4 @@ class _Window:
             return
         read = {name: value / share for name, value in medium.seconds.items()}
         seconds = {name: read.get(name) for name in STAGES}
-        self._flying[question.id] = _Asked(question, medium.seen, seconds, noted)
+        self._flying[question.id] = _PendingQuestion(question, medium.seen, seconds, noted)

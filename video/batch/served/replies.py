@@ -62,8 +62,8 @@ def check_reducing(client: Client, model: str) -> None:
         OSError, EndpointRefusal: see `Client`.
     """
     remedy = (
-        "vLLM needs the plug-in of vtc, --hf-overrides '{\"vtc\": {}}' and --trust-request-mm-kwargs, `vtc serve` "
-        "nothing; or leave --recipe and --keep out, and the server follows its own"
+        'vLLM needs vtc\'s plug-in, --hf-overrides \'{"vtc": {"keep": 1.0}}\' and --trust-request-mm-kwargs; or leave '
+        "--recipe and --keep out, and the server follows its own"
     )
     counts = []
     for asked in (STOCK, FEW):
