@@ -15,6 +15,7 @@ from vtc.media.images import load_image
 from vtc.video import answer_batch
 from vtc.video.batch import Job, engine, grouped
 from vtc.video.batch.attempts import EngineStopped
+from vtc.video.batch.context import PromptLimits
 from vtc.video.batch.questions import Question
 from vtc.video.batch.served.in_flight import InFlight
 from vtc.video.batch.served.vllm_engine import VLLMError, VLLMRequests, _Ready, by_item
@@ -63,6 +64,7 @@ def run(requests, monkeypatch):
     def answered(path, out, **fields):
         def shared(job, *_):
             requests.job = requests.make.job = job
+            requests._limits = PromptLimits(None, job.max_prompt)
             return SimpleNamespace(answers=InFlight(requests).answers, close=lambda: None)
 
         monkeypatch.setattr(engine, "engine_of", shared)

@@ -102,15 +102,23 @@ class Attempts:
 
     @contextmanager
     def _noted(self, names: list[str], what: str) -> Iterator[None]:
-        with self._lock:
-            self._number += 1
-            number = self._number
-            self._write({"begun": number, "what": what, "names": names})
+        number = self.begin(names, what)
         try:
             yield
         finally:
-            with self._lock:
-                self._write({"ended": number})
+            self.end(number)
+
+    def begin(self, names: Sequence[str], what: str) -> int:
+        """Note that work on `names` begins, as `during` does; the number by which it is ended."""
+        with self._lock:
+            self._number += 1
+            self._write({"begun": self._number, "what": what, "names": list(names)})
+            return self._number
+
+    def end(self, number: int) -> None:
+        """Note that the work that `begin` gave `number` has ended."""
+        with self._lock:
+            self._write({"ended": number})
 
     def alone(self, name: str) -> bool:
         """See `Begun`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,12 +101,12 @@ class RequestEngine(Protocol):
 
 @dataclass(frozen=True)
 class _PendingQuestion:
-    """A question in flight."""
+    """A question in flight, and the number by which its attempt is noted, if it is."""
 
     question: Question
     seen: Seen
     seconds: dict[str, float | None]
-    noted: ExitStack
+    number: int | None
 
 
 class InFlight:
@@ -158,18 +158,22 @@ class _Window:
                     yield from self._landed()
         except EngineStopped:
             if not self._stop():  # Ctrl-C reaches an engine's own processes as well, and what they die of is no kill
-                self._flying.clear()
+                self._flying.clear()  # their attempts do not end
                 raise
         finally:
             for asked in self._flying.values():
-                asked.noted.close()
+                self._end(asked.number)
             self._engine.drop()
+
+    def _end(self, number: int | None) -> None:
+        if number is not None:
+            self._attempts.end(number)
 
     def _landed(self) -> Iterator[Row]:
         """The rows of what has come."""
         for name, reply in self._engine.finished(self._stop) if self._flying else ():
             asked = self._flying.pop(name)
-            asked.noted.close()
+            self._end(asked.number)
             if reply is not None:
                 yield self._row(asked, reply)
 
@@ -209,21 +213,21 @@ class _Window:
     def _begin(self, question: Question, medium: SharedMedium, share: int) -> Iterator[Row]:
         """Begin the request of a question, of which `share` have the medium in common; a row where that fails."""
         error: BaseException | None = self._attempts.refused(question.id)
-        noted = ExitStack()
+        number: int | None = None
         if error is None:
             try:
                 request = self._engine.request(question, medium)
                 if self._engine.killed_by_requests:
-                    noted.enter_context(self._attempts.during([question.id], ROWS))
+                    number = self._attempts.begin([question.id], ROWS)
                 self._engine.submit(question.id, request)
             except EngineStopped:
                 raise
             except Exception as failure:
-                noted.close()
+                self._end(number)
                 error = failure
         if error is not None:
             yield self._engine.make.failed(question, error)
             return
         read = {name: value / share for name, value in medium.seconds.items()}
         seconds = {name: read.get(name) for name in STAGES}
-        self._flying[question.id] = _PendingQuestion(question, medium.seen, seconds, noted)
+        self._flying[question.id] = _PendingQuestion(question, medium.seen, seconds, number)
