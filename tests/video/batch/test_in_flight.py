@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.video.batch.videos import read
 from vtc.video import answer_batch
 from vtc.video.batch import Job, Question, engine
-from vtc.video.batch.attempts import EngineStopped
+from vtc.video.batch.attempts import EngineStopped, medium_name
 from vtc.video.batch.rows import RowMaker, Seen
 from vtc.video.batch.served.in_flight import InFlight, Reply, SharedMedium
 
@@ -106,6 +108,42 @@ def test_an_engine_that_ends_is_asked_one_by_one_and_then_without_what_it_ended_
     assert all("11" not in hand for hand in third.hands)
     assert run(scripted(), retry=True).exit_code == 0
     assert not (tmp_path / "a.jsonl.attempts").exists()
+
+
+def test_a_medium_over_which_reading_was_killed_twice_is_not_read(run, tmp_path):
+    note = tmp_path / "a.jsonl.attempts"
+    medium = medium_name(asked()[2])  # of 10 and 11
+    note.write_text(
+        json.dumps({"kills": {f"medium:{medium}": [1, False]}})
+        + "\n"
+        + json.dumps({"begun": 1, "what": "medium", "names": [medium]})
+        + "\n"
+    )
+    one = scripted()
+    summary = run(one)
+    assert summary.errors == {"ProcessKilled": 2}
+    assert sorted(one.opened) == ["m0", "m2"]
+
+
+def test_a_medium_that_was_being_read_when_the_process_was_killed_is_read_by_itself(run, tmp_path):
+    medium = medium_name(asked()[4])
+    begun = {"begun": 1, "what": "medium", "names": [medium]}
+    (tmp_path / "a.jsonl.attempts").write_text(json.dumps(begun) + "\n")
+    one = scripted()
+    assert run(one).exit_code == 0
+    assert one.opened[0] == "m2"
+    assert one.hands[0] == ["20", "21"]  # together, as nobody was killed over them
+
+
+def test_questions_in_hand_when_the_process_was_killed_are_asked_alone_and_the_others_of_their_medium_are_not(
+    run, tmp_path
+):
+    begun = {"begun": 1, "what": "rows", "names": ["20"]}
+    (tmp_path / "a.jsonl.attempts").write_text(json.dumps(begun) + "\n")
+    one = scripted()
+    assert run(one).exit_code == 0
+    assert one.hands[0] == ["20"]
+    assert len(one.hands[1]) == 3
 
 
 def test_ended_while_it_is_to_stop_is_no_kill(run, tmp_path):

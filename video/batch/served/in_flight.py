@@ -125,11 +125,22 @@ class InFlight:
     ) -> Generator[Row, None, None]:
         """See `BatchEngine`. Asked to stop, it waits for what is in flight."""
         suspect, rest = parted(groups, done, attempts)
-        for group in suspect:  # one by one, with nothing read ahead
+        for group in suspect:  # with nothing read ahead
             if stop():
                 return
-            yield from _Window(self._engine, done, attempts, stop, most=1).answers([group], 1)
-        yield from _Window(self._engine, done, attempts, stop, self._engine.most).answers(rest, workers)
+            left = unanswered(group, done)
+            if why := attempts.refused_medium(group.first):
+                yield from (self._engine.make.failed(question, why) for question in left)
+                continue
+            alone = [question for question in left if attempts.alone(question.id)]
+            first = Group(tuple(alone or left))
+            yield from self._window(done, attempts, stop, 1 if alone else self._engine.most).answers([first], 1)
+            if others := [question for question in left if question not in first.questions]:
+                rest.append(Group(tuple(others)))
+        yield from self._window(done, attempts, stop, self._engine.most).answers(rest, workers)
+
+    def _window(self, done: Collection[str], attempts: Attempts, stop: Callable[[], bool], most: int) -> _Window:
+        return _Window(self._engine, done, attempts, stop, most)
 
     def close(self) -> None:
         """See `BatchEngine`."""
@@ -204,7 +215,7 @@ class _Window:
 
     def _opened(self, group: Group, future: Future[SharedMedium]) -> Iterator[Row]:
         asked = unanswered(group, self._done)
-        error: BaseException | None = self._attempts.refused_medium(group.first) or future.exception()
+        error = future.exception()
         if error is None:
             self._ready.extend((question, future.result(), len(asked)) for question in asked)
         elif not self._stop():  # what children die of that decode, as Ctrl-C reaches them too, is no medium's error
