@@ -211,7 +211,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(folder, tmp_path, monkeypat
 def test_a_server_that_points_elsewhere_is_not_followed():
     other, body = Fake(), {"model": "seeing", "messages": [{"content": [{"type": "text", "text": "q"}]}]}
     with serving(other) as there:
-        pointing = Fake(fault=lambda *_: (307, {"Location": f"{there}/chat/completions"}))
+        pointing = Fake(fault=lambda *_: (302, {"Location": f"{there}/chat/completions"}))
         with serving(pointing) as url, pytest.raises(ValueError, match="not followed"):
             Client(url).chat(body)
     assert not other.bodies
@@ -258,6 +258,16 @@ def test_asked_to_stop_it_ends_what_is_in_hand_and_goes_on(folder, tmp_path):
     assert second.fresh == 30 - first.fresh
     assert len(fake.asked()) == 30
     assert sorted(int(row["id"]) for row in read(out)) == list(range(30))
+
+
+def test_asked_to_stop_it_asks_nothing_again(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(clients, "LONGEST_PAUSE", 30.0)
+    fake, begun = Fake(fault=lambda *_: 503), time.monotonic()
+    with serving(fake) as url:
+        summary = run(folder, image_rows(4), tmp_path / "a.jsonl", url, stop=lambda: len(fake.bodies) >= 4)
+    assert (summary.stopped, summary.rows) == ("interrupted", 0)
+    assert len(fake.bodies) == 4
+    assert time.monotonic() - begun < 10
 
 
 def test_too_many_errors_end_it(folder, tmp_path):

@@ -122,9 +122,11 @@ class Client:
                 return self._sent("/chat/completions", data, self.timeout)
             except EndpointError as error:
                 pause = error.__dict__.get("pause")
-                if pause is None or not left or self.stop():
+                if pause is None or not left:
                     raise
-            self._rest(max(float(pause), self.first_pause * 2 ** (TRIES - 1 - left)))
+                self._rest(max(float(pause), self.first_pause * 2 ** (TRIES - 1 - left)))
+                if self.stop():
+                    raise
         raise AssertionError  # the last one has raised or returned
 
     def _rest(self, seconds: float) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +24,7 @@ from vtc.video.batch.questions import Group, Question
 from vtc.video.batch.rows import RowMaker, Seen
 from vtc.video.qa.placeholders import placeholders
 
-from .in_flight import Reply, SharedMedium
+from .in_flight import PATIENCE, Reply, SharedMedium
 
 KEY = "vtc"
 """Of vtc's plug-in, in an engine's `hf_overrides` and in a request's `mm_processor_kwargs`."""
@@ -132,7 +134,7 @@ class VLLMRequests:
     def finished(self, stop: Callable[[], bool]) -> list[tuple[str, Reply | Exception | None]]:
         """See `RequestEngine`: one step of all that is in flight."""
         try:
-            outputs = self._llm.llm_engine.step()
+            outputs = self._step()
         except Exception as error:  # whichever request it was about, the engine is not to be used any more
             self._flying.clear()
             raise _stopped(error) from error
@@ -144,6 +146,21 @@ class VLLMRequests:
         if self._flying and not self._llm.llm_engine.has_unfinished_requests():
             raise _stopped(RuntimeError(f"{len(self._flying)} requests are gone"))
         return found
+
+    def _step(self) -> list[Any]:
+        """One step. Where the engine is a process of its own, a thread waits for it: one that was killed says nothing.
+
+        Raises:
+            Exception: what the engine raises, or that it is dead.
+        """
+        core = self._llm.llm_engine.engine_core
+        if not hasattr(core, "ensure_alive"):  # in this process
+            return self._llm.llm_engine.step()
+        future: Future[list[Any]] = Future()
+        threading.Thread(target=_into, args=(future, self._llm.llm_engine.step), daemon=True, name="vtc-step").start()
+        while not wait([future], timeout=PATIENCE).done:
+            core.ensure_alive()
+        return future.result()
 
     def _reply(self, output: Any, ready: _Ready) -> Reply | VLLMError:
         kept = sum(token in self._media for token in output.prompt_token_ids)
@@ -195,6 +212,13 @@ def _most_kept(ready: _Ready) -> int:
     """Visual tokens up to which a prompt may be reduced and still have all of them."""
     keep = (ready.own or {})["keep"]
     return keep if isinstance(keep, int) else int(ready.prompt_tokens * keep) + 1
+
+
+def _into(future: Future[Any], run: Callable[[], Any]) -> None:
+    try:
+        future.set_result(run())
+    except BaseException as error:  # raised again where the result is taken
+        future.set_exception(error)
 
 
 def _number(key: str) -> str:
