@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -33,12 +32,11 @@ from .attempts import (
 from .columns import STAGES
 from .config import Job
 from .context import PromptLimits
-from .fingerprints import fingerprint
-from .journal import row_of
 from .loading import LoadedMedium, open_group, refused
-from .matching.choices import correct, picked, prompt_of
+from .matching.choices import prompt_of
 from .prompts import Prompts, with_system_prompt
 from .questions import Group, Question
+from .rows import Row, RowMaker, Seen
 from .shared_prefix import (
     BatchGeneration,
     Prefix,
@@ -49,7 +47,6 @@ from .shared_prefix import (
 )
 from .strategy_answers import ask_by_strategy
 
-Row = dict[str, Any]
 Once = Callable[[], AbstractContextManager[None]]
 """Makes a block whose calls encode a medium once."""
 
@@ -67,7 +64,7 @@ class Answerer:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.model, self.processor = load(job.model, device=job.device, dtype=job.dtype)
-        self.versions = {name: version(name) for name in ("vtc-vlm", "torch", "transformers", "av")}
+        self._make = RowMaker(job, ("vtc-vlm", "torch", "transformers", "av"))
         self._batch = job.batch
         self._strategy = named_strategy(job.strategy)
         self._limits = PromptLimits.of(self.model, job.max_prompt)
@@ -309,39 +306,12 @@ class Answerer:
         seconds: Mapping[str, float | None],
         more: Mapping[str, Any] | None = None,
     ) -> Row:
-        values: Row = {"answer": text, "error": None}
-        if question.choices:
-            values["choice"] = picked(text, question.choices, self.job.choices == "listed")
-        right = correct(text, values.get("choice"), question)
-        if right is not None:
-            values["correct"] = right
         times = getattr(opened.medium, "seconds", ())
-        values |= {"frames": [round(float(t), 3) for t in times], "tokens_full": tokens[0], "tokens_kept": tokens[1]}
-        if opened.note:
-            values["note"] = opened.note
-        values["seconds"] = {stage: None if value is None else round(value, 6) for stage, value in seconds.items()}
-        return row_of(question, **values, **(more or {}), **self._bound(question, opened.stamp))
+        return self._make.answered(question, text, Seen(times, opened.stamp, opened.note), tokens, seconds, more)
 
     def failed(self, question: Question, error: BaseException) -> Row:
         """A row without an answer, which is not the right one where that is known; what it took was not measured."""
-        kind = "OutOfMemoryError" if is_out_of_memory(error) else type(error).__name__
-        text = " ".join(str(error).split())
-        empty: Row = {"answer": None, "error": f"{kind}: {text}" if text else kind, "frames": []}
-        with suppress(ValueError):  # an answer that is none of the choices is not known
-            if correct("", None, question) is not None:
-                empty["correct"] = False
-        seconds = dict.fromkeys(STAGES)
-        return row_of(question, **empty, tokens_full=0, tokens_kept=0, seconds=seconds, **self._bound(question))
-
-    def _bound(self, question: Question, stamp: str | None = None) -> Row:
-        """Return provenance columns: recipe, fingerprint, versions, seed; `stamp` is of the medium that was read."""
-        recipe = self.job.recipe_for(question.image)
-        return {
-            "recipe": {"name": recipe.name, "keep": recipe.keep},
-            "fingerprint": fingerprint(self.job, question, stamp),
-            "versions": self.versions,
-            "seed": self.job.seed,
-        }
+        return self._make.failed(question, error, "OutOfMemoryError" if is_out_of_memory(error) else None)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -30,6 +30,10 @@ class ProcessKilled(RuntimeError):
     """A question, or the medium of one, that the process did not survive."""
 
 
+class EngineStopped(RuntimeError):
+    """An engine that ended over what it had in hand, which may be any of its requests."""
+
+
 class Begun(Protocol):
     """Interface by which an answerer records its attempts, and learns of earlier ones that killed its process."""
 
@@ -98,15 +102,23 @@ class Attempts:
 
     @contextmanager
     def _noted(self, names: list[str], what: str) -> Iterator[None]:
-        with self._lock:
-            self._number += 1
-            number = self._number
-            self._write({"begun": number, "what": what, "names": names})
+        number = self.begin(names, what)
         try:
             yield
         finally:
-            with self._lock:
-                self._write({"ended": number})
+            self.end(number)
+
+    def begin(self, names: Sequence[str], what: str) -> int:
+        """Note that work on `names` begins, as `during` does; the number by which it is ended."""
+        with self._lock:
+            self._number += 1
+            self._write({"begun": self._number, "what": what, "names": list(names)})
+            return self._number
+
+    def end(self, number: int) -> None:
+        """Note that the work that `begin` gave `number` has ended."""
+        with self._lock:
+            self._write({"ended": number})
 
     def alone(self, name: str) -> bool:
         """See `Begun`."""
@@ -139,6 +151,10 @@ class Attempts:
         left = [key for key, count in self._kills.items() if count and key.startswith(ROWS)]
         if all(key.partition(":")[2] in done for key in left):
             self.path.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """Leave the note as it is, as a killed process does: what was begun and has not ended is suspect from then."""
+        self._file.close()
 
     def _save(self, forget: Collection[str]) -> None:
         for name in forget:

@@ -25,6 +25,8 @@ from vtc.video.qa.strategies import strategy as named_strategy
 from vtc.video.reading.sampling import Sampling
 from vtc.video.stages import Keyframes
 
+from .engines import LOCAL, check_engine, check_url, deciding
+
 CHOICES = ("listed", "hidden")
 DIGITS, SHORT = 16, 8
 SMALL = 16 << 20
@@ -53,6 +55,11 @@ class Job:
             as many as the model takes.
         strategy: how questions are asked: a name in `vtc.video.qa.strategies.STRATEGIES`. All but `direct` call the
             model several times, and are about videos alone.
+        engine: `local`: the model runs in this process by transformers; `vllm`: by vLLM.
+        endpoint: base address of an OpenAI-compatible server that answers in their place; `model` is its name for one
+            of its own. Without `recipe` and `keep` it is left to its own.
+        engine_args: of vLLM's `LLM`, or further fields of the requests to the endpoint (None takes one out).
+        video_as: how a video goes to an endpoint: `frames`, as images, or `video`, as one that holds them.
         allow_fewer_frames: whether a medium that memory does not suffice for is read again with half the frames, until
             it does.
     """
@@ -75,6 +82,10 @@ class Job:
     max_prompt: int | None = None
     track: int | None = None
     strategy: str = "direct"
+    engine: str = LOCAL
+    endpoint: str | None = None
+    engine_args: Mapping[str, Any] | None = None
+    video_as: str = "frames"
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "batch", "max_prompt"):
@@ -89,6 +100,7 @@ class Job:
         self.sampling()
         for image in (False, True) if self.recipe is None else (False,):
             self.recipe_for(image)
+        check_engine(self)
 
     @classmethod
     def of(cls, recipe: RecipeSpec | None = None, **fields: Any) -> Job:
@@ -123,16 +135,26 @@ class Job:
         return found
 
     @property
+    def in_process(self) -> bool:
+        """Whether a model of transformers answers in this process."""
+        return self.engine == LOCAL and self.endpoint is None
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the recipe is the job's to say: an endpoint of which nothing is asked follows its own, if any."""
+        return self.endpoint is None or self.recipe is not None or self.keep is not None
+
+    @property
     def by_question(self) -> bool:
         """Whether the frames of a video are chosen by the question, so that questions share no reading."""
         stage = self.recipe_for(False).input
-        return isinstance(stage, Keyframes) and stage.selector.asks
+        return self.reduces and isinstance(stage, Keyframes) and stage.selector.asks
 
     @property
     def reads_by_model(self) -> bool:
         """Whether frames are described or scored by the model itself before they are chosen."""
         stage = self.recipe_for(False).input
-        return isinstance(stage, Keyframes) and (stage.features == TOWER or stage.scorer == MODEL)
+        return self.reduces and isinstance(stage, Keyframes) and (stage.features == TOWER or stage.scorer == MODEL)
 
     def sampling(self, start: float | None = None, end: float | None = None, frames: int | None = None) -> Sampling:
         """How a stretch of a video is sampled, with `frames` candidates at most in place of the job's own.
@@ -154,20 +176,29 @@ class Job:
 
     @cached_property
     def revision(self) -> str:
-        """Identity of the model's weights: files of a folder, or the commit of a hub id.
+        """Identity of the model's weights: files of a folder, or the commit of a hub id; of an endpoint's model its
+        name and the endpoint's address.
 
         Raises:
             OSError, ValueError: see `vtc.inference.loading.locate`.
         """
+        if self.endpoint is not None:
+            return digest([check_url(self.endpoint), self.model])
         return model_revision(self.model)
 
     @cached_property
     def digits(self) -> str:
         """Digits that change with what all its answers depend on: the model's revision, the recipe and its keep, the
-        sampling, the arguments of generation; not the timeout, the batch, `max_prompt`, nor where the model runs."""
+        sampling, the arguments of generation, the engine; not the timeout, the batch, `max_prompt`, nor where the
+        model runs."""
         fields = self.to_dict()
         for name in ("timeout", "batch", "device", "recipe", "model", "allow_fewer_frames", "max_prompt"):
             del fields[name]
+        engine = {name: fields.pop(name) for name in ("engine", "endpoint", "engine_args", "video_as")}
+        if self.endpoint is not None:  # its address is in the revision
+            fields["asked"] = [engine["video_as"], engine["engine_args"], self.reduces]
+        elif self.engine != LOCAL:
+            fields["engine"] = [self.engine, deciding(self.engine_args)]
         if self.track is None:  # answers from before there was a choice stay those of this job
             del fields["track"]
         strategy = fields.pop("strategy")  # under its name of before, so that earlier answers stay those of this job

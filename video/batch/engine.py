@@ -1,33 +1,23 @@
-"""The batch on this machine: reading runs ahead, one model answers, and each row is safe before the next."""
+"""The batch of this process: an engine answers, reading runs ahead of it, and each row is safe before the next."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict
-from itertools import chain
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from vtc.core.files import is_same_file
 from vtc.recipes.named import RecipeSpec
 
-from .answerer import Answerer
-from .attempts import (
-    ENDING,
-    MEDIUM,
-    Attempts,
-    medium_name,
-)
+from .attempts import ENDING, Attempts, EngineStopped
 from .config import Job
+from .engines import VLLM, check_installed
 from .fingerprints import fingerprint
 from .journal import Records, row_of, rows
-from .loading import LoadedMedium
 from .parquet import (
     check_rows,
     check_table,
@@ -50,6 +40,38 @@ ProgressCallback = Callable[[int, int], None]
 """Called with how many of the questions are done, and how many there are."""
 
 
+class BatchEngine(Protocol):
+    """Interface of what answers a batch."""
+
+    def answers(
+        self,
+        groups: Sequence[Group],
+        done: Collection[str],
+        attempts: Attempts,
+        workers: int,
+        stop: Callable[[], bool],
+    ) -> Generator[dict[str, Any], None, None]:
+        """One row for each question of `groups` that is not `done`, as soon as it is answered.
+
+        What goes wrong with a medium or a question is a row with an `error`. Where `stop()` is true, nothing further
+        is begun. Closing it drops what is in hand.
+
+        Args:
+            groups: each about one stretch of one medium.
+            done: ids that have a row; each that is taken is among them before the next is asked for.
+            attempts: records what is begun, and knows what killed an earlier process.
+            workers: media that are read at once.
+            stop: asked now and then.
+
+        Raises:
+            OSError, ValueError: the engine itself cannot go on.
+            EngineStopped: it ended over what it had in hand.
+        """
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+
+
 def answer_batch(
     questions: str | Path | Sequence[Question],
     out: str | Path,
@@ -65,6 +87,8 @@ def answer_batch(
     overwrite: bool = False,
     retry: bool = False,
     slim: bool = False,
+    concurrency: int | None = None,
+    request_timeout: float | None = None,
     progress: ProgressCallback | None = None,
     on_row: Callable[[Mapping[str, Any]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -90,12 +114,17 @@ def answer_batch(
         overwrite: throw away what `out` holds.
         retry: ask again where `out` holds an error; such rows are taken out of it first.
         slim: leave the question and the medium out of the rows.
+        concurrency: requests at most that vLLM (None: 64) or the endpoint (None: 16) have in hand at once.
+        request_timeout: seconds that the endpoint has for one answer; None: 600.
         progress: called with how far the run is.
         on_row: called with each row that this run wrote, once it is on the disk.
         stop: asked before each batch of questions; where it is true, the run ends, and can be gone on with.
-        fields: of `Job`, such as `model`, `keep` and `frames`.
+        fields: of `Job`, such as `model`, `keep` and `frames`; `engine="vllm"` or `endpoint=URL` for another engine
+            than a model in this process. An endpoint that has one model alone needs no `model`.
 
     Raises:
+        ImportError: the engine is not installed.
+        EngineStopped: the engine ended over what it had in hand; the same call goes on, with those one by one.
         OSError: questions that cannot be read, a model that cannot be had, `out` that cannot be written (a full disk:
             what was written stays, and can be gone on with).
         TypeError, ValueError: bad questions, a value out of range, or `out` holds answers of another job.
@@ -103,8 +132,10 @@ def answer_batch(
     if job is not None and (fields or recipe is not None):
         given = [*(["recipe"] if recipe is not None else []), *fields]
         raise TypeError(f"job and {', '.join(given)} were both given; pass the job alone")
-    job = job or Job.of(recipe, **fields)
+    check_installed(fields.get("engine") or (job.engine if job else ""))
+    job = job or _job(recipe, fields)
     _check(workers=workers, limit=limit, max_errors=max_errors)
+    check_in_flight(job, concurrency, request_timeout)
     groups = chosen_groups(questions, root=root, allow_urls=allow_urls, shard=shard, limit=limit, slim=slim)
     groups = one_by_one(groups) if job.by_question else groups
     wanted = {q.id: fingerprint(job, q) for group in groups for q in group.questions}
@@ -126,12 +157,62 @@ def answer_batch(
         if left:
             with _noted(journal, records, again, overwrite) as attempts:
                 callbacks = progress or _no_progress, on_row or _no_row
-                summary = _run(Answerer(job), left, records, attempts, tally, workers, max_errors, callbacks, stop)
+                with closing(engine_of(job, concurrency, request_timeout)) as engine:
+                    summary = _run(engine, left, records, attempts, tally, workers, max_errors, callbacks, stop)
         else:
             summary = tally.summary(fresh=0, seconds=0.0)
         if journal != out and not summary.stopped:
             write_parquet(list(rows(journal)), out)
     return summary
+
+
+def _job(recipe: RecipeSpec | None, fields: dict[str, Any]) -> Job:
+    """The job, whose model is the endpoint's only one where none is named."""
+    job = Job.of(recipe, **{name: value for name, value in fields.items() if name != "model" or value is not None})
+    if job.endpoint is None or fields.get("model") is not None:
+        return job
+    from .served.client import Client
+
+    return replace(job, model=Client(job.endpoint).only_model())
+
+
+def check_in_flight(job: Job, concurrency: int | None, request_timeout: float | None) -> None:
+    """Refuse settings of requests where there are none.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if concurrency is not None and (job.in_process or concurrency < 1):
+        what = "is of --engine vllm and --endpoint; leave it out" if job.in_process else "expected at least 1"
+        raise ValueError(f"concurrency={concurrency}: {what}")
+    if request_timeout is not None and (job.endpoint is None or not 0 < request_timeout < float("inf")):
+        what = "is of --endpoint; leave it out" if job.endpoint is None else "expected seconds above 0"
+        raise ValueError(f"request_timeout={request_timeout}: {what}")
+
+
+def engine_of(job: Job, concurrency: int | None = None, request_timeout: float | None = None) -> BatchEngine:
+    """The engine of `job`, ready to answer.
+
+    Args:
+        job: says which.
+        concurrency, request_timeout: see `answer_batch`.
+
+    Raises:
+        ImportError, OSError, ValueError: it cannot be had.
+    """
+    if job.endpoint is not None:
+        from .served.endpoint import Endpoint
+        from .served.in_flight import InFlight
+
+        return InFlight(Endpoint(job, concurrency, request_timeout))
+    if job.engine == VLLM:
+        from .served.in_flight import InFlight
+        from .served.vllm_engine import VLLMRequests
+
+        return InFlight(VLLMRequests(job, concurrency))
+    from .local import LocalEngine
+
+    return LocalEngine(job)
 
 
 def check_place(questions: str | Path | Sequence[Question], out: Path) -> None:
@@ -196,8 +277,13 @@ def _noted(journal: Path, records: Records, again: Collection[str], overwrite: b
     attempts = Attempts(path, records.done, forget=again)
     try:
         yield attempts
-    finally:
+    except EngineStopped:
+        attempts.leave()
+        raise
+    except BaseException:
         attempts.close(records.done)
+        raise
+    attempts.close(records.done)
 
 
 def _check(workers: int, limit: int | None, max_errors: int | None) -> None:
@@ -210,7 +296,7 @@ def _check(workers: int, limit: int | None, max_errors: int | None) -> None:
 
 
 def _run(
-    answerer: Answerer,
+    engine: BatchEngine,
     groups: Sequence[Group],
     records: Records,
     attempts: Attempts,
@@ -223,14 +309,8 @@ def _run(
     progress, on_row = callbacks
     begun, fresh, failed, stopped = time.perf_counter(), 0, 0, ""
     progress(tally.rows, len(tally.wanted))
-    suspect = [group for group in groups if attempts.suspect(_left(group, records))]  # each read by itself
-    rest = [group for group in groups if group not in suspect]
-    for group, opened in chain(((group, None) for group in suspect), _ahead(answerer, rest, workers, attempts)):
-        if stop():
-            stopped = "interrupted"
-        if stopped:
-            break
-        for row in _answered(answerer, group, opened, records, attempts, stop):
+    with closing(engine.answers(groups, records.done, attempts, workers, stop)) as made:
+        for row in made:
             records.append(row)
             tally.add(row)
             on_row(row)
@@ -239,68 +319,11 @@ def _run(
             if max_errors is not None and failed > max_errors:
                 stopped = "max_errors"
                 break
-        if stopped:
-            break
     if tally.rows == len(tally.wanted):
         stopped = ""  # what would have ended the run came with the last row
     elif not stopped:
         stopped = "interrupted"
     return tally.summary(fresh=fresh, seconds=time.perf_counter() - begun, stopped=stopped)
-
-
-def _left(group: Group, records: Records) -> list[Question]:
-    return [question for question in group.questions if question.id not in records.done]
-
-
-def _answered(
-    answerer: Answerer,
-    group: Group,
-    opened: Callable[[], LoadedMedium] | None,
-    records: Records,
-    attempts: Attempts,
-    stop: Callable[[], bool],
-) -> Iterator[dict[str, Any]]:
-    """The rows of a group. Where reading its medium killed a process more than once, all of them are errors."""
-    why = attempts.refused_medium(group.first)
-    if why is not None:
-        return (answerer.failed(question, why) for question in _left(group, records))
-    return answerer.answer(group, skip=records.done, opened=opened, stop=stop, attempts=attempts)
-
-
-def _ahead(
-    answerer: Answerer, groups: Sequence[Group], workers: int, attempts: Attempts
-) -> Iterator[tuple[Group, Callable[[], LoadedMedium]]]:
-    """Each group, in order, and what gives its medium; `2 * workers` media are held at most, beside the one in hand.
-
-    Each is decoded in a child process, which is ended where it is stuck; the threads here wait for those.
-    """
-    workers = min(workers, len(groups))  # each has a thread and a processor of its own
-    processors: SimpleQueue[Any] = SimpleQueue()
-    for _ in range(workers):
-        processors.put(answerer.spare_processor())
-
-    def read(group: Group) -> LoadedMedium:
-        """Open a group's medium with a processor that no other thread has."""
-        processor = processors.get()
-        try:
-            with attempts.during([medium_name(group.first)], MEDIUM):
-                return answerer.open(group, processor=processor)
-        finally:
-            processors.put(processor)
-
-    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="vtc-read")
-    waiting: deque[tuple[Group, Future[LoadedMedium]]] = deque()
-    try:
-        for group in groups:
-            waiting.append((group, pool.submit(read, group)))
-            if len(waiting) >= 2 * workers:
-                first, future = waiting.popleft()
-                yield first, future.result
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _no_progress(done: int, total: int) -> None:

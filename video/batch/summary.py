@@ -23,10 +23,11 @@ class Summary:
         fresh: rows that this run wrote.
         errors: rows by the kind of their error.
         failed: ids and errors of the first of those rows, `NAMED` at most.
+        uncounted: answered rows that tell no visual tokens, as those of an endpoint that does not.
         accuracy: the share of right answers where the right one is known, and its interval, media resampled (see
             `share_right`); an error is not right.
         known: rows whose right answer is known, those with an error among them.
-        tokens_full, tokens_kept: visual tokens of all answered rows.
+        tokens_full, tokens_kept: visual tokens of all answered rows that tell both.
         seconds: this run took, the loading of the model apart.
         stopped: why it ended before all were asked: `interrupted`, `max_errors`, or empty.
     """
@@ -42,6 +43,7 @@ class Summary:
     seconds: float
     stopped: str = ""
     failed: tuple[tuple[str, str], ...] = ()
+    uncounted: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -56,7 +58,10 @@ class Summary:
             lines.append(f"{self.fresh / self.seconds:.2f} rows a second ({self.seconds:.1f} s)")
         if self.tokens_full:
             saved = 1 - self.tokens_kept / self.tokens_full
-            lines.append(f"visual tokens: {self.tokens_kept} of {self.tokens_full}, {saved:.0%} saved")
+            rest = f"; {self.uncounted} rows tell none" if self.uncounted else ""
+            lines.append(f"visual tokens: {self.tokens_kept} of {self.tokens_full}, {saved:.0%} saved{rest}")
+        elif self.uncounted:
+            lines.append("visual tokens: not known, the endpoint does not say")
         if self.accuracy.mean is not None:
             low, high = self.accuracy.low, self.accuracy.high
             bounds = "" if low is None or high is None else f" (95 %: {low:.1%} to {high:.1%})"
@@ -82,6 +87,7 @@ class Tally:
     wanted: Mapping[str, str]
     rows: int = 0
     answered: int = 0
+    uncounted: int = 0
     full: int = 0
     kept: int = 0
     errors: Counter[str] = field(default_factory=Counter)
@@ -102,7 +108,10 @@ class Tally:
         error = row.get("error")
         if error is None:
             self.answered += 1
-            self.full, self.kept = self.full + row["tokens_full"], self.kept + row["tokens_kept"]
+            if row["tokens_full"] is None or row["tokens_kept"] is None:
+                self.uncounted += 1
+            else:
+                self.full, self.kept = self.full + row["tokens_full"], self.kept + row["tokens_kept"]
         else:
             self.errors[str(error).partition(":")[0]] += 1
             if len(self.failed) < NAMED:
@@ -126,6 +135,7 @@ class Tally:
             seconds=seconds,
             stopped=stopped,
             failed=tuple(self.failed),
+            uncounted=self.uncounted,
         )
 
 

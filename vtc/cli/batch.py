@@ -22,8 +22,11 @@ from .console import (
     shown,
     words_of,
 )
+from .engine_options import json_object
 
-ENGINES = ("local", "ray")
+ENGINES = ("local", "vllm", "ray")
+REQUESTS = ("endpoint", "engine_args", "concurrency", "request_timeout", "video_as")
+"""Options that only engines take which are asked request by request."""
 REFUSED = 2
 SHOWN = 3
 """Missing media that are named."""
@@ -39,6 +42,8 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
         typer.Exit: 1: some rows are errors or missing; 2: refused before anything was answered, or the disk is full;
             130: interrupted.
     """
+    from vtc.video.batch.attempts import EngineStopped
+    from vtc.video.batch.engines import check_installed
     from vtc.video.batch.ray.folder import CheckpointError
     from vtc.video.reading.backends import check_backend
 
@@ -46,8 +51,10 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
         check_backend(options["backend"])
         if engine not in ENGINES:
             raise ValueError(f"engine={engine!r}; expected one of {', '.join(ENGINES)}")
+        check_installed(engine)
         answer = _engine(engine)
         options["recipe"] = _recipe(options)
+        _of_requests(engine, options)
         if options["workers"] is None:  # each engine has its own number
             del options["workers"]
         if shard is not None:
@@ -56,10 +63,10 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
         if options.pop("check_only"):
             raise typer.Exit(int(missing))
         with quiet(), batch_progress() as state, asked_to_stop() as stop:
-            if engine == "local":
+            if engine != "ray":
                 options["on_row"] = state.note
             summary = answer(questions, out, stop=stop, progress=state.tell, **options)
-    except (*EXPECTED, MemoryError, CheckpointError) as error:
+    except (*EXPECTED, MemoryError, CheckpointError, EngineStopped) as error:
         if debugging():
             raise
         say_error(words_of(error))
@@ -67,6 +74,40 @@ def batch(questions: Path, out: Path, engine: str, shard: str | None, options: d
     Console().print(shown(str(summary)), highlight=False)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
+
+
+def _of_requests(engine: str, options: dict[str, Any]) -> None:
+    """Check the options of engines that are asked request by request, and take those out that are not given.
+
+    Raises:
+        ValueError: naming an option that the engine does not take.
+    """
+    for name in (*REQUESTS, "model"):
+        if options[name] is None:
+            del options[name]
+    given = [f"--{name.replace('_', '-')}" for name in REQUESTS if name in options]
+    if given and engine == "ray":
+        raise ValueError(f"{given[0]} goes with --engine vllm or with an endpoint alone, not with --engine ray")
+    if "engine_args" in options:
+        options["engine_args"] = json_object("engine_args", options["engine_args"])
+    if engine == "vllm":
+        options["engine"] = engine
+    if options["check_only"]:  # nothing is asked; what is wrong with the settings is said all the same
+        _job(options)
+
+
+def _job(options: dict[str, Any]) -> None:
+    """Check what a job is made of.
+
+    Raises:
+        TypeError, ValueError: see `Job`.
+    """
+    from dataclasses import fields
+
+    from vtc.video.batch.config import Job
+
+    known = {field.name for field in fields(Job)} - {"recipe"}
+    Job.of(options["recipe"], **{name: value for name, value in options.items() if name in known})
 
 
 def _missing(questions: Path, options: dict[str, Any]) -> bool:

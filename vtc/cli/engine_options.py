@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+from vtc.core.json_text import loads
 
 
 def json_object(name: str, text: str | None) -> dict[str, Any]:
@@ -13,7 +14,7 @@ def json_object(name: str, text: str | None) -> dict[str, Any]:
         ValueError: it is none.
     """
     try:
-        found = json.loads(text or "{}")
+        found = loads(text or "{}")
     except ValueError:
         found = None
     if not isinstance(found, dict):

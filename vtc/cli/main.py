@@ -30,9 +30,13 @@ from .options import (
     AnyModel,
     AnyRecipe,
     AsJson,
+    CheckEngine,
+    Concurrency,
     Device,
     Dtype,
     End,
+    Endpoint,
+    EngineArgs,
     Features,
     Fps,
     Frames,
@@ -45,11 +49,13 @@ from .options import (
     Overwrite,
     Positions,
     Reader,
+    RequestTimeout,
     Scorer,
     SegmenterText,
     Slack,
     Start,
     Track,
+    VideoAs,
     keep_number,
     old,
 )
@@ -216,27 +222,20 @@ def check(
     max_new_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens generated in each run.")] = 8,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    engine: Annotated[
-        str,
-        typer.Option(
-            metavar="transformers|vllm", help="vllm: compare what vLLM keeps and answers with the same by transformers."
-        ),
-    ] = "transformers",
-    engine_args: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Arguments of vllm.LLM, such as '{\"max_model_len\": 4096}'.")
-    ] = None,
+    engine: CheckEngine = "transformers",
+    engine_args: EngineArgs = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the invariants of vtc's own tests on your checkpoint, and print which hold.
 
-    Exits with 1 if one does not. In float32 differences are judged strictly, in half precision beside those that the
-    stock model shows by itself.
+    Exits with 1 if one does not. float32 is judged strictly, half precision beside what the stock model shows by itself.
     """
     if engine != "transformers":
         from .engine_check import check_engine
 
-        check_engine(model, recipe, keep_number(keep), max_new_tokens, device, dtype, engine, engine_args, as_json)
-        return
+        return check_engine(
+            model, recipe, keep_number(keep), max_new_tokens, device, dtype, engine, engine_args, as_json
+        )
     from vtc.check.runner import recipes as named
 
     chosen = named(recipe, keep_number(keep), positions)
@@ -296,7 +295,13 @@ def answer_batch(
             help="The answers, which a run goes on with: .jsonl, .parquet (or a folder, with Ray).", show_default=False
         ),
     ],
-    model: Model = "tiny-qwen",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{MODELS} Of an endpoint: its name there. Default: tiny-qwen, or the endpoint's only one.",
+            show_default=False,
+        ),
+    ] = None,
     recipe: AnyRecipe = None,
     keep: KeepText = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames of a video at most.")] = 64,
@@ -305,7 +310,18 @@ def answer_batch(
     scorer: Scorer = None,
     segmenter: SegmenterText = None,
     features: Features = None,
-    engine: Annotated[str, typer.Option(metavar="local|ray", help="Where to run.")] = "local",
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="local|vllm|ray",
+            help="What answers: a model of transformers here, vLLM here, or models on a Ray cluster.",
+        ),
+    ] = "local",
+    endpoint: Endpoint = None,
+    engine_args: EngineArgs = None,
+    concurrency: Concurrency = None,
+    request_timeout: RequestTimeout = None,
+    video_as: VideoAs = None,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="The I-th of N parts; a medium's questions stay together.")
     ] = None,

@@ -138,6 +138,50 @@ Offline = Annotated[
     bool,
     typer.Option("--offline", help="Fetch nothing: without small-llava on this machine, tiny-llava answers."),
 ]
+ENGINES = "Options of vLLM and endpoints"
+Endpoint = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Ask an OpenAI-compatible server, such as http://localhost:8000/v1; its key is OPENAI_API_KEY of the "
+        "environment. Without --recipe and --keep it is left to its own.",
+        rich_help_panel=ENGINES,
+    ),
+]
+CheckEngine = Annotated[
+    str,
+    typer.Option(
+        metavar="transformers|vllm", help="vllm: compare what vLLM keeps and answers with the same by transformers."
+    ),
+]
+EngineArgs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON",
+        help="Arguments of vLLM, such as '{\"max_model_len\": 8192}'; or further fields of requests to the endpoint "
+        "(null takes one out).",
+        rich_help_panel=ENGINES,
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Requests in hand at once. Default: 64 of vLLM, 16 of an endpoint.", rich_help_panel=ENGINES
+    ),
+]
+RequestTimeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="What an endpoint has for one answer. Default: 600.", rich_help_panel=ENGINES),
+]
+VideoAs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="frames|video",
+        help="How a video goes to an endpoint: its frames as images, which every server takes, or one lossless video "
+        "of them. Default: frames.",
+        rich_help_panel=ENGINES,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Throw away what --out holds of an earlier run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
 

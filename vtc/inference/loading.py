@@ -36,18 +36,14 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> tupl
         OSError: no such directory, files missing in it, or the hub cannot be reached.
         ValueError: unknown name, device or dtype; a checkpoint that no stock transformers class or no adapter knows.
     """
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoModelForImageTextToText
 
     models: Any = AutoModelForImageTextToText  # transformers leaves its loaders untyped
-    processors: Any = AutoProcessor
     where = check_target(device, dtype)
     place, local = locate(name)
     check_config(place, local_files_only=local)
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
-    try:
-        processor = processors.from_pretrained(place, **options)
-    except AttributeError as error:  # so transformers says that a tokenizer lacks the tokens its processor needs
-        raise ValueError(f"{name}: its processor cannot be built: {error}; fetch its files again") from error
+    processor = _processor(name, place, options)
     model, info = models.from_pretrained(place, dtype=dtype, output_loading_info=True, **options)
     # transformers fills such gaps with random numbers and only warns, so that the answers would be nonsense.
     gaps = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
@@ -56,6 +52,26 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> tupl
             f"{name}: its weights lack or misfit {len(gaps)} of the model's, such as {gaps[0]}; fetch it again"
         )
     return model.to(where).eval(), processor
+
+
+def load_processor(name: str | Path) -> tuple[Any, str]:
+    """The processor of the model `name`, of which no weight is read, and where its files lie, as `locate` says.
+
+    Raises:
+        OSError, ValueError: see `load`.
+    """
+    place, local = locate(name)
+    return _processor(name, place, {"local_files_only": local, "trust_remote_code": False}), place
+
+
+def _processor(name: str | Path, place: str, options: dict[str, Any]) -> Any:
+    from transformers import AutoProcessor
+
+    processors: Any = AutoProcessor
+    try:
+        return processors.from_pretrained(place, **options)
+    except AttributeError as error:  # so transformers says that a tokenizer lacks the tokens its processor needs
+        raise ValueError(f"{name}: its processor cannot be built: {error}; fetch its files again") from error
 
 
 def check_target(device: str, dtype: str) -> str:

@@ -93,6 +93,10 @@ def answer_batch_on_ray(
         given = [*(["recipe"] if recipe is not None else []), *fields]
         raise TypeError(f"job and {', '.join(given)} were both given; pass the job alone")
     job, place = job or Job.of(recipe, **fields), Place(Path(out).absolute())
+    if not job.in_process:
+        raise ValueError(
+            "on Ray a model of transformers answers in each actor; leave engine and endpoint out of the job"
+        )
     _check(workers=1 if workers is None else workers, limit=limit, max_errors=max_errors)
     check_place(questions, place.out)
     listed = _listed(questions, root, allow_urls)
