@@ -8,7 +8,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from vtc.cli.engine_check import print_agreement
+from vtc.cli.check import print_agreement
 from vtc.cli.engine_options import json_object
 from vtc.cli.main import app
 from vtc.integrations.vllm.agreement import AgreementReport, RecipeAgreement, _compared, _reason

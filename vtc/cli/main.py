@@ -14,13 +14,10 @@ from vtc.inference.quiet import quiet
 from .bench import app as bench
 from .console import (
     PlainErrors,
-    check_facts,
     note,
-    print_check,
     print_demo_answers,
     print_demo_savings,
     print_json,
-    progress,
 )
 from .merge import merge
 from .models import app as models
@@ -228,39 +225,16 @@ def check(
 ) -> None:
     """Run the invariants of vtc's own tests on your checkpoint, and print which hold.
 
-    Exits with 1 if one does not. float32 is judged strictly, half precision beside what the stock model shows by itself.
+    Exits with 1 if one does not. In float32 differences are judged strictly, in half precision beside those that the
+    stock model shows by itself.
     """
-    if engine != "transformers":
-        from .engine_check import check_engine
+    given = {**locals(), "keep": keep_number(keep)}
+    from .check import check_engine, check_invariants
 
-        return check_engine(
-            model, recipe, keep_number(keep), max_new_tokens, device, dtype, engine, engine_args, as_json
-        )
-    from vtc.check.runner import recipes as named
-
-    chosen = named(recipe, keep_number(keep), positions)
-    from vtc.check.capture import few_threads
-    from vtc.check.context import CheckContext
-    from vtc.check.prompts import makers
-    from vtc.check.runner import check as look
-    from vtc.check.runner import possible, require, runnable
-    from vtc.inference.loading import load
-
-    with quiet(), progress() as say:
-        say("loading")
-        network, processor = load(model, device=device, dtype=dtype)
-        for one in chosen if recipe else ():
-            require(network, one)
-        able, left = runnable(network, chosen)
-        with few_threads(network):
-            cases, missing = possible(network, makers(network, processor))
-            result = look(CheckContext(network, cases, able, max_new_tokens), (*left, *missing), say)
-    if as_json:
-        print_json(check_facts(result, model))
+    if engine == "transformers":
+        check_invariants(**given)
     else:
-        print_check(result, model)
-    if not result.holds:
-        raise typer.Exit(1)
+        check_engine(**given)
 
 
 @app.command()

@@ -1,6 +1,8 @@
-"""`vtc check --engine vllm`: the two routes beside each other."""
+"""`vtc check`: the invariants by transformers, or the routes of transformers and vLLM beside each other."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -10,15 +12,62 @@ from rich.table import Table
 
 from vtc.core.budget import Keep
 from vtc.inference.quiet import quiet
-from vtc.integrations.vllm.agreement import AgreementReport, compare_routes
 
-from .console import print_json, progress
+from .console import check_facts, print_check, print_json, progress
 from .engine_options import json_object
+
+if TYPE_CHECKING:
+    from vtc.integrations.vllm.agreement import AgreementReport
+
+
+def check_invariants(
+    model: str,
+    recipe: list[str] | None,
+    keep: Keep | None,
+    positions: str,
+    max_new_tokens: int,
+    device: str,
+    dtype: str,
+    engine_args: str | None,
+    as_json: bool,
+    **_: Any,
+) -> None:
+    """Check the reduction by transformers, and print what holds.
+
+    Raises:
+        typer.Exit: 1: something does not.
+        ValueError: arguments for an engine that is not asked, or what a recipe or the model cannot be.
+    """
+    from vtc.check.capture import few_threads
+    from vtc.check.context import CheckContext
+    from vtc.check.prompts import makers
+    from vtc.check.runner import check, possible, require, runnable
+    from vtc.check.runner import recipes as named
+    from vtc.inference.loading import load
+
+    if engine_args is not None:
+        raise ValueError(f"engine_args={engine_args!r} are of vLLM; add --engine vllm, or leave them out")
+    chosen = named(recipe, keep, positions)
+    with quiet(), progress() as say:
+        say("loading")
+        network, processor = load(model, device=device, dtype=dtype)
+        for one in chosen if recipe else ():
+            require(network, one)
+        able, left = runnable(network, chosen)
+        with few_threads(network):
+            cases, missing = possible(network, makers(network, processor))
+            result = check(CheckContext(network, cases, able, max_new_tokens), (*left, *missing), say)
+    if as_json:
+        print_json(check_facts(result, model))
+    else:
+        print_check(result, model)
+    if not result.holds:
+        raise typer.Exit(1)
 
 
 def check_engine(
     model: str,
-    recipes: list[str] | None,
+    recipe: list[str] | None,
     keep: Keep | None,
     max_new_tokens: int,
     device: str,
@@ -26,6 +75,7 @@ def check_engine(
     engine: str,
     engine_args: str | None,
     as_json: bool,
+    **_: Any,
 ) -> None:
     """Compare the routes and print how they agree.
 
@@ -33,11 +83,13 @@ def check_engine(
         typer.Exit: 1: they do not.
         ValueError: an unknown engine, arguments that are no JSON object, or see `compare_routes`.
     """
+    from vtc.integrations.vllm.agreement import SPREAD, compare_routes
     from vtc.recipes.named import recipe as named
 
     if engine != "vllm":
         raise ValueError(f"engine={engine!r}; expected transformers or vllm")
-    chosen = None if not recipes and keep is None else [named(spec, keep=keep) for spec in recipes or _spread()]
+    arguments = json_object("engine_args", engine_args)
+    chosen = None if not recipe and keep is None else [named(spec, keep=keep) for spec in recipe or SPREAD]
     with quiet(), progress() as say:
         report = compare_routes(
             model,
@@ -45,7 +97,7 @@ def check_engine(
             device=device,
             dtype=dtype,
             max_new_tokens=max_new_tokens,
-            engine_args=json_object("engine_args", engine_args),
+            engine_args=arguments,
             say=say,
         )
     if as_json:
@@ -54,12 +106,6 @@ def check_engine(
         print_agreement(report)
     if not report.holds:
         raise typer.Exit(1)
-
-
-def _spread() -> tuple[str, ...]:
-    from vtc.integrations.vllm.agreement import SPREAD
-
-    return SPREAD
 
 
 def print_agreement(report: AgreementReport) -> None:
