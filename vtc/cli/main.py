@@ -30,11 +30,13 @@ from .options import (
     AnyModel,
     AnyRecipe,
     AsJson,
+    BatchModel,
     Concurrency,
     Device,
     Dtype,
     End,
     Endpoint,
+    Engine,
     EngineArgs,
     Features,
     Fps,
@@ -288,13 +290,7 @@ def answer_batch(
             help="The answers, which a run goes on with: .jsonl, .parquet (or a folder, with Ray).", show_default=False
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help=f"{MODELS} Of an endpoint: its name there. Default: tiny-qwen, or the endpoint's only one.",
-            show_default=False,
-        ),
-    ] = None,
+    model: BatchModel = None,
     recipe: AnyRecipe = None,
     keep: KeepText = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames of a video at most.")] = 64,
@@ -303,13 +299,7 @@ def answer_batch(
     scorer: Scorer = None,
     segmenter: SegmenterText = None,
     features: Features = None,
-    engine: Annotated[
-        str,
-        typer.Option(
-            metavar="local|vllm|ray",
-            help="What answers: a model of transformers here, vLLM here, or models on a Ray cluster.",
-        ),
-    ] = "local",
+    engine: Engine = "local",
     endpoint: Endpoint = None,
     engine_args: EngineArgs = None,
     concurrency: Concurrency = None,
