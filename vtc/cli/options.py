@@ -138,6 +138,20 @@ Offline = Annotated[
     bool,
     typer.Option("--offline", help="Fetch nothing: without small-llava on this machine, tiny-llava answers."),
 ]
+BatchModel = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{MODELS} Of an endpoint: its name there. Default: tiny-qwen, or the endpoint's only one.",
+        show_default=False,
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="local|vllm|ray",
+        help="What answers: a model of transformers here, vLLM here, or models on a Ray cluster.",
+    ),
+]
 ENGINES = "Options of vLLM and endpoints"
 Endpoint = Annotated[
     str | None,
