@@ -16,6 +16,7 @@ from vtc import embedded, reduced
 from vtc.bench.serve_servers import served
 from vtc.inference import asking
 from vtc.inference.loading import load
+from vtc.video.batch import Question, answer_batch
 
 NAME = "tiny-llava"
 FULL, KEPT = 196, 49
@@ -126,3 +127,22 @@ def test_an_engine_with_a_recipe_that_cannot_be_served_ends_before_it_loads_weig
     said = log.read_text()
     assert "recipe 'tome' cannot be served by vLLM: its stages act inside a vision tower" in said
     assert "Loading weights took" not in said
+
+
+def test_a_batch_by_this_endpoint_has_the_answers_of_a_batch_here(server, tmp_path):
+    listed = []
+    for number, (scene, question) in enumerate(asked(6)):
+        path = tmp_path / f"{scene.seed}.png"
+        scene.image.save(path)
+        listed.append(Question(str(number), str(path), question.question, image=True))
+    wanted = {"model": str(embedded.path(NAME)), "recipe": "kcenter", "keep": 0.1, "max_new_tokens": 8}
+    answer_batch(listed, tmp_path / "here.jsonl", **{**wanted, "dtype": "float32"})
+    more = {"endpoint": f"{server}/v1", "engine_args": {"add_special_tokens": True}}
+    summary = answer_batch(listed, tmp_path / "there.jsonl", **wanted, **more)
+    assert summary.exit_code == 0
+    here, there = (
+        {row["id"]: row for row in map(json.loads, (tmp_path / f"{name}.jsonl").read_text().splitlines())}
+        for name in ("here", "there")
+    )
+    assert [there[i]["tokens_kept"] for i in sorted(there)] == [20] * 6
+    assert sum(here[i]["answer"] == there[i]["answer"] for i in here) >= 5  # positions are compact there

@@ -60,7 +60,7 @@ class Fake:
         after = round(before * keep)
         usage: dict[str, Any] = {"prompt_tokens": after + 9, "completion_tokens": 1}
         if self.tells:
-            usage["prompt_tokens_details"] = {"vtc": {"before": before, "after": after}}
+            usage["prompt_tokens_details"] = {"visual_tokens_full": before, "visual_tokens": after}
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         return {"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}
 

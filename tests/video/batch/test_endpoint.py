@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from vtc.video import answer_batch
 from vtc.video.batch import Job, Question, fingerprint
 from vtc.video.batch.served import client as clients
 from vtc.video.batch.served.client import KEY, Client, EndpointError
+from vtc.video.batch.served.replies import visual_tokens
 
 COLORS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 
@@ -373,3 +375,19 @@ def test_settings_of_requests_are_refused_where_there_are_none(folder, tmp_path)
 def test_an_error_names_nothing_but_what_the_server_says():
     with serving(Fake(fault=lambda *_: 400)) as url, pytest.raises(EndpointError, match="answers 400: fault 400"):
         Client(url).chat({"model": "seeing", "messages": [{"content": [{"type": "text", "text": "q"}]}]})
+
+
+@pytest.mark.parametrize(
+    ("details", "counts"),
+    [
+        ({"visual_tokens_full": 100, "visual_tokens": 25}, (100, 25)),
+        ({"multimodal_tokens": {"image": 49}}, (None, 49)),  # vLLM knows what it read
+        ({"multimodal_tokens": {"image": 49, "video": 10}, "cached_tokens": 0}, (None, 59)),
+        ({"multimodal_tokens": {"image": "many"}}, (None, None)),
+        ({"visual_tokens_full": -1, "visual_tokens": True}, (None, None)),
+        ("none", (None, None)),
+    ],
+)
+def test_counts_are_those_that_a_server_says_and_no_others(details, counts):
+    read = SimpleNamespace(given=1, chosen=1)
+    assert visual_tokens({"usage": {"prompt_tokens_details": details}}, read) == counts

@@ -40,16 +40,28 @@ def reply_of(answer: Mapping[str, Any], read: ReadMedium) -> Reply:
 def visual_tokens(answer: Mapping[str, Any], read: ReadMedium) -> tuple[int | None, int | None]:
     """Visual tokens that the stock model would have got of the whole medium, and those that the server's did.
 
-    The server says them in `usage.prompt_tokens_details.vtc`, for what it was sent; where it does not, nobody knows.
+    `vtc serve` says both in `usage.prompt_tokens_details`, for what it was sent; vLLM, where it is asked for details,
+    how many it read. What a server does not say nobody knows.
     """
-    found: Any = answer
-    for name in ("usage", "prompt_tokens_details", "vtc"):
-        found = found.get(name) if isinstance(found, dict) else None
-    counts = [found.get(name) if isinstance(found, dict) else None for name in ("before", "after")]
-    before, after = (n if isinstance(n, int) and not isinstance(n, bool) and n >= 0 else None for n in counts)
+    details: Any = answer
+    for name in ("usage", "prompt_tokens_details"):
+        details = details.get(name) if isinstance(details, dict) else None
+    if not isinstance(details, dict):
+        return None, None
+    by_kind = details.get("multimodal_tokens")
+    read_ones = list(by_kind.values()) if isinstance(by_kind, dict) else []
+    after = _count(details.get("visual_tokens"))
+    if after is None and read_ones and None not in map(_count, read_ones):
+        after = sum(read_ones)
+    before = _count(details.get("visual_tokens_full"))
     if before is not None and read.given > read.chosen:  # frames that were left out here, each as large as those sent
         before = before // read.chosen * read.given if before % read.chosen == 0 else None
     return before, after
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens, or None for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def check_reducing(client: Client, model: str) -> None:
