@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from vtc.cli.check import print_agreement
 from vtc.cli.engine_options import json_object
 from vtc.cli.main import app
-from vtc.integrations.vllm.agreement import AgreementReport, RecipeAgreement, _compared, _reason
+from vtc.integrations.vllm.agreement import AgreementReport, RecipeAgreement, _compared, _reason, kept_of
 from vtc.recipes.named import recipe
 
-ROUTE = {"anchor": [0, 3, 5, 9], "before": 16, "length": 30, "text": "red"}
+ROUTE = {"anchor": kept_of([[0, 3], [5, 9]]), "before": 16, "length": 30, "text": "red"}
 
 
 def report(rows, dtype="float32"):
@@ -38,17 +38,20 @@ def test_equal_routes_agree():
     assert report([row]).holds
 
 
-@pytest.mark.parametrize("changes", [{"anchor": [0, 3, 5, 8]}, {"text": "blue"}, {"length": 31}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"anchor": kept_of([[0, 3], [5, 8]])}, {"anchor": kept_of([[0, 3, 5, 9]])}, {"text": "blue"}, {"length": 31}],
+)
 def test_in_float32_any_difference_is_one(changes):
     assert not report([compared(), compared(**changes)]).holds
 
 
 def test_in_half_precision_a_near_tie_may_fall_otherwise_but_lengths_may_not():
-    wide = {**ROUTE, "anchor": list(range(40))}
-    other = {**wide, "anchor": [*range(39), 55], "text": "blue"}
+    wide = {**ROUTE, "anchor": kept_of([range(40)])}
+    other = {**wide, "anchor": kept_of([[*range(39), 55]]), "text": "blue"}
     assert report([_compared(recipe("kcenter"), [wide], [other])], "bfloat16").holds
     assert not report([compared(length=31)], "bfloat16").holds
-    assert not report([compared(anchor=[1, 2, 4, 8])], "bfloat16").holds
+    assert not report([compared(anchor=kept_of([[1, 2, 4, 8]]))], "bfloat16").holds
 
 
 def test_a_refusal_is_a_row_with_the_reason_and_nothing_is_agreed_on_without_rows():

@@ -34,7 +34,7 @@ CHILD = "vtc.integrations.vllm.agreement_child"
 HALF_SHARE = 0.9
 """Of the kept tokens, how many have to be the same in half precision, where kernels round near ties their own ways."""
 ROUTE = dict[str, Any]
-"""Of one request: `anchor`, the kept tokens; `length` of the prompt; `text`, the answer."""
+"""Of one request: `anchor`, the kept tokens, see `kept_of`; `length` of the prompt; `text`, the answer."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,9 @@ def compare_routes(
         OSError: also where vLLM could not start on the checkpoint, with its last error.
     """
     require_vllm()
-    chosen = [r for r in map(named, SPREAD) if unservable(r) is None] if recipes is None else list(recipes)
+    chosen = (
+        [r for r in map(named, SPREAD) if unservable(r) is None] if recipes is None else list(dict.fromkeys(recipes))
+    )
     scenes = [Scene(HELD_OUT + i) for i in range(images)]
     say("transformers")
     stock, processor = load(model, device=device, dtype=dtype)
@@ -149,6 +151,11 @@ def compare_routes(
         _compared(r, *pair) for r, pair in zip(chosen, zip(expected, found["recipes"], strict=True), strict=True)
     )
     return AgreementReport(model, precision, positions, {**versions, "vllm": found["version"]}, rows)
+
+
+def kept_of(items: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The kept tokens of a request's items, an (item, token) each; where tiles stand apart each of them is an item."""
+    return [[number, token] for number, anchor in enumerate(items) for token in anchor]
 
 
 def require_vllm() -> None:
@@ -178,7 +185,7 @@ def _by_transformers(
                 report = model.vtc.report
                 found.append(
                     {
-                        "anchor": report.items[0].reduction.anchor.tolist(),
+                        "anchor": kept_of([item.reduction.anchor.tolist() for item in report.items]),
                         "before": report.before,
                         "length": report.prompt_after[0] if report.prompt_after else inputs["input_ids"].shape[1],
                         "text": text,
@@ -234,7 +241,7 @@ def _compared(recipe: Recipe, expected: list[ROUTE] | str, found: list[ROUTE] | 
         reason = expected if isinstance(expected, str) else f"vLLM: {found}"
         return RecipeAgreement(recipe.name, recipe.keep, 0, error=reason)
     pairs = list(zip(expected, found, strict=True))
-    kept = [(set(one["anchor"]), set(other["anchor"])) for one, other in pairs]
+    kept = [(set(map(tuple, one["anchor"])), set(map(tuple, other["anchor"]))) for one, other in pairs]
     return RecipeAgreement(
         recipe.name,
         recipe.keep,

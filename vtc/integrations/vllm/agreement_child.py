@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from .agreement import kept_of
+
 ENGINE = {"max_model_len": 8192, "max_num_seqs": 4, "enforce_eager": True, "seed": 0}
 CPU_SHARE = 0.4
 """Of a CPU's memory that an engine wants free before it starts; vLLM's own 0.92 is for an idle machine."""
@@ -57,10 +59,11 @@ def _by_recipe(vllm: Any, llm: Any, kept: list[list[int]], job: Any, folder: Pat
     for i, text in enumerate(job["texts"]):
         own = {"vtc": {"recipe": spec}}
         request = {"prompt": text, "multi_modal_data": {"image": Image.open(folder / f"{i}.png")}}
+        kept.clear()
         try:
             (out,) = llm.generate([{**request, "mm_processor_kwargs": own}], params, use_tqdm=False)
         except ValueError as error:
             return str(error)
         length = len(out.prompt_token_ids)
-        found.append({"anchor": kept[-1], "length": length, "text": out.outputs[0].text.strip()})
+        found.append({"anchor": kept_of(kept), "length": length, "text": out.outputs[0].text.strip()})
     return found
