@@ -152,6 +152,9 @@ EXTRAS = {
     ],
     "ray": ["vtc.video.batch.ray.blocks", "vtc.video.batch.ray.job"],
     "matplotlib": [],
+    "vllm": [f"vtc.integrations.vllm.{part}" for part in ("models", "processing", "serving", "timed_frames")],
+    "prometheus_client": [],
+    "httpx": [f"vtc.bench.{part}" for part in ("serve_load", "serve_run", "serve_servers")],
     "starlette": ["vtc.integrations.serve.application", "vtc.integrations.serve.server"],
     "uvicorn": ["vtc.integrations.serve.server"],
 }
