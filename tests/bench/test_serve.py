@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -129,6 +130,15 @@ def test_a_load_has_so_many_requests_at_a_time_and_no_more(server, count):
     assert (found.most, load.errors, load.prompt, load.kv_use) == (count, [], [21] * 8, 0.375)
     assert min(load.first) >= Server.wait
     assert load.seconds >= 8 / count * Server.wait
+
+
+def test_a_load_runs_beside_a_loop_of_the_callers(server):
+    _, url = server
+
+    async def within_a_loop():
+        return run_load(url, [{"model": "m"}], 1, 10)
+
+    assert len(asyncio.run(within_a_loop()).first) == 1
 
 
 def test_what_fails_is_said_and_the_rest_goes_on(server):

@@ -283,6 +283,7 @@ def test_nothing_is_answered_to_a_client_that_is_gone(server, temporary, answers
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.url}/chat/completions", json=body, timeout=1)
         assert server.queue.inside == 1
+        time.sleep(0.5)  # nothing outside shows that the server has seen the client leave
     wait_for(lambda: server.queue.inside == 0)
     assert answers == []
     assert content(ask(server, user("is there a cat?"))) is not None

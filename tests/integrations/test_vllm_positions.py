@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtc.integrations.vllm.positions import AXES, BASE, OriginalPositions, parted, with_offsets
+from vtc.integrations.vllm.positions import AXES, BASE, DIGITS, OriginalPositions, parted, with_offsets
 
 TOKEN = 7
 
@@ -138,6 +138,46 @@ def test_items_that_were_not_reduced_stand_where_they_stood():
     assert torch.equal(model.forward(None, positions.clone()), expected)
 
 
+def test_without_an_item_of_ours_the_stock_model_is_given_what_came():
+    given = []
+
+    class Asked(Stock):
+        def get_mrope_input_positions(self, tokens, features):
+            given.append((tokens, features))
+            return torch.zeros(AXES, len(tokens)), 0
+
+    class Both(OriginalPositions, Asked):
+        pass
+
+    tokens, features = [5, 1, 2, 3], [Feature(Place(1, 3, torch.tensor([False, True, False])), (1, 1, 1), data={})]
+    Both().get_mrope_input_positions(tokens, features)
+    assert given[0][0] is tokens
+    assert given[0][1] is features
+
+
+def test_beside_an_item_of_ours_another_keeps_its_place_and_its_text():
+    embeds = torch.tensor([False, True, True, True, True, False])
+    full, short = [5, *[TOKEN] * 6, 8, 1, *[TOKEN] * 4, 2], [5, TOKEN, TOKEN, 8, 1, *[TOKEN] * 4, 2]
+    seen = []
+
+    class Asked(Stock):
+        def get_mrope_input_positions(self, tokens, features):
+            seen.append((tokens, [feature.mm_position for feature in features]))
+            return torch.arange(len(tokens)).expand(AXES, -1), 0
+
+    class Both(OriginalPositions, Asked):
+        row_width = 4
+        full_item = Model.full_item
+
+    features = [Feature(Place(1, 2), (1, 2, 3)), Feature(Place(4, 6, embeds), (1, 2, 2), data={})]
+    positions, _ = Both().get_mrope_input_positions(short, features)
+    tokens, places = seen[0]
+    assert tokens == full
+    assert (places[0].offset, places[0].length) == (1, 6)
+    assert (places[1].offset, places[1].length, places[1].is_embed) == (8, 6, embeds)
+    assert positions[0].tolist() == [0, 1, 1, 7, 8, 9, 10, 11, 12, 13]
+
+
 def test_an_offset_does_not_outlive_its_step():
     model, media = Model(), torch.tensor([True])
     model.embed_input_ids(
@@ -150,8 +190,8 @@ def test_an_offset_does_not_outlive_its_step():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_digits_are_exact_in_any_float_of_16_bits(dtype):
-    offsets = torch.randint(0, BASE**2, (5000, AXES))
-    offsets[0], offsets[1] = 0, BASE**2 - 1
+    offsets = torch.randint(0, BASE**DIGITS, (5000, AXES))
+    offsets[0], offsets[1] = 0, BASE**DIGITS - 1
     rows = torch.randn(5000, 3).to(dtype)
     back, found = parted(with_offsets(rows, offsets))
     assert torch.equal(back, rows)
@@ -161,8 +201,8 @@ def test_digits_are_exact_in_any_float_of_16_bits(dtype):
 
 
 def test_an_offset_that_digits_cannot_hold_is_refused():
-    with pytest.raises(ValueError, match="offsets from 0 to 65536; expected 0 to 65535"):
-        with_offsets(torch.ones(2, 1), torch.tensor([[0, 0, 0], [0, 0, BASE**2]]))
+    with pytest.raises(ValueError, match="offsets from 0 to 4294967296; expected 0 to 4294967295"):
+        with_offsets(torch.ones(2, 1), torch.tensor([[0, 0, 0], [0, 0, BASE**DIGITS]]))
 
 
 def test_text_of_an_item_around_its_placeholders_stays_text():

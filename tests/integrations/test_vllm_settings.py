@@ -64,6 +64,19 @@ def test_what_is_no_recipe_is_a_value_error_that_names_it(given, words):
         recipe_of(engine(), {"vtc": given})
 
 
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [{"stage": "select/kcenter"}, {"stage": "merge/area"}],
+        [{"stage": "select/evs", "floor": 10**400}],
+        [{"stage": "select/kcenter"}, {"stage": "merge/fastvid"}],
+    ],
+)
+def test_stages_that_do_not_go_together_are_refused_before_a_worker_meets_them(stages):
+    with pytest.raises(ValueError, match=r"."):
+        recipe_of(engine(), {"vtc": {"recipe": {"schema": 2, "stages": stages, "keep": 0.3}}})
+
+
 def test_a_request_has_no_further_model_loaded():
     whole = recipe(Keyframes(features="timm:resnet18")).to_dict()
     with pytest.raises(ValueError, match="a request names no other model"):

@@ -1,4 +1,4 @@
-"""The same answers however the engine schedules: batches, prefix cache, chunks, preemption, two processes, compiled."""
+"""The same answers however the engine schedules: batches, prefix cache, chunks, preemption."""
 
 from __future__ import annotations
 

@@ -28,5 +28,7 @@ def test_the_page_has_the_families_that_are_served():
 def test_each_architecture_is_that_of_a_stock_class_with_ours_ahead():
     for name in ARCHITECTURES:
         model = getattr(models, name)
-        assert model.__mro__[1].__module__.startswith("vtc.integrations.vllm") or "vtc" in model.__mro__[1].__module__
-        assert any(base.__module__.startswith("vllm.model_executor.models") for base in model.__mro__)
+        stock = [base for base in model.__mro__ if base.__name__ == name and base is not model]
+        assert stock or name == "InternVLForConditionalGeneration"  # vLLM serves it by a class of another name
+        place = next(i for i, base in enumerate(model.__mro__) if base.__module__.startswith("vllm."))
+        assert all(base.__module__.startswith("vtc.") for base in model.__mro__[:place])

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +39,8 @@ class Load:
 
 def run_load(url: str, bodies: Sequence[dict[str, Any]], concurrency: int, timeout: float) -> Load:
     """Send `bodies` to the server at `url`, `concurrency` at a time."""
-    return asyncio.run(_run(url, bodies, concurrency, timeout))
+    with ThreadPoolExecutor(1) as own:  # whatever loop the caller's thread runs
+        return own.submit(asyncio.run, _run(url, bodies, concurrency, timeout)).result()
 
 
 async def _run(url: str, bodies: Sequence[dict[str, Any]], concurrency: int, timeout: float) -> Load:

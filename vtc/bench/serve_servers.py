@@ -75,8 +75,8 @@ def served(model: str, vtc: Mapping[str, Any] | None, arguments: Mapping[str, An
 
 def _argument(name: str, value: Any) -> list[str]:
     flag = f"--{name.replace('_', '-')}"
-    if value is True:
-        return [flag]
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
     return [flag, json.dumps(value) if isinstance(value, (dict, list)) else str(value)]
 
 

@@ -69,6 +69,7 @@ def check_engine(
     model: str,
     recipe: list[str] | None,
     keep: Keep | None,
+    positions: str,
     max_new_tokens: int,
     device: str,
     dtype: str,
@@ -88,6 +89,8 @@ def check_engine(
 
     if engine != "vllm":
         raise ValueError(f"engine={engine!r}; expected transformers or vllm")
+    if positions != "both":
+        raise ValueError(f"positions={positions!r}: in vLLM the model decides that; leave it out")
     arguments = json_object("engine_args", engine_args)
     chosen = None if not recipe and keep is None else [named(spec, keep=keep) for spec in recipe or SPREAD]
     with quiet(), progress() as say:

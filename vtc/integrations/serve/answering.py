@@ -18,6 +18,7 @@ from vtc.inference.prompting import frames_are_images
 from vtc.media.video_frames import VideoFrames
 from vtc.recipes.composition import Recipe
 from vtc.reduction.api import reduced
+from vtc.reduction.pipeline import ItemCounts
 from vtc.reduction.report import Report
 from vtc.video.batch.context import PromptLimits
 from vtc.video.reading.sampling import Sampling
@@ -165,7 +166,11 @@ def _room(served: ServedModel, inputs: Mapping[str, Any], recipe: Recipe, asked:
         RequestError: the prompt leaves no room for one.
     """
     adapter = find(served.model)
-    visual = sum(len(item.layout) for item in adapter.media(inputs)) if adapter.has_media(inputs) else 0
+    items = adapter.media(inputs) if adapter.has_media(inputs) else []
+    if recipe.images_as == "items":
+        for item in items:
+            ItemCounts.of(recipe, item)  # refuses what the recipe cannot make of an item, before the model is at work
+    visual = sum(len(item.layout) for item in items)
     own = inputs["input_ids"].shape[1] - visual
     limits = PromptLimits.of(served.model, served.limits.prompt)
     refusal = limits.refusal(own, visual, recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from .answering import ChatAnswer, PromptCounts
 from .chat_request import ChatRequest, read_request
@@ -26,6 +28,21 @@ from .responses import DONE, ResponseWriter, event, header
 UPLOAD_SECONDS = 300.0
 """What a client may take to send a request."""
 PATHS = "POST /v1/chat/completions, GET /v1/models, GET /health"
+
+
+class AnswerStreaming(StreamingResponse):
+    """A stream whose answer ends with it, also where the client left before the first event."""
+
+    def __init__(self, stop: threading.Event, content: AsyncIterator[str], **options: Any) -> None:
+        super().__init__(content, **options)
+        self._stop = stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See Starlette's class."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._stop.set()
 
 
 class ChatApplication:
@@ -99,8 +116,11 @@ class ChatApplication:
             counts = await _next(running, gone)
             writer = ResponseWriter(self._served.name)
             if isinstance(counts, PromptCounts) and asked.stream:
-                return StreamingResponse(
-                    self._pieces(asked, running, writer, begun), media_type="text/event-stream", headers=header(counts)
+                return AnswerStreaming(
+                    running.stop,
+                    self._pieces(asked, running, writer, begun),
+                    media_type="text/event-stream",
+                    headers=header(counts),
                 )
             found: ChatEvent = counts
             while not isinstance(found, ChatAnswer | RequestError):

@@ -11,6 +11,7 @@ from vtc.recipes.composition import Recipe
 from vtc.recipes.named import DEFAULT, RecipeSpec
 from vtc.recipes.named import recipe as named
 
+from ..recipe_checks import check_runs
 from ..request_specs import from_request
 
 KEY, CARRIER = "vtc", "mm_processor_kwargs"
@@ -51,6 +52,8 @@ class RecipeDefaults:
         if spec is None:
             return named(self.recipe, **own)
         found, stated = from_request(spec), spec if isinstance(spec, dict) else {}
+        if stated and not found.encoder and not found.decoder:
+            check_runs(found)
         if own["keep"] is None and stated.get("keep") is None and not found.only_decoder:
             own["keep"] = self.keep
         if own["positions"] is None and stated.get("positions") is None:

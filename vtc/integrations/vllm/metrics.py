@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, Protocol
@@ -12,6 +13,9 @@ class Counts(Protocol):
 
     before: int
     after: int
+
+
+_lock = threading.Lock()
 
 
 @cache
@@ -28,6 +32,7 @@ def count_tokens(items: Iterable[Counts]) -> None:
     """Add the items of a request."""
     items = list(items)
     if items:
-        full, kept = counters()
+        with _lock:  # a second thread that made them would be refused
+            full, kept = counters()
         full.inc(sum(item.before for item in items))
         kept.inc(sum(item.after for item in items))

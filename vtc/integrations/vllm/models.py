@@ -69,7 +69,7 @@ class ReducingQwen(ReducingModel, OriginalPositions):
                 [(layout.unit[anchor] * self._pace(batch, index)).long()[:, None], offsets[:, 1:]], dim=1
             )
         rows = super().rows(item, batch, index)
-        return with_offsets(rows, offsets.to(rows.device))
+        return with_offsets(rows, offsets)
 
     def _pace(self, batch: dict[str, Any], index: int) -> float:
         """By how much the first axis grows from frame to frame."""

@@ -6,7 +6,7 @@ by can make them wrong. A token's offset from there travels with its embedding, 
 embeddings enter the model.
 
 vLLM's own pruning (EVS) carries whole positions as columns in the dtype of the embeddings, where bfloat16 rounds
-integers above 256. Two digits of base 256 an axis are exact in any float of 16 bits.
+integers above 256. Four digits of base 256 an axis are exact in any float of 16 bits.
 """
 
 from __future__ import annotations
@@ -21,25 +21,32 @@ from torch import Tensor
 from .settings import KEY
 
 AXES, BASE = 3, 256
-COLUMNS = 2 * AXES
+DIGITS = 4
+COLUMNS = DIGITS * AXES
 
 
 def with_offsets(rows: Tensor, offsets: Tensor) -> Tensor:
-    """`rows` `[K, D]` with `offsets` `[K, 3]` (t, h, w) from their item's first position behind them: `[K, D + 6]`.
+    """`rows` `[K, D]` with `offsets` `[K, 3]` (t, h, w) from their item's first position behind them: `[K, D + 12]`.
+
+    Args:
+        rows: on any device.
+        offsets: on the CPU, so that the device is not waited for.
 
     Raises:
-        ValueError: an offset that two digits cannot hold.
+        ValueError: an offset that the digits cannot hold.
     """
-    if len(offsets) and not 0 <= int(offsets.min()) <= int(offsets.max()) < BASE**2:
-        raise ValueError(f"offsets from {int(offsets.min())} to {int(offsets.max())}; expected 0 to {BASE**2 - 1}")
-    digits = torch.cat([offsets // BASE, offsets % BASE], dim=1)
+    if len(offsets) and not 0 <= int(offsets.min()) <= int(offsets.max()) < BASE**DIGITS:
+        raise ValueError(f"offsets from {int(offsets.min())} to {int(offsets.max())}; expected 0 to {BASE**DIGITS - 1}")
+    digits = torch.cat([offsets // BASE**place % BASE for place in range(DIGITS)], dim=1)
     return torch.cat([rows, digits.to(rows)], dim=1)
 
 
 def parted(rows: Tensor) -> tuple[Tensor, Tensor]:
     """What `with_offsets` was given: rows `[K, D]` and offsets `[K, 3]` int64."""
-    digits = rows[:, -COLUMNS:].long()
-    return rows[:, :-COLUMNS], digits[:, :AXES] * BASE + digits[:, AXES:]
+    digits = rows[:, -COLUMNS:].long().split(AXES, dim=1)
+    return rows[:, :-COLUMNS], sum(
+        (digit * BASE**place for place, digit in enumerate(digits)), torch.zeros_like(digits[0])
+    )
 
 
 class OriginalPositions:
@@ -63,6 +70,8 @@ class OriginalPositions:
 
     def get_mrope_input_positions(self, input_tokens: Sequence[int], mm_features: Sequence[Any]) -> tuple[Tensor, int]:
         """See vLLM's `SupportsMRoPE`: stock positions of the full prompt, with kept tokens at their item's first."""
+        if not any(_is_ours(feature) for feature in mm_features):
+            return super().get_mrope_input_positions(input_tokens, mm_features)  # type: ignore[misc, no-any-return]
         full, columns, features = self._full_prompt(list(input_tokens), mm_features)
         positions, delta = super().get_mrope_input_positions(full, features)  # type: ignore[misc]
         return positions[:, columns], delta + len(full) - len(input_tokens)
@@ -73,18 +82,16 @@ class OriginalPositions:
         columns: list[Tensor] = []
         moved, at = [], 0
         for feature in sorted(features, key=lambda feature: feature.mm_position.offset):
-            place = feature.mm_position
-            start, count = _span(place)
-            ours = f"{KEY}_{feature.modality}" in feature.data
-            own = tokens[start : start + count]
-            whole = self.full_item(own, feature) if ours else own
+            place, ours = feature.mm_position, _is_ours(feature)
+            start, count = _span(place) if ours else (place.offset, place.length)
             columns.append(torch.arange(len(full), len(full) + start - at))
             full += tokens[at:start]
+            own = tokens[start : start + count]
+            whole = self.full_item(own, feature) if ours else own
             stock = torch.arange(len(full), len(full) + count)
             columns.append(torch.full_like(stock, len(full)) if ours else stock)
-            moved.append(
-                replace(feature, mm_position=replace(place, offset=len(full), length=len(whole), is_embed=None))
-            )
+            moved_place = {"offset": len(full), **({"length": len(whole), "is_embed": None} if ours else {})}
+            moved.append(replace(feature, mm_position=replace(place, **moved_place)))
             full += whole
             at = start + count
         columns.append(torch.arange(len(full), len(full) + len(tokens) - at))
@@ -119,6 +126,11 @@ class OriginalPositions:
             columns = torch.nonzero(found[0]).flatten().to(positions.device)
             positions[:, columns] += found[1].T.to(positions)
         return super().forward(input_ids, positions, *args, **kwargs)  # type: ignore[misc]
+
+
+def _is_ours(feature: Any) -> bool:
+    """Whether an item is reduced."""
+    return feature.data is not None and f"{KEY}_{feature.modality}" in feature.data
 
 
 def _span(place: Any) -> tuple[int, int]:

@@ -71,7 +71,7 @@ class ShorteningProcessor:
                 fields[f"{KEY}_{modality}"] = MultiModalFieldConfig.shared(
                     modality, len(hf_inputs[name]), keep_on_cpu=True
                 )
-        return _renamed_pixels(hf_inputs, fields) if any(name.startswith(f"{KEY}_") for name in hf_inputs) else fields
+        return _renamed_pixels(hf_inputs, fields)
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
         hashes, recipe = super()._get_mm_hashes(inputs), self._recipe(inputs.hf_processor_mm_kwargs)  # type: ignore[misc]
@@ -158,7 +158,11 @@ def _renamed_pixels(hf_inputs: Any, fields: dict[str, Any]) -> dict[str, Any]:
     A worker that lacks this plugin finds no pixels then and stops at its first item; it would pass on all tokens for
     the few placeholders there are, and vLLM would cut off the last ones without a word.
     """
-    for name in [name for name in fields if name.startswith(PIXELS) and name in hf_inputs]:
+    reduced = {
+        modality for modality in {field.modality for field in fields.values()} if f"{KEY}_{modality}" in hf_inputs
+    }
+    pixels = [name for name, field in fields.items() if name.startswith(PIXELS) and field.modality in reduced]
+    for name in [name for name in pixels if name in hf_inputs]:
         fields[f"{KEY}_{name}"] = fields.pop(name)
         hf_inputs[f"{KEY}_{name}"] = hf_inputs.pop(name)
     return fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -15,6 +15,9 @@ from vtc.reduction.report import PhaseTimer
 from .families import Family
 from .processing import recipe_field, stock_names
 from .settings import recipe_of, unpacked
+
+DRAFTERS = ("ngram", "suffix", "eagle3")
+"""Methods of speculation that look at no embeddings of media."""
 
 
 class NoTimer(PhaseTimer):
@@ -53,12 +56,47 @@ def check_engine(vllm_config: Any) -> None:
             f"tensor_parallel_size={parallel.tensor_parallel_size} splits the vision tower, and each device would keep "
             "other tokens by its part of the attention; start the engine with --mm-encoder-tp-mode data"
         )
+    if parallel.prefill_context_parallel_size > 1 or getattr(parallel, "use_ubatching", False):
+        raise ValueError(
+            "prefill_context_parallel_size above 1 and micro-batches (--enable-dbo) part a prompt behind the step "
+            "that places kept tokens; leave them out with vtc"
+        )
+    if getattr(vllm_config.lora_config, "enable_tower_connector_lora", False):
+        raise ValueError(
+            "enable_tower_connector_lora=True counts the tower's tokens by placeholders, which are fewer with vtc; "
+            "leave it out"
+        )
+    speculative = vllm_config.speculative_config
+    if model.uses_mrope and speculative is not None and speculative.method not in DRAFTERS:
+        raise ValueError(
+            f"speculative_config method={speculative.method!r}: drafters that embed media do not know where kept "
+            f"tokens stand; use one of {', '.join(DRAFTERS)} with vtc"
+        )
     mode = vllm_config.compilation_config.cudagraph_mode
     if model.uses_mrope and mode is not None and mode.mixed_mode().name == "FULL":
         raise ValueError(
             "cudagraph_mode=FULL replays prompts without the step that places kept tokens; use "
             "FULL_AND_PIECEWISE or PIECEWISE with vtc"
         )
+
+
+def parts(counted: Sequence[ItemCounts], budget: int) -> Iterator[list[ItemCounts]]:
+    """Items in their order, as many at a time as the encoder was measured with.
+
+    The scheduler counts what is left of items, and the encoder is given all of them: at a tenth it would get ten times
+    as many at once as the memory was tried for.
+
+    Args:
+        counted: of a step, at least one.
+        budget: unreduced tokens of a part at most, where it is more than one item.
+    """
+    some: list[ItemCounts] = []
+    for counts in counted:
+        if some and sum(len(own.media.layout) for own in (*some, counts)) > budget:
+            yield some
+            some = []
+        some.append(counts)
+    yield some
 
 
 class ReducingModel:
@@ -76,6 +114,7 @@ class ReducingModel:
             return
         served = self.family.served(self, super().embed_multimodal)  # type: ignore[misc, arg-type]
         self._vtc = self.family(served)  # type: ignore[call-arg]
+        self._vtc_budget = int(vllm_config.scheduler_config.max_num_encoder_input_tokens)
         self._vtc.check_recipe(wanted)
         self._vtc.listen(sorted(self._vtc.given_cues))
 
@@ -83,11 +122,16 @@ class ReducingModel:
         """See vLLM's `SupportsMultiModal`: one tensor an item, with as many rows as its placeholders."""
         field = recipe_field(kwargs)
         if field is None:
-            return super().embed_multimodal(**kwargs)  # type: ignore[misc]
+            return super().embed_multimodal(**stock_names(kwargs))  # type: ignore[misc]
         batch, recipe = stock_names(kwargs), unpacked(field)
         counted = [ItemCounts.of(recipe, media) for media in self._vtc.items(batch)]
+        timer = NoTimer(counted[0].media.layout.unit.device)
         with torch.no_grad():
-            reduced = reduce_media(self._vtc, recipe, counted, NoTimer(counted[0].media.layout.unit.device))
+            reduced = [
+                item
+                for part in parts(counted, self._vtc_budget)
+                for item in reduce_media(self._vtc, recipe, part, timer)
+            ]
         for counts, item in zip(counted, reduced, strict=True):
             due = counts.total + sum(counts.media.layout.structurals)
             if len(item.embedded.features) != due:  # the runner would cut off what is too much without a word

@@ -15,6 +15,7 @@ from vtc.core.tokens import QUESTION
 from vtc.recipes.composition import Recipe
 from vtc.recipes.named import DEFAULT, recipe
 
+from ..recipe_checks import check_runs
 from ..request_specs import from_request
 
 KEY = "vtc"
@@ -70,6 +71,7 @@ def _made(text: str) -> Recipe:
     why = unservable(found)
     if why:
         raise ValueError(f"recipe {found.name!r} cannot be served by vLLM: {why}")
+    check_runs(found)
     return found
 
 

@@ -72,7 +72,7 @@ class TimedFrames(OriginalPositions):
         rows[(ids != video).to(rows.device), : words.shape[1]] = words.to(rows)
         rows[(ids == video).to(rows.device)] = features
         positions = self._positions_of(whole, grid)[:, stay]
-        return with_offsets(rows, (positions - positions[:, :1]).T.to(rows.device))
+        return with_offsets(rows, (positions - positions[:, :1]).T)
 
     def _positions_of(self, tokens: list[int], grid: Tensor) -> Tensor:
         """The stock positions of a video's unreduced tokens, `[3, N]`."""
