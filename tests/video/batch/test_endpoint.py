@@ -377,6 +377,16 @@ def test_an_error_names_nothing_but_what_the_server_says():
         Client(url).chat({"model": "seeing", "messages": [{"content": [{"type": "text", "text": "q"}]}]})
 
 
+def test_a_refusal_of_one_request_is_its_row_once_others_were_answered(folder, tmp_path):
+    out, fake = tmp_path / "a.jsonl", Fake()
+    fake.fault = lambda body, before: 403 if text_of(body)[-2] == "4" else None
+    with serving(fake) as url:
+        summary = run(folder, image_rows(6), out, url, concurrency=1)
+    found = {row["id"]: row for row in read(out)}
+    assert "403" in found["4"]["error"]
+    assert (summary.answered, summary.stopped) == (5, "")
+
+
 @pytest.mark.parametrize(
     ("details", "counts"),
     [

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +23,8 @@ PASSING = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
 """Codes after which the same request may go through."""
 FATAL = {401: "the key is refused", 403: "the key may not do this", 404: "it knows no such address or model"}
 """Codes that every further request would get as well."""
+OF_ONE = frozenset((403, 404))
+"""Of these, the codes that may be about one request, once others were answered."""
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 6, 1.0, 60.0
 REQUEST_TIMEOUT, LISTING_TIMEOUT = 600.0, 30.0
 LARGEST = 64 << 20
@@ -66,6 +69,7 @@ class Client:
     timeout: float = REQUEST_TIMEOUT
     first_pause: float = FIRST_PAUSE
     stop: Callable[[], bool] = lambda: False
+    _answered: threading.Event = field(default_factory=threading.Event, repr=False)
     _opener: Any = field(default_factory=lambda: urllib.request.build_opener(_NoRedirects()), repr=False)
 
     def __post_init__(self) -> None:
@@ -119,7 +123,9 @@ class Client:
         data = json.dumps(body, allow_nan=False).encode()
         for left in range(TRIES - 1, -1, -1):
             try:
-                return self._sent("/chat/completions", data, self.timeout)
+                found = self._sent("/chat/completions", data, self.timeout)
+                self._answered.set()
+                return found
             except EndpointError as error:
                 pause = error.__dict__.get("pause")
                 if pause is None or not left:
@@ -150,7 +156,7 @@ class Client:
                 return _object(answer)
         except urllib.error.HTTPError as error:
             with error:
-                raise _refused(error, key) from None
+                raise _refused(error, key, ever=self._answered.is_set()) from None
         except urllib.error.URLError as error:
             raise _unsent(error.reason, timeout) from None
         except TimeoutError:
@@ -193,8 +199,12 @@ def _object(answer: IO[bytes]) -> dict[str, Any]:
     return found
 
 
-def _refused(error: urllib.error.HTTPError, key: str) -> Exception:
-    """What an answer with an error's code comes to. A server may quote the key, which stays out of rows and logs."""
+def _refused(error: urllib.error.HTTPError, key: str, ever: bool) -> Exception:
+    """What an answer with an error's code comes to. A server may quote the key, which stays out of rows and logs.
+
+    Args:
+        ever: whether it has answered: then 403 and 404 are about this request, such as an image that it refuses.
+    """
     try:
         raw = error.read(LARGEST)
     except (OSError, http.client.HTTPException):
@@ -202,7 +212,7 @@ def _refused(error: urllib.error.HTTPError, key: str) -> Exception:
     message = _message(raw)
     if key:
         message = message.replace(key, "(the key)")
-    if error.code in FATAL:
+    if error.code in FATAL and not (ever and error.code in OF_ONE):
         why = f"{FATAL[error.code]} ({error.code}): {message}"
         return EndpointRefusal(f"{error.url}: {why}; check the address, --model and the environment's {KEY}")
     text = f"the server answers {error.code}: {message}"

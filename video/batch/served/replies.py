@@ -88,7 +88,12 @@ def check_reducing(client: Client, model: str) -> None:
         usage = answer.get("usage")
         counts.append(usage.get("prompt_tokens") if isinstance(usage, dict) else None)
     full, few = counts
-    if isinstance(full, int) and full == few:
+    if not isinstance(full, int) or not isinstance(few, int):
+        raise ValueError(
+            f"endpoint={client.endpoint} says no usage.prompt_tokens, so that nobody could know whether it heeds the "
+            f"recipe; {remedy}"
+        )
+    if full == few:
         raise ValueError(
             f"endpoint={client.endpoint} ignores the recipe: prompts of keep=1.0 and {FEW['keep']} have {full} tokens "
             f"each; {remedy}"
