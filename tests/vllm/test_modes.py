@@ -82,14 +82,14 @@ def run(llm, requests, longest=6):
 @pytest.fixture(scope="module", params=MODELS)
 def plain(request, start):
     requests = requests_of(request.param)
-    llm = start(request.param, {"keep": 0.25}, **PLAIN)
+    llm = start(request.param, {"keep": 1.0}, **PLAIN)
     return request.param, requests, logprobs(run(llm, requests))
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_mode_of_scheduling_changes_no_answer(plain, start, mode):
     name, requests, expected = plain
-    llm = start(name, {"keep": 0.25}, **MODES[mode], disable_log_stats=False)
+    llm = start(name, {"keep": 1.0}, **MODES[mode], disable_log_stats=False)
     longest = 40 if mode == "preemption" else 6
     for _ in range(2 if "prefix" in mode else 1):
         outs = run(llm, requests, longest)

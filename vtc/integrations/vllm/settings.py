@@ -65,10 +65,12 @@ def _made(text: str) -> Recipe:
     if given.get("keep") == 1 and not isinstance(given["keep"], bool):
         given["keep"] = 1.0  # many languages write 1.0 as 1 in JSON; nobody asks for one token
     try:
-        found = recipe(from_request(spec), **given)
+        named = from_request(spec)
+        why = unservable(named)
+        found = named if why else recipe(named, **given)
     except TypeError as error:  # a value of another type, which vLLM would answer with 500
         raise ValueError(str(error)) from None
-    why = unservable(found)
+    why = why or unservable(found)
     if why:
         raise ValueError(f"recipe {found.name!r} cannot be served by vLLM: {why}")
     check_runs(found)
