@@ -54,7 +54,8 @@ def requests_of(name):
             found.append({"prompt": text, "multi_modal_data": {"image": [image]}, **own})
         both = text_of(processor, ["image", "image"], question.question)
         other = pairs[(number + 1) % len(pairs)][0].image
-        found.append({"prompt": both, "multi_modal_data": {"image": [image, other]}})
+        quarter = {"mm_processor_kwargs": {"vtc": {"keep": 0.25}}}
+        found.append({"prompt": both, "multi_modal_data": {"image": [image, other]}, **quarter})
     return found
 
 
