@@ -92,6 +92,7 @@ def run(config: ServeConfig, say: Callable[[str], None]) -> dict[str, Any]:
         ImportError, OSError: vLLM is missing, or does not start.
         ValueError: a server refused a request.
     """
+    versions = {name: version(name) for name in ("vtc-vlm", "torch", "transformers", "vllm")}
     with TemporaryDirectory() as home, ExitStack() as stack:
         folder = Path(home)
         if config.model is None:
@@ -107,7 +108,6 @@ def run(config: ServeConfig, say: Callable[[str], None]) -> dict[str, Any]:
         requests, rows = _requests(config, model), []
         for count in config.concurrency:
             rows += _at(config, requests, model, urls, count, say)
-    versions = {name: version(name) for name in ("vtc-vlm", "torch", "transformers", "vllm")}
     return {
         "model": config.model or f"{SHAPE}, {config.layers} layers, random weights",
         "config": {**asdict(config), "keeps": list(config.keeps)},
