@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from types import SimpleNamespace
 
 import pytest
@@ -19,16 +18,6 @@ from vtc.video.batch.context import PromptLimits
 from vtc.video.batch.questions import Question
 from vtc.video.batch.served.in_flight import InFlight
 from vtc.video.batch.served.vllm_engine import VLLMError, VLLMRequests, _Ready, by_item
-
-for _name, _value in {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "OMP_NUM_THREADS": "1",
-}.items():
-    os.environ.setdefault(_name, _value)
 
 ARGUMENTS = {
     "enforce_eager": True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vtc import embedded
+from vtc.core.ports import free_port
 
 from .serve_load import until_up
 
@@ -52,7 +52,7 @@ def served(model: str, vtc: Mapping[str, Any] | None, arguments: Mapping[str, An
     Raises:
         OSError: it ended before it was up, with its last line.
     """
-    port = _free_port()
+    port = free_port("127.0.0.1", 0)
     given = [part for name, value in arguments.items() for part in _argument(name, value)]
     ours = [] if vtc is None else ["--hf-overrides", json.dumps({"vtc": dict(vtc)}), "--trust-request-mm-kwargs"]
     line = [vllm_command(), "serve", model, "--host", "127.0.0.1", "--port", str(port), *given, *ours]
@@ -78,13 +78,6 @@ def _argument(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]
     return [flag, json.dumps(value) if isinstance(value, (dict, list)) else str(value)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_shape(folder: Path, layers: int) -> None:
