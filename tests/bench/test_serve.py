@@ -8,6 +8,7 @@ import io
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 from vtc.bench import serve_run, serve_servers
 from vtc.bench.serve_load import Load, run_load, until_up
 from vtc.bench.serve_requests import LoadRequests, TokenGrid, percentile
-from vtc.bench.serve_run import IDEAL, STOCK, RequestKind, ServeConfig, request_kinds, serve_markdown
+from vtc.bench.serve_run import IDEAL, STOCK, RequestKind, ServeConfig, request_kinds, run, serve_markdown
 
 REQUESTS = LoadRequests(TokenGrid(28, 28, 16), TokenGrid(14, 14, 16), frames=8, videos=0.5, shared=0.5, answer=3)
 
@@ -72,6 +73,13 @@ def test_kinds_of_requests_and_their_labels():
         "kcenter 32",
         "ideal 32",
     ]
+    two = request_kinds(ServeConfig(recipes=("kcenter", "stride"), keeps=(0.5,)))
+    assert [kind.label for kind in two] == ["stock", "kcenter 0.5", "stride 0.5", "ideal 0.5"]
+
+
+def test_a_recipe_of_no_name_is_refused_before_a_server_starts():
+    with pytest.raises(ValueError, match="kcentre"):
+        run(ServeConfig(recipes=("kcenter", "kcentre")), lambda text: None)
 
 
 class Server(BaseHTTPRequestHandler):
@@ -138,7 +146,9 @@ def test_a_load_runs_beside_a_loop_of_the_callers(server):
     async def within_a_loop():
         return run_load(url, [{"model": "m"}], 1, 10)
 
-    assert len(asyncio.run(within_a_loop()).first) == 1
+    # A thread of its own, since a browser's test may have left a loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        assert len(thread.submit(asyncio.run, within_a_loop()).result().first) == 1
 
 
 def test_what_fails_is_said_and_the_rest_goes_on(server):

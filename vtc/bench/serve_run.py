@@ -16,6 +16,7 @@ from typing import Any
 from vtc.core.budget import Keep
 from vtc.core.machine import machine
 from vtc.inference.loading import locate
+from vtc.recipes.named import by_name
 
 from .serve_load import Load, run_load
 from .serve_requests import LoadRequests, TokenGrid, percentile
@@ -34,7 +35,7 @@ class ServeConfig:
         model: an embedded model, a directory or a hub id, of a class that takes images of any size; None: a checkpoint
             of a language model of 0.5 B with random weights.
         layers: of that language model, of 24.
-        recipe: what chooses the tokens.
+        recipes: what chooses the tokens, by name; several are compared on one server.
         keeps: shares or counts.
         concurrency: requests at a time.
         requests: in a round of one kind, at each concurrency; at least as many as go at a time.
@@ -47,7 +48,7 @@ class ServeConfig:
 
     model: str | None = None
     layers: int = 24
-    recipe: str = "kcenter"
+    recipes: tuple[str, ...] = ("kcenter",)
     keeps: tuple[Keep, ...] = (1.0, 0.25, 0.1)
     concurrency: tuple[int, ...] = (1, 4, 16, 32)
     requests: int = 16
@@ -77,11 +78,8 @@ def request_kinds(config: ServeConfig) -> list[RequestKind]:
     """The kinds of requests, those that belong together side by side."""
     found = [RequestKind(STOCK)]
     for keep in config.keeps:
-        found += (
-            [RequestKind(config.recipe, keep)]
-            if keep == 1.0
-            else [RequestKind(config.recipe, keep), RequestKind(IDEAL, keep)]
-        )
+        found += [RequestKind(recipe, keep) for recipe in config.recipes]
+        found += [] if keep == 1.0 else [RequestKind(IDEAL, keep)]
     return found
 
 
@@ -90,8 +88,10 @@ def run(config: ServeConfig, say: Callable[[str], None]) -> dict[str, Any]:
 
     Raises:
         ImportError, OSError: vLLM is missing, or does not start.
-        ValueError: a server refused a request.
+        ValueError: a recipe has no such name, or a server refused a request.
     """
+    for recipe in config.recipes:
+        by_name(recipe)
     versions = {name: version(name) for name in ("vtc-vlm", "torch", "transformers", "vllm")}
     with TemporaryDirectory() as home, ExitStack() as stack:
         folder = Path(home)
@@ -103,14 +103,16 @@ def run(config: ServeConfig, say: Callable[[str], None]) -> dict[str, Any]:
         say("starting stock vLLM")
         stock = stack.enter_context(served(model, None, arguments, folder / "stock.log"))
         say("starting vLLM with vtc")
-        ours = stack.enter_context(served(model, {"recipe": config.recipe, "keep": 1.0}, arguments, folder / "vtc.log"))
-        urls = {kind: ours if kind.name == config.recipe else stock for kind in request_kinds(config)}
+        ours = stack.enter_context(
+            served(model, {"recipe": config.recipes[0], "keep": 1.0}, arguments, folder / "vtc.log")
+        )
+        urls = {kind: ours if kind.name in config.recipes else stock for kind in request_kinds(config)}
         requests, rows = _requests(config, model), []
         for count in config.concurrency:
             rows += _at(config, requests, model, urls, count, say)
     return {
         "model": config.model or f"{SHAPE}, {config.layers} layers, random weights",
-        "config": {**asdict(config), "keeps": list(config.keeps)},
+        "config": {**asdict(config), "keeps": list(config.keeps), "recipes": list(config.recipes)},
         "machine": machine(),
         "versions": versions,
         "date": time.strftime("%Y-%m-%d"),
@@ -155,7 +157,7 @@ def _at(
             # No round meets the media of one before, but those that are shared.
             numbers = [100_000 * count + 1000 * turn + i for i in range(total if turn else min(total, 4))]
             ideal = kind.name == IDEAL
-            bodies = [requests.body(model, number, kind.keep, ideal, config.recipe) for number in numbers]
+            bodies = [requests.body(model, number, kind.keep, ideal, kind.name) for number in numbers]
             load = run_load(urls[kind], bodies, count, TIMEOUT)
             if load.errors:
                 raise ValueError(

@@ -25,7 +25,7 @@ def serve(
         ),
     ] = None,
     layers: Annotated[int, typer.Option(min=1, max=24, help="Of that language model, of 24.")] = 24,
-    recipe: Annotated[str, typer.Option(help="What chooses the tokens.")] = "kcenter",
+    recipe: Annotated[str, typer.Option(help="What chooses the tokens: names, parted by commas.")] = "kcenter",
     keep: Annotated[str, typer.Option(help="Shares or counts of visual tokens, parted by commas.")] = "1.0,.25,.1",
     concurrency: Annotated[str, typer.Option(help="Requests at a time, parted by commas.")] = "1,4,16,32",
     requests: Annotated[int, typer.Option(min=1, help="In a round of one kind.")] = 16,
@@ -53,7 +53,7 @@ def serve(
     config = ServeConfig(
         model=model,
         layers=layers,
-        recipe=recipe,
+        recipes=tuple(parts(recipe, "--recipe")),
         keeps=tuple(parse_keeps(keep)),
         concurrency=tuple(int(part) for part in parts(concurrency, "--concurrency")),
         requests=requests,
