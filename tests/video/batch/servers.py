@@ -31,6 +31,7 @@ class Fake:
             code with headers, bytes, or "drop".
         reduces: whether it heeds `mm_processor_kwargs`; None: it refuses the field.
         tells: whether it says visual tokens.
+        header: whether it says them in `X-VTC-Report`, as vLLM's middleware does.
         wait: seconds that an answer takes.
     """
 
@@ -38,6 +39,7 @@ class Fake:
     fault: Callable[[dict[str, Any], int], Any] = lambda body, before: None
     reduces: bool | None = True
     tells: bool = True
+    header: bool = False
     wait: float = 0.0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -138,7 +140,12 @@ def serving(fake: Fake, port: int = 0) -> Iterator[str]:
             finally:
                 with fake.lock:
                     fake.together -= 1
-            return self.fail(fault) if fault is not None else self.send(200, fake.answer(body))
+            if fault is not None:
+                return self.fail(fault)
+            answer = fake.answer(body)
+            before, after = EACH * len(images_of(body)), answer["usage"]["prompt_tokens"] - 9
+            report = json.dumps({"recipe": "kcenter", "before": before, "after": after})
+            return self.send(200, answer, {"X-VTC-Report": report} if fake.header else None)
 
         def fail(self, fault: Any) -> None:
             if fault == "drop":

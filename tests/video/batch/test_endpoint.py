@@ -24,7 +24,7 @@ from vtc.recipes.overrides import changed
 from vtc.video import answer_batch
 from vtc.video.batch import Job, Question, fingerprint
 from vtc.video.batch.served import client as clients
-from vtc.video.batch.served.client import KEY, Client, EndpointError
+from vtc.video.batch.served.client import KEY, Client, EndpointError, _with_report
 from vtc.video.batch.served.replies import visual_tokens
 
 COLORS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
@@ -126,7 +126,7 @@ def test_no_server_no_key_no_model(folder, tmp_path):
     with serving(Fake()) as url:
         pass
     with pytest.raises(ConnectionError, match="start the server"):
-        run(folder, image_rows(1), tmp_path / "a.jsonl", url)
+        run(folder, image_rows(1), tmp_path / "a.jsonl", url, recipe="kcenter", keep=0.25)
     with pytest.raises(ConnectionError, match="start the server"):
         run(folder, image_rows(1), tmp_path / "b.jsonl", url, model="seeing")
     with (
@@ -171,7 +171,7 @@ def test_what_does_not_pass_is_a_row_with_an_error_and_is_asked_again_by_retry(f
 def test_an_answer_without_a_text_is_an_error(folder, tmp_path):
     empty = json.dumps({"choices": [{"message": {"content": None}, "finish_reason": "length"}]}).encode()
     with serving(Fake(fault=lambda *_: empty)) as url:
-        run(folder, image_rows(1), tmp_path / "a.jsonl", url)
+        run(folder, image_rows(1), tmp_path / "a.jsonl", url, recipe="kcenter", keep=0.25)
     assert "no text (finish_reason='length')" in read(tmp_path / "a.jsonl")[0]["error"]
 
 
@@ -385,6 +385,22 @@ def test_a_refusal_of_one_request_is_its_row_once_others_were_answered(folder, t
     found = {row["id"]: row for row in read(out)}
     assert "403" in found["4"]["error"]
     assert (summary.answered, summary.stopped) == (5, "")
+
+
+def test_counts_of_a_header_are_those_of_the_row(folder, tmp_path):
+    with serving(Fake(tells=False, header=True)) as url:
+        run(folder, image_rows(1), tmp_path / "a.jsonl", url, recipe="kcenter", keep=0.25)
+    with serving(Fake(tells=False)) as url:
+        run(folder, image_rows(1), tmp_path / "b.jsonl", url, recipe="kcenter", keep=0.25)
+    (with_it,), (without,) = read(tmp_path / "a.jsonl"), read(tmp_path / "b.jsonl")
+    assert (with_it["tokens_full"], with_it["tokens_kept"]) == (100, 25)
+    assert (without["tokens_full"], without["tokens_kept"]) == (None, None)
+
+
+@pytest.mark.parametrize("header", [None, "", "{", "[1]", '"x"', "9" * 5000, '{"before": "x", "after": -1}'])
+def test_a_header_that_is_no_report_says_nothing(header):
+    answer = _with_report({"choices": []}, header)
+    assert visual_tokens(answer, SimpleNamespace(given=1, chosen=1)) == (None, None)
 
 
 @pytest.mark.parametrize(

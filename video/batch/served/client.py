@@ -30,6 +30,9 @@ REQUEST_TIMEOUT, LISTING_TIMEOUT = 600.0, 30.0
 LARGEST = 64 << 20
 """Bytes of an answer that are read at most."""
 SHOWN = 300
+REPORT, LONGEST_REPORT = "X-VTC-Report", 4096
+"""The header in which servers with vtc say what was left out, as `vtc serve` does in an answer's `vtc` too, and its
+characters at most."""
 
 
 class EndpointError(RuntimeError):
@@ -153,7 +156,7 @@ class Client:
         request = urllib.request.Request(f"{self.endpoint}{path}", data, headers)
         try:
             with self._opener.open(request, timeout=timeout) as answer:
-                return _object(answer)
+                return _with_report(_object(answer), answer.headers.get(REPORT))
         except urllib.error.HTTPError as error:
             with error:
                 raise _refused(error, key, ever=self._answered.is_set()) from None
@@ -197,6 +200,15 @@ def _object(answer: IO[bytes]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise _passing(f"the answer is no JSON object: {_shown(text)!r}")
     return found
+
+
+def _with_report(answer: dict[str, Any], header: str | None) -> dict[str, Any]:
+    """An answer with what its header says as its field `vtc`, unless it has that by itself."""
+    try:
+        report = json.loads(header) if header is not None and len(header) <= LONGEST_REPORT else None
+    except ValueError:
+        report = None
+    return {"vtc": report, **answer} if isinstance(report, dict) else answer
 
 
 def _refused(error: urllib.error.HTTPError, key: str, ever: bool) -> Exception:

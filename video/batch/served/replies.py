@@ -41,19 +41,20 @@ def visual_tokens(answer: Mapping[str, Any], read: ReadMedium) -> tuple[int | No
     """Visual tokens that the stock model would have got of the whole medium, and those that the server's did.
 
     `vtc serve` says both in `usage.prompt_tokens_details`, for what it was sent; vLLM, where it is asked for details,
-    how many it read. What a server does not say nobody knows.
+    how many it read, and with vtc's middleware both in `X-VTC-Report`. What a server does not say nobody knows.
     """
     details: Any = answer
     for name in ("usage", "prompt_tokens_details"):
         details = details.get(name) if isinstance(details, dict) else None
-    if not isinstance(details, dict):
-        return None, None
+    details = details if isinstance(details, dict) else {}
+    report = answer.get("vtc")
+    report = report if isinstance(report, dict) else {}
     by_kind = details.get("multimodal_tokens")
     read_ones = list(by_kind.values()) if isinstance(by_kind, dict) else []
-    after = _count(details.get("visual_tokens"))
+    after = _count(details.get("visual_tokens", report.get("after")))
     if after is None and read_ones and None not in map(_count, read_ones):
         after = sum(read_ones)
-    before = _count(details.get("visual_tokens_full"))
+    before = _count(details.get("visual_tokens_full", report.get("before")))
     if before is not None and read.given > read.chosen:  # frames that were left out here, each as large as those sent
         before = before // read.chosen * read.given if before % read.chosen == 0 else None
     return before, after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -19,7 +19,8 @@ from vtc.recipes.composition import Recipe
 
 from .families import Family, GeometryOnly
 from .metrics import count_tokens
-from .settings import KEY, fingerprint, packed, recipe_of, without_ours
+from .request_report import REQUESTS
+from .settings import KEY, NUMBER, fingerprint, packed, recipe_of, without_ours
 
 PIXELS = "pixel_values"
 _profiling: ContextVar[bool] = ContextVar("vtc_profiling", default=False)
@@ -74,7 +75,9 @@ class ShorteningProcessor:
         return _renamed_pixels(hf_inputs, fields)
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
-        hashes, recipe = super()._get_mm_hashes(inputs), self._recipe(inputs.hf_processor_mm_kwargs)  # type: ignore[misc]
+        kwargs = {name: value for name, value in inputs.hf_processor_mm_kwargs.items() if name != NUMBER}
+        hashes = super()._get_mm_hashes(replace(inputs, hf_processor_mm_kwargs=kwargs))  # type: ignore[misc]
+        recipe = self._recipe(kwargs)
         if recipe is None:
             return hashes
         return {modality: [f"{key}-{fingerprint(recipe)}" for key in keys] for modality, keys in hashes.items()}
@@ -108,8 +111,15 @@ class ShorteningProcessor:
         result = super()._cached_apply_hf_processor(inputs, timing_ctx)  # type: ignore[misc]
         updates = [update for items in result.prompt_updates.values() for item in items for update in item]
         if not _profiling.get():
-            count_tokens([u.content for u in updates if isinstance(u.content, ShortenedPlaceholders)])
+            items = [update.content for update in updates if isinstance(update.content, ShortenedPlaceholders)]
+            self._report(items, inputs.hf_processor_mm_kwargs)
         return result
+
+    def _report(self, items: Sequence[ShortenedPlaceholders], kwargs: Mapping[str, Any]) -> None:
+        count_tokens(items)
+        number, recipe = kwargs.get(NUMBER), self._recipe(kwargs)
+        if number is not None and recipe is not None:
+            REQUESTS.put(str(number), recipe.name, recipe.keep, items)
 
     def get_dummy_mm_inputs(self, *args: Any, **kwargs: Any) -> Any:
         """See the stock processor: inputs by which memory is measured, which are no request's."""

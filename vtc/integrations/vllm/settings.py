@@ -21,6 +21,8 @@ from ..request_specs import from_request
 KEY = "vtc"
 """In `hf_overrides` of an engine and `mm_processor_kwargs` of a request: {"recipe": ..., "keep": ..., "seed": ...}."""
 ENTRIES = ("recipe", "keep", "seed")
+NUMBER = f"{KEY}_request"
+"""Beside `KEY` in a request: which one it is, where its counts are reported (`request_report.py`)."""
 
 
 def recipe_of(hf_config: Any, kwargs: Mapping[str, Any]) -> Recipe | None:
@@ -98,7 +100,7 @@ def unservable(recipe: Recipe) -> str | None:
 
 def without_ours(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """`kwargs` as a processor of transformers knows them."""
-    return {name: value for name, value in kwargs.items() if name != KEY}
+    return {name: value for name, value in kwargs.items() if name not in (KEY, NUMBER)}
 
 
 def packed(recipe: Recipe) -> Tensor:
