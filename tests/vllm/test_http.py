@@ -20,6 +20,7 @@ from vtc.video.batch import Question, answer_batch
 
 NAME = "tiny-llava"
 FULL, KEPT = 196, 49
+MIDDLEWARE = "vtc.integrations.vllm.request_report.ReportHeader"
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,7 @@ def server(tmp_path_factory):
     arguments = {
         **{name: SETTINGS[name] for name in ("dtype", "enforce_eager", "max_model_len", "gpu_memory_utilization")},
         "enable_prompt_tokens_details": True,
+        "middleware": MIDDLEWARE,
     }
     log = tmp_path_factory.mktemp("server") / "log"
     with served(str(embedded.path(NAME)), {"recipe": "kcenter", "keep": 0.25}, arguments, log) as url:
@@ -35,10 +37,21 @@ def server(tmp_path_factory):
 
 def sent(url, image, question, **more):
     """The status and the body of a chat completion's answer."""
-    held = io.BytesIO()
-    image.save(held, "PNG")
-    data = f"data:image/png;base64,{base64.b64encode(held.getvalue()).decode()}"
-    content = [{"type": "image_url", "image_url": {"url": data}}, {"type": "text", "text": question}]
+    try:
+        with posted(url, image, question, **more) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def posted(url, image, question, **more):
+    """The response to a chat completion; without an image, about none."""
+    content = [{"type": "text", "text": question}]
+    if image is not None:
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        data = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+        content.insert(0, {"type": "image_url", "image_url": {"url": data}})
     # The processor of transformers puts the first token before these prompts; vLLM's chat does so where it is asked.
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": 8, "temperature": 0, **more}
     request = urllib.request.Request(
@@ -46,11 +59,7 @@ def sent(url, image, question, **more):
         json.dumps({"model": str(embedded.path(NAME)), "add_special_tokens": True, **body}).encode(),
         {"Content-Type": "application/json"},
     )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
+    return urllib.request.urlopen(request, timeout=60)
 
 
 def counted(url):
@@ -77,6 +86,52 @@ def test_answers_usage_and_counters_are_those_of_a_quarter(server):
         "vtc_visual_tokens_full_total": FULL * len(pairs),
         "vtc_visual_tokens_kept_total": KEPT * len(pairs),
     }
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_says_what_its_own_request_saved(server, stream):
+    scene, question = asked(1)[0]
+    for keep, kept in ((None, KEPT), (0.1, 20), (1.0, FULL)):
+        own = {} if keep is None else {"mm_processor_kwargs": {"vtc": {"keep": keep}}}
+        for _ in range(2):  # the second time from the processor's cache
+            with posted(server, scene.image, question.question, stream=stream, **own) as answer:
+                report = json.loads(answer.headers["X-VTC-Report"])
+                answer.read()
+            assert report == {
+                "recipe": "kcenter",
+                "keep": 0.25 if keep is None else keep,
+                "before": FULL,
+                "after": kept,
+            }
+
+
+def test_an_answer_about_no_image_says_nothing_of_tokens(server):
+    with posted(server, None, "what ?") as answer:
+        assert answer.headers["X-VTC-Report"] is None
+
+
+def test_a_server_that_could_report_nothing_does_not_start(tmp_path):
+    arguments = {"dtype": "float32", "enforce_eager": True, "gpu_memory_utilization": 0.3, "middleware": MIDDLEWARE}
+    log = tmp_path / "log"
+    with pytest.raises(OSError, match="did not start"), served(str(embedded.path(NAME)), None, arguments, log):
+        pass
+    assert "X-VTC-Report: the engine runs without vtc; start it with --hf-overrides" in log.read_text()
+
+
+def test_servers_that_share_a_port_report_each_their_own_requests(tmp_path):
+    arguments = {
+        **{name: SETTINGS[name] for name in ("dtype", "enforce_eager", "max_model_len", "gpu_memory_utilization")},
+        "middleware": MIDDLEWARE,
+        "api_server_count": 2,
+    }
+    scene, question = asked(1)[0]
+    with served(str(embedded.path(NAME)), {"keep": 0.25}, arguments, tmp_path / "log") as url:
+        before = counted(url).get("vtc_visual_tokens_full_total", 0)
+        for _ in range(6):
+            with posted(url, scene.image, question.question) as answer:
+                report = json.loads(answer.headers["X-VTC-Report"])
+            assert (report["before"], report["after"]) == (FULL, KEPT)
+        assert counted(url)["vtc_visual_tokens_full_total"] - before == 6 * FULL
 
 
 @pytest.mark.parametrize(("keep", "tokens"), [(0.1, 20), (1.0, FULL), (7, 7)])
@@ -144,5 +199,5 @@ def test_a_batch_by_this_endpoint_has_the_answers_of_a_batch_here(server, tmp_pa
         {row["id"]: row for row in map(json.loads, (tmp_path / f"{name}.jsonl").read_text().splitlines())}
         for name in ("here", "there")
     )
-    assert [there[i]["tokens_kept"] for i in sorted(there)] == [20] * 6
+    assert [(there[i]["tokens_full"], there[i]["tokens_kept"]) for i in sorted(there)] == [(FULL, 20)] * 6
     assert sum(here[i]["answer"] == there[i]["answer"] for i in here) >= 5  # positions are compact there
