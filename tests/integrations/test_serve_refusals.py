@@ -85,6 +85,8 @@ WRONG = {
     "processor": ({"mm_processor_kwargs": {"fps": 1}}, 400, "mm_processor_kwargs has ['fps']; only 'vtc' is taken"),
     "unknown field": ({"top_k": 5}, 400, "'top_k' is not supported; this server knows model, messages"),
     "n": ({"n": 2}, 400, "n=2 is not supported; leave it out, or pass 1"),
+    "n of no number": ({"n": True}, 400, "n=True is not supported; leave it out, or pass 1"),
+    "log probabilities of no choice": ({"logprobs": 0}, 400, "logprobs=0 is not supported; leave it out, or pass Fal"),
     "tools": ({"tools": [{"type": "function"}]}, 400, "is not supported; leave it out"),
     "stream": ({"stream": "yes"}, 400, "stream='yes' is a str; expected true or false"),
     "stream options": ({"stream_options": {"usage": True}}, 400, "stream_options={'usage': True}; expected"),

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vtc.core.tokens import QUESTION
+from vtc.recipes.servable import models_named, why_unservable
 
 from .questions import SCHEMES
 
@@ -90,8 +90,9 @@ def _check_requests(job: Job) -> None:
             f"recipe={job.recipe_for(False).name!r} has a model of this process choose the frames, and with {name} "
             "there is none; choose by color-layout or by a CLIP model (--scorer clip:FOLDER), or leave the engine out"
         )
-    if job.engine == VLLM:
-        for image in (False, True):
+    for image in (False, True):
+        check_sent(job.recipe_for(image))
+        if job.engine == VLLM:
             check_served(job.recipe_for(image))
     meant = {"device": ("auto", "it runs where the engine does"), "allow_fewer_frames": (False, "give fewer frames")}
     if job.endpoint is not None:
@@ -109,17 +110,24 @@ def check_served(recipe: Recipe) -> None:
     Raises:
         ValueError: naming it, and why.
     """
-    why = (
-        ("it counts by content", recipe.adaptive),
-        ("it cuts inside the language model", recipe.decoder),
-        ("it acts inside the vision tower", recipe.encoder is not None),
-        ("it reads the question, and questions share an encoding there", QUESTION in recipe.cues),
-        ("positions='compact' is none of vLLM's choices", recipe.positions != "original"),
-    )
-    if reasons := [text for text, holds in why if holds]:
+    if why := why_unservable(recipe):
         raise ValueError(
-            f"recipe={recipe.name!r} cannot be served by vLLM: {reasons[0]}; take another, such as 'kcenter' or "
-            "'video', or --engine local"
+            f"recipe={recipe.name!r} cannot be served by vLLM: {why}; take another, such as 'kcenter' or 'video', or "
+            "--engine local"
+        )
+
+
+def check_sent(recipe: Recipe) -> None:
+    """Refuse a recipe that would have a server load another model; what chooses frames does so here, and is not sent.
+
+    Raises:
+        ValueError: naming the model.
+    """
+    stages = [stage for stage in recipe.to_dict()["stages"] if not stage["stage"].startswith("input/")]
+    for name in models_named(stages):
+        raise ValueError(
+            f"recipe={recipe.name!r} names {name!r}, and a request has a server load no other model; take "
+            "features='color-layout', or --engine local"
         )
 
 

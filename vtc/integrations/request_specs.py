@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from vtc.recipes.composition import Recipe
 from vtc.recipes.named import by_name
+from vtc.recipes.servable import models_named
 
-FOREIGN = ("timm:", "clip:")
-"""How values begin that name a model to load, from the hub or from a folder."""
 NAME = 100
 """Characters of a recipe's name, which goes into headers and errors."""
 
@@ -30,18 +28,9 @@ def from_request(spec: Any) -> Recipe:
 
 def _from_dict(data: dict[str, Any]) -> Recipe:
     """The recipe that a request holds; it may not have the server load further models."""
-    for text in _texts(data):
-        if text.startswith(FOREIGN):
-            raise ValueError(f"recipe holds {text!r}; a request names no other model: the server would load it")
+    for text in models_named(data):
+        raise ValueError(f"recipe holds {text!r}; a request names no other model: the server would load it")
     found = Recipe.from_dict(data)
     if not isinstance(found.name, str) or len(found.name) > NAME:
         raise ValueError(f"recipe has a name that is no text of at most {NAME} characters; shorten it")
     return found
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part)

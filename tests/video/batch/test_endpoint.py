@@ -21,11 +21,13 @@ from tests.video.batch.videos import rows as video_rows
 from vtc.recipes.composition import Recipe
 from vtc.recipes.named import recipe as named
 from vtc.recipes.overrides import changed
+from vtc.stages import KCenter
 from vtc.video import answer_batch
 from vtc.video.batch import Job, Question, fingerprint
 from vtc.video.batch.served import client as clients
 from vtc.video.batch.served.client import KEY, Client, EndpointError, _with_report
 from vtc.video.batch.served.replies import visual_tokens
+from vtc.video.stages import ClipBudget, Keyframes
 
 COLORS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 
@@ -358,6 +360,15 @@ def test_a_recipe_that_needs_a_model_here_is_refused(change):
 def test_a_recipe_that_vllm_cannot_serve_is_refused(recipe):
     with pytest.raises(ValueError, match="--engine local"):
         Job.of(recipe, engine="vllm")
+
+
+def test_a_recipe_that_would_have_the_server_load_a_model_is_refused():
+    named_model = named([ClipBudget(features="timm:resnet18"), KCenter()])
+    here = named([Keyframes("aks", scorer="clip:folder"), ClipBudget(), KCenter()])
+    for engine in (dict(endpoint="http://h/v1"), dict(engine="vllm")):
+        with pytest.raises(ValueError, match="names 'timm:resnet18', and a request has a server load no other model"):
+            Job.of(named_model, **engine)
+        Job.of(here, **engine)
 
 
 def test_a_count_of_tokens_chooses_no_frames_of_an_endpoint(folder, tmp_path):

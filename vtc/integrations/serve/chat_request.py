@@ -108,7 +108,7 @@ def _check_model(asked: Any, name: str) -> None:
 def _check_fields(given: Mapping[str, Any]) -> None:
     for field, value in given.items():
         if field in NEUTRAL:
-            if value not in NEUTRAL[field]:
+            if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in NEUTRAL[field]):
                 accepted = " or ".join(map(repr, NEUTRAL[field]))
                 raise ValueError(f"{field}={value!r} is not supported; leave it out, or pass {accepted}")
         elif field not in (*KNOWN, *ANY):

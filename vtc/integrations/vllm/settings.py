@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vtc.core.tokens import QUESTION
 from vtc.recipes.composition import Recipe
 from vtc.recipes.named import DEFAULT, recipe
+from vtc.recipes.servable import why_unservable
 
 from ..recipe_checks import check_runs
 from ..request_specs import from_request
@@ -81,20 +81,12 @@ def _made(text: str) -> Recipe:
 
 def unservable(recipe: Recipe) -> str | None:
     """Return why vLLM cannot serve `recipe`, whatever the model; None if it can."""
-    if recipe.adaptive:
-        return "its count depends on content, and placeholders are written before the encoder runs"
-    if recipe.decoder:
-        return "its stages cut inside the language model, whose paged cache holds one length for all layers"
-    if recipe.encoder is not None:
-        return "its stages act inside a vision tower, which vLLM builds its own way"
+    if why := why_unservable(recipe):
+        return why
     if any(stage.refusal for stage in recipe.stages):
         return next(stage.refusal for stage in recipe.stages if stage.refusal)
-    if QUESTION in recipe.cues:
-        return "it reads the question, and an encoding is shared by all questions about it"
     if recipe.images_as != "items":
         return "images_as='frames' joins images, and each is an item of its own there; use images_as='items'"
-    if recipe.positions != "original":
-        return "positions='compact' is what models without M-RoPE have there anyway, and no others; leave it out"
     return None
 
 
