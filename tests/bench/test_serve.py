@@ -10,10 +10,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from vtc import embedded
 from vtc.bench import serve_run, serve_servers
 from vtc.bench.serve_load import Load, run_load, until_up
 from vtc.bench.serve_requests import LoadRequests, TokenGrid, percentile
@@ -75,6 +77,18 @@ def test_kinds_of_requests_and_their_labels():
     ]
     two = request_kinds(ServeConfig(recipes=("kcenter", "stride"), keeps=(0.5,)))
     assert [kind.label for kind in two] == ["stock", "kcenter 0.5", "stride 0.5", "ideal 0.5"]
+
+
+def test_sizes_are_in_the_tokens_of_the_models_own_tower():
+    requests, any_size = serve_run._requests(ServeConfig(image_tokens=144), str(embedded.path("tiny-qwen")))
+    assert any_size
+    assert (requests.image, requests.frame) == (TokenGrid(12, 12, 16), TokenGrid(6, 6, 16))
+    requests, any_size = serve_run._requests(ServeConfig(videos=0), str(embedded.path("tiny-llava")))
+    assert not any_size
+    assert requests.image == TokenGrid(1, 1, 112)
+    assert [kind.label for kind in request_kinds(ServeConfig(keeps=(0.25,)), ideal=False)] == ["stock", "kcenter 0.25"]
+    with pytest.raises(ValueError, match=r"videos=0.25: .*tiny-llava takes images of one size.*--videos 0"):
+        serve_run._requests(ServeConfig(), str(embedded.path("tiny-llava")))
 
 
 def test_a_recipe_of_no_name_is_refused_before_a_server_starts():
@@ -200,16 +214,27 @@ def test_without_vllm_the_remedy_is_named(monkeypatch, tmp_path):
         serve_servers.vllm_command()
 
 
-def test_a_server_that_ends_is_an_error_with_its_last_line(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("first\nthe reason", "the reason"),
+        ("ValueError: the reason\nFor further information visit x", "ValueError: the reason"),
+        ("", "it printed nothing"),
+    ],
+)
+def test_a_server_that_ends_is_an_error_with_its_reason_and_its_log(monkeypatch, tmp_path, printed, shown):
     fake = tmp_path / "vllm"
-    fake.write_text("#!/bin/sh\necho first\necho the reason\nexit 1\n")
+    fake.write_text(f"#!/bin/sh\ncat <<'EOF'\n{printed}\nEOF\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setattr(serve_servers, "vllm_command", lambda: str(fake))
+    monkeypatch.setattr(serve_servers.tempfile, "tempdir", str(tmp_path))
     with (
-        pytest.raises(OSError, match="did not start: the reason"),
+        pytest.raises(OSError, match=f"did not start: {shown} \\(all of it: ") as error,
         serve_servers.served("m", None, {}, tmp_path / "log"),
     ):
         pass
+    kept = Path(str(error.value).partition("all of it: ")[2].rstrip(")"))
+    assert kept.read_text().strip() == printed
 
 
 def test_arguments_become_flags():

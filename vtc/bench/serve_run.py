@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from vtc.recipes.named import by_name
 
 from .serve_load import Load, run_load
 from .serve_requests import LoadRequests, TokenGrid, percentile
-from .serve_servers import MERGE, PATCH, SHAPE, served, write_shape
+from .serve_servers import SHAPE, served, write_shape
 
 STOCK, IDEAL = "stock", "ideal"
 TIMEOUT = 1800.0
@@ -32,15 +31,16 @@ class ServeConfig:
     """A load test.
 
     Attributes:
-        model: an embedded model, a directory or a hub id, of a class that takes images of any size; None: a checkpoint
-            of a language model of 0.5 B with random weights.
+        model: an embedded model, a directory or a hub id; None: a checkpoint of a language model of 0.5 B with random
+            weights. Where its tower takes images of one size there is no ideal.
         layers: of that language model, of 24.
         recipes: what chooses the tokens, by name; several are compared on one server.
         keeps: shares or counts.
         concurrency: requests at a time.
         requests: in a round of one kind, at each concurrency; at least as many as go at a time.
         rounds: of each kind, in turns.
-        image_tokens, frames: of an image, and frames of a video, each of a quarter of the image's tokens.
+        image_tokens, frames: of an image, and frames of a video, each of a quarter of the image's tokens; of a tower of
+            one size they say nothing.
         videos, shared: shares of requests.
         answer: tokens of an answer.
         engine_args: of `vllm serve`, by name.
@@ -74,12 +74,16 @@ class RequestKind:
         return self.name if self.keep is None else f"{self.name} {self.keep:g}"
 
 
-def request_kinds(config: ServeConfig) -> list[RequestKind]:
-    """The kinds of requests, those that belong together side by side."""
+def request_kinds(config: ServeConfig, ideal: bool = True) -> list[RequestKind]:
+    """The kinds of requests, those that belong together side by side.
+
+    Args:
+        ideal: whether images can be made as small as the ideal wants them.
+    """
     found = [RequestKind(STOCK)]
     for keep in config.keeps:
         found += [RequestKind(recipe, keep) for recipe in config.recipes]
-        found += [] if keep == 1.0 else [RequestKind(IDEAL, keep)]
+        found += [RequestKind(IDEAL, keep)] if ideal and keep != 1.0 else []
     return found
 
 
@@ -99,15 +103,16 @@ def run(config: ServeConfig, say: Callable[[str], None]) -> dict[str, Any]:
             say("writing the checkpoint")
             write_shape(folder / SHAPE, config.layers)
         model = str(folder / SHAPE) if config.model is None else locate(config.model)[0]
-        arguments = {**_limits(config), **config.engine_args}
+        requests, any_size = _requests(config, model)
+        arguments = {**_limits(config, any_size), **config.engine_args}
         say("starting stock vLLM")
         stock = stack.enter_context(served(model, None, arguments, folder / "stock.log"))
         say("starting vLLM with vtc")
         ours = stack.enter_context(
             served(model, {"recipe": config.recipes[0], "keep": 1.0}, arguments, folder / "vtc.log")
         )
-        urls = {kind: ours if kind.name in config.recipes else stock for kind in request_kinds(config)}
-        requests, rows = _requests(config, model), []
+        urls = {kind: ours if kind.name in config.recipes else stock for kind in request_kinds(config, any_size)}
+        rows = []
         for count in config.concurrency:
             rows += _at(config, requests, model, urls, count, say)
     return {
@@ -120,23 +125,34 @@ def run(config: ServeConfig, say: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def _limits(config: ServeConfig) -> dict[str, Any]:
+def _limits(config: ServeConfig, any_size: bool) -> dict[str, Any]:
     frames = config.frames // 2 * (config.image_tokens // 4)
-    return {
-        "max_model_len": max(config.image_tokens, frames) + 256 + config.answer,
-        "max_num_seqs": max(config.concurrency),
-    }
+    longest = {"max_model_len": max(config.image_tokens, frames) + 256 + config.answer} if any_size else {}
+    return {**longest, "max_num_seqs": max(config.concurrency)}
 
 
-def _requests(config: ServeConfig, model: str) -> LoadRequests:
-    """Sizes in the tokens of the model's own tower."""
-    vision = (
-        json.loads((Path(model) / "config.json").read_text()).get("vision_config", {}) if Path(model).is_dir() else {}
-    )
-    pixels = int(vision.get("patch_size", PATCH)) * int(vision.get("spatial_merge_size", MERGE))
-    image = TokenGrid(1, 1, pixels).holding(config.image_tokens)
-    frame = TokenGrid(1, 1, pixels).holding(max(1, config.image_tokens // 4))
-    return LoadRequests(image, frame, config.frames, config.videos, config.shared, config.answer)
+def _requests(config: ServeConfig, model: str) -> tuple[LoadRequests, bool]:
+    """Requests of sizes in the tokens of the model's own tower, and whether it takes images of any size.
+
+    Raises:
+        ValueError: it takes one size, and the load has videos.
+    """
+    from transformers import AutoConfig
+
+    vision = AutoConfig.from_pretrained(model).vision_config
+    any_size = hasattr(vision, "spatial_merge_size")
+    if any_size:
+        unit = TokenGrid(1, 1, vision.patch_size * vision.spatial_merge_size)
+        image, frame = unit.holding(config.image_tokens), unit.holding(max(1, config.image_tokens // 4))
+    elif config.videos:
+        raise ValueError(
+            f"videos={config.videos}: {model} takes images of one size, and this load has no videos for it; pass 0 "
+            "(--videos 0)"
+        )
+    else:
+        size = vision.image_size
+        image = frame = TokenGrid(1, 1, size if isinstance(size, int) else size[0])
+    return LoadRequests(image, frame, config.frames, config.videos, config.shared, config.answer), any_size
 
 
 def _at(
@@ -201,8 +217,7 @@ def serve_markdown(made: dict[str, Any]) -> str:
     about = made["machine"]
     lines = [
         f"{made['model']}; {config['requests']} requests a round, {config['rounds']} rounds in turns, "
-        f"{config['videos']:.0%} videos, {config['shared']:.0%} shared, {config['image_tokens']} tokens an image, "
-        f"{config['answer']} tokens an answer",
+        f"{config['videos']:.0%} videos, {config['shared']:.0%} shared, {config['answer']} tokens an answer",
         f"{', '.join(str(value) for value in about.values())}; "
         f"{', '.join(f'{name} {number}' for name, number in made['versions'].items())}; {made['date']}",
         "",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +52,7 @@ def served(model: str, vtc: Mapping[str, Any] | None, arguments: Mapping[str, An
         log: takes what it prints.
 
     Raises:
-        OSError: it ended before it was up, with its last line.
+        OSError: it ended before it was up, with the last error that it printed.
     """
     port = free_port("127.0.0.1", 0)
     given = [part for name, value in arguments.items() for part in _argument(name, value)]
@@ -61,8 +63,7 @@ def served(model: str, vtc: Mapping[str, Any] | None, arguments: Mapping[str, An
         try:
             url = f"http://127.0.0.1:{port}"
             if not until_up(url, lambda: child.poll() is not None, PATIENCE):
-                printed = log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
-                raise OSError(f"`{' '.join(line[:3])}` did not start: {printed[-1]} (all of it: {log})")
+                raise OSError(f"`{' '.join(line[:3])}` did not start: {_reason(log)}")
             yield url
         finally:
             child.terminate()
@@ -71,6 +72,16 @@ def served(model: str, vtc: Mapping[str, Any] | None, arguments: Mapping[str, An
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+
+def _reason(log: Path) -> str:
+    """The last error that a server printed, or its last line, and where a copy of all of it lies."""
+    printed = log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+    number, kept = tempfile.mkstemp(prefix="vtc-server-", suffix=".log")
+    os.close(number)
+    shutil.copyfile(log, kept)  # the log's own folder goes with the caller
+    found = next((line.strip() for line in reversed(printed) if "rror" in line), printed[-1])
+    return f"{found} (all of it: {kept})"
 
 
 def _argument(name: str, value: Any) -> list[str]:

@@ -20,8 +20,8 @@ def serve(
     model: Annotated[
         str | None,
         typer.Option(
-            help="An embedded model, a directory or a hub id that takes images of any size (Qwen-VL). Default: the "
-            "shape of a 0.5 B language model, with random weights."
+            help="An embedded model, a directory or a hub id. Where its tower takes images of one size there is no "
+            "ideal, and --videos is 0. Default: the shape of a 0.5 B language model, with random weights."
         ),
     ] = None,
     layers: Annotated[int, typer.Option(min=1, max=24, help="Of that language model, of 24.")] = 24,
@@ -30,7 +30,9 @@ def serve(
     concurrency: Annotated[str, typer.Option(help="Requests at a time, parted by commas.")] = "1,4,16,32",
     requests: Annotated[int, typer.Option(min=1, help="In a round of one kind.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Of each kind, in turns.")] = 3,
-    image_tokens: Annotated[int, typer.Option(min=4, help="Visual tokens of an image.")] = 784,
+    image_tokens: Annotated[
+        int, typer.Option(min=4, help="Visual tokens of an image, where the tower takes any size.")
+    ] = 784,
     videos: Annotated[float, typer.Option(min=0, max=1, help="Share of requests about a video.")] = 0.25,
     shared: Annotated[
         float, typer.Option(min=0, max=1, help="Share of requests about a medium that others share.")
