@@ -6,6 +6,8 @@ from typing import Any
 
 CACHE_NAMES = ("cache", "past_key_values")
 """The argument that takes the key-value cache: since transformers 5.24, and before."""
+STATES = frozenset({"linear_attention", "conv", "mamba"})
+"""Kinds of layers, in a config's `layer_types`, that keep a state of all they have read and no keys by token."""
 
 
 def decoder_of(model: Any) -> Any:
@@ -16,6 +18,11 @@ def decoder_of(model: Any) -> Any:
     found = model.get_decoder()
     inner = getattr(found, "model", None)
     return inner if not hasattr(found, "layers") and hasattr(inner, "layers") else found
+
+
+def has_states(decoder: Any) -> bool:
+    """Return whether some layers of a decoder keep a state, out of which no token can be taken once it was read."""
+    return not STATES.isdisjoint(getattr(decoder.config, "layer_types", None) or ())
 
 
 def window_of(decoder: Any) -> int | None:

@@ -12,7 +12,8 @@ TEMPLATE = (
 )
 ROWS = [[3, (1, 12, 4), 4, (2, 4, 8), 5], [2, (3, 8, 6), 6], [9]]
 ORDER = (2, 1, 0)
-SHOWN = [f for f in FAMILIES if f.name in ("llava", "qwen25vl", "qwen3vl", "qwen3vl-video", "llava-next", "gemma3")]
+CHECKED = ("llava", "qwen25vl", "qwen3vl", "qwen3vl-video", "llava-next", "gemma3", "qwen35-video", "qwen35-moe")
+SHOWN = [f for f in FAMILIES if f.name in CHECKED]
 NAMES = [one.name for one in CHECKS]
 FEW = ["--recipe", "kcenter", "--positions", "original", "--max-new-tokens", "2"]
 

@@ -22,6 +22,7 @@ from tests.check_models import (
 from tests.cli.test_main import vtc_command
 from tests.families import FAMILIES, LLAVA
 from tests.families.qwen import qwen3vl, qwen25vl
+from tests.families.qwen35 import qwen35
 from vtc import embedded
 from vtc.check.capture import few_threads
 from vtc.check.context import CheckContext, CheckPrompt
@@ -98,16 +99,16 @@ def processors():
     size = dict(processor.video_processor.size)
     video = Qwen3VLVideoProcessor(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
     newer = Qwen3VLProcessor(processor.image_processor, processor.tokenizer, video)
-    return {"qwen25vl": (qwen25vl, processor), "qwen3vl": (qwen3vl, newer)}
+    return {"qwen25vl": (qwen25vl, processor), "qwen3vl": (qwen3vl, newer), "qwen35": (qwen35, newer)}
 
 
-@pytest.mark.parametrize("name", ["qwen25vl", "qwen3vl"])
+@pytest.mark.parametrize("name", ["qwen25vl", "qwen3vl", "qwen35"])
 def test_a_directory_with_videos(tmp_path, name):
     build, processor = processors()[name]
     result = vtc_command("check", "--model", saved(build(), processor, tmp_path), *FEW)
     assert result.exit_code == 0, result.stdout
     assert "prompts: one image, two images, batch, video" in result.text
-    # Qwen3-VL refuses a prompt without its token types, Qwen2.5-VL does not.
+    # Qwen3-VL and Qwen3.5 refuse a prompt without its token types, Qwen2.5-VL does not.
     blind = RARE if name == "qwen25vl" else RARE[:1]
     held = len(CHECKS) - len(blind)
     assert f"{held} of {held} hold; not possible here: {', '.join(blind)}" in result.text

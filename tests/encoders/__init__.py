@@ -10,7 +10,6 @@ from tests.encoders.base import (
 from tests.encoders.generic import (
     Gemma3Encoder,
     Mistral3Encoder,
-    Qwen35Encoder,
     SmolVLMEncoder,
 )
 from tests.encoders.internvl import InternVLEncoder
@@ -36,8 +35,9 @@ ENCODERS: dict[str, ReferenceEncoder] = {
     "smolvlm": SmolVLMEncoder(),
     "mistral3": Mistral3Encoder(),
     "gemma3": Gemma3Encoder(),
-    "qwen35": Qwen35Encoder(),
-    "qwen35-video": Qwen35Encoder(),
+    "qwen35": QwenEncoder(),
+    "qwen35-video": QwenEncoder(),
+    "qwen35-moe": QwenEncoder(),
 }
 
 __all__ = ["ENCODERS", "Image", "Outputs", "ReferenceEncoder", "Softmaxes"]

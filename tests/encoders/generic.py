@@ -1,11 +1,10 @@
-"""SmolVLM, Mistral 3, Gemma 3 and Qwen3.5 by hand: what the stock encoder gives to one image after the other."""
+"""SmolVLM, Mistral 3 and Gemma 3 by hand: what the stock encoder gives to one image after the other."""
 
 from __future__ import annotations
 
 import torch
 
 from tests.encoders.base import ReferenceEncoder
-from tests.encoders.qwen import QwenEncoder
 from vtc import Layout
 
 
@@ -69,8 +68,3 @@ class Gemma3Encoder(EncoderWithoutAttention):
     @torch.no_grad()
     def features(self, model, image):
         return model.model.get_image_features(image["pixel_values"][None]).pooler_output[0]
-
-
-class Qwen35Encoder(QwenEncoder):
-    def cues(self, model, image):
-        return {}

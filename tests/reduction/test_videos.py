@@ -48,8 +48,10 @@ from vtc.stages import (
     Stride,
 )
 
-PROMPTS = {"qwen2vl": {}, "qwen25vl": {"seconds": True}, "qwen3vl": {"timestamps": True}}
-PROMPTS["qwen3vl-moe"] = PROMPTS["qwen3vl"]
+PROMPTS = {"qwen2vl": {}, "qwen25vl": {"seconds": True}}
+PROMPTS |= {name: {"timestamps": True} for name in ("qwen3vl", "qwen3vl-moe", "qwen35", "qwen35-moe")}
+TIMED = ("qwen3vl", "qwen35")
+"""Whose processor writes the timestamps."""
 KINDS = tuple(
     Family(f.name, f.build, partial(qwen_inputs, **PROMPTS[f.name]), resizes=True, axes=3)
     for f in (*FAMILIES, QWEN3_MOE)
@@ -194,7 +196,7 @@ def processor(kind: str):
     size = {"shortest_edge": 8 * 8, "longest_edge": 96 * 96 * 8}
     options = dict(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
     images, tokenizer = Qwen2VLImageProcessor(**options), qwen_tokenizer()
-    if kind.startswith("qwen3vl"):
+    if kind.startswith(TIMED):
         return Qwen3VLProcessor(images, tokenizer, Qwen3Videos(**options))
     return Qwen2_5_VLProcessor(images, tokenizer, Qwen2VLVideoProcessor(**options))
 
@@ -203,7 +205,7 @@ def processor(kind: str):
 def test_videos_as_the_real_processors_give_them(family):
     whole = processor(family.name)
     slot, kind = "<|vision_start|><|video_pad|><|vision_end|>", family.name
-    slot = "<|video_pad|>" if kind.startswith("qwen3vl") else slot
+    slot = "<|video_pad|>" if kind.startswith(TIMED) else slot
     videos = [video(4, 64, 40), video(6, 32, 32)]
     facts = [VideoMetadata(total_num_frames=len(f), fps=2.0, frames_indices=list(range(len(f)))) for f in videos]
     inputs = dict(

@@ -32,7 +32,7 @@ def check_recipe(adapter: Adapter, recipe: Recipe) -> None:
             "pass smaller images to its processor, or use a selector such as 'stride'"
         )
     if recipe.decoder:
-        check_decoder(adapter.decoder)
+        check_decoder(adapter.decoder, recipe.decoder)
         check_rotation(adapter.decoder, planned_cuts(recipe.decoder, len(adapter.decoder.layers)))
 
 

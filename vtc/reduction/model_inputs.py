@@ -12,6 +12,7 @@ from vtc.adapters import Adapter
 
 from .cache_metadata import ReducedPromptInfo, cache_among, full_mask
 from .prompt import PromptMap
+from .recurrent_states import check_padding
 from .request import Request, ShortenedOutputs
 
 
@@ -60,7 +61,7 @@ def continued(adapter: Adapter, note: ReducedPromptInfo, kwargs: dict[str, Any])
     Inside `generate` both fit already: positions are given, and the mask has the length of the cache.
 
     Raises:
-        ValueError: a mask of another length than the conversation or the cache has.
+        ValueError: a mask of another length than the conversation or the cache has, or padding that a state would read.
     """
     mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
     cache = cache_among(kwargs)
@@ -74,6 +75,8 @@ def continued(adapter: Adapter, note: ReducedPromptInfo, kwargs: dict[str, Any])
     note = note.expand(rows, tokens.device)
     before = note.mask.shape[1] + held - note.splice.short_length
     full = _full_length(mask if not prepared else None, note, before + new, held + new)
+    if new > 1 and not torch.compiler.is_compiling():  # a lone token that is masked ends its row
+        check_padding(adapter, full[:, before:])
     out = dict(kwargs)
     if positions is None:
         start = full[:, :before].long().sum(dim=1) + note.delta

@@ -22,6 +22,7 @@ from .decoder.sparse_cache import is_shortened
 from .drafting import encoded_media
 from .dry_call import dropped_arguments
 from .guarded_cache import ClaimedCaches
+from .recurrent_states import check_padding, check_read
 from .report import Report
 from .request import Request, RequestBuilder
 
@@ -126,6 +127,8 @@ class WrappedModel:
         has_media = self.adapter.has_media(inputs)
         reads = bool(encoded) or has_media or base is not None
         columns = read_columns(self.adapter, inputs, prefix) if reads else None
+        if base is not None and columns is not None:
+            check_read(self.adapter, base, columns)
         media: list[Media] = []
         if encoded:
             media = encoded_media(encoded, self.adapter, self.recipe)
@@ -142,6 +145,8 @@ class WrappedModel:
                 "without the cache"
             )
         request, report = self.builder.build(inputs, columns, media, prefix, base, always=drafts)
+        if request is not None and request.prefix is not None:
+            check_padding(self.adapter, request.suffix.mask)
         self.note(report)
         return request
 

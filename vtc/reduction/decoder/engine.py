@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vtc.adapters.decoders import has_states
 from vtc.reduction.cache_metadata import cache_among
 from vtc.reduction.guarded_cache import claim, release
 from vtc.stages.decoder import Cut, DecoderStage
@@ -71,8 +72,8 @@ def planned_cuts(stages: Sequence[DecoderStage], depth: int) -> dict[int, Planne
     return ordered
 
 
-def check_decoder(decoder: Any) -> None:
-    """Raise ValueError where a decoder has layers that tokens cannot leave before."""
+def check_decoder(decoder: Any, stages: Sequence[DecoderStage]) -> None:
+    """Raise ValueError where a decoder has layers before which no token can leave, as `stages` would have it."""
     config = decoder.config
     kinds = set(getattr(config, "layer_types", None) or ())
     windows = [getattr(getattr(layer, "self_attn", None), "sliding_window", None) for layer in decoder.layers]
@@ -80,9 +81,12 @@ def check_decoder(decoder: Any) -> None:
         windows.append(getattr(config, "sliding_window", None))
     bad = sorted(kinds - SERVED) or (["sliding_attention"] if any(windows) else [])
     if bad:
+        names = [stage.label for stage in stages]
+        states = "keep one recurrent state and no keys by token, so that what leaves cannot be masked"
+        why = states if has_states(decoder) else "do not see every token"
         raise ValueError(
-            f"{type(decoder).__name__} has layers of kind {bad}, which do not see every token: decoder stages would "
-            "not be exact; use stages before the language model, such as 'kcenter'"
+            f"stages={names} drop tokens inside the language model, and {type(decoder).__name__} has layers of kind "
+            f"{bad}, which {why}: it would not be exact; use stages before the language model, such as 'kcenter'"
         )
     check_attention(decoder)
     if not all(hasattr(layer, "self_attn") and hasattr(layer, "input_layernorm") for layer in decoder.layers):
@@ -115,7 +119,7 @@ class Engine:
 
     def attach(self) -> None:
         """Install the hooks. Nothing stays behind if that fails."""
-        check_decoder(self._decoder)
+        check_decoder(self._decoder, [entry.stage for entry in self.planned_cuts.values()])
         try:
             self._hooks.append(self._decoder.register_forward_pre_hook(_take_planes, with_kwargs=True))
             self._hooks += [AttentionCapture(self._layers[layer].self_attn) for layer in sorted(self._tapped)]
