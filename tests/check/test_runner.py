@@ -107,7 +107,9 @@ def test_a_directory_with_videos(tmp_path, name):
     build, processor = processors()[name]
     result = vtc_command("check", "--model", saved(build(), processor, tmp_path), *FEW)
     assert result.exit_code == 0, result.stdout
-    assert "prompts: one image, two images, batch, video" in result.text
+    # transformers reads a checkpoint of Qwen3.5 with its own tokenizer, which knows no word of this one.
+    batch = "batch without a row of text only" if name == "qwen35" else "batch"
+    assert f"prompts: one image, two images, {batch}, video" in result.text
     # Qwen3-VL and Qwen3.5 refuse a prompt without its token types, Qwen2.5-VL does not.
     blind = RARE if name == "qwen25vl" else RARE[:1]
     held = len(CHECKS) - len(blind)

@@ -26,6 +26,12 @@ def second(family, inputs, first):
     return {"input_ids": ids, "attention_mask": mask, CACHE: first[CACHE]}
 
 
+def held(cache):
+    """The tensors of all layers: keys and values, or states, which stand in dictionaries."""
+    values = [value for layer in cache.layers for value in vars(layer).values()]
+    return [t for v in values for t in (v.values() if isinstance(v, dict) else [v]) if isinstance(t, torch.Tensor)]
+
+
 @each_family
 def test_the_stock_model_refuses_the_cache_after_restore(family):
     model, inputs, first = first_turn(family, ROWS[1:])
@@ -37,6 +43,8 @@ def test_the_stock_model_refuses_the_cache_after_restore(family):
         with pytest.raises(ValueError, match=r"the cache .*left out.*reduce_tokens"):
             call()
     assert given[CACHE].get_seq_length() == before.get_seq_length()  # nothing was added
+    pairs = zip(held(given[CACHE]), held(before), strict=True)
+    assert all(torch.equal(now, then) for now, then in pairs)
     reduce_tokens(model, keep=0.25)
     assert torch.equal(answer(model, given), want)
 

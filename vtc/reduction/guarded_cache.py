@@ -65,7 +65,8 @@ def guarded_class(base: type) -> type:
     """Return the guarded subclass of a cache class. One base only: assigning `__class__` needs an equal layout."""
     if base not in _CLASSES:
         name = f"Guarded{base.__name__}"
-        body = {**_BODY, "__module__": __name__, "__qualname__": name, "_base": base}
+        checked = {method: _checked(method) for method in READ if hasattr(base, method)}
+        body = {**_BODY, **checked, "__module__": __name__, "__qualname__": name, "_base": base}
         # In the module's globals, so that pickle finds the class by its name; a new process makes it in `__getattr__`.
         _CLASSES[base] = globals()[name] = type(name, (base,), body)
     return _CLASSES[base]
@@ -135,10 +136,12 @@ PICKS: dict[str, Callable[[torch.Tensor, Any], torch.Tensor]] = {
 }
 """The methods by which a cache changes its rows, and what they do to any tensor with one entry a row."""
 
+READ = ("update", "get_conv_state", "get_recurrent_state", "update_conv_state", "update_recurrent_state")
+"""Methods by which a model reads a cache: a single token changes the state of a convolution without its `update`."""
+
 _BODY: dict[str, Any] = {
     "__doc__": "A cache of a shortened prompt; wrapped models alone read it.",
     "claimed": False,
     "crop": _crop,
-    **{name: _checked(name) for name in ("update", "update_conv_state", "update_recurrent_state")},
     **{name: _over_rows(name) for name in PICKS},
 }
