@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.vllm.engines import answers, engine
+from tests.vllm.engines import answers, engine, module_of
 
 Steps = list[dict[str, float]]
 """Of each token of an answer the likeliest ones with their log-probabilities, the one that was taken first."""
@@ -45,10 +45,6 @@ def answered_apart(
     return found
 
 
-def class_of(model: Any) -> str:
-    return type(model).__module__
-
-
 def main() -> None:
     """Answer all requests of the job, twice, so that the second time finds what caches hold."""
     folder = Path(sys.argv[1])
@@ -58,7 +54,7 @@ def main() -> None:
     found = {
         "rounds": [steps_of(outputs) for outputs in rounds],
         "lengths": [len(output.prompt_token_ids) for output in rounds[0]],
-        "module": llm.apply_model(class_of)[0],
+        "module": llm.apply_model(module_of)[0],
     }
     (folder / "found.json").write_text(json.dumps(found))
 

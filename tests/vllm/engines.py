@@ -42,6 +42,11 @@ def closed(llm: Any) -> None:
         cleanup_dist_env_and_memory()
 
 
+def module_of(model: Any) -> str:
+    """Where the class of a model is from. Another process finds it by its name."""
+    return type(model).__module__
+
+
 def asked(count: int) -> list[tuple[Scene, SceneQuestion]]:
     """Questions about drawn images that no training saw, up to five an image."""
     pairs: list[tuple[Scene, SceneQuestion]] = []

@@ -23,6 +23,7 @@ TEXT = dict(
 )
 TOKENS = dict(image_token_id=10, video_token_id=11, vision_start_token_id=8, vision_end_token_id=9)
 ROPE = dict(rope_type="default", rope_theta=10000.0, mrope_section=[4, 6, 6])
+HALF_ROPE = dict(mrope_section=[6, 5, 5], mrope_interleaved=True, partial_rotary_factor=0.5)
 VISION = dict(depth=4, num_heads=4, patch_size=8, spatial_merge_size=2, temporal_patch_size=2)
 
 
@@ -65,3 +66,32 @@ def qwen3_vl(folder: Path) -> str:
     text = {**TEXT, "head_dim": 32, "rope_parameters": {**ROPE, "mrope_interleaved": True}}
     config = Qwen3VLConfig(vision_config=vision, text_config=text, **TOKENS)
     return saved(folder, Qwen3VLForConditionalGeneration(config), "Qwen3VLProcessor", "Qwen3VLVideoProcessor")
+
+
+def qwen35(folder: Path, experts: bool = False) -> str:
+    """Qwen3.5 with a full-attention layer behind two linear ones; vLLM's kernels for a CPU want heads of 64 or more."""
+    import transformers
+
+    kind = "Qwen3_5Moe" if experts else "Qwen3_5"
+    vision = dict(**VISION, hidden_size=64, intermediate_size=128, out_hidden_size=128, num_position_embeddings=144)
+    text = {
+        **TEXT,
+        "head_dim": 64,
+        "rms_norm_eps": 0.1,  # the norm behind linear attention meets small values: a small epsilon would cost digits
+        "layer_types": ["linear_attention", "linear_attention", "full_attention"],
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 64,
+        "linear_value_head_dim": 64,
+        "rope_parameters": {
+            **ROPE,
+            "mrope_section": [6, 5, 5],
+            "mrope_interleaved": True,
+            "partial_rotary_factor": 0.5,
+        },
+    }
+    if experts:
+        text |= dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=64, shared_expert_intermediate_size=64)
+    config = getattr(transformers, f"{kind}Config")(vision_config=vision, text_config=text, **TOKENS)
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+    return saved(folder, model, "Qwen3VLProcessor", "Qwen3VLVideoProcessor")

@@ -30,9 +30,7 @@ def serve(
     concurrency: Annotated[str, typer.Option(help="Requests at a time, parted by commas.")] = "1,4,16,32",
     requests: Annotated[int, typer.Option(min=1, help="In a round of one kind.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Of each kind, in turns.")] = 3,
-    image_tokens: Annotated[
-        int, typer.Option(min=4, help="Visual tokens of an image, where the tower takes any size.")
-    ] = 784,
+    image_tokens: Annotated[int, typer.Option(min=4, help="Visual tokens of an image of any size.")] = 784,
     videos: Annotated[float, typer.Option(min=0, max=1, help="Share of requests about a video.")] = 0.25,
     shared: Annotated[
         float, typer.Option(min=0, max=1, help="Share of requests about a medium that others share.")

@@ -14,6 +14,7 @@ from vllm.model_executor.models import (
     llava_onevision,
     qwen2_5_vl,
     qwen2_vl,
+    qwen3_5,
     qwen3_vl,
     smolvlm,
 )
@@ -31,6 +32,7 @@ from .families import (
     Qwen2Family,
     Qwen3Family,
     Qwen25Family,
+    Qwen35Family,
     SmolVLMFamily,
 )
 from .positions import OriginalPositions, with_offsets
@@ -102,15 +104,8 @@ class Qwen2_5_VLForConditionalGeneration(ReducingQwen, qwen2_5_vl.Qwen2_5_VLForC
         return (1.0 if seconds is None else float(seconds[index])) * self.config.vision_config.tokens_per_second
 
 
-@MULTIMODAL_REGISTRY.register_processor(
-    shortening(qwen3_vl.Qwen3VLMultiModalProcessor, Qwen3Family),
-    info=qwen3_vl.Qwen3VLProcessingInfo,
-    dummy_inputs=qwen3_vl.Qwen3VLDummyInputsBuilder,
-)
-class Qwen3VLForConditionalGeneration(TimedFrames, ReducingQwen, qwen3_vl.Qwen3VLForConditionalGeneration):
-    """Qwen3-VL: a row holds the DeepStack planes too."""
-
-    family = Qwen3Family
+class ReducingTimedQwen(TimedFrames, ReducingQwen):
+    """Qwen3-VL and its successors: the frames of a video stand behind their times."""
 
     def rows(self, item: ReducedItem, batch: dict[str, Any], index: int) -> Tensor:
         """See `ReducingModel.rows`."""
@@ -120,10 +115,43 @@ class Qwen3VLForConditionalGeneration(TimedFrames, ReducingQwen, qwen3_vl.Qwen3V
         times = [float(time) for time in batch["timestamps"][index]]
         return self.timed_rows(features, item, item.media.inputs["grid_thw"], times)
 
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(qwen3_vl.Qwen3VLMultiModalProcessor, Qwen3Family),
+    info=qwen3_vl.Qwen3VLProcessingInfo,
+    dummy_inputs=qwen3_vl.Qwen3VLDummyInputsBuilder,
+)
+class Qwen3VLForConditionalGeneration(ReducingTimedQwen, qwen3_vl.Qwen3VLForConditionalGeneration):
+    """Qwen3-VL: a row holds the DeepStack planes too."""
+
+    family = Qwen3Family
+
     @property
     def row_width(self) -> int:
         """See `OriginalPositions.row_width`."""
         return super().row_width * (1 + len(self.config.vision_config.deepstack_visual_indexes))
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(qwen3_vl.Qwen3VLMultiModalProcessor, Qwen35Family),
+    info=qwen3_5.Qwen3_5ProcessingInfo,
+    dummy_inputs=qwen3_vl.Qwen3VLDummyInputsBuilder,
+)
+class Qwen3_5ForConditionalGeneration(ReducingTimedQwen, qwen3_5.Qwen3_5ForConditionalGeneration):
+    """Qwen3.5 and 3.6: layers of linear attention beside full ones."""
+
+    family = Qwen35Family
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(qwen3_vl.Qwen3VLMultiModalProcessor, Qwen35Family),
+    info=qwen3_5.Qwen3_5MoeProcessingInfo,
+    dummy_inputs=qwen3_vl.Qwen3VLDummyInputsBuilder,
+)
+class Qwen3_5MoeForConditionalGeneration(ReducingTimedQwen, qwen3_5.Qwen3_5MoeForConditionalGeneration):
+    """Qwen3.5 and 3.6 with experts."""
+
+    family = Qwen35Family
 
 
 @MULTIMODAL_REGISTRY.register_processor(

@@ -4,7 +4,7 @@ from .base import Family, GeometryOnly
 from .generic import Gemma3Family, SmolVLMFamily
 from .internvl import InternVLFamily
 from .llava import LlavaFamily, LlavaNextFamily, LlavaOnevisionFamily
-from .qwen import Qwen2Family, Qwen3Family, Qwen25Family
+from .qwen import Qwen2Family, Qwen3Family, Qwen25Family, Qwen35Family
 
 __all__ = [
     "Family",
@@ -17,5 +17,6 @@ __all__ = [
     "Qwen2Family",
     "Qwen3Family",
     "Qwen25Family",
+    "Qwen35Family",
     "SmolVLMFamily",
 ]

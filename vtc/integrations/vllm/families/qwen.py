@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vtc.adapters import Media, Qwen2VL, Qwen3VL, Qwen25VL
+from vtc.adapters import Media, Qwen2VL, Qwen3VL, Qwen25VL, Qwen35
 
 from .base import EngineModel, Family
 
@@ -77,4 +77,10 @@ class Qwen3Family(QwenFamily, Qwen3VL):
     """Qwen3-VL. The frames of a video stand apart in the prompt, each behind its time."""
 
     served = ServedQwen3
+    mixed = frozenset({"video"})
+
+
+class Qwen35Family(QwenFamily, Qwen35):
+    """Qwen3.5 and 3.6. No DeepStack."""
+
     mixed = frozenset({"video"})
