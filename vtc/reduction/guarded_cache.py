@@ -137,7 +137,7 @@ PICKS: dict[str, Callable[[torch.Tensor, Any], torch.Tensor]] = {
 """The methods by which a cache changes its rows, and what they do to any tensor with one entry a row."""
 
 READ = ("update", "get_conv_state", "get_recurrent_state", "update_conv_state", "update_recurrent_state")
-"""The methods by which a model reads a cache. One token at a time changes a convolution's state without its `update`."""
+"""Methods by which a model reads a cache: a single token changes the state of a convolution without its `update`."""
 
 _BODY: dict[str, Any] = {
     "__doc__": "A cache of a shortened prompt; wrapped models alone read it.",
