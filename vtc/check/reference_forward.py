@@ -24,7 +24,9 @@ def shortened(check_run: CheckRun, full: DecoderInputs, columns: Tensor, ids: Te
         for rows in (embeds, *planes):
             rows[own[reduction.anchor]] = reduction.apply(rows[own])
     visual = full.visual[columns]
-    return DecoderInputs(embeds[columns], ids, tuple(plane[columns][visual] for plane in planes), visual)
+    kept = tuple(plane[columns][visual] for plane in planes)
+    looked_up = None if full.looked_up is None else full.looked_up[columns]
+    return DecoderInputs(embeds[columns], ids, kept, visual, looked_up=looked_up)
 
 
 @torch.no_grad()
@@ -41,7 +43,7 @@ def prefill(check_run: CheckRun, row_inputs: DecoderInputs, columns: Tensor, tok
         `[T + 1, V]` fp32, of the row's last token and of each of `tokens`, on the CPU.
     """
     tokens = torch.empty(0, dtype=torch.int64) if tokens is None else tokens
-    row = _grown(row_inputs, check_run.model.get_input_embeddings()(tokens.to(row_inputs.embeds.device)))
+    row = _grown(check_run, row_inputs, tokens.to(row_inputs.embeds.device))
     ids = row.ids.clone()
     if len(ids) == 4:  # the row that counts text shows no gaps
         ids[0] = torch.arange(ids.shape[1], device=ids.device)
@@ -65,6 +67,7 @@ def prefill(check_run: CheckRun, row_inputs: DecoderInputs, columns: Tensor, tok
             position_ids=ids if len(ids) == 1 else ids[:, None],
             use_cache=False,
             logits_to_keep=len(tokens) + 1,
+            **({} if row.looked_up is None else {"per_layer_inputs": row.looked_up[None]}),
             **shaped,
         )
     finally:
@@ -72,11 +75,18 @@ def prefill(check_run: CheckRun, row_inputs: DecoderInputs, columns: Tensor, tok
     return out.logits[0].float().cpu()
 
 
-def _grown(row_inputs: DecoderInputs, embeds: Tensor) -> DecoderInputs:
+def _grown(check_run: CheckRun, row_inputs: DecoderInputs, tokens: Tensor) -> DecoderInputs:
     """The row with text after it, which counts on from its last token."""
+    embeds, looked_up = check_run.model.get_input_embeddings()(tokens), row_inputs.looked_up
     start = row_inputs.places[:, -1].max() + 1
     ids = (start + torch.arange(len(embeds), device=row_inputs.ids.device)).expand(len(row_inputs.ids), -1)
     visual = torch.cat([row_inputs.visual, row_inputs.visual.new_zeros(len(embeds))])
+    if looked_up is not None:
+        looked_up = torch.cat([looked_up, decoder_of(check_run.model).get_per_layer_inputs(tokens[None])[0]])
     return DecoderInputs(
-        torch.cat([row_inputs.embeds, embeds]), torch.cat([row_inputs.ids, ids], dim=1), row_inputs.planes, visual
+        torch.cat([row_inputs.embeds, embeds]),
+        torch.cat([row_inputs.ids, ids], dim=1),
+        row_inputs.planes,
+        visual,
+        looked_up=looked_up,
     )
