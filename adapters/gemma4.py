@@ -45,6 +45,7 @@ class Gemma4(Adapter):
     media_arguments: tuple[str, ...] = (*PIXELS.values(), *PLACES.values(), FRAMES)
     resizable = True
     videos = True
+    types_of_all = True
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

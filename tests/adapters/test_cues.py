@@ -82,7 +82,15 @@ def test_attention_is_a_distribution_in_fp32(family):
         whole = {"llava-siglip": 1.0, "llava-full": 1.0}.get(family.name)
         for unit, kind in enumerate(item.layout.kinds):
             mass = received[item.layout.unit == unit].sum()
-            due = 0.25 if "qwen" in family.name else 1 / 9 if "gemma4" in family.name else 1.0 if kind == "thumbnail" and not family.has_cls else whole
+            due = (
+                0.25
+                if "qwen" in family.name
+                else 1 / 9
+                if "gemma4" in family.name
+                else 1.0
+                if kind == "thumbnail" and not family.has_cls
+                else whole
+            )
             # Of a tile, what its padding received is gone; pooling keeps no sum.
             assert mass < 1 + 1e-5 if due is None else abs(mass - due) < 1e-5
             assert mass < 1 or not family.has_cls or due == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import partial
 
@@ -21,7 +22,6 @@ from tests.checks import (
     check_decoding,
     check_forward,
     check_given,
-    check_kept,
     check_same,
     kept_columns,
 )
@@ -52,6 +52,7 @@ from tests.grid import (
     stock,
     watching,
 )
+from tests.names import CACHE
 from vtc import Recipe, adapters, reduce_tokens
 from vtc.recipes.composition import POSITIONS
 from vtc.stages import KCenter, Mean, Resize, Stride
@@ -82,7 +83,6 @@ def test_images_and_videos_in_one_prompt_are_as_the_oracle_has_them(family, reci
     with watching(model) as calls:
         out = generate(model, inputs, tokens=3)
     check_given(calls[0], plans)
-    check_kept(model.vtc.report, plans)
     check_decoding(stock(family), plans, out.sequences, steps(out))
     with torch.no_grad():
         check_forward(stock(family), plans, model(**inputs).logits)
@@ -123,6 +123,25 @@ def test_tokens_of_an_image_that_do_not_see_each_other_are_found(family, monkeyp
     monkeypatch.setattr(oracle, "_attention", lambda model, plan, embeds: torch.ones(1, embeds.shape[1]).long())
     with torch.no_grad(), pytest.raises(AssertionError):
         check_forward(stock(family), plans, model(**inputs).logits)
+
+
+@pytest.mark.parametrize("family", [LARGE, UNIFIED], ids=lambda family: family.name)
+def test_an_image_behind_a_cache_sees_itself_both_ways(family, monkeypatch):
+    """The model reads types by column of all that it has seen, also where only the new ids are given."""
+    model, inputs = reduce_tokens(fresh(family), RECIPES[0]), family.inputs([[3, (1, 8, 6), 5]])
+    model.generation_config.suppress_tokens = [IMAGE, VIDEO]
+    first, new = generate(model, inputs, tokens=3), family.inputs([[2, (4, 6, 8), 3]])
+    held, media = first[CACHE], ("pixel_values", "image_position_ids")
+    ids = torch.cat([first.sequences, new["input_ids"][:, 1:]], dim=1)
+    given = dict(attention_mask=torch.ones_like(ids), mm_token_type_ids=(ids == IMAGE).long())
+    want = generate(model, {**given, "input_ids": ids, **{n: torch.cat([inputs[n], new[n]]) for n in media}})
+    behind = slice(first.sequences.shape[1] - 1, None)  # the last generated token is in no cache yet
+    given |= dict(input_ids=ids[:, behind], mm_token_type_ids=given["mm_token_type_ids"][:, behind])
+    given |= {n: new[n] for n in media}
+    check_close(steps(generate(model, {**given, CACHE: copy.deepcopy(held)})), steps(want), "logits")
+    monkeypatch.setattr(model.vtc._wrapped.adapter, "types_of_all", False)
+    with pytest.raises(AssertionError):
+        check_close(steps(generate(model, {**given, CACHE: copy.deepcopy(held)})), steps(want), "logits")
 
 
 def test_other_per_layer_embeddings_are_found(monkeypatch):
@@ -264,7 +283,9 @@ def test_images_of_unlike_shapes_as_the_real_processor_gives_them(family):
     report = model.vtc.report
     grids = [unit.grid for item in report.items for unit in item.units]
     assert [height * width for _, height, width in grids] == [item.before for item in report.items]
-    assert grids[0][2] > grids[0][1] and grids[1][1] > grids[1][2] and grids[2][1] == grids[2][2]
+    assert grids[0][2] > grids[0][1]
+    assert grids[1][1] > grids[1][2]
+    assert grids[2][1] == grids[2][2]
     assert report.before == int((inputs["input_ids"] == IMAGE).sum()) < inputs["image_position_ids"].shape[1] // 9 * 3
     assert [item.row for item in report.items] == [0, 1, 1]
     assert [item.after for item in report.items] == model.vtc.count(**inputs)
@@ -345,7 +366,7 @@ def spoilt(**changes):
         ({"pixel_values_videos": torch.zeros(24, 24)}, r"pixel_values_videos is \(24, 24\); expected"),
         ({"pixel_values_videos": [torch.zeros(24, 24)]}, "pixel_values_videos is list; expected"),
     ],
-    ids=str,
+    ids=["places", "numbers", "counts", "unlike", "axes", "list"],
 )
 def test_media_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):

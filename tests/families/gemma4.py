@@ -74,14 +74,12 @@ TOWER = dict(**VISION, head_dim=16, num_key_value_heads=1, patch_size=PATCH, pos
 
 
 def gemma4(attention: str = "sdpa", seed: int = 0, *, words: Any = LARGE, audio: Any = None) -> nn.Module:
-    config = Gemma4Config(
-        vision_config=TOWER, text_config=Gemma4TextConfig(**words), audio_config=audio, **TOKENS
-    )
+    config = Gemma4Config(vision_config=TOWER, text_config=Gemma4TextConfig(**words), audio_config=audio, **TOKENS)
     model = spread(Gemma4ForConditionalGeneration._from_config(config, attn_implementation=attention), seed)
     per_layer = getattr(model.get_decoder(), "embed_tokens_per_layer", None)
     if per_layer is not None:
         with torch.no_grad():  # the model looks up the padding's for a placeholder; which id pads then does not matter
-            per_layer.weight[[IMAGE, VIDEO, AUDIO]] = per_layer.weight[PAD]
+            per_layer.weight[[IMAGE, VIDEO, AUDIO]] = per_layer.weight[PAD].clone()
     return quiet(model)
 
 
@@ -89,7 +87,7 @@ small = partial(gemma4, words=SMALL)
 
 
 def unified(attention: str = "sdpa", seed: int = 0, *, audio: Any = None) -> nn.Module:
-    vision = dict(patch_size=PATCH, pooling_kernel_size=SIDE, mm_embed_dim=32, mm_posemb_size=64, output_proj_dims=64)
+    vision = dict(patch_size=PATCH, pooling_kernel_size=SIDE, mm_embed_dim=32, mm_posemb_size=64, output_proj_dims=32)
     words = {name: value for name, value in LARGE.items() if name != "hidden_size_per_layer_input"}
     config = Gemma4UnifiedConfig(vision_config=vision, text_config=words, audio_config=audio, **TOKENS)
     model = Gemma4UnifiedForConditionalGeneration._from_config(config, attn_implementation=attention)
@@ -163,7 +161,5 @@ def placed(height: int, width: int, most: int) -> Tensor:
 
 GEMMA4 = (
     Family("gemma4", gemma4, gemma4_inputs, resizes=True, layers="sliding"),
-    Family(
-        "gemma4-video", small, partial(gemma4_inputs, videos=True), resizes=True, videos=True, layers="sliding"
-    ),
+    Family("gemma4-video", small, partial(gemma4_inputs, videos=True), resizes=True, videos=True, layers="sliding"),
 )

@@ -34,7 +34,7 @@ class DecoderInputs:
         visual: `[S]` bool, where they are added.
         marks: each `[S]`, integers by token that the model reads besides, such as which experts a token goes to; by the
             argument's name. Empty `[0]` where it had another length than the prompt.
-        looked_up: `[S, layers, D]` what the model looked up for each token beside its embedding (Gemma 4); None for most.
+        looked_up: `[S, layers, D]` what the model looked up for each token beside its embedding (Gemma 4), or None.
     """
 
     embeds: Tensor
