@@ -185,13 +185,13 @@ SPEECH = dict(
     hidden_size=32,
     num_hidden_layers=1,
     num_attention_heads=2,
-    subsampling_conv_channels=(8, 4),
+    subsampling_conv_channels=(128, 4),
     output_proj_dims=64,
     use_clipped_linears=False,
 )
 ALOUD = {
-    "gemma4": partial(gemma4, audio=SPEECH),
-    "gemma4-small": partial(small, audio=SPEECH),
+    "gemma4": partial(gemma4, "eager", audio=SPEECH),
+    "gemma4-small": partial(small, "eager", audio=SPEECH),
     "gemma4-unified": partial(unified, audio=dict(audio_embed_dim=16)),
 }
 

@@ -52,7 +52,7 @@ TOKENS = dict(
     eoa_token_index=96,
     tie_word_embeddings=False,
 )
-HEADS = dict(head_dim=16, global_head_dim=32, sliding_window=8)
+HEADS = dict(head_dim=16, global_head_dim=32, sliding_window=8, rms_norm_eps=0.1)
 LAYERS = ["sliding_attention", "sliding_attention", "full_attention"]
 LARGE = dict(
     **{**TEXT, **HEADS},
@@ -80,7 +80,7 @@ def gemma4(attention: str = "sdpa", seed: int = 0, *, words: Any = LARGE, audio:
     if per_layer is not None:
         with torch.no_grad():  # the model looks up the padding's for a placeholder; which id pads then does not matter
             per_layer.weight[[IMAGE, VIDEO, AUDIO]] = per_layer.weight[PAD].clone()
-    return quiet(model)
+    return silent(model)
 
 
 small = partial(gemma4, words=SMALL)
@@ -91,7 +91,14 @@ def unified(attention: str = "sdpa", seed: int = 0, *, audio: Any = None) -> nn.
     words = {name: value for name, value in LARGE.items() if name != "hidden_size_per_layer_input"}
     config = Gemma4UnifiedConfig(vision_config=vision, text_config=words, audio_config=audio, **TOKENS)
     model = Gemma4UnifiedForConditionalGeneration._from_config(config, attn_implementation=attention)
-    return quiet(spread(model, seed))
+    return silent(spread(model, seed))
+
+
+def silent(model: nn.Module) -> nn.Module:
+    """As `quiet`, of sound too, whose placeholder a stock model would read as padding."""
+    with torch.no_grad():
+        model.lm_head.weight[AUDIO] = 0
+    return quiet(model)
 
 
 def gemma4_inputs(rows: Sequence[Row], side: str = "left", *, videos: bool = False, merged: bool = False) -> dict:
