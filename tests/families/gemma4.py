@@ -95,9 +95,16 @@ def unified(attention: str = "sdpa", seed: int = 0, *, audio: Any = None) -> nn.
 
 
 def silent(model: nn.Module) -> nn.Module:
-    """As `quiet`, of sound too, whose placeholder a stock model would read as padding."""
+    """As `quiet`, of sound too, whose placeholder a stock model would read as padding.
+
+    Products of queries and keys are not scaled: norms are trained to do so, and here they do, or softmaxes were sharp
+    enough to cost digits.
+    """
     with torch.no_grad():
         model.lm_head.weight[AUDIO] = 0
+        for name, weight in model.named_parameters():
+            if name.endswith("q_norm.weight"):
+                weight /= len(weight) ** 0.5
     return quiet(model)
 
 
