@@ -295,7 +295,9 @@ def logits(model: nn.Module, plan: Plan, tokens: Sequence[int] = ()) -> Tensor:
     """`[S + T, V]` logits of the planned row and `tokens` after it: the whole sequence again, no cache, no padding."""
     new = torch.tensor(tokens, dtype=torch.int64)
     if type(model).__name__.startswith("Gemma4"):  # which takes a placeholder of its own for padding
-        new = torch.where(torch.isin(new, torch.tensor(placeholders(model))), model.config.text_config.pad_token_id, new)
+        new = torch.where(
+            torch.isin(new, torch.tensor(placeholders(model))), model.config.text_config.pad_token_id, new
+        )
     embeds = torch.cat([plan.embeds, model.get_input_embeddings()(new)])[None]
     steps = (plan.following + torch.arange(len(new))).expand(len(plan.positions), -1)
     positions = torch.cat([plan.positions, steps], dim=1)[:, None]
