@@ -25,8 +25,8 @@ def shortened(check_run: CheckRun, full: DecoderInputs, columns: Tensor, ids: Te
             rows[own[reduction.anchor]] = reduction.apply(rows[own])
     visual = full.visual[columns]
     kept = tuple(plane[columns][visual] for plane in planes)
-    looked_up = None if full.looked_up is None else full.looked_up[columns]
-    return DecoderInputs(embeds[columns], ids, kept, visual, looked_up=looked_up)
+    per_layer = None if full.per_layer is None else full.per_layer[columns]
+    return DecoderInputs(embeds[columns], ids, kept, visual, per_layer=per_layer)
 
 
 @torch.no_grad()
@@ -67,7 +67,7 @@ def prefill(check_run: CheckRun, row_inputs: DecoderInputs, columns: Tensor, tok
             position_ids=ids if len(ids) == 1 else ids[:, None],
             use_cache=False,
             logits_to_keep=len(tokens) + 1,
-            **({} if row.looked_up is None else {"per_layer_inputs": row.looked_up[None]}),
+            **({} if row.per_layer is None else {"per_layer_inputs": row.per_layer[None]}),
             **shaped,
         )
     finally:
@@ -77,16 +77,16 @@ def prefill(check_run: CheckRun, row_inputs: DecoderInputs, columns: Tensor, tok
 
 def _grown(check_run: CheckRun, row_inputs: DecoderInputs, tokens: Tensor) -> DecoderInputs:
     """The row with text after it, which counts on from its last token."""
-    embeds, looked_up = check_run.model.get_input_embeddings()(tokens), row_inputs.looked_up
+    embeds, per_layer = check_run.model.get_input_embeddings()(tokens), row_inputs.per_layer
     start = row_inputs.places[:, -1].max() + 1
     ids = (start + torch.arange(len(embeds), device=row_inputs.ids.device)).expand(len(row_inputs.ids), -1)
     visual = torch.cat([row_inputs.visual, row_inputs.visual.new_zeros(len(embeds))])
-    if looked_up is not None:
-        looked_up = torch.cat([looked_up, decoder_of(check_run.model).get_per_layer_inputs(tokens[None])[0]])
+    if per_layer is not None:
+        per_layer = torch.cat([per_layer, decoder_of(check_run.model).get_per_layer_inputs(tokens[None])[0]])
     return DecoderInputs(
         torch.cat([row_inputs.embeds, embeds]),
         torch.cat([row_inputs.ids, ids], dim=1),
         row_inputs.planes,
         visual,
-        looked_up=looked_up,
+        per_layer=per_layer,
     )
