@@ -17,6 +17,7 @@ from transformers.video_utils import VideoMetadata
 
 from tests import oracle
 from tests.adapters.test_processors import stripes
+from tests.check_models import checked
 from tests.checks import (
     check_close,
     check_decoding,
@@ -424,3 +425,10 @@ def test_the_unified_model_gives_its_features_before_they_are_projected():
     for item in found:
         again = model.model.embed_vision.multimodal_embedder(item.cue("encoder_features"))
         check_close(again, item.features, "features")
+
+
+@pytest.mark.parametrize("family", [LARGE, SMALL], ids=lambda family: family.name)
+def test_every_invariant_of_vtc_check_holds(family):
+    result = checked(fresh(family), [Recipe((KCenter(), Mean()), keep=0.3, name="kcenter-mean")], family)
+    assert [row.name for row in result.rows if row.holds is False] == []
+    assert {row.name for row in result.rows if row.holds} >= {"two turns = a slow run with no cache"}
