@@ -11,6 +11,8 @@ from vtc.core.registry import Registry
 
 from .base import Adapter as Adapter
 from .base import Media as Media
+from .gemma4 import Gemma4 as Gemma4
+from .gemma4 import Gemma4Unified as Gemma4Unified
 from .generic import Generic, GenericGrid, missing
 from .internvl import InternVL as InternVL
 from .llama4 import Llama4 as Llama4

@@ -91,6 +91,8 @@ class Adapter(ABC):
         "labels": -100,
     }
     """Arguments with one integer per token of the prompt, and what stands in them for padding and for later text."""
+    types_of_all: bool = False
+    """Whether token types are read by column of all that was seen, so that those in a cache must be among them."""
 
     @classmethod
     def serves(cls, model: Any) -> bool:

@@ -65,6 +65,7 @@ class Plan:
         places: for each of `items`, the token of this row that each of its outputs is.
         gone: by layer of the decoder, the tokens that nothing attends to from there on.
         folded: by layer, tokens that become the weighted mean of others: (token, members, weights).
+        ids: the id of each token, None for a visual one.
     """
 
     embeds: Tensor
@@ -76,6 +77,7 @@ class Plan:
     places: list[list[int]]
     gone: dict[int, list[int]] = field(default_factory=dict)
     folded: dict[int, list[tuple[int, list[int], list[float]]]] = field(default_factory=dict)
+    ids: list[int | None] = field(default_factory=list)
 
 
 def fold(reduction: Reduction, features: Tensor) -> Tensor:
@@ -227,7 +229,7 @@ def _plan(
     names = {token: kind for kind, token in kinds(model).items()}
     left = {kind: [items[id(p)] for p in images if encoder.modality(p) == kind] for kind in names.values()}
     done = dict.fromkeys(left, 0)
-    rows, positions, kept, planes = [], [], [], []
+    rows, positions, kept, planes, ids = [], [], [], [], []
     places: dict[int, list[int]] = {id(item): [] for item in items.values()}
     following, i = 0, 0
     while i < len(line):
@@ -236,6 +238,7 @@ def _plan(
             positions.append(torch.full((len(full),), following) if compact else full[:, i])
             kept.append(columns[i])
             planes.append(None)
+            ids.append(line[i])
             i, following = i + 1, following + 1
             continue
         # A stretch of placeholders is all of an item, or what stands between two texts inside of it.
@@ -251,6 +254,7 @@ def _plan(
             places[id(item)].append(len(rows))
             rows.append(item.features[k])
             planes.append([plane[k] for plane in item.planes])
+            ids.append(None)
             positions.append(following + ladder[n] if compact else full[:, i + place])
             kept.append(columns[i + place])
         i, following, done[kind] = i + size, following + climbed, start + size
@@ -259,7 +263,8 @@ def _plan(
             left[kind].pop(0)
     found = torch.stack(positions, dim=1)
     last = int(found[:, -1].max()) + 1
-    return Plan(torch.stack(rows), found, last, kept, list(items.values()), planes, list(places.values()))
+    own = list(items.values())
+    return Plan(torch.stack(rows), found, last, kept, own, planes, list(places.values()), ids=ids)
 
 
 def ladders(full: Tensor, stays: list[int]) -> tuple[Tensor, int]:
@@ -289,6 +294,10 @@ def ladders(full: Tensor, stays: list[int]) -> tuple[Tensor, int]:
 def logits(model: nn.Module, plan: Plan, tokens: Sequence[int] = ()) -> Tensor:
     """`[S + T, V]` logits of the planned row and `tokens` after it: the whole sequence again, no cache, no padding."""
     new = torch.tensor(tokens, dtype=torch.int64)
+    if type(model).__name__.startswith("Gemma4"):  # which takes a placeholder of its own for padding
+        new = torch.where(
+            torch.isin(new, torch.tensor(placeholders(model))), model.config.text_config.pad_token_id, new
+        )
     embeds = torch.cat([plan.embeds, model.get_input_embeddings()(new)])[None]
     steps = (plan.following + torch.arange(len(new))).expand(len(plan.positions), -1)
     positions = torch.cat([plan.positions, steps], dim=1)[:, None]
@@ -296,6 +305,7 @@ def logits(model: nn.Module, plan: Plan, tokens: Sequence[int] = ()) -> Tensor:
         return model.lm_head(_by_layer(model, plan, embeds, positions))[0]
     out = model.get_decoder()(
         **_deepstack(plan, embeds),
+        **_per_layer(model, [*plan.ids, *new.tolist()]),
         inputs_embeds=embeds,
         position_ids=positions[0] if len(positions) == 1 else positions,
         attention_mask=_attention(model, plan, embeds),
@@ -326,21 +336,39 @@ def _by_layer(model: nn.Module, plan: Plan, states: Tensor, positions: Tensor) -
     return decoder.norm(states)
 
 
+def _per_layer(model: nn.Module, ids: list[int | None]) -> dict[str, Tensor]:
+    """What a model looks up for each token beside its embedding, as the stock model hands it to its decoder."""
+    decoder = model.get_decoder()
+    if not getattr(decoder.config, "hidden_size_per_layer_input", 0):
+        return {}
+    pad = decoder.config.pad_token_id
+    line = torch.tensor([[pad if token is None else token for token in ids]])
+    return {"per_layer_inputs": decoder.embed_tokens_per_layer(line).unflatten(-1, (len(decoder.layers), -1))}
+
+
 def _attention(model: nn.Module, plan: Plan, embeds: Tensor) -> Any:
-    """The decoder's mask: of ones, or, where the model has images look at themselves both ways, by kind of layer."""
+    """The decoder's mask: of ones, or, where the model has images look at themselves both ways, by kind of layer.
+
+    In Gemma 3 they do so in all layers, in Gemma 4 in those with a window, and in Gemma 4 without an encoder in all,
+    whatever the window.
+    """
     length = embeds.shape[1]
-    if "token_type_ids" not in signature(model.forward).parameters:
+    name, words = type(model).__name__, model.config.get_text_config()
+    both_ways = getattr(words, "use_bidirectional_attention", None) == "vision"
+    if not both_ways and "token_type_ids" not in signature(model.forward).parameters:
         return torch.ones(1, length, dtype=torch.int64)
     image = [planes is not None for planes in plan.planes] + [False] * (length - len(plan.planes))
     first = {i: next(k for k in range(i, -1, -1) if k == 0 or not image[k - 1]) for i in range(length) if image[i]}
-    full = torch.full((length, length), torch.finfo(embeds.dtype).min)
+    hidden = torch.finfo(embeds.dtype).min
+    full, near = torch.full((2, length, length), hidden)
     for q in range(length):
         for k in range(length):
-            if k <= q or (image[q] and image[k] and first[q] == first[k]):
+            together = image[q] and image[k] and first[q] == first[k]
+            inside = k > q - words.sliding_window
+            if k <= q or (together and not name.startswith("Gemma4For")):
                 full[q, k] = 0
-    near = full.clone()
-    for q in range(length):
-        near[q, : max(q - model.config.get_text_config().sliding_window + 1, 0)] = torch.finfo(embeds.dtype).min
+            if (together or k <= q) and (inside or (together and name.startswith("Gemma4Unified"))):
+                near[q, k] = 0
     return {"full_attention": full[None, None], "sliding_attention": near[None, None]}
 
 

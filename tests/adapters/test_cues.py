@@ -78,11 +78,19 @@ def test_attention_is_a_distribution_in_fp32(family):
         received = item.cue("received_attention")
         assert received.dtype == item.cue("attention").dtype == torch.float32
         assert bool((received >= 0).all())
-        # A class token that does not go on keeps its part; a token of four patches has their mean.
+        # A class token that does not go on keeps its part; a token of four patches, or nine, has their mean.
         whole = {"llava-siglip": 1.0, "llava-full": 1.0}.get(family.name)
         for unit, kind in enumerate(item.layout.kinds):
             mass = received[item.layout.unit == unit].sum()
-            due = 0.25 if "qwen" in family.name else 1.0 if kind == "thumbnail" and not family.has_cls else whole
+            due = (
+                0.25
+                if "qwen" in family.name
+                else 1 / 9
+                if "gemma4" in family.name
+                else 1.0
+                if kind == "thumbnail" and not family.has_cls
+                else whole
+            )
             # Of a tile, what its padding received is gone; pooling keeps no sum.
             assert mass < 1 + 1e-5 if due is None else abs(mass - due) < 1e-5
             assert mass < 1 or not family.has_cls or due == 1
@@ -136,6 +144,10 @@ def repainted(family, model, item, place: int) -> dict[str, torch.Tensor]:
     unit, (_, row, column) = int(item.layout.unit[place]), item.layout.cell[place].tolist()
     inputs = {name: value.clone() for name, value in item.inputs.items()}
     pixels = inputs["pixel_values"]
+    if "position_ids" in inputs:
+        frame, patches = ENCODERS[family.name].painted(model, item, place)
+        pixels[frame, patches] *= -4
+        return inputs
     if pixels.ndim == 2:
         _, height, width = item.layout.grids[0]
         first = 4 * ((unit * height + row) * width + column)

@@ -46,9 +46,10 @@ def test_what_memory_does_not_hold_is_left_out():
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @torch.no_grad()
 def test_what_fits_takes_its_requests_reduced(name):
-    model, remark = build(name, layers=4)
+    layers = 6 if name == "gemma4-e4b" else 4  # of whose first five none is full
+    model, remark = build(name, layers=layers)
     given = architecture(name).requests(model, 2, 1)
-    assert "4 of its" in remark
+    assert f"{layers} of its" in remark
     with reduced(model, recipe("kcenter", keep=0.1)):
         assert model(**given, logits_to_keep=1).logits.isfinite().all()
         assert model.vtc.report.after < 0.2 * model.vtc.report.before

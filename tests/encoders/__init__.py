@@ -7,6 +7,7 @@ from tests.encoders.base import (
     ReferenceEncoder,
     Softmaxes,
 )
+from tests.encoders.gemma4 import Gemma4Encoder, Gemma4UnifiedEncoder
 from tests.encoders.generic import (
     Gemma3Encoder,
     Mistral3Encoder,
@@ -35,6 +36,10 @@ ENCODERS: dict[str, ReferenceEncoder] = {
     "smolvlm": SmolVLMEncoder(),
     "mistral3": Mistral3Encoder(),
     "gemma3": Gemma3Encoder(),
+    "gemma4": Gemma4Encoder(),
+    "gemma4-video": Gemma4Encoder(),
+    "gemma4-small": Gemma4Encoder(),
+    "gemma4-unified": Gemma4UnifiedEncoder(),
     "qwen35": QwenEncoder(),
     "qwen35-video": QwenEncoder(),
     "qwen35-moe": QwenEncoder(),

@@ -18,6 +18,7 @@ from tests.families.common import (
     visual,
 )
 from tests.families.gemma3 import GEMMA3
+from tests.families.gemma4 import GEMMA4
 from tests.families.internvl import INTERNVL
 from tests.families.llava import (
     LLAVA,
@@ -41,6 +42,7 @@ FAMILIES: tuple[Family, ...] = (
     SMOLVLM,
     MISTRAL3,
     GEMMA3,
+    *GEMMA4,
     *QWEN35,
 )
 VARIANTS: tuple[Family, ...] = (*LLAVA_VARIANTS, *LLAVA_NEXT_VARIANTS, *LLAVA_ONEVISION_VARIANTS)

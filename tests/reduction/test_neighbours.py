@@ -25,7 +25,9 @@ from vtc import reduce_tokens, reduced, restore
 
 
 def lora(model):
-    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    # peft does not know the maps of Gemma 4's tower, which clip.
+    left = r".*vision_tower.*" if type(model).__name__.startswith("Gemma4") else None
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], exclude_modules=left, init_lora_weights=False)
     torch.manual_seed(0)
     return get_peft_model(model, config)
 
@@ -49,7 +51,13 @@ def test_peft_before_and_after(family):
 def test_accelerate_dispatch_and_offload(family):
     inputs = family.inputs(ROWS)
     expected = answer(reduce_tokens(family.build(), family.able("cls"), keep=0.25), inputs)
-    for place in (lambda m: dispatch_model(m, {"": "cpu"}, force_hooks=True), lambda m: cpu_offload(m, "cpu")):
+    places = [lambda m: dispatch_model(m, {"": "cpu"}, force_hooks=True), lambda m: cpu_offload(m, "cpu")]
+    if getattr(family.build().get_decoder(), "embed_tokens_per_layer", None) is not None:
+        with pytest.raises(
+            RuntimeError, match="meta"
+        ):  # Gemma 4 reads a weight beside its module, which lies elsewhere
+            answer(places.pop()(family.build()), inputs)
+    for place in places:
         model = reduce_tokens(place(family.build()), family.able("cls"), keep=0.25)
         assert torch.equal(answer(model, inputs), expected)
         wrapped_first = place(reduce_tokens(family.build(), family.able("cls"), keep=0.25))
@@ -176,6 +184,8 @@ def test_flash_attention_never_sees_gaps_in_positions(family, monkeypatch):
 
     AttentionInterface.register("flash_probe", probe)
     model = family.build()
+    if not model._supports_flash_attn:
+        return
     inputs = family.inputs([[3, (1,), 5]])
     expected = answer(reduce_tokens(model, "stride", keep=0.25), inputs)
     restore(model)

@@ -71,6 +71,8 @@ def build(
     cut: dict[str, Any] = {"num_hidden_layers": kept}
     if getattr(config.text_config, "layer_types", None):
         cut["layer_types"] = config.text_config.layer_types[:kept]
+    if shared := getattr(config.text_config, "num_kv_shared_layers", 0):  # the last ones
+        cut["num_kv_shared_layers"] = max(0, kept - whole + shared)
     for field, value in cut.items():
         setattr(config.text_config, field, value)
     with no_init_weights():
@@ -146,6 +148,7 @@ ARCHITECTURES = {
         Architecture("qwen2.5-vl-3b", configs.qwen25, requests.qwen(1296), 3.75e9),
         Architecture("qwen3-vl-4b", configs.qwen3, requests.qwen(1024), 4.44e9),
         Architecture("qwen3.5-4b", configs.qwen35, requests.qwen(1024), 4.54e9),
+        Architecture("gemma4-e4b", configs.gemma4, requests.gemma4, 8.0e9),
         Architecture("internvl3-2b", configs.internvl, requests.internvl, 2.09e9),
     )
 }

@@ -149,3 +149,32 @@ def internvl() -> Any:
         max_position_embeddings=32768,
     )
     return InternVLConfig(vision_config=vision, text_config=text, image_token_id=151667, tie_word_embeddings=False)
+
+
+def gemma4() -> Any:
+    """Gemma 4 E4B: of six layers of its language model five see 512 tokens back; the last 18 read earlier keys."""
+    from transformers import Gemma4Config
+
+    text = {
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 42,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "head_dim": 256,
+        "global_head_dim": 512,
+        "num_kv_shared_layers": 18,
+        "hidden_size_per_layer_input": 256,
+        "sliding_window": 512,
+        "final_logit_softcapping": 30.0,
+    }
+    vision = {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 12,
+        "head_dim": 64,
+        "use_clipped_linears": True,
+    }
+    return Gemma4Config(text_config=text, vision_config=vision, audio_config={})

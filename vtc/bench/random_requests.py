@@ -71,6 +71,25 @@ def qwen(largest: int) -> Requests:
     return requests
 
 
+def gemma4(model: Any, batch: int, images: int, tokens: int | None = None) -> dict[str, Tensor]:
+    """Images of at most 256 visual tokens, where no other number is asked for, filled up to one number of patches."""
+    vision = model.config.vision_config
+    side, pool = 2 * round((tokens or 256) ** 0.5 / 2), vision.pooling_kernel_size
+    grids = _cycled(((side, side), (side, side // 2), (side // 2, side), (side // 2, side // 2)), batch * images)
+    places = torch.full((len(grids), (side * pool) ** 2, 2), -1)
+    for own, (height, width) in zip(places, grids, strict=True):
+        axes = torch.meshgrid(torch.arange(width * pool), torch.arange(height * pool), indexing="xy")
+        own[: height * width * pool**2] = torch.stack(axes, dim=-1).flatten(0, 1)
+    return _sent(
+        model,
+        [height * width for height, width in grids],
+        images,
+        typed=True,
+        pixel_values=torch.rand(*places.shape[:2], 3 * vision.patch_size**2),
+        image_position_ids=places,
+    )
+
+
 def internvl(model: Any, batch: int, images: int, tokens: int | None = None) -> dict[str, Tensor]:
     """Images of up to four tiles and a thumbnail."""
     _own_sizes(tokens)
@@ -80,7 +99,9 @@ def internvl(model: Any, batch: int, images: int, tokens: int | None = None) -> 
 
 def _own_sizes(tokens: int | None) -> None:
     if tokens is not None:
-        raise ValueError(f"--image-tokens {tokens}: this architecture has sizes of its own; Qwen's take any")
+        raise ValueError(
+            f"--image-tokens {tokens}: this architecture has sizes of its own; Qwen's and Gemma 4's take any"
+        )
 
 
 def _cycled(sizes: Sequence[Any], count: int) -> list[Any]:

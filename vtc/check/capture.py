@@ -34,6 +34,7 @@ class DecoderInputs:
         visual: `[S]` bool, where they are added.
         marks: each `[S]`, integers by token that the model reads besides, such as which experts a token goes to; by the
             argument's name. Empty `[0]` where it had another length than the prompt.
+        per_layer: `[S, layers, D]` what the model looked up for each token beside its embedding (Gemma 4), or None.
     """
 
     embeds: Tensor
@@ -41,6 +42,7 @@ class DecoderInputs:
     planes: tuple[Tensor, ...]
     visual: Tensor
     marks: Mapping[str, Tensor] = field(default_factory=dict)
+    per_layer: Tensor | None = None
 
     @property
     def places(self) -> Tensor:
@@ -192,6 +194,7 @@ def _decoder_inputs(kwargs: Mapping[str, Any], outer: Tensor | None) -> list[Dec
         for name, value in kwargs.items()
         if name not in PLACED and _is_marks(value, size)
     }
+    per_layer = kwargs.get("per_layer_inputs")
     return [
         DecoderInputs(
             embeds[r][own].clone(),
@@ -199,6 +202,7 @@ def _decoder_inputs(kwargs: Mapping[str, Any], outer: Tensor | None) -> list[Dec
             tuple(p[r].clone() for p in planes),
             visual[r][own],
             {name: value[r][own] if value.shape[1] else value[r] for name, value in marks.items()},
+            None if per_layer is None else per_layer[r][own],
         )
         for r, own in enumerate(real)
     ]

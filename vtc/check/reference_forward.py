@@ -24,7 +24,9 @@ def shortened(check_run: CheckRun, full: DecoderInputs, columns: Tensor, ids: Te
         for rows in (embeds, *planes):
             rows[own[reduction.anchor]] = reduction.apply(rows[own])
     visual = full.visual[columns]
-    return DecoderInputs(embeds[columns], ids, tuple(plane[columns][visual] for plane in planes), visual)
+    kept = tuple(plane[columns][visual] for plane in planes)
+    per_layer = None if full.per_layer is None else full.per_layer[columns]
+    return DecoderInputs(embeds[columns], ids, kept, visual, per_layer=per_layer)
 
 
 @torch.no_grad()
@@ -41,7 +43,7 @@ def prefill(check_run: CheckRun, row_inputs: DecoderInputs, columns: Tensor, tok
         `[T + 1, V]` fp32, of the row's last token and of each of `tokens`, on the CPU.
     """
     tokens = torch.empty(0, dtype=torch.int64) if tokens is None else tokens
-    row = _grown(row_inputs, check_run.model.get_input_embeddings()(tokens.to(row_inputs.embeds.device)))
+    row = _grown(check_run, row_inputs, tokens.to(row_inputs.embeds.device))
     ids = row.ids.clone()
     if len(ids) == 4:  # the row that counts text shows no gaps
         ids[0] = torch.arange(ids.shape[1], device=ids.device)
@@ -65,6 +67,7 @@ def prefill(check_run: CheckRun, row_inputs: DecoderInputs, columns: Tensor, tok
             position_ids=ids if len(ids) == 1 else ids[:, None],
             use_cache=False,
             logits_to_keep=len(tokens) + 1,
+            **({} if row.per_layer is None else {"per_layer_inputs": row.per_layer[None]}),
             **shaped,
         )
     finally:
@@ -72,11 +75,18 @@ def prefill(check_run: CheckRun, row_inputs: DecoderInputs, columns: Tensor, tok
     return out.logits[0].float().cpu()
 
 
-def _grown(row_inputs: DecoderInputs, embeds: Tensor) -> DecoderInputs:
+def _grown(check_run: CheckRun, row_inputs: DecoderInputs, tokens: Tensor) -> DecoderInputs:
     """The row with text after it, which counts on from its last token."""
+    embeds, per_layer = check_run.model.get_input_embeddings()(tokens), row_inputs.per_layer
     start = row_inputs.places[:, -1].max() + 1
     ids = (start + torch.arange(len(embeds), device=row_inputs.ids.device)).expand(len(row_inputs.ids), -1)
     visual = torch.cat([row_inputs.visual, row_inputs.visual.new_zeros(len(embeds))])
+    if per_layer is not None:
+        per_layer = torch.cat([per_layer, decoder_of(check_run.model).get_per_layer_inputs(tokens[None])[0]])
     return DecoderInputs(
-        torch.cat([row_inputs.embeds, embeds]), torch.cat([row_inputs.ids, ids], dim=1), row_inputs.planes, visual
+        torch.cat([row_inputs.embeds, embeds]),
+        torch.cat([row_inputs.ids, ids], dim=1),
+        row_inputs.planes,
+        visual,
+        per_layer=per_layer,
     )

@@ -15,7 +15,7 @@ from .console import note, print_json, progress, shown
 from .options import MODELS, AsJson, Device, Dtype, parts
 
 DEFAULT_RECIPES = "kcenter,random,resize"
-ARCHITECTURES = "llava-1.5-7b, llava-next-7b, qwen2.5-vl-3b, qwen3-vl-4b, qwen3.5-4b, internvl3-2b"
+ARCHITECTURES = "llava-1.5-7b, llava-next-7b, qwen2.5-vl-3b, qwen3-vl-4b, qwen3.5-4b, gemma4-e4b, internvl3-2b"
 
 SHORT = {
     "visual tokens": "tokens",

@@ -38,25 +38,27 @@ class DecoderCost:
         """
         config = decoder.config
         heads = int(config.num_attention_heads)
-        kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
-        head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
         window = int(getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None) or 0)
         default = "sliding_attention" if window else "full_attention"  # as the stock cache has it
         kinds = getattr(config, "layer_types", None) or [default] * int(config.num_hidden_layers)
         # Layers may read the keys of earlier ones.
         modes = getattr(config, "kv_sharing_modes", None) or [None] * len(kinds)
-        own = [kind for kind, mode in zip(kinds, modes, strict=True) if mode != "reuse"]
-        windowed = sum(kind in WINDOWED for kind in own) if window else 0
-        layer_bytes = 2 * kv_heads * head_dim * element_size
+        shapes = _shapes(decoder, heads, len(kinds))
+        keyed = [
+            (kind in WINDOWED and window > 0, mode != "reuse", kv_heads, head_dim)
+            for kind, mode, (kv_heads, head_dim) in zip(kinds, modes, shapes, strict=True)
+            if kind not in WITHOUT_KEYS
+        ]
+        cached = {way: sum(k * d for w, own, k, d in keyed if own and w is way) for way in (True, False)}
         shaped = [m for m in decoder.layers.modules() if hasattr(m, "in_features") and hasattr(m, "out_features")]
         # A wrapper such as LoRA's repeats the shape of what it wraps: only the innermost maps count.
         inside = {id(m): set(map(id, m.modules())) - {id(m)} for m in shaped}
         linear = [m for m in shaped if inside[id(m)].isdisjoint(inside)]
         return cls(
             linear_flops=sum(2 * int(m.in_features) * int(m.out_features) for m in linear),
-            attention_flops=4 * sum(kind not in WITHOUT_KEYS for kind in kinds) * heads * head_dim,
-            kv_bytes=(sum(kind not in WITHOUT_KEYS for kind in own) - windowed) * layer_bytes,
-            windowed_bytes=windowed * layer_bytes,
+            attention_flops=4 * heads * sum(head_dim for *_, head_dim in keyed),
+            kv_bytes=2 * element_size * cached[False],
+            windowed_bytes=2 * element_size * cached[True],
             window=max(window - 1, 0),
         )
 
@@ -71,3 +73,20 @@ class DecoderCost:
     def turn_flops(self, tokens: int, past: int) -> int:
         """FLOPs of the decoder layers over `tokens` that follow `past` cached ones, each pair counted likewise."""
         return self.prefill_flops(tokens) + self.attention_flops * tokens * past
+
+
+def _shapes(decoder: Any, heads: int, layers: int) -> list[tuple[int, int]]:
+    """Heads of keys, and dimensions of a head, of each layer: those of its attention, or else of the config.
+
+    Layers may differ (Gemma 4), and their config then answers no one number for all.
+    """
+    found = []
+    for i in range(layers):
+        attention = getattr(decoder.layers[min(i, len(decoder.layers) - 1)], "self_attn", None)
+        head_dim, groups = (getattr(attention, name, None) for name in ("head_dim", "num_key_value_groups"))
+        if not isinstance(head_dim, int) or not isinstance(groups, int):
+            config = decoder.config
+            head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+            groups = heads // int(getattr(config, "num_key_value_heads", None) or heads)
+        found.append((heads // groups, head_dim))
+    return found

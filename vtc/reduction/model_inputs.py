@@ -43,7 +43,11 @@ def shortened(request: Request, given: Mapping[str, Any], adapter: Adapter) -> d
         if given.get(name) is not None:
             # Stock classes read types from NumPy too.
             values = _grown(torch.as_tensor(given[name], device=ids.device), request, ids.shape[1], fill)
-            short[name] = (own if values.shape[1] == ids.shape[1] else whole).take(values, fill)
+            values = (own if values.shape[1] == ids.shape[1] else whole).take(values, fill)
+            lacking = short["attention_mask"].shape[1] - values.shape[1]
+            if adapter.types_of_all and lacking and name != "labels":
+                values = torch.cat([values.new_full((rows, lacking), fill), values], dim=1)
+            short[name] = values
     short["mm_encoder_outputs"] = ShortenedOutputs(adapter.outputs(request.embedded_for(rows)), request)
     return short
 
