@@ -174,7 +174,7 @@ class Gemma4(Adapter):
 
     def _encode(self, frames: Sequence[tuple[Tensor, Tensor, Grid]], cues: Sequence[str]) -> list[tuple[Tensor, Cues]]:
         """Features and cues of each of some images or frames of one length."""
-        pixels, places = (torch.stack([frame[i] for frame in frames]) for i in (0, 1))
+        pixels, places = torch.stack([frame[0] for frame in frames]), torch.stack([frame[1] for frame in frames])
         with recording() as recorded:
             rows = self.model.base_model.get_image_features(pixels, places, return_dict=True).pooler_output
         grids = [grid for _, _, grid in frames]
@@ -208,9 +208,10 @@ class Gemma4(Adapter):
     @staticmethod
     def _attended(name: str, attention: Any, queries: Tensor, keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """The attention cue of one frame's patches, `[patches]`; queries and keys are `[1, patches, heads, dim]`."""
-        turned = [_turned(rows.transpose(1, 2).float(), cos[0].float(), sin[0].float()) for rows in (queries, keys)]
-        turned[1] = turned[1].repeat_interleave(attention.num_key_value_groups, dim=1)
-        return signals.attention_values(name, *turned, float(attention.scaling), has_cls=False)[0]
+        angles = cos[0].float(), sin[0].float()
+        queries, keys = (_turned(rows.transpose(1, 2).float(), *angles) for rows in (queries, keys))
+        keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
+        return signals.attention_values(name, queries, keys, float(attention.scaling), has_cls=False)[0]
 
     def _attention(self, early: bool) -> Any:
         layers = self.model.base_model.vision_tower.encoder.layers
