@@ -66,7 +66,7 @@ def processor_of(place):
     return AutoProcessor.from_pretrained(place if "/" in place else embedded.path(place))
 
 
-@pytest.mark.parametrize("name", ["tiny-qwen", "tiny-llava", "tiny-internvl", "qwen2_vl", "qwen3_vl"])
+@pytest.mark.parametrize("name", ["tiny-qwen", "tiny-llava", "tiny-internvl", "qwen3_vl"])
 def test_the_plugin_without_vtc_and_keep_all_are_vllm_without_the_plugin(name, folders, start, tmp_path):
     place, videos = folders(name), "qwen" in name
     settings = MEDIA if videos else {}
@@ -78,17 +78,16 @@ def test_the_plugin_without_vtc_and_keep_all_are_vllm_without_the_plugin(name, f
         assert steps_of(answers(llm, requests, 6, logprobs=3)) == bare["rounds"][0]
 
 
-@pytest.mark.parametrize("name", ["tiny-qwen", "qwen3_vl"])
 @pytest.mark.parametrize(
-    ("how", "environment", "settings"),
+    ("name", "environment", "settings"),
     [
-        ("two processes", APART, {}),
-        ("a cache in shared memory", APART, {"mm_processor_cache_type": "shm"}),
-        ("compiled", TOGETHER, {"enforce_eager": False}),
+        pytest.param("tiny-qwen", APART, {}, id="two-processes"),
+        pytest.param("qwen3_vl", APART, {"mm_processor_cache_type": "shm"}, id="two-processes-and-shared-memory"),
+        pytest.param("tiny-qwen", TOGETHER, {"enforce_eager": False}, id="compiled"),
+        pytest.param("qwen3_vl", TOGETHER, {"enforce_eager": False}, id="compiled-with-deepstack"),
     ],
-    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
 )
-def test_answers_are_those_of_one_process(name, how, environment, settings, folders, start, tmp_path):
+def test_answers_are_those_of_one_process(name, environment, settings, folders, start, tmp_path):
     place = folders(name)
     requests = requests_of(processor_of(place))
     llm = start(place, {"keep": 1.0}, **MEDIA)
@@ -97,7 +96,7 @@ def test_answers_are_those_of_one_process(name, how, environment, settings, fold
     assert found["module"] == "vtc.integrations.vllm.models"
     assert found["lengths"] == [len(output.prompt_token_ids) for output in outputs]
     for steps in found["rounds"]:
-        assert alike(steps, steps_of(outputs)), how
+        assert alike(steps, steps_of(outputs))
 
 
 def test_an_item_with_a_name_of_its_own_is_told_apart_by_its_keep(start):
