@@ -140,6 +140,55 @@ def gemma3(folder: Path) -> Path:
     return saved(model, processor, folder, list(ids.values()))
 
 
+def gemma4(folder: Path) -> Path:
+    """Gemma 4: images of up to 70 tokens of 3 x 3 patches, layers with a window, and further embeddings a layer."""
+    from transformers import (
+        Gemma4AudioFeatureExtractor,
+        Gemma4Config,
+        Gemma4ForConditionalGeneration,
+        Gemma4ImageProcessor,
+        Gemma4Processor,
+        Gemma4TextConfig,
+        Gemma4VideoProcessor,
+    )
+
+    names = {f"{part}_token": f"<|{part}|>" for part in ("image", "audio", "boi", "eoi", "boa", "eoa")}
+    tokenizer = tokenizer_with("<|video|>", *names.values(), plain=(" ",), **names)
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    text = text_config(
+        Gemma4TextConfig,
+        tokenizer,
+        head_dim=32,
+        global_head_dim=64,
+        sliding_window=48,
+        rms_norm_eps=0.1,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=len(tokenizer),
+    )
+    tower = dict(**VISION, head_dim=16, num_key_value_heads=2, patch_size=4, position_embedding_size=256)
+    config = Gemma4Config(
+        vision_config={**tower, "default_output_length": 70},
+        text_config=text,
+        audio_config=None,
+        image_token_id=ids["image_token"],
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
+        audio_token_id=ids["audio_token"],
+        boi_token_id=ids["boi_token"],
+        eoi_token_id=ids["eoi_token"],
+        tie_word_embeddings=False,
+    )
+    options = dict(patch_size=4, max_soft_tokens=70)
+    processor = Gemma4Processor(
+        Gemma4AudioFeatureExtractor(),
+        Gemma4ImageProcessor(**options),
+        tokenizer,
+        Gemma4VideoProcessor(**options),
+        chat_template=template(image="<|image|>"),
+    )
+    return saved(spread(Gemma4ForConditionalGeneration(config)), processor, folder, list(ids.values()))
+
+
 def llava_onevision(folder: Path) -> Path:
     """LLaVA-OneVision: tiles of 4 x 4 tokens, up to 12, of which more than nine are shrunk; videos."""
     from transformers import (

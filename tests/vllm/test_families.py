@@ -48,6 +48,7 @@ CASES = {
     "llava-next-siglip": Case(partial(checkpoints.llava_next, tower="siglip"), ("random", *CUES), NO_SIZES),
     "gemma3": Case(checkpoints.gemma3, PLAIN, NO_CUES, causal=True),
     "gemma3-crops": Case(checkpoints.gemma3, PLAIN[:3], NO_CUES, causal=True, options=checkpoints.CROPS),
+    "gemma4": Case(checkpoints.gemma4, (*PLAIN, "resize"), NO_CUES),
     "llava-onevision": Case(checkpoints.llava_onevision, PLAIN + CUES, NO_SIZES, sizes=(SMALL, WIDE, LARGE)),
     "smolvlm": Case(checkpoints.smolvlm, PLAIN, NO_CUES),
 }

@@ -12,6 +12,7 @@ import warnings
 
 ARCHITECTURES = (
     "Gemma3ForConditionalGeneration",
+    "Gemma4ForConditionalGeneration",
     "InternVLForConditionalGeneration",
     "LlavaForConditionalGeneration",
     "LlavaNextForConditionalGeneration",

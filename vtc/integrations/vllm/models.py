@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from vllm.model_executor.models import (
     gemma3_mm,
+    gemma4_mm,
     interns1,
     llava,
     llava_next,
@@ -25,6 +26,7 @@ from vtc.reduction.pipeline import ReducedItem
 
 from .families import (
     Gemma3Family,
+    Gemma4Family,
     InternVLFamily,
     LlavaFamily,
     LlavaNextFamily,
@@ -211,6 +213,17 @@ class Gemma3ForConditionalGeneration(ReducingModel, gemma3_mm.Gemma3ForCondition
 
     family = Gemma3Family
     hf_to_vllm_mapper = gemma3_mm.Gemma3ForConditionalGeneration.hf_to_vllm_mapper | NEWER_NAMES
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    shortening(gemma4_mm.Gemma4MultiModalProcessor, Gemma4Family),
+    info=gemma4_mm.Gemma4ProcessingInfo,
+    dummy_inputs=gemma4_mm.Gemma4DummyInputsBuilder,
+)
+class Gemma4ForConditionalGeneration(ReducingModel, gemma4_mm.Gemma4ForConditionalGeneration):
+    """Gemma 4. vLLM counts positions, so that kept tokens stand side by side."""
+
+    family = Gemma4Family
 
 
 @MULTIMODAL_REGISTRY.register_processor(
