@@ -142,6 +142,7 @@ def gemma3(folder: Path) -> Path:
 
 def gemma4(folder: Path) -> Path:
     """Gemma 4: images of up to 70 tokens of 3 x 3 patches, layers with a window, and further embeddings a layer."""
+    from tokenizers.processors import Sequence
     from transformers import (
         Gemma4AudioFeatureExtractor,
         Gemma4Config,
@@ -154,6 +155,7 @@ def gemma4(folder: Path) -> Path:
 
     names = {f"{part}_token": f"<|{part}|>" for part in ("image", "audio", "boi", "eoi", "boa", "eoa")}
     tokenizer = tokenizer_with("<|video|>", *names.values(), plain=(" ",), **names)
+    tokenizer.backend_tokenizer.post_processor = Sequence([])  # vLLM puts no first token before prompts of Gemma 4
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
     text = text_config(
         Gemma4TextConfig,
