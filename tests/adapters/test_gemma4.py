@@ -399,7 +399,7 @@ def test_places_that_are_no_whole_grid_are_refused(how):
         (UNIFIED, "cls", r"cue 'attention': Gemma4UnifiedForConditionalGeneration has no vision tower.*'kcenter'"),
         (UNIFIED, "todre", r"cue .*has no vision tower"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "name", value),
 )
 def test_recipes_that_the_model_cannot_run_say_why(family, recipe, message):
     with pytest.raises(ValueError, match=message):
