@@ -145,6 +145,27 @@ def test_an_image_behind_a_cache_sees_itself_both_ways(family, monkeypatch):
         check_close(steps(generate(model, {**given, CACHE: copy.deepcopy(held)})), steps(want), "logits")
 
 
+@pytest.mark.parametrize("way", ["forward", "generate"])
+@pytest.mark.parametrize("family", [LARGE, UNIFIED], ids=lambda family: family.name)
+def test_text_behind_a_cache_is_no_part_of_an_image(family, way):
+    """Types of the whole conversation are as long as it was: at the columns of new text they may name an image."""
+    model, inputs = reduce_tokens(fresh(family), RECIPES[0]), family.inputs([[3, (1, 8, 12), 1]])
+    model.generation_config.suppress_tokens = [IMAGE, VIDEO]
+    first = generate(model, inputs, tokens=2)
+    ids = torch.cat([first.sequences, torch.tensor([[50, 51, 52, 53]])], dim=1)
+    typed = dict(attention_mask=torch.ones_like(ids), mm_token_type_ids=(ids == IMAGE).long())
+    media = {name: inputs[name] for name in ("pixel_values", "image_position_ids")}
+    if way == "generate":
+        want = steps(generate(model, {**typed, **media, "input_ids": ids}))
+        got = steps(generate(model, {**typed, "input_ids": ids, CACHE: first[CACHE]}))
+        check_close(got, want, "logits")
+        return
+    with torch.no_grad():
+        want = model(input_ids=ids, **typed, **media).logits[:, -5:]
+        got = model(input_ids=ids[:, -5:], **typed, **{CACHE: first[CACHE]}).logits
+    check_close(got, want, "logits")
+
+
 def test_other_per_layer_embeddings_are_found(monkeypatch):
     """A control: what the model looks up for each id is that of the kept ones."""
     inputs, model = SMALL.inputs(MIXED), reduce_tokens(fresh(SMALL), RECIPES[0])

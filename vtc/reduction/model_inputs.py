@@ -60,13 +60,31 @@ def _grown(values: Tensor, request: Request, length: int, fill: int) -> Tensor:
 
 
 def continued(adapter: Adapter, note: ReducedPromptInfo, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a step without media that goes on from a cache of reduced ones: mask and positions made to fit it.
-
-    Inside `generate` both fit already: positions are given, and the mask has the length of the cache.
+    """Arguments of a step without media that goes on from a cache of reduced ones, made to fit it.
 
     Raises:
         ValueError: a mask of another length than the conversation or the cache has, or padding that a state would read.
     """
+    out = _placed(adapter, note, kwargs)
+    return {**out, **_typed(adapter, note, kwargs)} if adapter.types_of_all else out
+
+
+def _typed(adapter: Adapter, note: ReducedPromptInfo, given: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Token types of the unreduced conversation, shortened as the cache is, where the model reads them by column."""
+    cache, found = cache_among(given), {}
+    for name, fill in adapter.token_arguments.items():
+        if name == "labels" or given.get(name) is None:
+            continue
+        values = torch.as_tensor(given[name])
+        whole = note.expand(len(values), values.device).grown(cache)
+        if values.shape[1] >= whole.full_length:
+            found[name] = whole.take(values, fill)
+    return found
+
+
+def _placed(adapter: Adapter, note: ReducedPromptInfo, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`continued` for mask and positions. Inside `generate` both fit already: positions are given, and the mask has
+    the length of the cache."""
     mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
     cache = cache_among(kwargs)
     tokens = kwargs.get("input_ids") if kwargs.get("input_ids") is not None else kwargs.get("inputs_embeds")
