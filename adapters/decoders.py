@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from vtc.core.flops import STATES
+
 CACHE_NAMES = ("cache", "past_key_values")
 """The argument that takes the key-value cache: since transformers 5.24, and before."""
-STATES = frozenset({"linear_attention", "conv", "mamba"})
-"""Kinds of layers, in a config's `layer_types`, that keep a state of all they have read and no keys by token."""
 
 
 def decoder_of(model: Any) -> Any:

@@ -82,7 +82,7 @@ class Gemma4(Adapter):
         """See `Adapter.media`.
 
         Pixels are `[images or frames, patches, values]`, places `[images or frames, patches, 2]`; videos of
-        transformers before 5.24 have an axis of videos in front.
+        transformers 5.18 have an axis of videos in front.
         """
         return [item for modality in PIXELS for item in self._items(inputs, modality)]
 

@@ -20,7 +20,7 @@ from tests.reduction.test_videos import video
 from tests.video.videos import write
 from vtc import Recipe, adapters, named_recipes, reduce_tokens
 from vtc.adapters import Qwen35
-from vtc.reduction import wrapped_model
+from vtc.reduction import model_inputs, wrapped_model
 from vtc.stages import FastV
 from vtc.video import Sampling, ask
 
@@ -145,3 +145,30 @@ def test_what_is_refused_would_be_wrong(monkeypatch):
     check_close(got[0], want[0], "logits of the even row")
     with pytest.raises(AssertionError):
         check_close(got[1], want[1], "logits of the padded row")
+
+
+def padded_turn(side):
+    """A model, a later turn of two rows whose first was padded on a side, and what it gives without the cache."""
+    family = QWEN35[0]
+    model = reduce_tokens(family.build(), "stride", keep=0.5)
+    inputs = family.inputs([[3, (1,), 5], [1, (1,), 3]], side)
+    with torch.no_grad():
+        first = model(**inputs, use_cache=True)
+    new = torch.tensor([[50, 51, 52], [53, 54, 55]])
+    ids = torch.cat([inputs["input_ids"], new], dim=1)
+    mask = torch.cat([inputs["attention_mask"], torch.ones_like(new)], dim=1)
+    given = {"input_ids": new, "attention_mask": mask, CACHE: first[CACHE]}
+    types = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(new)], dim=1)
+    return model, given, {**inputs, "input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}
+
+
+@torch.no_grad()
+def test_a_state_that_has_read_padding_on_the_right_goes_no_further(monkeypatch):
+    model, given, fresh = padded_turn("left")
+    check_close(model(**given).logits, model(**fresh).logits[:, -3:], "logits")
+    model, given, fresh = padded_turn("right")
+    with pytest.raises(ValueError, match=r"rows \[1\] of the first turn are padded on the right.*pad on the left"):
+        model(**given)
+    monkeypatch.setattr(model_inputs, "check_ends", lambda *_: None)
+    with pytest.raises(AssertionError):  # a control: it would be wrong
+        check_close(model(**given).logits, model(**fresh).logits[:, -3:], "logits")

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from vtc.integrations.vllm import request_report
 from vtc.integrations.vllm.request_report import REQUESTS, ReportHeader, RequestCounts, refusal, with_number
 from vtc.integrations.vllm.settings import NUMBER
 
@@ -111,7 +112,7 @@ def test_an_answer_about_no_media_has_no_header():
     assert reported(exchange(Application(items=[]), b'{"messages": []}')) is None
 
 
-@pytest.mark.parametrize("body", [b"{", b"[1]", b'{"mm_processor_kwargs": 3}', b"", b"\xff"])
+@pytest.mark.parametrize("body", [b"{", b"[1]", b'{"mm_processor_kwargs": 3}', b"", b"\xff", b"[" * 100_000])
 def test_what_is_no_request_is_left_for_the_server_to_refuse(body):
     assert with_number(body, "7") == body
 
@@ -127,6 +128,14 @@ def test_a_client_that_leaves_before_its_request_is_there_starts_nothing():
     app = Application()
     assert exchange(app, b'{"a": 1}', leaves=True) == []
     assert app.called == 0
+
+
+def test_a_request_that_is_too_long_to_be_held_goes_on_as_it_comes_without_a_report(monkeypatch):
+    monkeypatch.setattr(request_report, "LARGEST", 100)
+    app, body = Application(), json.dumps({"messages": ["x" * 1000]}).encode()
+    assert reported(exchange(app, body, pieces=10)) is None
+    assert app.bodies == [body]
+    assert reported(exchange(app, b'{"messages": []}', pieces=4))["after"] == 74
 
 
 def test_counts_that_nobody_takes_are_forgotten_in_their_turn():

@@ -72,9 +72,11 @@ def qwen(largest: int) -> Requests:
 
 
 def gemma4(model: Any, batch: int, images: int, tokens: int | None = None) -> dict[str, Tensor]:
-    """Images of at most 256 visual tokens, where no other number is asked for, filled up to one number of patches."""
+    """Images of at most 256 visual tokens, or of as many as are asked for, of even sides, filled up to one length."""
     vision = model.config.vision_config
-    side, pool = 2 * round((tokens or 256) ** 0.5 / 2), vision.pooling_kernel_size
+    side, pool = 2 * int((tokens or 256) ** 0.5 / 2), vision.pooling_kernel_size
+    if not side:
+        raise ValueError(f"--image-tokens {tokens}: images of Gemma 4 are 2 x 2 tokens and more here; give 4 or more")
     grids = _cycled(((side, side), (side, side // 2), (side // 2, side), (side // 2, side // 2)), batch * images)
     places = torch.full((len(grids), (side * pool) ** 2, 2), -1)
     for own, (height, width) in zip(places, grids, strict=True):

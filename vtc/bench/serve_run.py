@@ -135,12 +135,17 @@ def _requests(config: ServeConfig, model: str) -> tuple[LoadRequests, bool]:
     """Requests of sizes in the tokens of the model's own tower, and whether it takes images of any size.
 
     Raises:
-        ValueError: it takes one size, and the load has videos.
+        ValueError: the config says no size, or it takes one size, and the load has videos.
     """
     from transformers import AutoConfig
 
-    vision = AutoConfig.from_pretrained(model).vision_config
+    vision = getattr(AutoConfig.from_pretrained(model), "vision_config", None)
     any_size = hasattr(vision, "spatial_merge_size")
+    if not any_size and not hasattr(vision, "image_size"):
+        raise ValueError(
+            f"model={model!r}: its vision_config has neither `spatial_merge_size` nor `image_size`, and how large "
+            "images must be is not known; take a Qwen-VL, LLaVA, InternVL, Gemma 3 or SmolVLM"
+        )
     if any_size:
         unit = TokenGrid(1, 1, vision.patch_size * vision.spatial_merge_size)
         image, frame = unit.holding(config.image_tokens), unit.holding(max(1, config.image_tokens // 4))

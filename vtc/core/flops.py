@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-WITHOUT_KEYS = frozenset({"linear_attention", "conv", "mamba", "mlp", "moe"})
+STATES = frozenset({"linear_attention", "conv", "mamba"})
+"""Kinds of layers, in a config's `layer_types`, that keep a state of all they have read and no keys by token."""
+WITHOUT_KEYS = STATES | {"mlp", "moe"}
 """Kinds of layers, in a config's `layer_types`, that compare no pairs of tokens and cache nothing per token."""
 WINDOWED = frozenset({"sliding_attention", "chunked_attention"})
 """Kinds of layers that cache no more than their window."""

@@ -12,7 +12,7 @@ from vtc.adapters import Adapter
 
 from .cache_metadata import ReducedPromptInfo, cache_among, full_mask
 from .prompt import PromptMap
-from .recurrent_states import check_padding
+from .recurrent_states import check_ends, check_padding
 from .request import Request, ShortenedOutputs
 
 
@@ -97,8 +97,10 @@ def _placed(adapter: Adapter, note: ReducedPromptInfo, kwargs: dict[str, Any]) -
     note = note.expand(rows, tokens.device)
     before = note.mask.shape[1] + held - note.splice.short_length
     full = _full_length(mask if not prepared else None, note, before + new, held + new)
-    if new > 1 and not torch.compiler.is_compiling():  # a lone token that is masked ends its row
-        check_padding(adapter, full[:, before:])
+    if not torch.compiler.is_compiling():
+        check_ends(adapter, note)
+        if new > 1:  # a lone token that is masked ends its row
+            check_padding(adapter, full[:, before:])
     out = dict(kwargs)
     if positions is None:
         start = full[:, :before].long().sum(dim=1) + note.delta

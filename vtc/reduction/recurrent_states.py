@@ -1,7 +1,7 @@
 """Later turns on recurrent states, as layers of linear attention keep them: what a state has read stays in it.
 
-Keys can be masked at any time. A state has read padding too where rows of a batch go on by unlike numbers of tokens; in
-front of a first turn padding meets an empty state, and leaves it so.
+Keys can be masked at any time. A state has read padding too, where rows of a batch go on by unlike numbers of tokens or
+are padded on the right; on the left of a first turn padding meets an empty state, and leaves it so.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def check_read(adapter: Adapter, base: ReducedPromptInfo, columns: Columns) -> N
     """
     if not has_states(adapter.decoder):
         return
+    check_ends(adapter, base)
     known = base.full_mask(columns.done).to(columns.mask.device).bool()
     hidden = _rows(known & ~columns.mask[:, : columns.done].bool())
     if hidden:
@@ -33,6 +34,19 @@ def check_read(adapter: Adapter, base: ReducedPromptInfo, columns: Columns) -> N
             f"attention_mask hides tokens of rows {hidden} that the cache holds, perhaps behind an early end; the "
             f"recurrent states of {type(adapter.model).__name__} have read them: give the whole conversation without "
             "the cache"
+        )
+
+
+def check_ends(adapter: Adapter, base: ReducedPromptInfo) -> None:
+    """Raise ValueError where the states of a cache have read padding behind a row's end."""
+    if not (base.padded and has_states(adapter.decoder)):
+        return
+    ended = _rows(~base.mask[:, -1:].bool())
+    if ended:
+        raise ValueError(
+            f"rows {ended} of the first turn are padded on the right, and the recurrent states of "
+            f"{type(adapter.model).__name__} have read the padding: pad on the left, or give the whole conversation "
+            "without the cache"
         )
 
 

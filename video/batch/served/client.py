@@ -205,7 +205,7 @@ def _object(answer: IO[bytes]) -> dict[str, Any]:
 def _with_report(answer: dict[str, Any], header: str | None) -> dict[str, Any]:
     """An answer with what its header says as its field `vtc`, unless it has that by itself."""
     try:
-        report = json.loads(header) if header is not None and len(header) <= LONGEST_REPORT else None
+        report = loads(header) if header is not None and len(header) <= LONGEST_REPORT else None
     except ValueError:
         report = None
     return {"vtc": report, **answer} if isinstance(report, dict) else answer

@@ -15,12 +15,16 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
+from vtc.core.json_text import loads
+
 from . import ARCHITECTURES
 from .metrics import Counts
 from .settings import KEY, NUMBER
 
 HEADER = b"x-vtc-report"
 PATH = "/v1/chat/completions"
+LARGEST = 64 << 20
+"""Bytes of a request that are held to be numbered; a longer one goes on as it comes, and has no report."""
 MOST = 4096
 """Requests whose counts may wait for their answers; those of broken-off ones are forgotten in their turn."""
 
@@ -80,18 +84,21 @@ class ReportHeader:
             await send({"type": "lifespan.startup.failed", "message": why})
         elif scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(PATH):
             await self._app(scope, receive, send)
-        elif (body := await _whole(receive)) is not None:  # a client that left is owed nothing
-            await self._numbered(scope, body, receive, send)
+        else:
+            read = await _read(receive)
+            if read[-1]["type"] == "http.disconnect":
+                return  # a client that left is owed nothing
+            if read[-1].get("more_body", False):  # too long to be held
+                await self._app(scope, _again(read, receive), send)
+            else:
+                await self._numbered(scope, b"".join(part.get("body", b"") for part in read), receive, send)
 
     async def _numbered(self, scope: Message, body: bytes, receive: Receive, send: Send) -> None:
         number = uuid.uuid4().hex
         body = with_number(body, number)
-        unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         headers = [pair for pair in scope["headers"] if pair[0].lower() != b"content-length"]
         headers.append((b"content-length", str(len(body)).encode()))
-
-        async def again() -> Message:
-            return unread.pop() if unread else await receive()
 
         async def reported(message: Message) -> None:
             if message["type"] == "http.response.start" and (report := REQUESTS.take(number)) is not None:
@@ -99,25 +106,34 @@ class ReportHeader:
                 message = {**message, "headers": [*message.get("headers", ()), own]}
             await send(message)
 
-        await self._app({**scope, "headers": headers}, again, reported)
+        await self._app({**scope, "headers": headers}, _again(whole, receive), reported)
 
 
-async def _whole(receive: Receive) -> bytes | None:
-    """The body of a request; None where the client left before it was there."""
-    parts: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
+async def _read(receive: Receive) -> list[Message]:
+    """The messages of a request's body: all of them, or until they are longer than `LARGEST`, or the client left."""
+    read, length = [await receive()], 0
+    while read[-1].get("more_body", False) and length <= LARGEST:
+        length += len(read[-1].get("body", b""))
+        read.append(await receive())
+    return read
+
+
+def _again(read: Iterable[Message], receive: Receive) -> Receive:
+    """What gives `read` once more, and then what comes."""
+    unread = iter(list(read))
+
+    async def receive_again() -> Message:
+        for message in unread:
+            return message
+        return await receive()
+
+    return receive_again
 
 
 def with_number(body: bytes, number: str) -> bytes:
     """A chat completion's request with its number. What is no such request stays as it is, for the server to refuse."""
     try:
-        found = json.loads(body)
+        found = loads(body)
     except ValueError:
         return body
     own = found.get("mm_processor_kwargs") if isinstance(found, dict) else None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vtc.adapters.decoders import has_states
+from vtc.core.flops import STATES
 from vtc.reduction.cache_metadata import cache_among
 from vtc.reduction.guarded_cache import claim, release
 from vtc.stages.decoder import Cut, DecoderStage
@@ -82,8 +83,10 @@ def check_decoder(decoder: Any, stages: Sequence[DecoderStage]) -> None:
     bad = sorted(kinds - SERVED) or (["sliding_attention"] if any(windows) else [])
     if bad:
         names = [stage.label for stage in stages]
-        states = "keep one recurrent state and no keys by token, so that what leaves cannot be masked"
-        why = states if has_states(decoder) else "do not see every token"
+        why = "do not see every token"
+        if has_states(decoder):
+            bad = sorted(STATES.intersection(bad))
+            why = "keep one recurrent state and no keys by token, so that what leaves cannot be masked"
         raise ValueError(
             f"stages={names} drop tokens inside the language model, and {type(decoder).__name__} has layers of kind "
             f"{bad}, which {why}: it would not be exact; use stages before the language model, such as 'kcenter'"
