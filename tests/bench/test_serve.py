@@ -91,6 +91,12 @@ def test_sizes_are_in_the_tokens_of_the_models_own_tower():
         serve_run._requests(ServeConfig(), str(embedded.path("tiny-llava")))
 
 
+def test_a_config_that_says_no_size_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(ValueError, match=r"has neither `spatial_merge_size` nor `image_size`.*take a Qwen-VL"):
+        serve_run._requests(ServeConfig(videos=0), str(tmp_path))
+
+
 def test_a_recipe_of_no_name_is_refused_before_a_server_starts():
     with pytest.raises(ValueError, match="kcentre"):
         run(ServeConfig(recipes=("kcenter", "kcentre")), lambda text: None)

@@ -139,7 +139,7 @@ def _requests(config: ServeConfig, model: str) -> tuple[LoadRequests, bool]:
     """
     from transformers import AutoConfig
 
-    vision = getattr(AutoConfig.from_pretrained(model), "vision_config", None)
+    vision: Any = getattr(AutoConfig.from_pretrained(model), "vision_config", None)
     any_size = hasattr(vision, "spatial_merge_size")
     if not any_size and not hasattr(vision, "image_size"):
         raise ValueError(
