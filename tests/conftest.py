@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import logging
 import os
+import shutil
+import tempfile
 
 import pytest
 import torch
@@ -16,6 +19,10 @@ from vtc.embedded import small_llava
 
 collect_ignore = [] if importlib.util.find_spec("vllm") else ["vllm"]  # it has an environment of its own: .ci/vllm
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Gradio reads this when it is imported. It names files by their contents, so that two processes of one run would share
+# them, and one would send what the other is writing.
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="vtc-page-")
+atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 torch.set_num_threads(1)
 settings.register_profile("vtc", deadline=None, derandomize=True, max_examples=60, print_blob=True)
 settings.load_profile("vtc")
