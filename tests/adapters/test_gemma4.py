@@ -18,41 +18,10 @@ from transformers.video_utils import VideoMetadata
 from tests import oracle
 from tests.adapters.test_processors import stripes
 from tests.check_models import checked
-from tests.checks import (
-    check_close,
-    check_decoding,
-    check_forward,
-    check_given,
-    check_same,
-    kept_columns,
-)
-from tests.families import (
-    END,
-    IMAGE,
-    PAD,
-    START,
-    VIDEO,
-    VOCAB,
-    Family,
-    visual,
-)
-from tests.families.gemma4 import (
-    AUDIO,
-    GEMMA4,
-    PATCH,
-    gemma4,
-    gemma4_inputs,
-    small,
-    unified,
-)
-from tests.grid import (
-    fresh,
-    generate,
-    kept_by_row,
-    steps,
-    stock,
-    watching,
-)
+from tests.checks import check_close, check_decoding, check_forward, check_given, check_same, kept_columns
+from tests.families import END, IMAGE, PAD, START, VIDEO, VOCAB, Family, visual
+from tests.families.gemma4 import AUDIO, GEMMA4, PATCH, gemma4, gemma4_inputs, small, unified
+from tests.grid import fresh, generate, kept_by_row, steps, stock, watching
 from tests.names import CACHE
 from vtc import Recipe, adapters, reduce_tokens
 from vtc.recipes.composition import POSITIONS
@@ -448,7 +417,7 @@ def test_the_unified_model_gives_its_features_before_they_are_projected():
         check_close(again, item.features, "features")
 
 
-@pytest.mark.parametrize("family", [LARGE, SMALL], ids=lambda family: family.name)
+@every_kind
 def test_every_invariant_of_vtc_check_holds(family):
     result = checked(fresh(family), [Recipe((KCenter(), Mean()), keep=0.3, name="kcenter-mean")], family)
     assert [row.name for row in result.rows if row.holds is False] == []

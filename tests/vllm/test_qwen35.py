@@ -11,6 +11,7 @@ import torch
 
 from tests.vllm import qwen_checkpoints
 from tests.vllm.engines import about, about_video, answers, asked, drawn_videos, first_layer_positions, recorded
+from tests.vllm.routes import forget
 from tests.vllm.test_qwen import by_transformers
 from vtc.integrations.vllm import serving
 
@@ -38,6 +39,7 @@ def compare(routes, medium, question, request, recipe, keep, monkeypatch):
     """Hold both routes to the same kept tokens and positions, and to about the same continuation."""
     model, processor, llm, seen = routes
     expected, positions, anchor = by_transformers(model, processor, medium, question, recipe, keep)
+    forget(llm)
     seen.clear()
     with recorded(monkeypatch, serving) as calls:
         (out,) = answers(llm, [request], 1, logprobs=5)
