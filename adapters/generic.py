@@ -387,6 +387,8 @@ def _shares_placeholder(model: Any) -> bool:
     mark, image = getattr(model.base_model, "get_placeholder_mask", None), _image_token(model)
     if mark is None or image is None or _encoder(model, "video") is None or model.device.type == "meta":
         return False
+    if not set(_needed(mark)) <= {"input_ids", "inputs_embeds"}:  # told by its caller which placeholder it is to find
+        return False
     ids = torch.full((1, 1), image, device=model.device)
     made = mark(ids, inputs_embeds=torch.zeros(1, 1, 1, device=model.device, dtype=model.dtype))
     return isinstance(made, tuple) and len(made) > 1 and bool(made[1].any())

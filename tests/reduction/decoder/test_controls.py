@@ -68,9 +68,9 @@ def test_positions_that_are_renumbered(family, monkeypatch):
     """As PyramidDrop's code does it: angles of the first places instead of the own ones."""
     real = engine.PrefillState.rotary
 
-    def renumbered(self: Any, device: Any) -> Any:
-        cos, sin = real(self, device)
-        return (cos, sin) if self.remaining is None else tuple(a[:, : cos.shape[1]].expand_as(cos) for a in self.angles)
+    def renumbered(self: Any, angles: Any, device: Any) -> Any:
+        cos, sin = real(self, angles, device)
+        return (cos, sin) if self.remaining is None else tuple(a[:, : cos.shape[1]].expand_as(cos) for a in angles)
 
     monkeypatch.setattr(engine.PrefillState, "rotary", renumbered)
     model, inputs = wrapped(family, recipe("once")), family.inputs(BATCHES["one"])

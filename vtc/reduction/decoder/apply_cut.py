@@ -114,7 +114,8 @@ def _tokens(
     tokens = DecoderTokens(states[row, place[row, columns]], item.layout, item.index[item_remaining], len(item.columns))
     if reads is None:
         return tokens
-    captured: CapturedQK = step.captured[cut.layer - (reads.source == "previous")]
+    layer = cut.layer - (reads.source == "previous")
+    captured: CapturedQK = step.captured[layer]
     last = _last(step, row, place)
     if not len(behind):
         behind = last
@@ -122,7 +123,7 @@ def _tokens(
     count = len(behind)
     if rows is None:
         rows = torch.cat([behind, columns])
-    attention = _attention(step, captured, row, rows, columns, words, place, count)
+    attention = _attention(step, captured, row, rows, columns, words, place, count, _angles(step, layer, captured, row))
     entered = step.entered[row] if step.entered is not None else None
     return DecoderTokens(
         tokens.states,
@@ -159,6 +160,16 @@ def _without_system_prompt(step: PrefillState, row: int, text: Tensor) -> Tensor
     return text[text > min(int(item.columns[0]) for item in step.items if item.row == row)]
 
 
+def _angles(step: PrefillState, layer: int, captured: CapturedQK, row: int) -> tuple[Tensor, Tensor]:
+    """Return (cos, sin) `[q, d]` of a layer in a row; a layer without rotary positions turns by nothing."""
+    angles = step.angles[layer]
+    if angles is None:
+        still = captured.key.new_ones(step.length, captured.key.shape[-1])
+        return still, torch.zeros_like(still)
+    cos, sin = (angle[min(row, len(angle) - 1)] for angle in angles)
+    return cos, sin
+
+
 def _attention(
     step: PrefillState,
     captured: CapturedQK,
@@ -168,6 +179,7 @@ def _attention(
     text: Tensor,
     place: Tensor,
     words: int,
+    angles: tuple[Tensor, Tensor],
 ) -> Attention:
     position = captured.slots.position[row].to(rows.device)
     real = step.real[row].to(rows.device)
@@ -178,8 +190,7 @@ def _attention(
     if captured.mask is not None and captured.mask.ndim == 4:  # which may let a query see what comes behind it
         mask = captured.mask[min(row, len(captured.mask) - 1), 0, :, : len(position)].to(rows.device)[place[row, rows]]
         visible = exists & (mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2)
-    assert step.angles is not None
-    cos, sin = (angle[min(row, len(angle) - 1)].to(rows.device) for angle in step.angles)
+    cos, sin = (angle.to(rows.device) for angle in angles)
     return Attention(
         query=captured.query[row][:, place[row, rows]],
         key=captured.key[row],

@@ -81,7 +81,7 @@ def probe(layer: Any, states: Tensor, step: PrefillState, ids: Tensor | None, in
     cache_layer = cache.layers[index] if cache is not None and len(cache.layers) > index else None
     layer.self_attn(
         hidden_states=layer.input_layernorm(states),
-        position_embeddings=step.rotary(states.device),
+        position_embeddings=step.rotary(step.angles[index], states.device),
         attention_mask=None,
         position_ids=step.remaining_position_ids(ids),
         **{STEP: step, _PROBE: cache_layer},

@@ -164,16 +164,19 @@ class Engine:
             states = states + gathered(step.planes[i - 1].to(states), step.columns(states.device))
         if i == 0:
             self._check_readable(step, cache_among(kwargs))
-            step.angles = kwargs["position_embeddings"]
             step.entered = states if self._entry else None
-        entry, cache = self.planned_cuts.get(i), cache_among(kwargs)
+        entry, cache, angles = self.planned_cuts.get(i), cache_among(kwargs), kwargs.get("position_embeddings")
+        if i in self._tapped:
+            step.angles[i] = angles
         if entry is not None:
             if entry.stage.reads is not None and entry.stage.reads.source == "own":
+                step.angles[i] = angles
                 with torch.no_grad():
                     probe(self._layers[i], states, step, kwargs.get("position_ids"), i, cache)
             states = cut_before(step, states, entry.stage, entry.cut)
         if step.remaining is not None:
-            kwargs["position_embeddings"] = step.rotary(states.device)
+            kwargs.update(_by_token(step, kwargs))
+            kwargs["position_embeddings"] = step.rotary(angles, states.device)
             kwargs["position_ids"] = step.remaining_position_ids(kwargs.get("position_ids"))
             kwargs["attention_mask"] = self._fitted(i, step, states, kwargs.get("attention_mask"), cache)
         elif step.offset:
@@ -248,6 +251,19 @@ class Engine:
                 )
             known[key] = slots, self._remapped(mask, slots.grown(key[1]), None, queries, states)
         kwargs["attention_mask"] = known[key][1]
+
+
+def _by_token(step: PrefillState, kwargs: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the further arguments of a layer that hold something for each token, such as the experts it goes to."""
+    names = [name for name in kwargs if name not in ("hidden_states", "attention_mask", "position_ids")]
+    found = {name: value for name in names if isinstance(value := kwargs[name], Tensor) and value.ndim in (2, 3)}
+    return {
+        name: gathered(value[..., None] if value.ndim == 2 else value, step.columns(value.device)).view(
+            *step.columns(value.device).shape, *value.shape[2:]
+        )
+        for name, value in found.items()
+        if value.shape[:2] == (step.rows, step.length)
+    }
 
 
 def _masks_beside(mask: Tensor | None) -> dict[tuple[int, int], tuple[KeptPositions, Tensor | None]]:

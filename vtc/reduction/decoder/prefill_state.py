@@ -54,7 +54,7 @@ class PrefillState:
         remaining: `[B, n]` the remaining columns, ascending, left-padded with fillers; None where all remain.
         valid: `[B, n]` which of these are no fillers; None where all are real.
         entered: `[B, q, D]` the states that entered the first layer, kept only where a stage reads them.
-        angles: (cos, sin) of all columns.
+        angles: (cos, sin) of all columns, by layer whose queries and keys are read; None where it turns nothing.
         planes: each `[B, q, D]`, what is added to the states before the layers from the second on (DeepStack).
         item_remaining: for each item, which of its `columns` remain, on the CPU.
         captured: by layer, the queries and keys that `AttentionCapture` recorded.
@@ -71,14 +71,14 @@ class PrefillState:
     remaining: Tensor | None = None
     valid: Tensor | None = None
     entered: Tensor | None = None
-    angles: tuple[Tensor, Tensor] | None = None
+    angles: dict[int, tuple[Tensor, Tensor] | None] = field(default_factory=dict)
     planes: Sequence[Tensor] = ()
     item_remaining: list[Tensor] = field(default_factory=list)
     captured: dict[int, Any] = field(default_factory=dict)
     key_slots: dict[int, Any] = field(default_factory=dict)
     masks: dict[int, Tensor | None] = field(default_factory=dict)
     kept: dict[int, tuple[CutResult, ...]] = field(default_factory=dict)
-    _rotary: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
+    _rotary: tuple[Tensor, Any, Any] | None = None
     _kept: tuple[Tensor, KeptPositions] | None = None
 
     def __post_init__(self) -> None:
@@ -111,15 +111,17 @@ class PrefillState:
             return torch.arange(self.length, device=device).expand(self.rows, -1)
         return self.remaining
 
-    def rotary(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return (cos, sin) of the remaining columns, one pair for all layers until more are dropped."""
-        assert self.angles is not None
-        if self.remaining is None:
-            return self.angles
-        if self._rotary is None or self._rotary[0] is not self.remaining:
-            cos, sin = (gathered(angle, self.remaining).to(device) for angle in self.angles)
-            self._rotary = self.remaining, (cos, sin)
-        return self._rotary[1]
+    def rotary(self, angles: Any, device: torch.device) -> Any:
+        """Return a layer's (cos, sin) of the remaining columns, one pair for layers that are given the same one.
+
+        `angles` are those of all columns, None for a layer without rotary positions.
+        """
+        if self.remaining is None or angles is None:
+            return angles
+        if self._rotary is None or self._rotary[0] is not self.remaining or self._rotary[1] is not angles:
+            cos, sin = (gathered(angle, self.remaining).to(device) for angle in angles)
+            self._rotary = self.remaining, angles, (cos, sin)
+        return self._rotary[2]
 
     def remaining_position_ids(self, ids: Tensor | None) -> Tensor | None:
         """Return the position ids `[..., B or 1, q]` of the remaining columns."""

@@ -1,0 +1,134 @@
+"""Small models of classes whose images are entries of `pixel_values`, and prompts for them; see `families.odd`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import transformers as hf
+from torch import Tensor
+
+from tests.families.common import END, IMAGE, START, TEXT, VISION
+from tests.families.odd import SIDE, SMALL, Odd, image, pixtral, plain, sized, written
+
+SAM = dict(
+    hidden_size=32,
+    output_channels=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    image_size=64,
+    patch_size=4,
+    mlp_dim=64,
+    window_size=4,
+    global_attn_indexes=[1],
+    downsample_channels=[24, 32],
+)
+ROUTED = dict(n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, n_group=1, topk_group=1)
+
+
+def fast_vlm() -> object:
+    tower = hf.TimmWrapperConfig(
+        architecture="fastvit_mci3",
+        do_pooling=True,
+        hidden_size=64,
+        model_args=dict(
+            inference_mode=True,
+            global_pool="avg",
+            layers=(1, 1, 1, 1, 1),
+            embed_dims=(8, 8, 16, 32, 32),
+            mlp_ratios=(1, 1, 1, 1, 1),
+        ),
+    )
+    return hf.FastVlmConfig(vision_config=tower, text_config=hf.Qwen2Config(**TEXT), image_token_index=IMAGE)
+
+
+def mistral_large4() -> object:
+    words = dict(
+        TEXT,
+        **ROUTED,
+        num_key_value_heads=4,
+        kv_lora_rank=16,
+        qk_rope_head_dim=8,
+        qk_nope_head_dim=8,
+        v_head_dim=16,
+        head_dim=8,
+        moe_intermediate_size=32,
+        index_topk=512,
+        index_head_dim=16,
+        index_n_heads=2,
+        q_lora_rank=32,
+    )
+    return hf.MistralLarge4Config(vision_config=pixtral(), text_config=words, image_token_index=IMAGE)
+
+
+def unlimited_ocr() -> object:
+    tower = dict(VISION, image_size=16, patch_size=4)
+    words = dict(TEXT, n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=32)
+    words.update(num_key_value_heads=4, sliding_window=512)
+    return hf.UnlimitedOcrConfig(
+        vision_config=dict(sam_config=SAM, encoder_config=tower), text_config=words, image_token_id=IMAGE
+    )
+
+
+def deepseek_ocr2() -> object:
+    tower = {**TEXT, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    words = dict(TEXT, **ROUTED, moe_intermediate_size=32, mlp_layer_types=["dense", "sparse", "sparse"])
+    return hf.DeepseekOcr2Config(
+        vision_config=dict(sam_config=SAM, encoder_config=tower), text_config=words, image_token_id=IMAGE
+    )
+
+
+def perception_lm() -> object:
+    tower = hf.TimmWrapperConfig(
+        architecture="vit_pe_core_large_patch14_336",
+        model_args=dict(embed_dim=32, depth=2, num_heads=2, img_size=(SIDE, SIDE), patch_size=4, global_pool=""),
+        do_pooling=False,
+        num_labels=0,
+    )
+    return hf.PerceptionLMConfig(
+        vision_config=tower,
+        text_config=hf.LlamaConfig(**TEXT),
+        vision_use_cls_token=True,
+        projector_pooling_ratio=2,
+        image_token_id=IMAGE,
+        video_token_id=93,
+    )
+
+
+def step3() -> object:
+    words = dict(
+        TEXT,
+        head_dim=16,
+        n_routed_experts=4,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
+        share_expert_dim=32,
+        layer_types=["full_attention"] * 3,
+        sliding_window=512,
+        num_sliding_attention_heads=4,
+    )
+    return hf.Step3p7Config(
+        vision_config=dict(SMALL, mlp_ratio=2.0, max_position_embeddings=36), text_config=words, image_token_id=IMAGE
+    )
+
+
+def in_tiles(tokens: int, tiles: int = 2) -> Callable:
+    """Images `[n, tiles, 3, H, W]`, all tiles of one in one run of placeholders."""
+
+    def inputs(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        out, seeds = written(rows, [START, *[IMAGE] * tokens * tiles, END])
+        pixels = [torch.stack([image(100 * t + seed) for t in range(tiles)]) for row in seeds for seed in row]
+        return {**out, "pixel_values": torch.stack(pixels)}
+
+    return inputs
+
+
+MORE_IMAGES = (
+    Odd("FastVlmForConditionalGeneration", fast_vlm, plain(16, side=256)),
+    Odd("MistralLarge4ForConditionalGeneration", mistral_large4, sized(2, broken=True)),
+    Odd("UnlimitedOcrForConditionalGeneration", unlimited_ocr, plain(21, side=64)),
+    Odd("DeepseekOcr2ForConditionalGeneration", deepseek_ocr2, plain(145, side=64)),
+    Odd("PerceptionLMForConditionalGeneration", perception_lm, in_tiles(9)),
+    Odd("Step3p7ForConditionalGeneration", step3, plain(4)),
+)
