@@ -20,7 +20,7 @@ from tests.adapters.test_processors import stripes
 from tests.check_models import checked
 from tests.checks import check_close, check_decoding, check_forward, check_given, check_same, kept_columns
 from tests.families import END, IMAGE, PAD, START, VIDEO, VOCAB, Family, visual
-from tests.families.gemma4 import AUDIO, GEMMA4, PATCH, gemma4, gemma4_inputs, small, unified
+from tests.families.gemma4 import AUDIO, GEMMA4, PATCH, UNIFIED, gemma4, gemma4_inputs, small, unified
 from tests.grid import fresh, generate, kept_by_row, steps, stock, watching
 from tests.names import CACHE
 from vtc import Recipe, adapters, reduce_tokens
@@ -29,9 +29,6 @@ from vtc.stages import KCenter, Mean, Resize, Stride
 
 LARGE = Family("gemma4", gemma4, gemma4_inputs, resizes=True, layers="sliding")
 SMALL = Family("gemma4-small", small, gemma4_inputs, resizes=True, layers="sliding")
-UNIFIED = Family(
-    "gemma4-unified", unified, partial(gemma4_inputs, merged=True), cues=False, resizes=True, layers="sliding"
-)
 every_kind = pytest.mark.parametrize("family", [LARGE, SMALL, UNIFIED], ids=lambda family: family.name)
 # (seed, height, width) is an image, (seed, frames, height, width) a video.
 MIXED = [[3, (1, 8, 6), 4, (2, 2, 4, 8), 5], [2, (3, 3, 4, 4), 2, (5, 4, 6), 2, (6, 1, 4, 4), 3], [9]]

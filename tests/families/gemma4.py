@@ -177,3 +177,6 @@ GEMMA4 = (
     Family("gemma4", gemma4, gemma4_inputs, resizes=True, layers="sliding"),
     Family("gemma4-video", small, partial(gemma4_inputs, videos=True), resizes=True, videos=True, layers="sliding"),
 )
+UNIFIED = Family(
+    "gemma4-unified", unified, partial(gemma4_inputs, merged=True), cues=False, resizes=True, layers="sliding"
+)

@@ -88,7 +88,7 @@ def cosmos_omni() -> object:
 
 
 def compass() -> object:
-    words = dict(TEXT, layer_types=["full_attention"] * 3, rope_parameters={"full_attention": MROPE}, sliding_window=512)
+    words = dict(TEXT, layer_types=["full_attention"] * 3, rope_parameters={"full_attention": MROPE})
     return hf.CohereCompassConfig(vision_config=DEEP, text_config=words, **MARKED)
 
 
@@ -115,6 +115,9 @@ def dots() -> object:
         head_dim=16,
         moe_intermediate_size=32,
         shared_experts_intermediate_size=32,
+        layer_types=["indexed_attention", "indexed_attention", "sliding_attention"],
+        sliding_window=512,
+        per_layer_config={2: dict(num_attention_heads=2, num_key_value_heads=2, v_head_dim=8)},
         index_topk=512,
         index_head_dim=16,
         index_n_heads=2,

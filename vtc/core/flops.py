@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 STATES = frozenset({"linear_attention", "conv", "mamba"})
 """Kinds of layers, in a config's `layer_types`, that keep a state of all they have read and no keys by token."""
 WITHOUT_KEYS = STATES | {"mlp", "moe"}
@@ -35,32 +37,28 @@ class DecoderCost:
     def of(cls, decoder: Any, element_size: int) -> DecoderCost:
         """The costs of `decoder`, a text model with `layers` and a `config`.
 
-        A mixture of experts is counted with all of its experts. Linear attention is counted by its linear maps, not by
-        its state, which is small for each token. Cached elements take `element_size` bytes.
+        Of a mixture of experts those are counted that a token goes to (ERNIE has two, for text and for images, of which
+        each token meets one: both are). Linear attention is counted by its linear maps,
+        not by its state, which is small for each token. Cached elements take `element_size` bytes.
         """
         config = decoder.config
-        heads = int(config.num_attention_heads)
         window = int(getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None) or 0)
         default = "sliding_attention" if window else "full_attention"  # as the stock cache has it
         kinds = getattr(config, "layer_types", None) or [default] * int(config.num_hidden_layers)
         # Layers may read the keys of earlier ones.
         modes = getattr(config, "kv_sharing_modes", None) or [None] * len(kinds)
-        shapes = _shapes(decoder, heads, len(kinds))
+        shapes = [_shape(decoder, i) for i in range(len(kinds))]
         keyed = [
-            (kind in WINDOWED and window > 0, mode != "reuse", kv_heads, head_dim)
-            for kind, mode, (kv_heads, head_dim) in zip(kinds, modes, shapes, strict=True)
+            (kind in WINDOWED and window > 0, mode != "reuse", shape)
+            for kind, mode, shape in zip(kinds, modes, shapes, strict=True)
             if kind not in WITHOUT_KEYS
         ]
-        cached = {way: sum(k * d for w, own, k, d in keyed if own and w is way) for way in (True, False)}
-        shaped = [m for m in decoder.layers.modules() if hasattr(m, "in_features") and hasattr(m, "out_features")]
-        # A wrapper such as LoRA's repeats the shape of what it wraps: only the innermost maps count.
-        inside = {id(m): set(map(id, m.modules())) - {id(m)} for m in shaped}
-        linear = [m for m in shaped if inside[id(m)].isdisjoint(inside)]
+        cached = {way: sum(s.cached for w, own, s in keyed if own and w is way) for way in (True, False)}
         return cls(
-            linear_flops=sum(2 * int(m.in_features) * int(m.out_features) for m in linear),
-            attention_flops=4 * heads * sum(head_dim for *_, head_dim in keyed),
-            kv_bytes=2 * element_size * cached[False],
-            windowed_bytes=2 * element_size * cached[True],
+            linear_flops=_linear_flops(decoder.layers) + _expert_flops(decoder.layers, config),
+            attention_flops=2 * sum(s.heads * (s.key_dim + s.value_dim) for *_, s in keyed),
+            kv_bytes=element_size * cached[False],
+            windowed_bytes=element_size * cached[True],
             window=max(window - 1, 0),
         )
 
@@ -77,18 +75,69 @@ class DecoderCost:
         return self.prefill_flops(tokens) + self.attention_flops * tokens * past
 
 
-def _shapes(decoder: Any, heads: int, layers: int) -> list[tuple[int, int]]:
-    """Heads of keys, and dimensions of a head, of each layer: those of its attention, or else of the config.
+@dataclass(frozen=True)
+class _Shape:
+    """The attention of a layer: query heads, key heads, and the dimensions of a key and of a value."""
 
-    Layers may differ (Gemma 4), and their config then answers no one number for all.
+    heads: int
+    kv_heads: int
+    key_dim: int
+    value_dim: int
+
+    @property
+    def cached(self) -> int:
+        """Elements that are cached per token."""
+        return self.kv_heads * (self.key_dim + self.value_dim)
+
+
+def _shape(decoder: Any, i: int) -> _Shape:
+    """The shape of layer `i`: that of its attention, or else of the config.
+
+    Layers may differ (Gemma 4, dots.note), and their config then answers no one number for all. Latent attention
+    (DeepSeek's, as transformers caches it: unpacked) has keys and values of unlike dimensions.
     """
-    found = []
-    for i in range(layers):
-        attention = getattr(decoder.layers[min(i, len(decoder.layers) - 1)], "self_attn", None)
-        head_dim, groups = (getattr(attention, name, None) for name in ("head_dim", "num_key_value_groups"))
-        if not isinstance(head_dim, int) or not isinstance(groups, int):
-            config = decoder.config
-            head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-            groups = heads // int(getattr(config, "num_key_value_heads", None) or heads)
-        found.append((heads // groups, head_dim))
-    return found
+    config = decoder.config
+    if getattr(config, "is_heterogeneous", False):
+        config = config.per_layer_config[i]
+    attention = getattr(decoder.layers[min(i, len(decoder.layers) - 1)], "self_attn", None)
+    heads = int(config.num_attention_heads)
+    head_dim, groups = (getattr(attention, name, None) for name in ("head_dim", "num_key_value_groups"))
+    if not isinstance(head_dim, int) or not isinstance(groups, int):
+        head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+        groups = heads // int(getattr(config, "num_key_value_heads", None) or heads)
+    key_dim, value_dim = (getattr(attention, name, None) for name in ("qk_head_dim", "v_head_dim"))
+    if isinstance(key_dim, int) and isinstance(value_dim, int):
+        return _Shape(heads, heads // groups, key_dim, value_dim)
+    return _Shape(heads, heads // groups, head_dim, head_dim)
+
+
+def _linear_flops(layers: nn.Module) -> int:
+    """FLOPs per token of the linear maps of `layers`, routers of experts among them, without the experts."""
+    experts = {id(inner) for m in layers.modules() if _experts(m) for inner in m.modules()}
+    shaped = [m for m in layers.modules() if hasattr(m, "in_features") and hasattr(m, "out_features")]
+    # A wrapper such as LoRA's repeats the shape of what it wraps: only the innermost maps count.
+    inside = {id(m): set(map(id, m.modules())) - {id(m)} for m in shaped}
+    linear = [m for m in shaped if inside[id(m)].isdisjoint(inside) and id(m) not in experts]
+    routers = [m.weight for m in layers.modules() if hasattr(m, "top_k") and _matrix(getattr(m, "weight", None))]
+    return sum(2 * int(m.in_features) * int(m.out_features) for m in linear) + sum(2 * w.numel() for w in routers)
+
+
+def _expert_flops(layers: nn.Module, config: Any) -> int:
+    """FLOPs per token of the experts that a token goes to, each of `top_k` of them."""
+    total = 0
+    for block in layers.modules():
+        for experts in filter(_experts, block.children()):
+            taken = next((m.top_k for m in block.modules() if isinstance(getattr(m, "top_k", None), int)), None)
+            taken = int(taken or getattr(config, "num_experts_per_tok", 0) or 1)
+            weights = [w for w in experts.parameters() if w.ndim == 3]
+            total += sum(2 * taken * w[0].numel() for w in weights)
+    return total
+
+
+def _experts(module: nn.Module) -> bool:
+    """Return whether a module holds the weights of several experts, `[experts, ...]` each."""
+    return any(weight.ndim == 3 for weight in module.parameters(recurse=False)) and not isinstance(module, nn.Conv1d)
+
+
+def _matrix(weight: Any) -> bool:
+    return isinstance(weight, nn.Parameter) and weight.ndim == 2
