@@ -11,14 +11,18 @@ from vtc.core.registry import Registry
 
 from .base import Adapter as Adapter
 from .base import Media as Media
+from .emu3 import Emu3 as Emu3
+from .fuyu import Fuyu as Fuyu
 from .gemma4 import Gemma4 as Gemma4
 from .gemma4 import Gemma4Unified as Gemma4Unified
 from .generic import Generic, GenericGrid, missing
+from .hunyuan import HYV4VL as HYV4VL
 from .internvl import InternVL as InternVL
 from .llama4 import Llama4 as Llama4
 from .llava import Llava as Llava
 from .llava_next import LlavaNext as LlavaNext
 from .llava_onevision import LlavaOnevision as LlavaOnevision
+from .minicpm_v import MiniCPMV as MiniCPMV
 from .qwen3_vl import Qwen3VL as Qwen3VL
 from .qwen35 import Qwen35 as Qwen35
 from .qwen_vl import Qwen2VL as Qwen2VL

@@ -26,6 +26,8 @@ SEAM = "mm_encoder_outputs"
 GRID = "image_grid_thw"
 USUAL = frozenset(field.name for field in fields(BaseModelOutputWithPooling))
 """What an encoder may answer besides its features and go without in `mm_encoder_outputs`."""
+UNREAD = ("last_hidden_state", "hidden_states", "attentions", "image_tokens", "embedding_loss")
+"""Ends of the names of what encoders answer besides, of further towers and of codebooks, and no model reads."""
 OWN = "an adapter of its own (about 100 lines, see CONTRIBUTING.md)"
 
 
@@ -73,7 +75,7 @@ class Generic(Adapter):
     @classmethod
     def serves(cls, model: Any) -> bool:
         """See `Adapter.serves`."""
-        return missing(model) is None
+        return super().serves(model) if cls.classes else missing(model) is None
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
@@ -152,8 +154,16 @@ class Generic(Adapter):
             real[0] |= ~real.any()
             values = {name: value[real.to(value.device)] for name, value in values.items()}
         return [
-            _cropped({name: value[i] for name, value in values.items()}) for i in range(len(values["pixel_values"]))
+            self._cropped({name: value[i] for name, value in values.items()})
+            for i in range(len(values["pixel_values"]))
         ]
+
+    def _cropped(self, entry: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The entry without the padding that unlike neighbours brought it."""
+        if "image_sizes" in entry:
+            height, width = entry["image_sizes"].tolist()
+            entry["pixel_values"] = entry["pixel_values"][..., :height, :width]
+        return entry
 
     def _tensors(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
         """Return the arguments of `inputs` that the encoder takes."""
@@ -258,6 +268,8 @@ class GenericGrid(Qwen3VL):
     @classmethod
     def serves(cls, model: Any) -> bool:
         """See `Adapter.serves`."""
+        if cls.classes:
+            return super().serves(model)
         return missing(model) is None and GRID in _arguments(_encoder(model, "image"))
 
     def __init__(self, model: nn.Module) -> None:
@@ -417,7 +429,8 @@ def _pooled(output: Any, name: str, *more: str) -> Any:
     pooled = getattr(output, "pooler_output", None)
     if pooled is None:
         raise ValueError(f"get_image_features of {name} answers no `pooler_output`; it needs {OWN}")
-    besides = sorted(key for key, value in output.items() if value is not None and key not in (*USUAL, *more))
+    known = (*USUAL, *more)
+    besides = sorted(k for k, v in output.items() if v is not None and k not in known and not k.endswith(UNREAD))
     if besides:
         raise ValueError(f"get_image_features of {name} answers {', '.join(besides)} beside features; it needs {OWN}")
     return pooled
@@ -425,11 +438,3 @@ def _pooled(output: Any, name: str, *more: str) -> Any:
 
 def _planes(output: Any) -> Sequence[Any]:
     return getattr(output, "deepstack_features", None) or ()
-
-
-def _cropped(entry: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The entry without the padding that unlike neighbours brought it."""
-    if "image_sizes" in entry:
-        height, width = entry["image_sizes"].tolist()
-        entry["pixel_values"] = entry["pixel_values"][..., :height, :width]
-    return entry

@@ -23,11 +23,6 @@ class Llama4(Generic):
 
     classes = ("Llama4ForConditionalGeneration",)
 
-    @classmethod
-    def serves(cls, model: object) -> bool:
-        """See `Adapter.serves`."""
-        return any(base.__name__ in cls.classes for base in type(model).__mro__)
-
     def _encode(self, media: Sequence[Media]) -> list[VisualTokens]:
         pixels = torch.stack([item.inputs["pixel_values"] for item in media])
         rows = self.model.get_image_features(pixels, return_dict=True).last_hidden_state

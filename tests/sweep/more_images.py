@@ -113,6 +113,53 @@ def step3() -> object:
     )
 
 
+def deepseek_hybrid() -> object:
+    return hf.DeepseekVLHybridConfig(
+        vision_config=dict(SMALL, vision_use_head=False),
+        high_res_vision_config=dict(
+            {name: value for name, value in SAM.items() if name != "downsample_channels"},
+            image_size=96,
+            output_channels=16,
+        ),
+        text_config=hf.LlamaConfig(**TEXT),
+        image_token_id=IMAGE,
+    )
+
+
+def with_high_resolution(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Each image once more, larger."""
+    out = plain(36)(rows)
+    large = torch.stack([image(part, 96) for row in rows for part in row[1::2]])
+    return {**out, "high_res_pixel_values": large}
+
+
+def gemma3n() -> object:
+    words = dict(
+        TEXT,
+        head_dim=16,
+        num_hidden_layers=4,
+        num_kv_shared_layers=1,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+        sliding_window=2048,
+        vocab_size_per_layer_input=100,
+        hidden_size_per_layer_input=8,
+        altup_num_inputs=2,
+        laurel_rank=8,
+        activation_sparsity_pattern=[0.0] * 4,
+    )
+    audio = dict(hidden_size=32, conf_num_attention_heads=2, conf_num_hidden_layers=1, vocab_offset=98, vocab_size=2)
+    tower = dict(channel_multiplier=0.05)
+    vision = dict(model_args=tower, vocab_offset=96, vocab_size=2)
+    return hf.Gemma3nConfig(
+        text_config=words,
+        vision_config=vision,
+        audio_config=audio,
+        image_token_id=IMAGE,
+        audio_token_id=93,
+        vision_soft_tokens_per_image=256,
+    )
+
+
 def in_tiles(tokens: int, tiles: int = 2) -> Callable:
     """Images `[n, tiles, 3, H, W]`, all tiles of one in one run of placeholders."""
 
@@ -130,5 +177,7 @@ MORE_IMAGES = (
     Odd("UnlimitedOcrForConditionalGeneration", unlimited_ocr, plain(21, side=64)),
     Odd("DeepseekOcr2ForConditionalGeneration", deepseek_ocr2, plain(145, side=64)),
     Odd("PerceptionLMForConditionalGeneration", perception_lm, in_tiles(9)),
+    Odd("Gemma3nForConditionalGeneration", gemma3n, plain(256, side=128)),
+    Odd("DeepseekVLHybridForConditionalGeneration", deepseek_hybrid, with_high_resolution),
     Odd("Step3p7ForConditionalGeneration", step3, plain(4)),
 )
