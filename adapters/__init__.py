@@ -23,11 +23,13 @@ from .llava import Llava as Llava
 from .llava_next import LlavaNext as LlavaNext
 from .llava_onevision import LlavaOnevision as LlavaOnevision
 from .minicpm_v import MiniCPMV as MiniCPMV
+from .ovis2 import Ovis2 as Ovis2
 from .qwen3_vl import Qwen3VL as Qwen3VL
 from .qwen35 import Qwen35 as Qwen35
 from .qwen_vl import Qwen2VL as Qwen2VL
 from .qwen_vl import Qwen25VL as Qwen25VL
 from .unserved import why_unserved
+from .video_llama3 import VideoLlama3 as VideoLlama3
 
 A = TypeVar("A", bound=Adapter)
 

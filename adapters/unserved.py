@@ -15,7 +15,6 @@ _DISTANCES = "its attention counts distances in columns of the prompt, so that n
 UNSERVED = {
     "Lfm2VlForConditionalGeneration": _PATCHES,
     "Molmo2ForConditionalGeneration": _PATCHES,
-    "Ovis2ForConditionalGeneration": _MORE,
     "GraniteDoclingForConditionalGeneration": _MORE,
     "Granite4VisionForConditionalGeneration": "it cuts images into tiles that only its own code puts together",
     "ChameleonForConditionalGeneration": "its language model is no module of its own, so that it cannot be checked",

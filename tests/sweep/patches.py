@@ -8,9 +8,11 @@ import torch
 import transformers as hf
 from torch import Tensor
 
-from tests.families.common import BOS, END, IMAGE, START, TEXT, VISION, padded, text
-from tests.families.odd import Odd
-from tests.families.qwen35 import audible, mixed_layers
+from tests.families.common import BOS, END, IMAGE, START, TEXT, VIDEO, VISION, padded, text
+from tests.families.odd import IDS, Odd, gridded, image
+from tests.families.odd_grids import untyped, with_video
+from tests.families.qwen35 import mixed_layers
+from tests.sweep.more_videos import single
 
 BREAK = 94
 
@@ -37,6 +39,65 @@ def in_lines(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     input_ids, mask = padded(ids)
     filled = torch.nn.utils.rnn.pad_sequence(pixels, batch_first=True)
     return {"input_ids": input_ids, "attention_mask": mask, "pixel_values": filled}
+
+
+def video_llama3() -> object:
+    vision = dict(VISION, patch_size=4)
+    return hf.VideoLlama3Config(vision_config=vision, text_config=dict(TEXT, model_type="qwen2"), **IDS)
+
+
+def factored(kind: str, mask: bool = False) -> Callable:
+    """Images or videos with grids and a factor each; of videos every third token left out, if there is a mask."""
+
+    def inputs(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        make = single(untyped(with_video())) if kind == "video" else untyped(gridded(flat=48))
+        out = make(rows)
+        out[f"{kind}_merge_sizes"] = torch.full((len(out[f"{kind}_grid_thw"]),), 2)
+        return compressed(out) if mask else out
+
+    return inputs
+
+
+def compressed(out: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A prompt without the placeholders of every third token of its videos, and the mask that says so."""
+    video = out["input_ids"] == VIDEO
+    # Counted within each row, so that a batch is its singles; rows have whole videos.
+    left = torch.cat([torch.arange(int(row.sum())) % 3 > 0 for row in video])
+    stays = torch.ones_like(video).masked_scatter(video, left) & out["attention_mask"].bool()
+    ids, mask = padded([row[keep].tolist() for row, keep in zip(out["input_ids"], stays, strict=True)])
+    return {**out, "input_ids": ids, "attention_mask": mask, "video_compression_mask": left}
+
+
+def ovis2() -> object:
+    vision = dict(VISION, image_size=24, patch_size=4, vocab_size=40, hidden_stride=2)
+    return hf.Ovis2Config(
+        vision_config=vision,
+        text_config=hf.Qwen2Config(**TEXT),
+        image_token_id=IMAGE,
+        visual_indicator_token_ids=[94, 95, 96, 97, 98],
+        vocab_size=100,
+        hidden_size=64,
+    )
+
+
+def between_tiles(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Images as a thumbnail and 1 x 2 or 2 x 2 tiles of 9 tokens, or as one tile."""
+    ids, pixels = [], []
+    for row in rows:
+        line = [BOS]
+        for i, part in enumerate(row):
+            if i % 2 == 0:
+                line += text(part, 31 * part + i)
+                continue
+            run, high = [IMAGE] * 9, part % 3
+            line += [94, *run, 95]
+            for r in range(high):
+                line += [*run, 96, *run, *[97][: int(r < high - 1)]]
+            line.append(98)
+            pixels += [image(100 * t + part) for t in range(1 + 2 * high)]
+        ids.append(line)
+    input_ids, mask = padded(ids)
+    return {"input_ids": input_ids, "attention_mask": mask, "pixel_values": torch.stack(pixels)}
 
 
 def minicpm(name: str, **more: object) -> Callable[[], object]:
@@ -74,6 +135,10 @@ def side_by_side(patches: int = 16, mark: bool = False) -> Callable:
 MARKS = dict(image_start_id=START, image_end_id=END, slice_start_id=95, slice_end_id=96, newline_id=BREAK)
 PATCHES = (
     Odd("FuyuForCausalLM", fuyu, in_lines),
+    Odd("Ovis2ForConditionalGeneration", ovis2, between_tiles),
+    Odd("VideoLlama3ForConditionalGeneration", video_llama3, factored("image")),
+    Odd("VideoLlama3ForConditionalGeneration", video_llama3, factored("video"), kind="video"),
+    Odd("VideoLlama3ForConditionalGeneration", video_llama3, factored("video", mask=True), kind="video"),
     Odd("MiniCPMV4_6ForConditionalGeneration", minicpm("MiniCPMV4_6Config"), side_by_side()),
     Odd("MiniCPMV4_7ForConditionalGeneration", minicpm("MiniCPMV4_7Config", **MARKS), side_by_side(mark=True)),
     Odd("MiniCPMOcrForConditionalGeneration", minicpm("MiniCPMOcrConfig"), side_by_side(4)),
