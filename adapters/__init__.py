@@ -16,6 +16,7 @@ from .fuyu import Fuyu as Fuyu
 from .gemma4 import Gemma4 as Gemma4
 from .gemma4 import Gemma4Unified as Gemma4Unified
 from .generic import Generic, GenericGrid, missing
+from .granite_docling import GraniteDocling as GraniteDocling
 from .hunyuan import HYV4VL as HYV4VL
 from .internvl import InternVL as InternVL
 from .llama4 import Llama4 as Llama4
@@ -30,6 +31,7 @@ from .qwen_vl import Qwen2VL as Qwen2VL
 from .qwen_vl import Qwen25VL as Qwen25VL
 from .unserved import why_unserved
 from .video_llama3 import VideoLlama3 as VideoLlama3
+from .video_llava import VideoLlava as VideoLlava
 
 A = TypeVar("A", bound=Adapter)
 

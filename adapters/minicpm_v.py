@@ -29,8 +29,8 @@ class MiniCPMV(Generic):
     def __init__(self, model: nn.Module) -> None:
         if getattr(model.config, "image_token_id", None) is None:
             raise ValueError(
-                f"config.image_token_id=None of {type(model).__name__}: it tells where images stand in a prompt; set it "
-                "to the id of the processor's image token"
+                f"config.image_token_id=None of {type(model).__name__}: it tells where images stand in a prompt; set "
+                "it to the id of the processor's image token"
             )
         super().__init__(model)
         self._listed = True

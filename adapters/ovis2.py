@@ -1,4 +1,4 @@
-"""Ovis2: a thumbnail, then tiles, told apart by tokens that the model itself embeds (`Ovis2ForConditionalGeneration`)."""
+"""Ovis2: a thumbnail, then tiles, with tokens between that the model itself embeds."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Ovis2(Generic):
         counts = [1 if grid == (1, 1) else 1 + grid[0] * grid[1] for grid, _ in grids]
         if sum(counts) != len(pixels):
             raise ValueError(
-                f"pixel_values holds {len(pixels)} tiles, and input_ids write {counts} by image; pass ids and pixels of "
-                f"one processor call{self.doubt}"
+                f"pixel_values holds {len(pixels)} tiles, and input_ids write {counts} by image; pass ids and pixels "
+                f"of one processor call{self.doubt}"
             )
         return [
             Media("image", _layout(grid, length), {"pixel_values": own})

@@ -9,20 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _PATCHES = "its pixels come as patches without grids, so that the shape of an image is not known"
-_MORE = "its encoder answers more than features, which the model needs as well"
 _DISTANCES = "its attention counts distances in columns of the prompt, so that no kept token could stand where it stood"
 
 UNSERVED = {
     "Lfm2VlForConditionalGeneration": _PATCHES,
     "Molmo2ForConditionalGeneration": _PATCHES,
-    "GraniteDoclingForConditionalGeneration": _MORE,
     "Granite4VisionForConditionalGeneration": "it cuts images into tiles that only its own code puts together",
     "ChameleonForConditionalGeneration": "its language model is no module of its own, so that it cannot be checked",
     "InklingForConditionalGeneration": _DISTANCES,
     "Inkling2ForConditionalGeneration": _DISTANCES,
     "Inkling2LoopForConditionalGeneration": _DISTANCES,
     "HunYuanVLForConditionalGeneration": "its positions have an axis of their own for the number of an image",
-    "VideoLlavaForConditionalGeneration": "its images come as `pixel_values_images` and share its video encoder",
 }
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vtc.core.tokens import Layout, VisualTokens
 
 from .base import Media
 from .generic import GenericGrid
 
-MERGES = "{}_merge_sizes"
 MASK = "video_compression_mask"
 
 
@@ -31,44 +31,43 @@ class VideoLlama3(GenericGrid):
         return 1
 
     def _items(self, inputs: Mapping[str, Any], modality: str) -> list[Media]:
-        items, merges = super()._items(inputs, modality), inputs.get(MERGES.format(modality))
+        items, name = super()._items(inputs, modality), f"{modality}_merge_sizes"
+        merges, mask = inputs.get(name), inputs.get(MASK)
         if not items:
             return []
         if merges is None or len(merges) != len(items):
             raise ValueError(
-                f"{MERGES.format(modality)}={merges}: expected one factor for each of {len(items)} {modality}s; pass all "
-                "that the processor returned"
+                f"{name}={merges}: expected one factor for each of {len(items)} {modality}s; pass all that the "
+                "processor returned"
             )
         found = [
-            replace(
-                item, layout=_merged(item, int(merge)), inputs={**item.inputs, "merge_size": torch.as_tensor(merge)}
-            )
-            for item, merge in zip(items, torch.as_tensor(merges).tolist(), strict=True)
+            replace(item, layout=_merged(item, int(merge)), inputs={**item.inputs, "merge_size": merge})
+            for item, merge in zip(items, torch.as_tensor(merges), strict=True)
         ]
-        mask = inputs.get(MASK)
-        if modality == "image" or mask is None:
-            return found
-        counts = [len(item.layout) for item in found]
-        if sum(counts) != len(mask):
-            raise ValueError(
-                f"{MASK} has {len(mask)} entries, and the videos have {counts} tokens; pass both from one processor call"
-            )
-        return [
-            replace(
-                item, layout=item.layout.take(torch.nonzero(own.cpu()).flatten()), inputs={**item.inputs, MASK: own}
-            )
-            for item, own in zip(found, torch.as_tensor(mask).split(counts), strict=True)
-        ]
+        return found if modality == "image" or mask is None else _left_by(torch.as_tensor(mask), found)
 
     def _encode(self, media: Sequence[Media], modality: str, cues: Sequence[str]) -> list[VisualTokens]:
         pixels = torch.cat([item.inputs["pixel_values"] for item in media])
         grids, merges = (torch.stack([item.inputs[name] for item in media]) for name in ("grid_thw", "merge_size"))
         encode = getattr(self.model.base_model, f"get_{modality}_features")
         parts = encode(pixels, grids, merges.to(grids), return_dict=True).pooler_output
-        kept = [
-            part[item.inputs[MASK]] if MASK in item.inputs else part for item, part in zip(media, parts, strict=True)
+        return [
+            VisualTokens(part[item.inputs[MASK]] if MASK in item.inputs else part, item.layout)
+            for part, item in zip(parts, media, strict=True)
         ]
-        return [VisualTokens(part, item.layout) for part, item in zip(kept, media, strict=True)]
+
+
+def _left_by(mask: Tensor, videos: Sequence[Media]) -> list[Media]:
+    """Videos with the tokens that the processor's mask `[tokens of all]` has left."""
+    counts = [len(item.layout) for item in videos]
+    if sum(counts) != len(mask):
+        raise ValueError(
+            f"{MASK} has {len(mask)} entries, and the videos have {counts} tokens; pass both from one processor call"
+        )
+    return [
+        replace(item, layout=item.layout.take(own.cpu().nonzero().flatten()), inputs={**item.inputs, MASK: own})
+        for item, own in zip(videos, mask.split(counts), strict=True)
+    ]
 
 
 def _merged(item: Media, merge: int) -> Layout:

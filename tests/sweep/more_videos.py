@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import transformers as hf
 from torch import Tensor
 
-from tests.families.common import IMAGE, VIDEO
-from tests.families.odd import Odd, glm
+from tests.families.common import END, IMAGE, START, TEXT, VIDEO
+from tests.families.odd import SMALL, Odd, glm, image, plain, written
 from tests.families.odd_grids import clova, exaone, kimi, muse, shared, untyped, with_video
 from tests.families.qwen import qwen2vl, qwen3vl_moe, qwen_inputs
 from tests.families.qwen35 import qwen35_moe
@@ -41,6 +42,22 @@ def averaged(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     }
 
 
+def video_llava() -> object:
+    return hf.VideoLlavaConfig(
+        vision_config=hf.CLIPVisionConfig(**SMALL),
+        text_config=hf.LlamaConfig(**TEXT),
+        image_token_index=IMAGE,
+        video_token_index=VIDEO,
+    )
+
+
+def framed(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Videos `[n, 2, 3, H, W]` of 37 tokens a frame."""
+    out, seeds = written(rows, [START, *[VIDEO] * 74, END])
+    videos = [torch.stack([image(seed), image(100 + seed)]) for row in seeds for seed in row]
+    return {**out, "pixel_values_videos": torch.stack(videos)}
+
+
 MORE_VIDEOS = (
     Odd("Exaone4_5_ForConditionalGeneration", exaone, plain_video, kind="video"),
     Odd("HyperCLOVAXVisionV2ForConditionalGeneration", clova, plain_video, kind="video"),
@@ -52,5 +69,7 @@ MORE_VIDEOS = (
     Odd("Qwen2VLForConditionalGeneration", lambda: qwen2vl().config, with_video(), kind="video"),
     Odd("Qwen3VLMoeForConditionalGeneration", lambda: qwen3vl_moe().config, stamped, kind="video"),
     Odd("Qwen3_5MoeForConditionalGeneration", lambda: qwen35_moe().config, stamped, kind="video"),
+    Odd("VideoLlavaForConditionalGeneration", video_llava, plain(36)),
+    Odd("VideoLlavaForConditionalGeneration", video_llava, framed, kind="video"),
     Odd("GlmOcrForConditionalGeneration", glm("GlmOcrConfig", "glm_ocr"), shared, kind="video"),
 )

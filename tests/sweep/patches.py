@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import transformers as hf
 from torch import Tensor
 
 from tests.families.common import BOS, END, IMAGE, START, TEXT, VIDEO, VISION, padded, text
-from tests.families.odd import IDS, Odd, gridded, image
+from tests.families.odd import IDS, Odd, gridded, image, rowed
 from tests.families.odd_grids import untyped, with_video
 from tests.families.qwen35 import mixed_layers
 from tests.sweep.more_videos import single
@@ -100,6 +100,18 @@ def between_tiles(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     return {"input_ids": input_ids, "attention_mask": mask, "pixel_values": torch.stack(pixels)}
 
 
+def granite_docling() -> object:
+    vision = dict(VISION, image_size=24, patch_size=4, out_hidden_size=64, scale_factor=2)
+    vision.update(deepstack_visual_indexes=[0, 1])
+    return hf.GraniteDoclingConfig(vision_config=vision, text_config=dict(TEXT), image_token_id=IMAGE, pad_token_id=0)
+
+
+def masked_tiles(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Tiles `[rows, most, 3, H, W]` of 9 tokens and which of them are real."""
+    out = rowed(9)(rows)
+    return {**out, "pixel_attention_mask": out["pixel_attention_mask"].flatten(2).any(dim=-1)}
+
+
 def minicpm(name: str, **more: object) -> Callable[[], object]:
     vision = dict(VISION, image_size=32, patch_size=4, insert_layer_id=1)
     words = mixed_layers(model_type="qwen3_5_text")
@@ -135,10 +147,10 @@ def side_by_side(patches: int = 16, mark: bool = False) -> Callable:
 MARKS = dict(image_start_id=START, image_end_id=END, slice_start_id=95, slice_end_id=96, newline_id=BREAK)
 PATCHES = (
     Odd("FuyuForCausalLM", fuyu, in_lines),
+    Odd("GraniteDoclingForConditionalGeneration", granite_docling, masked_tiles),
     Odd("Ovis2ForConditionalGeneration", ovis2, between_tiles),
     Odd("VideoLlama3ForConditionalGeneration", video_llama3, factored("image")),
     Odd("VideoLlama3ForConditionalGeneration", video_llama3, factored("video"), kind="video"),
-    Odd("VideoLlama3ForConditionalGeneration", video_llama3, factored("video", mask=True), kind="video"),
     Odd("MiniCPMV4_6ForConditionalGeneration", minicpm("MiniCPMV4_6Config"), side_by_side()),
     Odd("MiniCPMV4_7ForConditionalGeneration", minicpm("MiniCPMV4_7Config", **MARKS), side_by_side(mark=True)),
     Odd("MiniCPMOcrForConditionalGeneration", minicpm("MiniCPMOcrConfig"), side_by_side(4)),
