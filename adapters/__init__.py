@@ -23,6 +23,9 @@ from .llama4 import Llama4 as Llama4
 from .llava import Llava as Llava
 from .llava_next import LlavaNext as LlavaNext
 from .llava_onevision import LlavaOnevision as LlavaOnevision
+from .local_tiles import DeepseekOcr2 as DeepseekOcr2
+from .local_tiles import Step3 as Step3
+from .local_tiles import UnlimitedOcr as UnlimitedOcr
 from .minicpm_v import MiniCPMV as MiniCPMV
 from .ovis2 import Ovis2 as Ovis2
 from .qwen3_vl import Qwen3VL as Qwen3VL

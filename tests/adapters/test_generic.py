@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import copy
-from inspect import signature
 from types import SimpleNamespace
 
 import pytest
 import torch
 import transformers as hf
 from torch import nn
-from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
-from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+from transformers.modeling_outputs import BaseModelOutput
 
 from tests.checks import check_close, check_same
 from tests.families import (
     FAMILIES,
     IMAGE,
     TEXT,
-    VIDEO,
     text,
 )
 from tests.families.odd import ODD, plain
-from tests.families.odd_grids import LLAMA4, ODD_GRIDS, ODD_VIDEOS
-from tests.grid import generate, kept, stock
+from tests.families.odd_grids import LLAMA4
+from tests.grid import kept, stock
 from vtc import Recipe, reduce_tokens
 from vtc.adapters import find
 from vtc.adapters.placeholders import arranged, partition
@@ -31,115 +28,9 @@ from vtc.stages import Cls, Stride
 
 ROWS = [[3, 1, 4, 2, 5], [2, 3, 6]]
 HALF = Recipe((Stride(),), keep=0.4)
-ALL_ODD = (*ODD, *ODD_GRIDS, *ODD_VIDEOS)
-every_odd = pytest.mark.parametrize(
-    "odd", ALL_ODD, ids=lambda odd: odd.name.partition("For")[0] + ("-video" if odd.kind == "video" else "")
-)
 SMOLVLM, MISTRAL3, GEMMA3 = (next(f for f in FAMILIES if f.name == name) for name in ("smolvlm", "mistral3", "gemma3"))
 ODD_ONE = ODD[0]
 GLM = next(odd for odd in ODD if odd.name == "Glm4vForConditionalGeneration")
-
-
-def features(model: nn.Module, inputs: dict, kind: str) -> BaseModelOutputWithPooling:
-    name = f"get_{kind}_features"
-    encode = getattr(model.base_model, name, None) or getattr(model, name)
-    given = {name: inputs[name] for name in signature(encode).parameters if name in inputs}
-    return encode(**given, return_dict=True)
-
-
-def shortened_by_hand(
-    model: nn.Module, inputs: dict, anchors: list[list[int]], sizes: list[int], kind: str = "image"
-) -> tuple[dict, list]:
-    """The stock model's arguments for a single row whose items keep `anchors`, and the columns that go on."""
-    output = features(model, inputs, kind)
-    pooled = output.pooler_output
-    rows = torch.cat([part.reshape(-1, part.shape[-1]) for part in pooled])
-    token = VIDEO if VIDEO in inputs["input_ids"] else IMAGE
-    places = torch.nonzero(inputs["input_ids"][0] == token).flatten().tolist()
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    stays = [start + a for start, anchor in zip(starts, anchors, strict=True) for a in anchor]
-    gone = {column for i, column in enumerate(places) if i not in stays}
-    columns = [c for c in range(inputs["input_ids"].shape[1]) if c not in gone]
-    known = {name: value for name, value in inputs.items() if name != "input_ids"}
-    positions = model._prepare_position_ids_for_generation(inputs["input_ids"], known)[..., columns]
-    if len(positions) == 4:  # the first row counts text
-        positions = torch.cat([torch.arange(len(columns))[None, None].to(positions), positions[1:]])
-    chosen = rows[stays][None] if isinstance(pooled, torch.Tensor) else [rows[stays]]
-    out = {
-        name: inputs[name][:, columns]
-        for name in ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
-        if name in inputs
-    }
-    encoded = BaseModelOutputWithPooling(pooler_output=chosen)
-    if getattr(output, "deepstack_features", None) is not None:
-        planes = [[torch.cat([*plane])[stays]] for plane in output.deepstack_features]
-        encoded = BaseModelOutputWithDeepstackFeatures(pooler_output=chosen, deepstack_features=planes)
-    return {**out, "position_ids": positions, "mm_encoder_outputs": {kind: encoded}}, columns
-
-
-@every_odd
-@torch.no_grad()
-def test_keeping_all_is_the_stock_model(odd):
-    model, inputs = odd.build(), odd.inputs(ROWS)
-    want, said = model(**inputs).logits, generate(model, inputs).sequences
-    reduce_tokens(model, Recipe((Stride(),), keep=1.0))
-    check_same(model(**inputs).logits, want, "logits")
-    check_same(generate(model, inputs).sequences, said, "tokens")
-
-
-@every_odd
-@torch.no_grad()
-def test_counts_are_exact_and_a_batch_equals_its_singles_made_by_hand(odd):
-    model, inputs = odd.build(), odd.inputs(ROWS)
-    bare = copy.deepcopy(model)
-    reduce_tokens(model, HALF)
-    declared, batch = model.vtc.count(**inputs), model(**inputs).logits
-    items = model.vtc.report.items
-    assert [item.after for item in items] == declared
-    assert all(0 < item.after < item.before for item in items)
-    if odd.grid:
-        assert {item.layout.grids for item in items} == {(odd.grid,)}
-    for r, row in enumerate(ROWS):
-        single = odd.inputs([row])
-        alone = model(**single).logits[0]
-        assert kept(model) == [item.reduction.anchor.tolist() for item in items if item.row == r]
-        check_close(batch[r][inputs["attention_mask"][r].bool()], alone, "logits of a single")
-        sizes = [len(item.layout) for item in items if item.row == r]
-        given, columns = shortened_by_hand(bare, single, kept(model), sizes, odd.kind)
-        check_close(alone[columns], bare(**given).logits[0], "logits of the prompt made by hand")
-
-
-@every_odd
-@torch.no_grad()
-def test_other_tokens_are_found(odd):
-    """A control: the prompt made by hand with one other token has other logits."""
-    model, inputs = odd.build(), odd.inputs(ROWS[1:])
-    bare = copy.deepcopy(model)
-    got = reduce_tokens(model, HALF)(**inputs).logits[0]
-    (anchor,), (item,) = kept(model), model.vtc.report.items
-    other = sorted({*anchor[1:], next(i for i in range(item.before) if i not in anchor)})
-    given, columns = shortened_by_hand(bare, inputs, [other], [item.before], odd.kind)
-    with pytest.raises(AssertionError):
-        check_close(got[columns], bare(**given).logits[0], "logits")
-
-
-@every_odd
-def test_greedy_equals_a_loop_without_a_cache_and_beams_run(odd):
-    model, inputs = reduce_tokens(odd.build(), HALF), odd.inputs(ROWS)
-    bad = {"suppress_tokens": [IMAGE, VIDEO]}
-    want = generate(model, inputs, **bad).sequences
-    check_same(generate(model, inputs, use_cache=False, **bad).sequences, want, "tokens")
-    assert generate(model, inputs, num_beams=2, **bad).sequences.shape == want.shape
-
-
-@every_odd
-def test_content_not_company_makes_the_key(odd):
-    model = odd.build()
-    adapter = find(model)
-    batch = [media.key for media in adapter.media(odd.inputs(ROWS))]
-    singles = [media.key for row in ROWS for media in adapter.media(odd.inputs([row]))]
-    assert batch == singles
-    assert len(set(batch)) == len(batch)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 import transformers as hf
 from torch import Tensor
 
-from tests.families.common import END, IMAGE, START, TEXT, VISION
+from tests.families.common import BOS, END, IMAGE, START, TEXT, VISION, padded, text
 from tests.families.odd import SIDE, SMALL, Odd, image, pixtral, plain, sized, written
 
 SAM = dict(
@@ -171,13 +171,45 @@ def in_tiles(tokens: int, tiles: int = 2) -> Callable:
     return inputs
 
 
+def with_local_tiles(whole: int, tile: int, side: int, rows_of: int = 0) -> Callable:
+    """Images of `whole` tokens, every other one with two tiles of `tile` tokens side by side before it.
+
+    With `rows_of` tokens a side, tiles and image have a newline behind each row; all but Step's close with a separator.
+    """
+
+    def inputs(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        ids, pixels, local, counts = [], [], [], []
+        for row in rows:
+            line = [BOS]
+            for i, part in enumerate(row):
+                if i % 2 == 0:
+                    line += text(part, 31 * part + i)
+                    continue
+                tiles = 2 * (part % 2)
+                line += [START, *[IMAGE] * (whole + (tile * tiles + rows_of if tiles else 0)), END]
+                pixels.append(image(part, side))
+                local += [image(100 * t + part, side) for t in range(1, tiles + 1)]
+                counts.append(tiles)
+            ids.append(line)
+        input_ids, mask = padded(ids)
+        out = {"input_ids": input_ids, "attention_mask": mask, "pixel_values": torch.stack(pixels)}
+        out["num_local_patches"] = counts  # a list, as Unlimited-OCR takes no other
+        if local:
+            out["pixel_values_local"] = torch.stack(local)
+        if rows_of:
+            out["patches_grid"] = torch.tensor([[max(count, 1), 1] for count in counts])
+        return out
+
+    return inputs
+
+
 MORE_IMAGES = (
     Odd("FastVlmForConditionalGeneration", fast_vlm, plain(16, side=256)),
     Odd("MistralLarge4ForConditionalGeneration", mistral_large4, sized(2, broken=True)),
-    Odd("UnlimitedOcrForConditionalGeneration", unlimited_ocr, plain(21, side=64)),
-    Odd("DeepseekOcr2ForConditionalGeneration", deepseek_ocr2, plain(145, side=64)),
+    Odd("UnlimitedOcrForConditionalGeneration", unlimited_ocr, with_local_tiles(21, 16, 64, rows_of=4)),
+    Odd("DeepseekOcr2ForConditionalGeneration", deepseek_ocr2, with_local_tiles(145, 144, 64)),
     Odd("PerceptionLMForConditionalGeneration", perception_lm, in_tiles(9)),
     Odd("Gemma3nForConditionalGeneration", gemma3n, plain(256, side=128)),
     Odd("DeepseekVLHybridForConditionalGeneration", deepseek_hybrid, with_high_resolution),
-    Odd("Step3p7ForConditionalGeneration", step3, plain(4)),
+    Odd("Step3p7ForConditionalGeneration", step3, with_local_tiles(4, 4, SIDE)),
 )

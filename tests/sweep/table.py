@@ -15,10 +15,12 @@ from tests.families.qwen import QWEN3_MOE
 from tests.sweep.more_grids import MORE_GRIDS
 from tests.sweep.more_images import MORE_IMAGES
 from tests.sweep.more_videos import MORE_VIDEOS
+from tests.sweep.patches import PATCHES
+from tests.sweep.rows import ROWED
 
 ROWS = [[3, 1, 4, 2, 5], [2, 3, 6]]
 """Two images with text between, and one; a number at an odd place is the seed of an image."""
-ALL = (*ODD, *ODD_GRIDS, *ODD_VIDEOS, *MORE_IMAGES, *MORE_GRIDS, *MORE_VIDEOS)
+ALL = (*ODD, *ODD_GRIDS, *ODD_VIDEOS, *MORE_IMAGES, *MORE_GRIDS, *MORE_VIDEOS, *ROWED, *PATCHES)
 SWEPT = tuple(odd for odd in ALL if hasattr(hf, odd.name))
 """Models without a family of their own in the grid."""
 IN_GRID = (*FAMILIES, QWEN3_MOE, UNIFIED)
