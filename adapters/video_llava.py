@@ -19,10 +19,12 @@ ALIAS = "pixel_values_images"
 
 
 class VideoLlava(Generic):
-    """Video-LLaVA. Of a video each frame is a unit, and its class token always goes on; the encoder gives no cues."""
+    """Video-LLaVA. Of a video each frame is a unit, and its class token always goes on, so that no frame can be left out.
+
+    The encoder gives no cues.
+    """
 
     classes = ("VideoLlavaForConditionalGeneration",)
-    videos = True
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
@@ -68,15 +70,6 @@ class VideoLlava(Generic):
             self._check_counts([media[i] for i in places], parts)
             found.update({i: VisualTokens(part, media[i].layout) for i, part in zip(places, parts, strict=True)})
         return [found[i] for i in range(len(media))]
-
-    def frames(self, media: Media) -> Tensor:
-        """See `Adapter.frames`."""
-        return media.inputs["pixel_values"][:, None]
-
-    def with_frames(self, media: Media, chosen: Tensor) -> Media:
-        """See `Adapter.with_frames`. Each frame is encoded on its own."""
-        pixels = media.inputs["pixel_values"]
-        return _video(pixels[chosen.to(pixels.device)], self._image())
 
 
 def _video(pixels: Tensor, image: Layout) -> Media:
