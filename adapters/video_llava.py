@@ -19,7 +19,7 @@ ALIAS = "pixel_values_images"
 
 
 class VideoLlava(Generic):
-    """Video-LLaVA. Of a video each frame is a unit, and its class token always goes on, so that no frame can be left out.
+    """Video-LLaVA. Of a video each frame is a unit, whose class token always goes on: no frame can be left out.
 
     The encoder gives no cues.
     """
