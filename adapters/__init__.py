@@ -14,6 +14,7 @@ from .base import Media as Media
 from .gemma4 import Gemma4 as Gemma4
 from .gemma4 import Gemma4Unified as Gemma4Unified
 from .generic import Generic, GenericGrid, missing
+from .glm4v import Glm4V as Glm4V
 from .internvl import InternVL as InternVL
 from .llama4 import Llama4 as Llama4
 from .llava import Llava as Llava

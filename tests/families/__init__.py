@@ -19,6 +19,7 @@ from tests.families.common import (
 )
 from tests.families.gemma3 import GEMMA3
 from tests.families.gemma4 import GEMMA4
+from tests.families.glm4v import GLM4V
 from tests.families.internvl import INTERNVL
 from tests.families.llava import (
     LLAVA,
@@ -44,6 +45,7 @@ FAMILIES: tuple[Family, ...] = (
     GEMMA3,
     *GEMMA4,
     *QWEN35,
+    *GLM4V,
 )
 VARIANTS: tuple[Family, ...] = (*LLAVA_VARIANTS, *LLAVA_NEXT_VARIANTS, *LLAVA_ONEVISION_VARIANTS)
 """Further kinds of a family's models, for the checks that can tell them apart."""
