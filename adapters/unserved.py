@@ -13,7 +13,6 @@ _MORE = "its encoder answers more than features, which the model needs as well"
 _ARRANGED = "it arranges the tokens of an image in a way that the prompt alone does not show"
 
 UNSERVED = {
-    "Lfm2VlForConditionalGeneration": _PATCHES,
     "Molmo2ForConditionalGeneration": _PATCHES,
     "FuyuForCausalLM": _PATCHES,
     "Ovis2ForConditionalGeneration": _MORE,

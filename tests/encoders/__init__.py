@@ -15,6 +15,7 @@ from tests.encoders.generic import (
 )
 from tests.encoders.glm4v import GlmEncoder
 from tests.encoders.internvl import InternVLEncoder
+from tests.encoders.lfm2_vl import Lfm2Encoder
 from tests.encoders.llava import LlavaEncoder
 from tests.encoders.qwen import Qwen25Encoder, QwenEncoder
 
@@ -46,6 +47,7 @@ ENCODERS: dict[str, ReferenceEncoder] = {
     "glm-ocr": GlmEncoder(),
     "glm46v": GlmEncoder(),
     "glm4v-moe": GlmEncoder(),
+    "lfm2-vl": Lfm2Encoder(),
     "qwen35": QwenEncoder(),
     "qwen35-video": QwenEncoder(),
     "qwen35-moe": QwenEncoder(),
