@@ -158,8 +158,8 @@ class Lfm2VL(Adapter):
         queries, heads, scale = attention.q_proj(hidden), int(attention.num_heads), float(attention.scale)
         found = []
         for i, count in enumerate(counts):
-            own = (split_heads(part[i : i + 1, :count], heads) for part in (queries, keys))
-            found.append(signals.attention_values(name, *own, scale, has_cls=False)[0])
+            asking, asked = (split_heads(part[i : i + 1, :count], heads) for part in (queries, keys))
+            found.append(signals.attention_values(name, asking, asked, scale, has_cls=False)[0])
         return found
 
     def _pooled(self, values: Tensor, height: int, width: int) -> Tensor:
