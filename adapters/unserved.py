@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _PATCHES = "its pixels come as patches without grids, so that the shape of an image is not known"
+_POOLED = "its tokens pool patches that `image_token_pooling` numbers through the crops of all images of a call"
 _MORE = "its encoder answers more than features, which the model needs as well"
 _ARRANGED = "it arranges the tokens of an image in a way that the prompt alone does not show"
 
 UNSERVED = {
-    "Molmo2ForConditionalGeneration": _PATCHES,
+    "Molmo2ForConditionalGeneration": _POOLED,
     "FuyuForCausalLM": _PATCHES,
     "Ovis2ForConditionalGeneration": _MORE,
     "ChameleonForConditionalGeneration": _MORE,
