@@ -16,9 +16,11 @@ from .fuyu import Fuyu as Fuyu
 from .gemma4 import Gemma4 as Gemma4
 from .gemma4 import Gemma4Unified as Gemma4Unified
 from .generic import Generic, GenericGrid, missing
+from .glm4v import Glm4V as Glm4V
 from .granite_docling import GraniteDocling as GraniteDocling
 from .hunyuan import HYV4VL as HYV4VL
 from .internvl import InternVL as InternVL
+from .lfm2_vl import Lfm2VL as Lfm2VL
 from .llama4 import Llama4 as Llama4
 from .llava import Llava as Llava
 from .llava_next import LlavaNext as LlavaNext

@@ -278,8 +278,6 @@ class GenericGrid(Qwen3VL):
         self.axes = 3 if hasattr(self.model.base_model, "get_rope_index") else 1
 
         self._merges = _merge_size(model)
-        # Of the class, as the masks that it makes show it: GLM writes videos with the placeholder of images.
-        self._shared = _shares_placeholder(model)
 
     @property
     def _merge(self) -> int:
@@ -296,8 +294,6 @@ class GenericGrid(Qwen3VL):
         """See `Adapter.placeholders`. Videos only where they have a placeholder and an encoder."""
         image, video = _image_token(self.model), _token(self.model, "video")
         assert image is not None
-        if self._shared:
-            return {"image": image, "video": image}
         if video is None or video == image or _encoder(self.model, "video") is None:
             return {"image": image}
         return {"image": image, "video": video}
@@ -312,11 +308,6 @@ class GenericGrid(Qwen3VL):
 
     def media(self, inputs: Mapping[str, Any]) -> list[Media]:
         """See `Adapter.media`."""
-        if self._shared and all(inputs.get(name) is not None for name in ("pixel_values", "pixel_values_videos")):
-            raise ValueError(
-                f"pixel_values and pixel_values_videos: {type(self.model).__name__} writes both with one placeholder, "
-                "and cannot tell them apart; pass images and videos in prompts of their own"
-            )
         if inputs.get("pixel_values_videos") is not None and "video" not in self.placeholders:
             raise ValueError(
                 f"pixel_values_videos: the generic adapter cannot tell videos of {type(self.model).__name__} from "
@@ -391,19 +382,6 @@ def _encoder(model: Any, modality: str) -> Any:
 
 def _doubt(model: Any) -> str:
     return f"; either they are not of one processor call, or {type(model).__name__} needs {OWN}"
-
-
-@torch.no_grad()
-def _shares_placeholder(model: Any) -> bool:
-    """Return whether the class puts the features of a video where the placeholders of images are."""
-    mark, image = getattr(model.base_model, "get_placeholder_mask", None), _image_token(model)
-    if mark is None or image is None or _encoder(model, "video") is None or model.device.type == "meta":
-        return False
-    if not set(_needed(mark)) <= {"input_ids", "inputs_embeds"}:  # told by its caller which placeholder it is to find
-        return False
-    ids = torch.full((1, 1), image, device=model.device)
-    made = mark(ids, inputs_embeds=torch.zeros(1, 1, 1, device=model.device, dtype=model.dtype))
-    return isinstance(made, tuple) and len(made) > 1 and bool(made[1].any())
 
 
 def _token(model: Any, modality: str) -> int | None:

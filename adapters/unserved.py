@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_PATCHES = "its pixels come as patches without grids, so that the shape of an image is not known"
+_POOLED = "its tokens pool patches that `image_token_pooling` numbers through the crops of all images of a call"
 _DISTANCES = "its attention counts distances in columns of the prompt, so that no kept token could stand where it stood"
 
 UNSERVED = {
-    "Lfm2VlForConditionalGeneration": _PATCHES,
-    "Molmo2ForConditionalGeneration": _PATCHES,
+    "Molmo2ForConditionalGeneration": _POOLED,
     "Granite4VisionForConditionalGeneration": "it cuts images into tiles that only its own code puts together",
     "ChameleonForConditionalGeneration": "its language model is no module of its own, so that it cannot be checked",
     "InklingForConditionalGeneration": _DISTANCES,

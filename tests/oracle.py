@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tests.encoders import ENCODERS, Image, ReferenceEncoder
 from tests.encoders.towers import has_cls
-from tests.families import Family, placeholders
+from tests.families import VIDEO, Family, placeholders
 from tests.towers import by_hand
 from vtc import (
     Budget,
@@ -212,8 +212,8 @@ def taken(model: nn.Module, encoder: ReferenceEncoder, line: list[int], waiting:
 
 
 def kinds(model: nn.Module) -> dict[str, int]:
-    """The placeholder of each modality."""
-    return dict(zip(("image", "video"), placeholders(model), strict=False))
+    """The placeholder of each modality; videos of every family are written as `VIDEO`."""
+    return {"video" if token == VIDEO else "image": token for token in placeholders(model)}
 
 
 def _plan(

@@ -30,7 +30,7 @@ ROWS = [[3, 1, 4, 2, 5], [2, 3, 6]]
 HALF = Recipe((Stride(),), keep=0.4)
 SMOLVLM, MISTRAL3, GEMMA3 = (next(f for f in FAMILIES if f.name == name) for name in ("smolvlm", "mistral3", "gemma3"))
 ODD_ONE = ODD[0]
-GLM = next(odd for odd in ODD if odd.name == "Glm4vForConditionalGeneration")
+PADDLE = next(odd for odd in ODD if odd.name.startswith("Paddle"))
 
 
 @torch.no_grad()
@@ -134,7 +134,7 @@ def test_the_grid_is_lines_or_the_shape_of_the_image_or_a_square(lines, size, gr
         ),
         (lambda: without(copy.deepcopy(stock(GEMMA3)), "image_token_id"), "its config has no `image_token_id`"),
         (
-            lambda: without(GLM.build(), "spatial_merge_size", "vision_config"),
+            lambda: without(PADDLE.build(), "spatial_merge_size", "vision_config"),
             "its vision_config has no `spatial_merge_size`, `merge_size`",
         ),
     ],
@@ -159,8 +159,7 @@ def without(model: nn.Module, name: str, part: str = "") -> nn.Module:
 def test_videos_and_other_pixels_are_refused():
     inputs = SMOLVLM.inputs([[3, (1, 6, 6), 2]])
     model = reduce_tokens(copy.deepcopy(stock(SMOLVLM)), HALF)
-    odd = next(odd for odd in ODD if odd.name.startswith("Paddle"))
-    images, paddle = odd.inputs(ROWS), reduce_tokens(odd.build(), HALF)
+    images, paddle = PADDLE.inputs(ROWS), reduce_tokens(PADDLE.build(), HALF)
     with pytest.raises(ValueError, match=r"pixel_values_videos: .*PaddleOCRVLForConditionalGeneration"):
         paddle.vtc.count(**{**images, "pixel_values_videos": images["pixel_values"]})
     with pytest.raises(ValueError, match=r"pixel_values is \(3, 24, 24\); expected .*SmolVLM"):
@@ -183,7 +182,7 @@ def test_arguments_of_the_encoder_are_the_configs():
 
 
 def test_a_cue_is_refused_with_the_remedy():
-    for model in (copy.deepcopy(stock(SMOLVLM)), GLM.build()):
+    for model in (copy.deepcopy(stock(SMOLVLM)), PADDLE.build()):
         with pytest.raises(ValueError, match=r"cue 'attention': .*encoder of \w+For\w+.*'kcenter'"):
             reduce_tokens(model, Recipe((Cls(),)))
 

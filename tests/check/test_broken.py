@@ -230,7 +230,7 @@ FAULTS = {
     forgotten_positions: (ODD_GRIDS, "Exaone4_5", {"positions"}),
     unknown_marks: (ODD_GRIDS, "Ernie4_5", {"marks"}),
     whole_positions: (ODD_VIDEOS, "Qwen3Omni", {"positions"}),
-    lenient_forward: (ODD, "Glm4v", {"what the stock"}),
+    lenient_forward: (ODD, "Paddle", {"what the stock"}),
 }
 
 

@@ -13,7 +13,9 @@ from tests.encoders.generic import (
     Mistral3Encoder,
     SmolVLMEncoder,
 )
+from tests.encoders.glm4v import GlmEncoder
 from tests.encoders.internvl import InternVLEncoder
+from tests.encoders.lfm2_vl import Lfm2Encoder
 from tests.encoders.llava import LlavaEncoder
 from tests.encoders.qwen import Qwen25Encoder, QwenEncoder
 
@@ -40,6 +42,12 @@ ENCODERS: dict[str, ReferenceEncoder] = {
     "gemma4-video": Gemma4Encoder(),
     "gemma4-small": Gemma4Encoder(),
     "gemma4-unified": Gemma4UnifiedEncoder(),
+    "glm4v": GlmEncoder(),
+    "glm4v-video": GlmEncoder(),
+    "glm-ocr": GlmEncoder(),
+    "glm46v": GlmEncoder(),
+    "glm4v-moe": GlmEncoder(),
+    "lfm2-vl": Lfm2Encoder(),
     "qwen35": QwenEncoder(),
     "qwen35-video": QwenEncoder(),
     "qwen35-moe": QwenEncoder(),

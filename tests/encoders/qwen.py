@@ -7,6 +7,7 @@ from einops import rearrange, reduce
 from torch.nn.functional import interpolate
 
 from tests.encoders.base import Outputs, ReferenceEncoder, Softmaxes
+from tests.families.common import IMAGE, VIDEO
 from vtc import Layout
 
 GRIDS = {"image": "image_grid_thw", "video": "video_grid_thw"}
@@ -71,18 +72,30 @@ class QwenEncoder(ReferenceEncoder):
         """Where each row of the merger stands among the features."""
         return torch.arange(len(pooled))
 
+    def tower_grids(self, image):
+        return self._grid(image)[None]
+
+    def watched(self, visual, attention):
+        return {"qkv": attention.qkv, "merger": visual.merger}
+
+    def keys(self, found):
+        return found["qkv"].chunk(3, dim=-1)[1]
+
+    def patch_features(self, out, found):
+        return out.last_hidden_state
+
     @torch.no_grad()
     def cues(self, model, image):
         visual, (early, last) = model.model.visual, self.layers(model)
         attentions = {"early": visual.blocks[early].attn, "last": visual.blocks[last].attn}
         maps, hooks = {}, []
-        with Softmaxes() as soft, Outputs(qkv=attentions["last"].qkv, merger=visual.merger) as found:
+        with Softmaxes() as soft, Outputs(**self.watched(visual, attentions["last"])) as found:
             for name, attention in attentions.items():
                 # One map a frame is taken inside.
                 hooks.append(attention.register_forward_pre_hook(lambda *_: soft.maps.clear()))
                 note = lambda *_, name=name: maps.__setitem__(name, list(soft.maps))  # noqa: E731
                 hooks.append(attention.register_forward_hook(note))
-            out = visual(image["pixel_values"], self._grid(image)[None])
+            out = visual(image["pixel_values"], self.tower_grids(image))
         for hook in hooks:
             hook.remove()
         place = self.order(found["merger"], out.pooler_output)
@@ -91,8 +104,8 @@ class QwenEncoder(ReferenceEncoder):
             "received_attention": received["last"],
             "early_attention": received["early"],
             "attention_logits": received["last"].log(),
-            "keys": found["qkv"].chunk(3, dim=-1)[1],
-            "encoder_features": out.last_hidden_state,
+            "keys": self.keys(found),
+            "encoder_features": self.patch_features(out, found),
         }
         cues = {}
         for name, values in patches.items():
@@ -128,7 +141,7 @@ class QwenEncoder(ReferenceEncoder):
         line = torch.tensor([ids])
         if not images:
             return torch.arange(len(ids)).expand(3, -1)
-        types = (line == model.config.image_token_id).int() + 2 * (line == model.config.video_token_id).int()
+        types = (line == IMAGE).int() + 2 * (line == VIDEO).int()
         grids = {
             name: torch.stack([self._grid(p) for p in images if self.modality(p) == kind])
             for kind, name in GRIDS.items()

@@ -19,7 +19,9 @@ from tests.families.common import (
 )
 from tests.families.gemma3 import GEMMA3
 from tests.families.gemma4 import GEMMA4
+from tests.families.glm4v import GLM4V
 from tests.families.internvl import INTERNVL
+from tests.families.lfm2_vl import LFM2_VL
 from tests.families.llava import (
     LLAVA,
     LLAVA_VARIANTS,
@@ -44,6 +46,8 @@ FAMILIES: tuple[Family, ...] = (
     GEMMA3,
     *GEMMA4,
     *QWEN35,
+    *GLM4V,
+    LFM2_VL,
 )
 VARIANTS: tuple[Family, ...] = (*LLAVA_VARIANTS, *LLAVA_NEXT_VARIANTS, *LLAVA_ONEVISION_VARIANTS)
 """Further kinds of a family's models, for the checks that can tell them apart."""

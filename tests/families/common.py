@@ -97,6 +97,7 @@ class Family:
         axes: of its position ids.
         layers: `full`, or what some of its decoder's layers have instead of keys for all tokens: `sliding` windows, or
             a `linear` state, which cannot be cropped, masked later or repeated.
+        pairs: what rotary positions turn against each other: `halves`, or `neighbours`, which no stage can undo.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Family:
     videos: bool = False
     axes: int = 1
     layers: str = "full"
+    pairs: str = "halves"
 
     def able(self, recipe: str) -> str:
         """The recipe, or one that needs no cues where the family gives none."""

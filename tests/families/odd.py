@@ -37,7 +37,6 @@ GRIDDED = dict(
     out_hidden_size=64,
 )
 ROPE = dict(rope_type="default", rope_theta=10000.0, mrope_section=[2, 3, 3])
-GLM = dict(TEXT, rope_parameters={**ROPE, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1]})
 IDS = dict(image_token_id=IMAGE, video_token_id=VIDEO)
 STARTS = dict(image_start_token_id=START, image_end_token_id=END, video_start_token_id=95, video_end_token_id=96)
 
@@ -139,11 +138,6 @@ def siglip(**more: int) -> hf.SiglipVisionConfig:
 
 def pixtral() -> hf.PixtralVisionConfig:
     return hf.PixtralVisionConfig(**VISION, image_size=64, patch_size=4)
-
-
-def glm(name: str, part: str) -> Callable[[], object]:
-    vision, words = dict(GRIDDED, image_size=SIDE, model_type=f"{part}_vision"), dict(GLM, model_type=f"{part}_text")
-    return lambda: getattr(hf, name)(vision_config=vision, text_config=words, **IDS, **STARTS)
 
 
 ODD = (
@@ -288,9 +282,6 @@ ODD = (
         plain(36),
         (1, 6, 6),
     ),
-    Odd("Glm4vForConditionalGeneration", glm("Glm4vConfig", "glm4v"), gridded()),
-    Odd("Glm46VForConditionalGeneration", glm("Glm46VConfig", "glm4v"), gridded()),
-    Odd("GlmOcrForConditionalGeneration", glm("GlmOcrConfig", "glm_ocr"), gridded()),
     Odd(
         "PaddleOCRVLForConditionalGeneration",
         lambda: hf.PaddleOCRVLConfig(

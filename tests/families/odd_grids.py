@@ -23,7 +23,6 @@ from tests.families.odd import (
     SIDE,
     STARTS,
     Odd,
-    glm,
     gridded,
     plain,
 )
@@ -204,34 +203,6 @@ def paired(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     return {**out, "video_grid_thw": grids, "pixel_values_videos": pixels}
 
 
-def shared(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-    """Videos as GLM's processor writes them: placeholders of images, in frames that a timestamp parts."""
-    out = with_video()(rows)
-    lines, types = [], []
-    grids = iter(out["video_grid_thw"].tolist())
-    for row in rows:
-        line, kind = [1], [0]
-        for i, part in enumerate(row):
-            if i % 2 == 0:
-                line += [3 + (7 * part + j) % 80 for j in range(part)]
-                kind += [0] * part
-                continue
-            t, h, w = next(grids)
-            for frame in range(t):
-                line += [START, *[IMAGE] * (h * w // 4), END, 10 + frame]
-                kind += [0, *[2] * (h * w // 4), 0, 0]
-        lines.append(line)
-        types.append(kind)
-    width = max(map(len, lines))
-    pad = [width - len(line) for line in lines]
-    return {
-        **out,
-        "input_ids": torch.tensor([[0] * n + line for n, line in zip(pad, lines, strict=True)]),
-        "attention_mask": torch.tensor([[0] * n + [1] * (width - n) for n in pad]),
-        "mm_token_type_ids": torch.tensor([[0] * n + kind for n, kind in zip(pad, types, strict=True)]),
-    }
-
-
 ODD_GRIDS = (
     Odd("Exaone4_5_ForConditionalGeneration", exaone, untyped(gridded())),
     Odd("HyperCLOVAXVisionV2ForConditionalGeneration", clova, untyped(gridded())),
@@ -249,6 +220,4 @@ ODD_VIDEOS = (
         kind="video",
     ),
     Odd("Ernie4_5_VLMoeForConditionalGeneration", ernie, routed(paired), kind="video"),
-    Odd("Glm4vForConditionalGeneration", glm("Glm4vConfig", "glm4v"), shared, kind="video"),
-    Odd("Glm46VForConditionalGeneration", glm("Glm46VConfig", "glm4v"), shared, kind="video"),
 )

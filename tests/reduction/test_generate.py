@@ -185,7 +185,7 @@ def test_labels_give_the_loss_of_the_full_logits(family, wrapped, side):
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     labels = ids.masked_fill(visual(ids, wrapped) | (mask == 0) | (ids == BOS), -100)
     out = wrapped(**inputs, labels=labels)
-    assert out.logits.shape == (*ids.shape, VOCAB)
+    assert out.logits.shape == (*ids.shape, wrapped.config.get_text_config().vocab_size)
     by_hand = torch.nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
     torch.testing.assert_close(out.loss, by_hand, rtol=1e-5, atol=1e-5)
 

@@ -39,7 +39,10 @@ def test_the_stock_model_refuses_the_cache_after_restore(family):
     want = answer(model, {**given, CACHE: copy.deepcopy(given[CACHE])})
     restore(model)
     before = copy.deepcopy(given[CACHE])
-    for call in (lambda: answer(model, given), lambda: model(**{**given, "input_ids": given["input_ids"][:, -1:]})):
+    last = {**given, "input_ids": given["input_ids"][:, -1:]}
+    if family.axes == 3:  # GLM's stock class makes positions for the whole mask, as many as which it cannot place
+        last["position_ids"] = torch.zeros(3, len(last["input_ids"]), 1, dtype=torch.int64)
+    for call in (lambda: answer(model, given), lambda: model(**last)):
         with pytest.raises(ValueError, match=r"the cache .*left out.*reduce_tokens"):
             call()
     assert given[CACHE].get_seq_length() == before.get_seq_length()  # nothing was added

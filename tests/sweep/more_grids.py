@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import transformers as hf
 from torch import Tensor
 
 from tests.families.common import END, IMAGE, START, TEXT, VIDEO, VISION
-from tests.families.odd import GRIDDED, IDS, ROPE, STARTS, Odd, glm, gridded
-from tests.families.odd_grids import AXIAL, WINDOWED, shared, untyped, with_video
+from tests.families.glm4v import glm, glm4v_moe
+from tests.families.odd import GRIDDED, IDS, ROPE, Odd, gridded
+from tests.families.odd_grids import AXIAL, WINDOWED, untyped, with_video
 from tests.families.qwen import qwen_inputs
 from tests.sweep.more_images import ROUTED
 
 MROPE = {**ROPE, "mrope_interleaved": True}
 MARKED = dict(vision_start_token_id=START, vision_end_token_id=END, **IDS)
 DEEP = dict(GRIDDED, num_position_embeddings=36, deepstack_visual_indexes=[0, 1])
-
-
-def glm4v_moe() -> object:
-    config = glm("Glm4vMoeConfig", "glm4v_moe")()
-    for name, value in dict(ROUTED, moe_intermediate_size=32, first_k_dense_replace=1).items():
-        setattr(config.text_config, name, value)
-    return config
 
 
 def omni25() -> object:
@@ -209,10 +203,22 @@ def stamped(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     return qwen_inputs(videos, timestamps=True)
 
 
+def glm_images(name: str) -> Callable[[], object]:
+    return lambda: glm(name).config
+
+
+def glm_videos(name: str) -> Callable[[], object]:
+    """Whose placeholder of images is that which prompts write for videos."""
+    return lambda: glm(name, token=VIDEO, unused=IMAGE).config
+
+
 SECONDS = "video_second_per_grid"
 MORE_GRIDS = (
-    Odd("Glm4vMoeForConditionalGeneration", glm4v_moe, gridded()),
-    Odd("Glm4vMoeForConditionalGeneration", glm4v_moe, shared, kind="video"),
+    Odd("Glm46VForConditionalGeneration", glm_images("Glm46V"), gridded()),
+    Odd("Glm46VForConditionalGeneration", glm_videos("Glm46V"), stamped, kind="video"),
+    Odd("GlmOcrForConditionalGeneration", glm_images("GlmOcr"), gridded()),
+    Odd("GlmOcrForConditionalGeneration", glm_videos("GlmOcr"), stamped, kind="video"),
+    Odd("Glm4vMoeForConditionalGeneration", lambda: glm4v_moe().config, gridded()),
     Odd("Qwen2_5OmniThinkerForConditionalGeneration", omni25, untyped(gridded())),
     Odd("Qwen2_5OmniThinkerForConditionalGeneration", omni25, untyped(with_video(seconds=SECONDS)), kind="video"),
     Odd("MiniMaxM3SparseForConditionalGeneration", minimax, untyped(gridded())),

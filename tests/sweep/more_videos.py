@@ -9,8 +9,8 @@ import transformers as hf
 from torch import Tensor
 
 from tests.families.common import END, IMAGE, START, TEXT, VIDEO
-from tests.families.odd import SMALL, Odd, glm, image, plain, written
-from tests.families.odd_grids import clova, exaone, kimi, muse, shared, untyped, with_video
+from tests.families.odd import SMALL, Odd, image, plain, written
+from tests.families.odd_grids import clova, exaone, kimi, muse, untyped, with_video
 from tests.families.qwen import qwen2vl, qwen3vl_moe, qwen_inputs
 from tests.families.qwen35 import qwen35_moe
 from tests.sweep.more_grids import cosmos_edge, dots, spark, stamped
@@ -71,5 +71,4 @@ MORE_VIDEOS = (
     Odd("Qwen3_5MoeForConditionalGeneration", lambda: qwen35_moe().config, stamped, kind="video"),
     Odd("VideoLlavaForConditionalGeneration", video_llava, plain(36)),
     Odd("VideoLlavaForConditionalGeneration", video_llava, framed, kind="video"),
-    Odd("GlmOcrForConditionalGeneration", glm("GlmOcrConfig", "glm_ocr"), shared, kind="video"),
 )

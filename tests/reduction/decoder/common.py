@@ -19,7 +19,7 @@ from vtc.reduction.decoder.report import Trace
 from vtc.stages import KCenter
 from vtc.stages.decoder import Cut, DecoderStage, DecoderTokens
 
-FULL = tuple(family for family in FAMILIES if family.layers == "full")
+FULL = tuple(family for family in FAMILIES if family.layers == "full" and family.pairs == "halves")
 every_full = pytest.mark.parametrize("family", FULL, ids=lambda family: family.name)
 FOUR = tuple(f for f in FULL if f.name in ("llava", "qwen25vl", "qwen3vl", "internvl"))
 assert len(FOUR) == 4

@@ -6,19 +6,20 @@ import pytest
 import torch
 
 from tests.checks import footprint
+from tests.families.glm4v import GLM4V, GLM_OTHERS
 from tests.families.odd import ODD
 from tests.grid import stock
 from tests.reduction.decoder.common import every_full
 from vtc import reduce_tokens
 from vtc.reduction.decoder.rope_check import _turns_halves
 
-GLM = [odd for odd in ODD if odd.name.startswith("Glm")]
+PAIRED = [family for family in (*GLM4V, *GLM_OTHERS) if family.pairs == "neighbours"]
 HALVES = [odd for odd in ODD if odd.name.startswith(("Pali", "Deepseek", "Paddle", "LightOn", "Vip"))]
 
 
-@pytest.mark.parametrize("odd", GLM, ids=lambda odd: odd.name)
-def test_neighbours_are_refused(odd):
-    model = odd.build()
+@pytest.mark.parametrize("family", PAIRED, ids=lambda family: family.name)
+def test_neighbours_are_refused(family):
+    model = family.build()
     before = footprint(model)
     with pytest.raises(ValueError, match=r"'feather' .*rotary positions.* \w+Attention .*'fastv'"):
         reduce_tokens(model, "feather")
@@ -34,6 +35,11 @@ def test_halves_are_known(family):
 @pytest.mark.parametrize("odd", HALVES, ids=lambda odd: odd.name)
 def test_halves_of_further_models_are_known(odd):
     assert _turns_halves(odd.build().get_decoder().layers[0].self_attn)
+
+
+def test_glm_with_experts_turns_halves():
+    (model,) = (family.build() for family in GLM_OTHERS if family not in PAIRED)
+    reduce_tokens(model, "feather")
 
 
 def test_attention_of_an_unknown_make():
