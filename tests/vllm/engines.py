@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from vtc import embedded
 from vtc.embedded.questions import SceneQuestion
@@ -21,6 +24,32 @@ SETTINGS = {
     "gpu_memory_utilization": 0.3,  # of the memory of the CPU: others run beside it
     "seed": 0,
 }
+
+
+def nightly_but(names: Iterable[str], every: Collection[str]) -> list[Any]:
+    """Parameters of which `every` are tried at each change; the others run no mechanism that these do not."""
+    return [name if name in every else pytest.param(name, marks=pytest.mark.nightly) for name in names]
+
+
+def with_older_names(source: Path, folder: Path) -> str:
+    """A checkpoint by the names of weights that vLLM knows without the plugin: those of transformers before 5.23."""
+    for path in source.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    weights = load_file(folder / "model.safetensors")
+    tower = "vision_tower."
+    older = {
+        name.replace(tower, f"{tower}vision_model.") if f"{tower}vision_model" not in name else name: value
+        for name, value in weights.items()
+    }
+    save_file(older, folder / "model.safetensors", {"format": "pt"})
+    return str(folder)
+
+
+def processor_of(place: str) -> Any:
+    """The processor of an embedded model or a folder."""
+    from transformers import AutoProcessor
+
+    return AutoProcessor.from_pretrained(place if "/" in place else embedded.path(place))
 
 
 def engine(name: str, vtc: dict[str, Any] | None, **settings: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.vllm import checkpoints
+from tests.vllm.engines import nightly_but
 from tests.vllm.routes import CLOSE, Answer, Route, assert_alike, forget, said
 from vtc.embedded.scene import HELD_OUT, Scene
 
@@ -53,6 +54,8 @@ CASES = {
     "smolvlm": Case(checkpoints.smolvlm, PLAIN, NO_CUES),
 }
 """By name; a further family is a line here and a function that writes its checkpoint."""
+ALIKE = ("llava-next-siglip", "gemma3-crops")
+"""Nightly: a SigLIP tower is LLaVA-OneVision's too, and Gemma 3's crops are placed in `test_gemma3_ranges.py`."""
 
 
 def scenes(case: Case, first: int = HELD_OUT) -> list[Any]:
@@ -60,7 +63,7 @@ def scenes(case: Case, first: int = HELD_OUT) -> list[Any]:
     return [Scene(first + i).image.convert("RGB").resize(size) for i, size in enumerate(case.sizes)]
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=nightly_but(CASES, [name for name in CASES if name not in ALIKE]))
 def case(request):
     return CASES[request.param]
 
@@ -129,6 +132,7 @@ def test_what_cannot_be_served_is_refused_by_name(case, route, llm):
     assert len(said(llm, [route.request(images[:1], "kcenter", 0.5)])) == 1
 
 
+@pytest.mark.parametrize("case", nightly_but(CASES, ("llava-next", "gemma3")), indirect=True)  # an end of each kind
 def test_an_engine_does_not_start_with_what_cannot_be_served(case, route, llm, start):
     recipe, words = case.refused
     with pytest.raises(Exception, match=words):

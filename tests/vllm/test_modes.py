@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vllm.engines import answers, asked, text_of
+from tests.vllm.engines import answers, asked, nightly_but, text_of
 from vtc import embedded
 
 MODELS = ("tiny-qwen", "tiny-llava", "tiny-internvl")
@@ -80,7 +80,7 @@ def run(llm, requests, longest=6):
     return answers(llm, requests, longest, min_tokens=longest, ignore_eos=longest > 6, logprobs=3)
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=nightly_but(MODELS, ("tiny-qwen", "tiny-llava")))  # M-RoPE, and without
 def plain(request, start):
     requests = requests_of(request.param)
     llm = start(request.param, {"keep": 1.0}, **PLAIN)

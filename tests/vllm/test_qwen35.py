@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from tests.vllm import qwen_checkpoints
-from tests.vllm.engines import about, about_video, answers, asked, drawn_videos, first_layer_positions, recorded
+from tests.vllm.engines import (
+    about,
+    about_video,
+    answers,
+    asked,
+    drawn_videos,
+    first_layer_positions,
+    nightly_but,
+    recorded,
+)
 from tests.vllm.routes import forget
 from tests.vllm.test_qwen import by_transformers
 from vtc.integrations.vllm import serving
@@ -18,11 +27,11 @@ from vtc.integrations.vllm import serving
 CLOSE = 0.1
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["dense", "experts"])
+@pytest.fixture(scope="module", params=nightly_but(("dense", "experts"), ("dense",)))
 def routes(request, start, tmp_path_factory):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    folder = qwen_checkpoints.qwen35(tmp_path_factory.mktemp("qwen35"), experts=request.param)
+    folder = qwen_checkpoints.qwen35(tmp_path_factory.mktemp("qwen35"), experts=request.param == "experts")
     llm = start(
         folder,
         {"keep": 1.0},

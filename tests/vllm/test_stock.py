@@ -1,39 +1,73 @@
-"""Without `vtc` in its settings an engine is stock vLLM, and with keep 1.0 it gives what that gives."""
+"""Without `vtc` in its settings an engine is vLLM without the plugin, and with keep 1.0 it gives what that gives."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.vllm.engines import about, answers, asked
-from vtc import embedded
+from tests.vllm.engine_child import answered_apart, steps_of
+from tests.vllm.engines import about, about_video, answers, asked, drawn_videos, nightly_but, processor_of
 
-MODELS = ("tiny-qwen", "tiny-llava", "tiny-internvl")
+MODELS = ("tiny-qwen", "tiny-llava", "tiny-internvl", "qwen3_vl")
+LONGEST = 6
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_keep_all_gives_the_log_probabilities_of_stock_vllm(name, start):
-    from transformers import AutoProcessor
+@pytest.fixture(scope="module", params=nightly_but(MODELS, ("tiny-qwen", "tiny-llava")))
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def requests(name, folders):
+    """Such as stock vLLM takes."""
+    processor = processor_of(folders(name))
+    found = [about(processor, scene.image, question.question) for scene, question in asked(10)]
+    for frames, questions in drawn_videos(1) if "qwen" in name else []:
+        found.append({**about_video(processor, frames, questions[0].question, {}), "mm_processor_kwargs": {}})
+    return found
+
+
+@pytest.fixture(scope="module")
+def settings(name):
+    return {"limit_mm_per_prompt": {"image": 1, "video": 1}} if "qwen" in name else {}
+
+
+@pytest.fixture(scope="module")
+def stock(name, folders, start, requests, settings):
+    """An engine with the plugin and without `vtc`, and its answers."""
+    llm = start(folders(name), None, **settings)
+    return llm, steps_of(answers(llm, requests, LONGEST, logprobs=3))
+
+
+@pytest.fixture(scope="module")
+def ours(name, folders, start, stock, settings):
+    return start(folders(name), {"recipe": "kcenter", "keep": 1.0}, **settings)
+
+
+def test_without_vtc_it_gives_the_log_probabilities_of_vllm_without_the_plugin(
+    name, folders, stock, requests, settings, tmp_path
+):
     from vllm.model_executor.models.registry import ModelRegistry
 
-    processor = AutoProcessor.from_pretrained(embedded.path(name))
-    requests = [about(processor, scene.image, question.question) for scene, question in asked(10)]
-    found = {}
-    for kind, vtc in (("stock", None), ("ours", {"recipe": "kcenter", "keep": 1.0})):
-        llm = start(name, vtc)
-        found[kind] = [
-            [{token: value.logprob for token, value in step.items()} for step in out.outputs[0].logprobs]
-            for out in answers(llm, requests, logprobs=3)
-        ]
-    assert found["stock"] == found["ours"]
+    alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_PLUGINS": ""}
+    bare = answered_apart(tmp_path, folders(name), None, requests, alone, **settings)
+    assert bare["module"].startswith("vllm.model_executor")
+    assert stock[1] == bare["rounds"][0]
     assert any("vtc.integrations.vllm.models" in repr(model) for model in ModelRegistry.models.values())
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_worker_without_the_plugin_finds_no_pixels(name, start):
-    from transformers import AutoProcessor
+def test_a_request_that_names_a_recipe_where_the_engine_has_none_is_refused(name, folders, stock):
+    llm, _ = stock
+    scene, question = asked(1)[0]
+    with pytest.raises(ValueError, match=r"the engine runs without it; start it with --hf-overrides"):
+        answers(llm, [about(processor_of(folders(name)), scene.image, question.question, {"keep": 0.5})])
+    assert len(answers(llm, [about(processor_of(folders(name)), scene.image, question.question)])) == 1
 
-    processor = AutoProcessor.from_pretrained(embedded.path(name))
-    llm = start(name, {"keep": 0.25})
+
+def test_keep_all_gives_the_log_probabilities_of_stock_vllm(stock, ours, requests):
+    assert steps_of(answers(ours, requests, LONGEST, logprobs=3)) == stock[1]
+
+
+def test_a_worker_without_the_plugin_finds_no_pixels(name, folders, ours):
     batches = []
 
     def watch(model):
@@ -45,9 +79,9 @@ def test_a_worker_without_the_plugin_finds_no_pixels(name, start):
 
         model.embed_multimodal = call
 
-    llm.apply_model(watch)
+    ours.apply_model(watch)
     scene, question = asked(1)[0]
-    answers(llm, [about(processor, scene.image, question.question)])
+    answers(ours, [about(processor_of(folders(name)), scene.image, question.question, {"keep": 0.25})])
 
     def by_stock(model):
         """What the stock class makes of the items; vLLM ends an engine that gives other than one tensor an item."""
@@ -55,15 +89,4 @@ def test_a_worker_without_the_plugin_finds_no_pixels(name, start):
         return stock.embed_multimodal(model, **batches[0])
 
     assert len(batches) == 1
-    assert llm.apply_model(by_stock) in ([[]], [()], [None])
-
-
-def test_a_request_that_names_a_recipe_where_the_engine_has_none_is_refused(start):
-    from transformers import AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(embedded.path("tiny-llava"))
-    llm = start("tiny-llava", None)
-    scene, question = asked(1)[0]
-    with pytest.raises(ValueError, match=r"the engine runs without it; start it with --hf-overrides"):
-        answers(llm, [about(processor, scene.image, question.question, {"keep": 0.5})])
-    assert len(answers(llm, [about(processor, scene.image, question.question)])) == 1
+    assert ours.apply_model(by_stock) in ([[]], [()], [None])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.vllm.engines import about_video, answers, drawn_videos, first_layer_positions, recorded
-from vtc import reduced
+from vtc import embedded, reduced
 from vtc.inference import asking
 from vtc.inference.loading import load
 from vtc.integrations.vllm import serving
@@ -94,3 +94,11 @@ def test_one_frame_is_a_video(routes):
     request = about_video(processor, frames, questions[0].question, {"recipe": "kcenter", "keep": 0.25})
     (out,) = answers(llm, [request])
     assert out.prompt_token_ids.count(llm.get_tokenizer().convert_tokens_to_ids("<|video_pad|>")) == 9
+
+
+def test_an_engine_that_prunes_videos_itself_is_refused_before_weights_are_read(start, tmp_path):
+    for path in embedded.path("tiny-qwen").iterdir():
+        if path.suffix != ".safetensors":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match=r"video_pruning_rate=0\.5 prunes the same videos as vtc; use one of them"):
+        start(str(tmp_path), {"keep": 0.5}, video_pruning_rate=0.5)
