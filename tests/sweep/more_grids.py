@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.families.common import END, IMAGE, START, TEXT, VIDEO, VISION
 from tests.families.glm4v import glm, glm4v_moe
-from tests.families.odd import GRIDDED, IDS, ROPE, Odd, gridded
+from tests.families.odd import GRIDDED, IDS, ROPE, STARTS, Odd, gridded
 from tests.families.odd_grids import AXIAL, WINDOWED, untyped, with_video
 from tests.families.qwen import qwen_inputs
 from tests.sweep.more_images import ROUTED
