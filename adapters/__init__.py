@@ -24,6 +24,7 @@ from .lfm2_vl import Lfm2VL as Lfm2VL
 from .llama4 import Llama4 as Llama4
 from .llava import Llava as Llava
 from .llava_next import LlavaNext as LlavaNext
+from .llava_next_video import LlavaNextVideo as LlavaNextVideo
 from .llava_onevision import LlavaOnevision as LlavaOnevision
 from .local_tiles import DeepseekOcr2 as DeepseekOcr2
 from .local_tiles import Step3 as Step3

@@ -21,7 +21,7 @@ class LlavaNext(AnyRes):
     `LlavaNextVideoForConditionalGeneration`.
     """
 
-    classes = ("LlavaNextForConditionalGeneration", "LlavaNextVideoForConditionalGeneration")
+    classes = ("LlavaNextForConditionalGeneration",)
     media_arguments = (
         "pixel_values",
         "image_sizes",
