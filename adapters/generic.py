@@ -261,7 +261,7 @@ class GenericGrid(Qwen3VL):
     Recognised by an encoder that takes `image_grid_thw`. The encoder gives no cues.
     """
 
-    classes = ()
+    classes: ClassVar[tuple[str, ...]] = ()
     resizable = False
     videos = False
 

@@ -64,7 +64,7 @@ class LocalTiles(Generic):
             return []
         tiles = [item.inputs[LOCAL] for item in media]
         local = [own for own in tiles if len(own)]
-        given = {"pixel_values": torch.stack([item.inputs["pixel_values"] for item in media])}
+        given: dict[str, Any] = {"pixel_values": torch.stack([item.inputs["pixel_values"] for item in media])}
         given |= {LOCAL: torch.cat(local), COUNTS: [len(own) for own in tiles]} if local else {}
         given |= self._more(media)
         parts = self.model.base_model.get_image_features(**given, return_dict=True).pooler_output

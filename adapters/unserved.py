@@ -14,7 +14,6 @@ _DISTANCES = "its attention counts distances in columns of the prompt, so that n
 UNSERVED = {
     "Molmo2ForConditionalGeneration": _POOLED,
     "Granite4VisionForConditionalGeneration": "it cuts images into tiles that only its own code puts together",
-    "ChameleonForConditionalGeneration": "its language model is no module of its own, so that it cannot be checked",
     "InklingForConditionalGeneration": _DISTANCES,
     "Inkling2ForConditionalGeneration": _DISTANCES,
     "Inkling2LoopForConditionalGeneration": _DISTANCES,

@@ -12,6 +12,8 @@ from vtc.adapters import find
 from vtc.check.context import CheckContext, CheckPrompt
 from vtc.check.runner import check, recipes
 
+OF_VIDEOS = [recipe for recipe in named_recipes() if recipe.is_video_recipe and not recipe.decoder]
+
 
 def one(name: str, kind: str = "image"):
     return next(odd for odd in SWEPT if label(odd).removesuffix("-video") == name and odd.kind == kind)
@@ -145,9 +147,7 @@ def test_cues_of_a_pooled_frame_are_averages_over_its_patches():
         assert not torch.allclose(frames.cues[name][:4], want)
 
 
-@pytest.mark.parametrize(
-    "recipe", [r for r in named_recipes() if r.is_video_recipe and not r.decoder], ids=lambda r: r.name
-)
+@pytest.mark.parametrize("recipe", OF_VIDEOS, ids=lambda recipe: recipe.name)
 def test_every_video_recipe_runs_on_pooled_frames(recipe):
     odd = one("LlavaNextVideo", "video")
     model = reduce_tokens(odd.build(), recipe, keep=0.5)

@@ -113,6 +113,20 @@ def step3() -> object:
     )
 
 
+def chameleon() -> object:
+    vq = dict(
+        embed_dim=8,
+        num_embeddings=16,
+        latent_channels=8,
+        resolution=8,
+        base_channels=32,
+        channel_multiplier=(1, 1),
+        num_res_blocks=1,
+    )
+    codes = {f"IMGIMG{''.join(chr(65 + int(digit)) for digit in str(i))}Z": 5 + i for i in range(16)}
+    return hf.ChameleonConfig(**TEXT, vq_config=vq, vocabulary_map={**codes, "<image>": IMAGE})
+
+
 def deepseek_hybrid() -> object:
     return hf.DeepseekVLHybridConfig(
         vision_config=dict(SMALL, vision_use_head=False),
@@ -209,6 +223,7 @@ MORE_IMAGES = (
     Odd("UnlimitedOcrForConditionalGeneration", unlimited_ocr, with_local_tiles(21, 16, 64, rows_of=4)),
     Odd("DeepseekOcr2ForConditionalGeneration", deepseek_ocr2, with_local_tiles(145, 144, 64)),
     Odd("PerceptionLMForConditionalGeneration", perception_lm, in_tiles(9)),
+    Odd("ChameleonForConditionalGeneration", chameleon, plain(16, side=8)),
     Odd("Gemma3nForConditionalGeneration", gemma3n, plain(256, side=128)),
     Odd("DeepseekVLHybridForConditionalGeneration", deepseek_hybrid, with_high_resolution),
     Odd("Step3p7ForConditionalGeneration", step3, with_local_tiles(4, 4, SIDE)),

@@ -155,8 +155,15 @@ def _first_call(model: Any) -> Iterator[_FirstCall]:
             first_call.mask = mask
 
     def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not first_call.decoder_inputs:
+        if not first_call.decoder_inputs and kwargs.get("inputs_embeds") is not None:
             first_call.decoder_inputs.extend(_decoder_inputs(kwargs, first_call.mask))
+
+    def note_entry(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # A decoder that encodes images itself (Chameleon) is given ids; its first layer is given embeddings.
+        if not first_call.decoder_inputs:
+            entering = {"inputs_embeds": args[0] if args else kwargs["hidden_states"]}
+            entering |= {"position_ids": kwargs.get("position_ids"), "attention_mask": None}
+            first_call.decoder_inputs.extend(_decoder_inputs(entering, first_call.mask))
 
     def note_width(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if len(first_call.widths) < len(layers):
@@ -166,6 +173,7 @@ def _first_call(model: Any) -> Iterator[_FirstCall]:
         model.register_forward_pre_hook(note_mask, with_kwargs=True),
         # In front of those of a wrapped model, which take away what they will add themselves.
         decoder.register_forward_pre_hook(note, with_kwargs=True, prepend=True),
+        *(layer.register_forward_pre_hook(note_entry, with_kwargs=True, prepend=True) for layer in layers[:1]),
         *(layer.register_forward_pre_hook(note_width, with_kwargs=True) for layer in layers),
     ]
     try:

@@ -114,12 +114,14 @@ def _shape(decoder: Any, i: int) -> _Shape:
 def _linear_flops(layers: nn.Module) -> int:
     """FLOPs per token of the linear maps of `layers`, routers of experts among them, without the experts."""
     experts = {id(inner) for m in layers.modules() if _experts(m) for inner in m.modules()}
-    shaped = [m for m in layers.modules() if hasattr(m, "in_features") and hasattr(m, "out_features")]
+    shaped: list[Any] = [m for m in layers.modules() if hasattr(m, "in_features") and hasattr(m, "out_features")]
     # A wrapper such as LoRA's repeats the shape of what it wraps: only the innermost maps count.
     inside = {id(m): set(map(id, m.modules())) - {id(m)} for m in shaped}
     linear = [m for m in shaped if inside[id(m)].isdisjoint(inside) and id(m) not in experts]
-    routers = [m.weight for m in layers.modules() if hasattr(m, "top_k") and _matrix(getattr(m, "weight", None))]
-    return sum(2 * int(m.in_features) * int(m.out_features) for m in linear) + sum(2 * w.numel() for w in routers)
+    routers: list[Any] = [getattr(m, "weight", None) for m in layers.modules() if hasattr(m, "top_k")]
+    return sum(2 * int(m.in_features) * int(m.out_features) for m in linear) + sum(
+        2 * w.numel() for w in routers if _matrix(w)
+    )
 
 
 def _expert_flops(layers: nn.Module, config: Any) -> int:
@@ -127,10 +129,9 @@ def _expert_flops(layers: nn.Module, config: Any) -> int:
     total = 0
     for block in layers.modules():
         for experts in filter(_experts, block.children()):
-            taken = next((m.top_k for m in block.modules() if isinstance(getattr(m, "top_k", None), int)), None)
-            taken = int(taken or getattr(config, "num_experts_per_tok", 0) or 1)
-            weights = [w for w in experts.parameters() if w.ndim == 3]
-            total += sum(2 * taken * w[0].numel() for w in weights)
+            found = (getattr(module, "top_k", None) for module in block.modules())
+            taken = next((k for k in found if isinstance(k, int)), getattr(config, "num_experts_per_tok", None) or 1)
+            total += sum(2 * taken * w[0].numel() for w in experts.parameters() if w.ndim == 3)
     return total
 
 
