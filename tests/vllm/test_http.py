@@ -110,6 +110,7 @@ def test_an_answer_about_no_image_says_nothing_of_tokens(server):
         assert answer.headers["X-VTC-Report"] is None
 
 
+@pytest.mark.nightly  # a whole server; why it is refused is in tests/integrations/test_vllm_request_report.py
 def test_a_server_that_could_report_nothing_does_not_start(tmp_path):
     arguments = {"dtype": "float32", "enforce_eager": True, "gpu_memory_utilization": 0.3, "middleware": MIDDLEWARE}
     log = tmp_path / "log"
