@@ -1,6 +1,7 @@
 """The shared grid: what takes part in every check of `test_grid_*.py`, and small tools that those checks share.
 
-Checks against the oracle and of declared counts run on every recipe x family at every change. The other invariants do
+Checks against the oracle and of declared counts run on every recipe x family at every change, but on a family that follows
+another one (`Family.follows`) on representatives. The other invariants do
 so on the first recipe of each behaviour class, and on the others with `pytest -m nightly`, as do further prompts,
 kernels and kinds of positions.
 
@@ -130,12 +131,13 @@ def over_all(found: Sequence[Case], name: str, values: Sequence[Any]) -> pytest.
     """Runs a test for each case and each of `values`, the argument `name`.
 
     At every change each recipe x family runs with original positions and the first value, and each representative with
-    one of the two changed; the rest runs at night.
+    one of the two changed; the rest runs at night. So do the recipes of a family that follows another, but for its
+    representatives.
     """
 
     def cell(case: Case, value: Any) -> Any:
         changed = (case.recipe.positions != POSITIONS[0]) + (value != values[0])
-        if changed == 1:
+        if changed == 1 or (not changed and case.family.follows):
             return marked(case, value)
         return pytest.param(case, value, marks=pytest.mark.nightly if changed else ())
 

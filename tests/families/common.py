@@ -97,6 +97,7 @@ class Family:
         axes: of its position ids.
         layers: `full`, or what some of its decoder's layers have instead of keys for all tokens: `sliding` windows, or
             a `linear` state, which cannot be cropped, masked later or repeated.
+        follows: whether another family has the same adapter or its base, and stands for it in every recipe.
         pairs: what rotary positions turn against each other: `halves`, or `neighbours`, which no stage can undo.
     """
 
@@ -112,6 +113,7 @@ class Family:
     axes: int = 1
     layers: str = "full"
     pairs: str = "halves"
+    follows: bool = False
 
     def able(self, recipe: str) -> str:
         """The recipe, or one that needs no cues where the family gives none."""

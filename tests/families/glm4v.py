@@ -65,8 +65,8 @@ def glm4v_moe(attention: str = "sdpa", seed: int = 0) -> nn.Module:
 
 VIDEOS = partial(qwen_inputs, videos=True, timestamps=True)
 GLM4V = (
-    Family("glm4v", glm4v, qwen_inputs, resizes=True, axes=3, pairs="neighbours"),
-    Family("glm4v-video", glm4v_video, VIDEOS, resizes=True, videos=True, axes=3, pairs="neighbours"),
+    Family("glm4v", glm4v, qwen_inputs, resizes=True, axes=3, pairs="neighbours", follows=True),
+    Family("glm4v-video", glm4v_video, VIDEOS, resizes=True, videos=True, axes=3, pairs="neighbours", follows=True),
 )
 GLM_OTHERS = (
     Family("glm-ocr", glm_ocr, qwen_inputs, resizes=True, axes=3, pairs="neighbours"),

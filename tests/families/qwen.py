@@ -137,7 +137,7 @@ def _placed(kind: int, frames: int, count: int, timestamps: bool) -> list[int]:
 
 QWEN3_MOE = Family("qwen3vl-moe", qwen3vl_moe, qwen_inputs, resizes=True, axes=3)
 QWEN = (
-    Family("qwen2vl", qwen2vl, qwen_inputs, resizes=True, axes=3),
+    Family("qwen2vl", qwen2vl, qwen_inputs, resizes=True, axes=3, follows=True),
     Family("qwen25vl", qwen25vl, qwen_inputs, resizes=True, axes=3),
     Family(
         "qwen25vl-video", qwen25vl, partial(qwen_inputs, videos=True, seconds=True), resizes=True, videos=True, axes=3

@@ -72,5 +72,5 @@ VIDEOS = partial(qwen_inputs, videos=True, timestamps=True)
 QWEN35 = (
     Family("qwen35", qwen35, qwen_inputs, resizes=True, axes=3, layers="linear"),
     Family("qwen35-video", qwen35, VIDEOS, resizes=True, videos=True, axes=3, layers="linear"),
-    Family("qwen35-moe", qwen35_moe, qwen_inputs, resizes=True, axes=3, layers="linear"),
+    Family("qwen35-moe", qwen35_moe, qwen_inputs, resizes=True, axes=3, layers="linear", follows=True),
 )

@@ -119,9 +119,8 @@ def _linear_flops(layers: nn.Module) -> int:
     inside = {id(m): set(map(id, m.modules())) - {id(m)} for m in shaped}
     linear = [m for m in shaped if inside[id(m)].isdisjoint(inside) and id(m) not in experts]
     routers: list[Any] = [getattr(m, "weight", None) for m in layers.modules() if hasattr(m, "top_k")]
-    return sum(2 * int(m.in_features) * int(m.out_features) for m in linear) + sum(
-        2 * w.numel() for w in routers if _matrix(w)
-    )
+    sizes = [int(m.in_features) * int(m.out_features) for m in linear]
+    return 2 * (sum(sizes) + sum(weight.numel() for weight in routers if _matrix(weight)))
 
 
 def _expert_flops(layers: nn.Module, config: Any) -> int:
