@@ -1,9 +1,8 @@
 """The shared grid: what takes part in every check of `test_grid_*.py`, and small tools that those checks share.
 
-Checks against the oracle and of declared counts run on every recipe x family at every change, but on a family that follows
-another one (`Family.follows`) on representatives. The other invariants do
-so on the first recipe of each behaviour class, and on the others with `pytest -m nightly`, as do further prompts,
-kernels and kinds of positions.
+Checks against the oracle and of declared counts run on every recipe x family at every change (of a family that follows
+another one, `Family.follows`, on representatives). The other invariants do so on the first recipe of each behaviour
+class, and on the others with `pytest -m nightly`, as do further prompts, kernels and kinds of positions.
 
 A new selector, or any other recipe that is known by name, is in it without a line here; those with decoder stages are
 in the checks of `tests/decoder` likewise. A recipe beyond the named ones (parameters that matter, stages composed) is
