@@ -7,12 +7,10 @@ import torch
 
 from tests.sweep.patches import compressed, factored
 from tests.sweep.table import ROWS, SWEPT, label
-from vtc import named_recipes, reduce_tokens
+from vtc import reduce_tokens
 from vtc.adapters import find
 from vtc.check.context import CheckContext, CheckPrompt
 from vtc.check.runner import check, recipes
-
-OF_VIDEOS = [recipe for recipe in named_recipes() if recipe.is_video_recipe and not recipe.decoder]
 
 
 def one(name: str, kind: str = "image"):
@@ -124,35 +122,3 @@ def test_a_config_that_does_not_say_is_refused_when_wrapped():
     model.config.vision_feature_select_strategy = "full"
     with pytest.raises(ValueError, match=r"vision_feature_select_strategy='full' of the config .*'default'"):
         reduce_tokens(model)
-
-
-def test_cues_of_a_pooled_frame_are_averages_over_its_patches():
-    """A frame, and the same pixels as the thumbnail of an image, whose patches are not pooled."""
-    model = one("LlavaNextVideo", "video").build()
-    cues, adapter = ("attention", "keys"), find(model)
-    frame = torch.randn(3, 28, 28, generator=torch.Generator().manual_seed(1))
-    # The first tile of an image is its thumbnail.
-    tiles = torch.stack([frame, frame + 1])
-    hooks = adapter.listen(cues)
-    (item,) = adapter.media({"pixel_values": tiles[None], "image_sizes": torch.tensor([[28, 28]])})
-    (video,) = adapter.media({"pixel_values_videos": torch.stack([frame - 1, frame])[None]})
-    with torch.no_grad():
-        image, frames = adapter.encode([item, video], cues)
-    for hook in hooks:
-        hook.remove()
-    for name in cues:
-        patches = image.cues[name][:16].reshape(2, 2, 2, 2, -1)
-        want = patches.mean(dim=(1, 3)).flatten(0, 1).squeeze(-1)
-        torch.testing.assert_close(frames.cues[name][4:], want)
-        assert not torch.allclose(frames.cues[name][:4], want)
-
-
-@pytest.mark.parametrize("recipe", OF_VIDEOS, ids=lambda recipe: recipe.name)
-def test_every_video_recipe_runs_on_pooled_frames(recipe):
-    odd = one("LlavaNextVideo", "video")
-    model = reduce_tokens(odd.build(), recipe, keep=0.5)
-    with torch.no_grad():
-        model(**odd.inputs(ROWS))
-    items = model.vtc.report.items
-    assert [item.after for item in items] == [4] * 3 or recipe.adaptive
-    assert {item.layout.kinds for item in items} == {("frame", "frame")}

@@ -1,6 +1,6 @@
 """What each family's encoder gives for one image, by hand. `ENCODERS` is where a family's encoder is enrolled."""
 
-from tests.encoders.anyres import AnyResEncoder, OnevisionEncoder
+from tests.encoders.anyres import AnyResEncoder, NextVideoEncoder, OnevisionEncoder
 from tests.encoders.base import (
     Image,
     Outputs,
@@ -31,6 +31,8 @@ ENCODERS: dict[str, ReferenceEncoder] = {
     "qwen3vl-moe": QwenEncoder(),
     "llava-next": AnyResEncoder(),
     "llava-next-siglip": AnyResEncoder(),
+    "llava-next-video-images": AnyResEncoder(),
+    "llava-next-video": NextVideoEncoder(),
     "llava-onevision": OnevisionEncoder(),
     "llava-onevision-video": OnevisionEncoder(),
     "llava-onevision-several": OnevisionEncoder(),

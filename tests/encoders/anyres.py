@@ -7,6 +7,7 @@ that tells of each token which patches it is made of, and from there follow its 
 from __future__ import annotations
 
 import torch
+from einops import reduce
 from torch import Tensor
 from transformers import LlavaNextImageProcessor
 from transformers.image_processing_utils import get_patch_output_size
@@ -190,3 +191,37 @@ class OnevisionEncoder(AnyResEncoder):
         # Shown beside itself: a sample of one image would get tiles.
         pair = torch.stack([tiles, tiles]), torch.stack([size, size])
         return model.model.get_image_features(*pair, batch_num_images=torch.tensor([2])).pooler_output[0]
+
+
+class NextVideoEncoder(ReferenceEncoder):
+    """Videos of LLaVA-NeXT-Video, frame by frame."""
+
+    def images(self, inputs):
+        return [{"pixel_values": video} for video in inputs.get("pixel_values_videos", [])]
+
+    def modality(self, image):
+        return "video"
+
+    def frames(self, model, image):
+        return image["pixel_values"][:, None]
+
+    def some(self, image, units):
+        return {"pixel_values": image["pixel_values"][units]}
+
+    def layout(self, model, image):
+        return Layout.join([Layout.of_grid(2, 2, kind="frame")] * len(image["pixel_values"]))
+
+    @torch.no_grad()
+    def features(self, model, image):
+        frames = [model.model.get_video_features(frame[None, None]).pooler_output[0] for frame in image["pixel_values"]]
+        return torch.cat(frames)
+
+    def cues(self, model, image):
+        found = tower_cues(model, image["pixel_values"])
+        ways = "n (h a w b) ... -> (n h w) ..."
+        return {name: reduce(values, ways, "mean", h=2, w=2, a=2, b=2) for name, values in found.items()}
+
+    def painted(self, model, item, place):
+        """The patches of token `place`: (frame, row, column) of each."""
+        frame, row, column = place // 4, place % 4 // 2, place % 2
+        return [(frame, 2 * row + a, 2 * column + b) for a in range(2) for b in range(2)]

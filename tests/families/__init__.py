@@ -29,6 +29,7 @@ from tests.families.llava import (
     llava_inputs,
 )
 from tests.families.llava_next import LLAVA_NEXT, LLAVA_NEXT_VARIANTS
+from tests.families.llava_next_video import LLAVA_NEXT_VIDEO
 from tests.families.llava_onevision import LLAVA_ONEVISION, LLAVA_ONEVISION_VARIANTS
 from tests.families.mistral3 import MISTRAL3
 from tests.families.qwen import QWEN, qwen25vl, qwen_inputs
@@ -39,6 +40,7 @@ FAMILIES: tuple[Family, ...] = (
     LLAVA,
     *QWEN,
     LLAVA_NEXT,
+    *LLAVA_NEXT_VIDEO,
     *LLAVA_ONEVISION,
     INTERNVL,
     SMOLVLM,

@@ -8,8 +8,7 @@ import torch
 import transformers as hf
 from torch import Tensor
 
-from tests.families.common import END, IMAGE, START, TEXT, VIDEO, VISION
-from tests.families.llava_next import PATCH, SIDE, llava_next_inputs, pinpoints
+from tests.families.common import END, IMAGE, START, TEXT, VIDEO
 from tests.families.odd import SMALL, Odd, image, plain, written
 from tests.families.odd_grids import clova, exaone, kimi, muse, untyped, with_video
 from tests.families.qwen import qwen2vl, qwen3vl_moe, qwen_inputs
@@ -59,30 +58,6 @@ def framed(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     return {**out, "pixel_values_videos": torch.stack(videos)}
 
 
-def llava_next_video() -> object:
-    size = PATCH * SIDE
-    return hf.LlavaNextVideoConfig(
-        vision_config=hf.CLIPVisionConfig(**VISION, image_size=size, patch_size=PATCH),
-        text_config=hf.LlamaConfig(**TEXT),
-        image_token_index=IMAGE,
-        video_token_index=VIDEO,
-        image_grid_pinpoints=pinpoints(size),
-        spatial_pool_stride=2,
-    )
-
-
-def tiled_images(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-    return llava_next_inputs([[(part,) if i % 2 else part for i, part in enumerate(row)] for row in rows])
-
-
-def pooled_frames(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-    """Videos `[n, 2, 3, H, W]` of 4 tokens a frame."""
-    out, seeds = written(rows, [START, *[VIDEO] * 8, END])
-    side = PATCH * SIDE
-    videos = [torch.stack([image(seed, side), image(100 + seed, side)]) for row in seeds for seed in row]
-    return {**out, "pixel_values_videos": torch.stack(videos)}
-
-
 MORE_VIDEOS = (
     Odd("Exaone4_5_ForConditionalGeneration", exaone, plain_video, kind="video"),
     Odd("HyperCLOVAXVisionV2ForConditionalGeneration", clova, plain_video, kind="video"),
@@ -94,8 +69,6 @@ MORE_VIDEOS = (
     Odd("Qwen2VLForConditionalGeneration", lambda: qwen2vl().config, with_video(), kind="video"),
     Odd("Qwen3VLMoeForConditionalGeneration", lambda: qwen3vl_moe().config, stamped, kind="video"),
     Odd("Qwen3_5MoeForConditionalGeneration", lambda: qwen35_moe().config, stamped, kind="video"),
-    Odd("LlavaNextVideoForConditionalGeneration", llava_next_video, tiled_images),
-    Odd("LlavaNextVideoForConditionalGeneration", llava_next_video, pooled_frames, kind="video"),
     Odd("VideoLlavaForConditionalGeneration", video_llava, plain(36)),
     Odd("VideoLlavaForConditionalGeneration", video_llava, framed, kind="video"),
 )
