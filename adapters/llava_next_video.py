@@ -92,11 +92,7 @@ class LlavaNextVideo(LlavaNext):
             return values
         flat = values.float().flatten(2) if values.ndim > 2 else values.float()[..., None]
         maps = avg_pool2d(rearrange(flat, "n (h w) c -> n c h w", h=side), self._stride)
-        return (
-            rearrange(maps, "n c h w -> n (h w) c")
-            .unflatten(-1, values.shape[2:] or (1,))
-            .reshape(len(values), -1, *values.shape[2:])
-        )
+        return rearrange(maps, "n c h w -> n (h w) c").reshape(len(values), -1, *values.shape[2:])
 
     def output(self, modality: str, items: Sequence[Embedded]) -> BaseModelOutputWithPooling:
         """See `Adapter.output`. The model flattens `[videos, tokens, D]`; it gets all tokens as one video."""

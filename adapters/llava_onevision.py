@@ -21,6 +21,7 @@ from vtc.core.tokens import (
 from .anyres import AnyRes, at_hand, with_structural
 from .base import Media
 from .cues import recording
+from .rows import with_separator
 from .tiles import Size, surviving, tiled
 
 
@@ -95,7 +96,7 @@ class LlavaOnevision(AnyRes):
     def _video(self, frames: int) -> Layout:
         side = math.ceil(self._tile.side / 2)
         share = self._tile.share
-        return _with_newline(
+        return with_separator(
             Layout.join([Layout.of_grid(side, side, kind="frame", box=(0.0, 0.0, share, share))] * frames)
         )
 
@@ -112,7 +113,7 @@ class LlavaOnevision(AnyRes):
     def _layout(self, image: Size, tiles: int) -> Layout:
         side = self._tile.side
         if tiles == 1:
-            return _with_newline(Layout.of_grid(side, side, box=_squared(image, self._tile.share)))
+            return with_separator(Layout.of_grid(side, side, box=_squared(image, self._tile.share)))
         canvas = self._canvas(image)
         rows, columns = surviving(image, (canvas[0] * side, canvas[1] * side))
         most = int(self.model.config.vision_aspect_ratio.removeprefix("anyres_max_"))
@@ -170,16 +171,6 @@ def _pass(media: Media) -> int:
     """Return the grouping key of one pass of the tower: a video's frames, or whether an image has tiles."""
     pixels = media.inputs["pixel_values"]
     return len(pixels) if media.modality == "video" else int(len(pixels) == 1)
-
-
-def _with_newline(layout: Layout) -> Layout:
-    """`layout` with one newline behind it, which belongs to the last unit."""
-    return replace(
-        layout,
-        unit=torch.cat([layout.unit, layout.unit[-1:]]),
-        cell=torch.cat([layout.cell, layout.cell.new_full((1, 3), -1)]),
-        structural=torch.cat([layout.structural, torch.ones(1, dtype=torch.bool)]),
-    )
 
 
 def _squared(image: Size, share: float) -> Box:
